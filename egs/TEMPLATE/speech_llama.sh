@@ -1,0 +1,481 @@
+#!/usr/bin/env bash
+# The stages of every recipe, from a corpus to scores. A recipe's run.sh sources this file and calls
+#
+#     speech_llama SETTING... -- "$@"
+#
+# with its own settings, which the user's options override. A recipe has beside its run.sh: conf/<system>.yaml, conf/ctc.yaml,
+# local/data.sh (stage 1) and, if it likes, cmd.sh. Every stage calls speechllama's Python entry points through `launch` or
+# `run`; what a stage reads and writes stands in the table at the end.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=../../utils/parse_options.sh
+. "$root/utils/parse_options.sh"
+# shellcheck source=../../utils/stages.sh
+. "$root/utils/stages.sh"
+
+# --- options
+# Which stages
+stage=1             # first stage
+stop_stage=13       # last stage
+list=false          # list the stages and whether they are finished, and stop
+dry_run=false       # print the commands instead of running them
+help=false          # print this help
+# The experiment
+task=st             # st (speech translation) or asr (recognition of the source language)
+system=e6           # the system to train and score: conf/<system>.yaml
+size=               # take the settings in conf/<size> instead of conf
+langs=              # source languages, separated by blanks
+llm=                # LLM: Hugging Face directory or hub id; empty: the recipe trains its own with conf/llm.yaml
+revision=           # revision of a hub LLM
+ctc_target=transcript  # what CTC learns: transcript or translation
+ctc_units=1000      # SentencePiece units of CTC
+seed=1              # of all training
+tag=                # appended to the system's experiment directory, to tell trials apart
+# Corpus
+common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips
+covost2=            # directory with covost_v2.<lang>_en.tsv
+data_options=       # further options of local/data.sh, separated by blanks
+# Further options of the training commands, separated by blanks (they override the YAML)
+ctc_options=        # of CTC training, such as "--max_epoch 5"
+llm_options=        # of the training of the recipe's own LLM
+train_options=      # of audio-encoder and LoRA training
+# Averaging, decoding, scoring
+num_best=3          # best epochs of the system to average
+ctc_num_best=3      # best epochs of CTC to average
+sets="test"         # sets to decode and score, separated by blanks
+beam_size=4         # 1 is greedy
+batch_size=16       # utterances decoded together
+# The machine
+nj=2                # parallel jobs of data work
+ngpu=0              # GPUs; 0 runs everything on the CPU
+python=             # interpreter to make the environment with, where it must be made
+# Where things are written, from the recipe's directory
+datadir=data        # data directories
+dumpdir=dump        # features
+expdir=exp          # experiments
+downloads=downloads # what the recipe fetches or makes itself
+# --- end of options
+
+# yaml_value FILE KEY: a top-level "key: value", also from the file that FILE includes -> value.
+yaml_value() {
+  local include
+  value=$(sed -n "s/^$2:[[:space:]]*\([^[:space:]#]*\).*/\1/p" "$1" | head -n 1)
+  if [[ -n $value || $2 == include ]]; then return 0; fi
+  include=$(sed -n 's/^include:[[:space:]]*\([^[:space:]#]*\).*/\1/p' "$1" | head -n 1)
+  if [[ -n $include ]]; then yaml_value "$(dirname "$1")/$include" "$2"; fi
+}
+
+# one_of OPTION WORD...: the option's value must be one of the words.
+one_of() {
+  local name=$1 word
+  shift
+  for word in "$@"; do if [[ ${!name} == "$word" ]]; then return 0; fi; done
+  wrong_usage "--$name is one of $*, not '${!name}'"
+}
+
+# find_conf SYSTEM: its YAML file -> conf.
+find_conf() {
+  local file there=""
+  conf=$confdir/$1.yaml
+  if [[ -f $conf ]]; then return 0; fi
+  for file in "$confdir"/*.yaml; do
+    file=${file##*/}
+    if [[ $file != "*.yaml" ]]; then there+=" ${file%.yaml}"; fi
+  done
+  wrong_usage "no system '$1': there is no $PWD/$conf; in $confdir there are:${there:- none}"
+}
+
+# check_options: refuse what can be refused before anything runs.
+check_options() {
+  one_of task st asr
+  one_of ctc_target transcript translation
+  if [[ -z $langs ]]; then wrong_usage "--langs is empty"; fi
+  if [[ -z $sets ]]; then wrong_usage "--sets is empty"; fi
+  local name
+  for name in $sets; do
+    case $name in train | dev | test) ;; *) wrong_usage "--sets holds train, dev or test, not '$name'" ;; esac
+  done
+  if ((nj < 1 || beam_size < 1 || batch_size < 1)); then wrong_usage "--nj, --beam_size and --batch_size are at least 1"; fi
+}
+
+# absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
+absolute_inputs() {
+  local name
+  for name in common_voice covost2 llm python; do
+    if [[ -n ${!name} && ${!name} != /* && -e ${!name} ]]; then printf -v "$name" '%s' "$PWD/${!name}"; fi
+  done
+}
+
+# derive_names: every path below comes from the options, and only here. Runs after the options are parsed.
+derive_names() {
+  local value suffix conf llm_name
+  confdir=conf${size:+/$size}
+  suffix=${size:+_$size}
+  if [[ $seed != 1 ]]; then suffix+=_seed$seed; fi
+  llm_dir=$expdir/llm${size:+_$size}
+  if [[ -n $llm ]]; then
+    llm_name=${llm%/}
+    llm_name=${llm_name##*/}
+    llm_dir=$expdir/llm_$llm_name${revision:+_$revision}
+    suffix+=_$llm_name${revision:+_$revision}
+  fi
+  if [[ $ctc_target == translation ]]; then suffix+=_ctc_translation; fi
+  suffix+=${tag:+_$tag}
+  find_conf "$system"
+  system_conf=$conf
+  system_dir=$expdir/${task}_$system$suffix
+  yaml_value "$system_conf" compressor
+  compressor=${value:-frame_average}
+  yaml_value "$system_conf" init_system
+  init_system=$value
+  init_conf=""
+  init_dir=""
+  if [[ -n $init_system ]]; then
+    find_conf "$init_system"
+    init_conf=$conf
+    init_dir=$expdir/${task}_$init_system$suffix
+  fi
+  tokenizer=$datadir/ctc_${ctc_target}_bpe$ctc_units/bpe.model
+  stats_dir=$expdir/stats_${ctc_target}_bpe$ctc_units
+  ctc_dir=$expdir/ctc_${ctc_target}_bpe$ctc_units${size:+_$size}
+  if [[ $seed != 1 ]]; then ctc_dir+=_seed$seed; fi
+  compressed_dir=$ctc_dir/compressed_$compressor
+  ctc_text=src_text
+  if [[ $ctc_target == translation ]]; then ctc_text=text; fi
+  target_text=text
+  if [[ $task == asr ]]; then target_text=src_text; fi
+  llm_input_dir=$dumpdir
+  llm_input=feats.scp,speech
+  if [[ $compressor == frame_average || $compressor == blank_removal ]]; then
+    llm_input_dir=$compressed_dir
+    llm_input=compressed.scp,compressed
+  fi
+}
+
+# conf_files FILE: the file and what it includes -> confs.
+conf_files() {
+  local value
+  confs=("$1")
+  yaml_value "$1" include
+  if [[ -n $value ]]; then confs+=("$(dirname "$1")/$value"); fi
+}
+
+# launch JOBS LOG COMMAND...: run the command as that many parallel jobs, each with its log.
+launch() {
+  local jobs=$1
+  stage_log=$2
+  shift 2
+  if $dry_run; then
+    run "$@"
+  else
+    "$root/utils/launch.sh" --launcher "$launcher" --nj "$jobs" --log "$stage_log" -- "$@"
+  fi
+}
+
+# module NAME ARGUMENT...: the command of one of our Python entry points -> command.
+module() {
+  local name=$1
+  shift
+  command=(python3 -m "speechllama.bin.$name" "$@")
+}
+
+# trainer NAME ARGUMENT...: the same for training, which several GPUs share through torchrun -> command.
+trainer() {
+  local name=$1
+  shift
+  if ((ngpu > 1)); then
+    command=(python3 -m torch.distributed.run --standalone --nproc_per_node "$ngpu" -m "speechllama.bin.$name"
+      --multiprocessing_distributed false --ngpu 1)
+  else
+    command=(python3 -m "speechllama.bin.$name" --ngpu "$ngpu")
+  fi
+  command+=("$@" --seed "$seed" --resume true)
+}
+
+# data_arguments ROOT TEXT SHAPES INPUT...: ESPnet's options for the training and the validation data -> arguments.
+# INPUT is file,name; SHAPES are the shape files of a set, with SET in place of its name.
+data_arguments() {
+  local directory=$1 text_name=$2 input=$3 side set shape
+  shift 3
+  arguments=()
+  for side in train valid; do
+    set=train
+    if [[ $side == valid ]]; then set=dev; fi
+    arguments+=(
+      "--${side}_data_path_and_name_and_type" "$directory/$set/$input,kaldi_ark"
+      "--${side}_data_path_and_name_and_type" "$directory/$set/$text_name,text,text"
+    )
+    for shape in "$@"; do arguments+=("--${side}_shape_file" "${shape/SET/$set}"); done
+  done
+}
+
+stage_data() {
+  local -a options=(--langs "$langs" --datadir "$datadir" --downloads "$downloads" --nj "$nj")
+  local -a further
+  local set
+  if [[ -n $common_voice ]]; then options+=(--common_voice "$common_voice"); fi
+  if [[ -n $covost2 ]]; then options+=(--covost2 "$covost2"); fi
+  read -ra further <<<"$data_options"
+  launch 1 "$datadir/log/data.log" local/data.sh "${options[@]}" "${further[@]}"
+  for set in train dev test; do
+    module validate_data_dir --data_dir "$datadir/$set"
+    launch 1 "$datadir/log/validate_$set.log" "${command[@]}"
+  done
+  if [[ -f $datadir/report.md ]] && ! $dry_run; then cat "$datadir/report.md"; fi
+}
+
+clear_features() { rm -rf "${dumpdir:?}"/{train,dev,test}; }
+stage_features() {
+  local set
+  for set in train dev test; do
+    module make_features --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --job JOB
+    launch "$nj" "$dumpdir/log/features_$set.JOB.log" "${command[@]}"
+    module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats
+    launch 1 "$dumpdir/log/merge_$set.log" "${command[@]}"
+  done
+}
+
+stage_tokenizer() {
+  local directory=${tokenizer%/*}
+  module train_tokenizer --text "$datadir/train/$ctc_text" --vocab_size "$ctc_units" --output_dir "$directory"
+  launch 1 "$directory/train.log" "${command[@]}"
+}
+
+stage_statistics() {
+  module collect_stats --train_dir "$dumpdir/train" --dev_dir "$dumpdir/dev" --tokenizer "$tokenizer" \
+    --text_name "$ctc_text" --output_dir "$stats_dir"
+  launch 1 "$stats_dir/collect_stats.log" "${command[@]}"
+}
+
+clear_ctc() { move_aside "$ctc_dir"; }
+stage_ctc() {
+  local -a further
+  read -ra further <<<"$ctc_options"
+  data_arguments "$dumpdir" "$ctc_text" feats.scp,speech "$stats_dir/SET/speech_shape" "$stats_dir/SET/text_shape"
+  trainer ctc_train --config "$confdir/ctc.yaml" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
+    "${arguments[@]}" --output_dir "$ctc_dir" "${further[@]}"
+  launch 1 "$ctc_dir/train.log" "${command[@]}"
+  module average_checkpoints --exp_dir "$ctc_dir" --num_best "$ctc_num_best"
+  launch 1 "$ctc_dir/average.log" "${command[@]}"
+}
+
+clear_compress() { rm -rf "${compressed_dir:?}"; }
+stage_compress() {
+  local set jobs=$nj
+  local -a compressed_sets=(dev test)
+  if [[ $llm_input_dir == "$compressed_dir" ]]; then compressed_sets=(train dev test); fi
+  if ((ngpu > 0)); then jobs=1; fi
+  for set in "${compressed_sets[@]}"; do
+    module ctc_compress --ctc_dir "$ctc_dir" --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" \
+      --compressor "$compressor" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))"
+    launch "$jobs" "$compressed_dir/log/compress_$set.JOB.log" "${command[@]}"
+    module merge_parts --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" --num_jobs "$jobs" --name compressed
+    launch 1 "$compressed_dir/log/merge_$set.log" "${command[@]}"
+  done
+  module ctc_report --compressed_dir "$compressed_dir" --sets "dev test" --text_name "$ctc_text" --output_dir "$ctc_dir"
+  launch 1 "$compressed_dir/log/report.log" "${command[@]}"
+  if ! $dry_run; then cat "$ctc_dir/report.md"; fi
+}
+
+clear_llm() { move_aside "$llm_dir"; }
+stage_llm() {
+  local -a further
+  if [[ -n $llm ]]; then
+    module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} --output_dir "$llm_dir"
+  else
+    read -ra further <<<"$llm_options"
+    module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" --output_dir "$llm_dir" \
+      "${further[@]}"
+  fi
+  launch 1 "$llm_dir/llm.log" "${command[@]}"
+}
+
+# train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
+train_system() {
+  local conf=$1 directory=$2 set
+  local -a further inputs=(--ctc_dir "$ctc_dir")
+  shift 2
+  if [[ $compressor == convolution ]]; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
+  for set in train dev; do
+    module collect_llm_stats --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
+      --output_file "$directory/llm_stats/$set"
+    launch 1 "$directory/llm_stats/$set.log" "${command[@]}"
+  done
+  read -ra further <<<"$train_options"
+  data_arguments "$llm_input_dir" "$target_text" "$llm_input" "$directory/llm_stats/SET"
+  trainer llm_train --config "$conf" --llm_dir "$llm_dir" "${inputs[@]}" --task_name "$task" "${arguments[@]}" \
+    --train_data_path_and_name_and_type "$llm_input_dir/train/utt2lang,lang,text" \
+    --valid_data_path_and_name_and_type "$llm_input_dir/dev/utt2lang,lang,text" \
+    --output_dir "$directory" "$@" "${further[@]}"
+  launch 1 "$directory/train.log" "${command[@]}"
+}
+
+# average DIR: the best epochs -> DIR/model.pth.
+average() {
+  module average_checkpoints --exp_dir "$1" --num_best "$num_best"
+  launch 1 "$1/average.log" "${command[@]}"
+}
+
+clear_train() { move_aside "${init_dir:-$system_dir}"; }
+stage_train() { train_system "${init_conf:-$system_conf}" "${init_dir:-$system_dir}"; }
+
+clear_lora() { move_aside "$system_dir"; }
+stage_lora() {
+  average "$init_dir"
+  train_system "$system_conf" "$system_dir" --init_from "$init_dir"
+}
+
+stage_average() { average "$system_dir"; }
+
+# decode_dir SET: where a set's hypotheses are.
+decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
+
+clear_decode() {
+  local set
+  for set in $sets; do rm -rf "$(decode_dir "$set")" "$(decode_dir "$set")_control"; done
+}
+stage_decode() {
+  local set control directory
+  for set in $sets; do
+    for control in false true; do
+      directory=$(decode_dir "$set")
+      if $control; then directory+=_control; fi
+      module decode --exp_dir "$system_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
+        --beam_size "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))"
+      launch 1 "$directory/decode.log" "${command[@]}"
+    done
+  done
+}
+
+stage_score() {
+  local set directory
+  for set in $sets; do
+    directory=$(decode_dir "$set")
+    module score --hyp_dir "$directory" --control_dir "${directory}_control" --data_dir "$dumpdir/$set" --task "$task"
+    launch 1 "$directory/score.log" "${command[@]}"
+  done
+  module write_results --exp_dir "$expdir" --title "${PWD##*/}"
+  launch 1 "$expdir/log/results.log" "${command[@]}"
+  if ! $dry_run; then cat "$expdir/RESULTS.md"; fi
+}
+
+stage_pack() {
+  module pack --exp_dir "$system_dir" --output "$system_dir/packed.zip"
+  launch 1 "$system_dir/pack.log" "${command[@]}"
+}
+
+# corpus_files: the tables of a corpus that the user brings -> corpus.
+corpus_files() {
+  local lang
+  corpus=()
+  for lang in $langs; do
+    if [[ -n $common_voice ]]; then corpus+=("$common_voice/$lang/validated.tsv"); fi
+    if [[ -n $covost2 ]]; then corpus+=("$covost2/covost_v2.${lang}_en.tsv"); fi
+  done
+}
+
+# llm_files: what the LLM is made of -> llm_inputs.
+llm_files() {
+  llm_inputs=()
+  if [[ -z $llm ]]; then
+    llm_inputs=("$confdir/llm.yaml" "$downloads/llm_text.tsv")
+  elif [[ -f $llm/config.json ]]; then
+    llm_inputs=("$llm/config.json")
+  fi
+}
+
+# add_training_stages: rows 8 and 9; a LoRA system starts from another system, which row 8 trains.
+add_training_stages() {
+  local -a confs inputs=("$llm_dir/llm.json" "$llm_input_dir"/{train,dev}/{"${llm_input%,*}",utt2lang,"$target_text"})
+  local settings="task=$task seed=$seed train_options=$train_options"
+  conf_files "${init_conf:-$system_conf}"
+  if [[ $compressor == convolution ]]; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  add_stage 8 train "${init_dir:-$system_dir}/.train.done" "audio-encoder training (${init_dir:-$system_dir})" \
+    "$settings" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$system_dir}/config.yaml"
+  if [[ -z $init_system ]]; then
+    skip_stage 9 lora "$system has no init_system, so stage 8 trains it"
+    return 0
+  fi
+  conf_files "$system_conf"
+  add_stage 9 lora "$system_dir/.lora.done" "LoRA training ($system_dir)" "$settings num_best=$num_best" "${confs[@]}" \
+    "${inputs[@]}" "$init_dir/config.yaml" -- "$system_dir/config.yaml"
+}
+
+# stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
+stage_table() {
+  local -a confs corpus llm_inputs data features scores=()
+  local set run_name=${sets// /+}_beam$beam_size
+  corpus_files
+  llm_files
+  data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
+  if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
+  features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
+  for set in $sets; do scores+=("$(decode_dir "$set")/score.json"); done
+
+  add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
+    "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
+  add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
+    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} -- "${features[@]}"
+  add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
+    "$datadir/train/$ctc_text" -- "$tokenizer"
+  add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
+    "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape}
+  if [[ $compressor == convolution ]]; then
+    skip_stage 5 ctc "the convolution compressor of $system learns with the LLM's loss"
+    skip_stage 6 compress "$system trains from features"
+  else
+    conf_files "$confdir/ctc.yaml"
+    add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
+      "seed=$seed num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
+      "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
+    data=()
+    if [[ $llm_input_dir == "$compressed_dir" ]]; then
+      data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
+    fi
+    add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" "" \
+      "$ctc_dir/model.pth" "${features[@]}" -- "${data[@]}" "$ctc_dir/report.json"
+  fi
+  add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
+    "${llm_inputs[@]}" -- "$llm_dir/llm.json"
+  add_training_stages
+  add_stage 10 average "$system_dir/.average.done" "average of the $num_best best epochs ($system_dir/model.pth)" \
+    "num_best=$num_best" "$system_dir/config.yaml" -- "$system_dir/model.pth"
+  add_stage 11 decode "$system_dir/.decode_$run_name.done" "decoding of $sets, and its control (${system_dir}/decode_*)" "" \
+    "$system_dir/model.pth" -- "${scores[@]/%score.json/text}"
+  add_stage 12 score "$system_dir/.score_$run_name.done" "scores ($expdir/RESULTS.md)" "" \
+    "${scores[@]/%score.json/text}" -- "${scores[@]}"
+  add_stage 13 pack "$system_dir/.pack.done" "model in one file ($system_dir/packed.zip)" "" \
+    "$system_dir/model.pth" -- "$system_dir/packed.zip"
+}
+
+# prepare_run: the environment, before the first stage that runs.
+prepare_run() { . "$root/egs/TEMPLATE/path.sh"; }
+
+# speech_llama SETTING... -- ARGUMENT...: the recipe of the script that calls this.
+speech_llama() {
+  local -a settings=()
+  while [[ $1 != -- ]]; do
+    settings+=("$1")
+    shift
+  done
+  shift
+  recipe=$(cd "$(dirname "$0")" && pwd)
+  resume_command=("$0" "$@")
+  parse_options "${BASH_SOURCE[0]}" "${settings[@]}" "$@"
+  refuse_positional
+  if $help; then
+    print_header "$0"
+    print_options "${BASH_SOURCE[0]}"
+    exit 0
+  fi
+  absolute_inputs
+  cd "$recipe" || exit 1
+  check_options
+  derive_names
+  if [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
+    wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
+  fi
+  stage_table
+  launcher=local
+  if [[ -f cmd.sh ]]; then . ./cmd.sh; else . "$root/egs/TEMPLATE/cmd.sh"; fi
+  run_stages
+}

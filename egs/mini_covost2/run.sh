@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Speech-LLaMA on a miniature corpus that the recipe makes itself: sentences in several languages, spoken by espeak-ng,
+# translated into English, in CoVoST 2's own format. From nothing to scores in minutes on a CPU, with no download.
+#
+#     egs/mini_covost2/run.sh                                  # E6, the paper's best system
+#     egs/mini_covost2/run.sh --system e3                      # another one: conf/e0.yaml to e6.yaml
+#     egs/mini_covost2/run.sh --task asr --system e5           # recognition in place of translation
+#     egs/mini_covost2/run.sh --stage 11 --beam_size 1         # only decoding, scoring and packing
+#     egs/mini_covost2/run.sh --list                           # the stages, and which are finished
+#
+# Results: exp/RESULTS.md; a system's own: exp/st_e6/decode_test_beam4/score.json. The same command goes on after a stop.
+set -euo pipefail
+# shellcheck source=../TEMPLATE/speech_llama.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
+
+speech_llama --langs "de fr es" --ctc_units 120 -- "$@"

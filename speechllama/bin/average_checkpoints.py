@@ -1,0 +1,31 @@
+"""Average the best epochs of an experiment into its model.pth."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--exp_dir", required=True, help="experiment directory")
+    parser.add_argument("--num_best", type=int, default=3, help="epochs to average")
+    parser.add_argument("--criterion", default="valid.loss.min", help="phase.statistic.min or .max")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Average."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    from speechllama.tasks.average import average_checkpoints
+
+    average_checkpoints(args.exp_dir, args.num_best, args.criterion)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,38 @@
+"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers alone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
+    parser.add_argument("--llm_dir", required=True, help="prepared LLM")
+    parser.add_argument("--text_name", default="text", help="target: text or src_text")
+    parser.add_argument("--task", default="st", choices=["st", "asr"])
+    parser.add_argument("--output_file", required=True, help="the shape file")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Count."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    from speechllama.data.data_dir import read_data_dir
+    from speechllama.data.llm_shapes import write_llm_shapes
+    from speechllama.data.prompt import Prompt, PromptConfig
+    from speechllama.model.llm import load_tokenizer
+    from speechllama.model.llm_record import read_llm_record
+
+    prompt = Prompt(PromptConfig(), args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
+    write_llm_shapes(read_data_dir(args.data_dir), prompt, args.text_name, args.output_file)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,37 @@
+"""Compute mean and variance of the features and the shapes that batches are made by (stage 4)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--train_dir", required=True, help="data directory with feats.scp")
+    parser.add_argument("--dev_dir", required=True, help="data directory with feats.scp")
+    parser.add_argument("--tokenizer", required=True, help="SentencePiece model of the CTC units")
+    parser.add_argument(
+        "--text_name", choices=("src_text", "text"), default="src_text", help="what CTC learns"
+    )
+    parser.add_argument(
+        "--output_dir", required=True, help="gets cmvn.npz and {train,dev}/{speech,text}_shape"
+    )
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Collect."""
+    args = get_parser().parse_args(cmd)
+    from speechllama.data.stats import collect_stats
+    from speechllama.progress import setup_logging
+
+    setup_logging()
+    collect_stats(args.train_dir, args.dev_dir, args.tokenizer, args.output_dir, args.text_name)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,40 @@
+"""Report what the CTC encoder hears and how much its compressor shortens: report.json and report.md.
+
+WER and CER of the greedy CTC text and the compression ratio, for each set, overall and per language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+from speechllama.ctc_report import ctc_report_path, format_ctc_summary, report_ctc, write_ctc_report
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--compressed_dir", required=True, help="compressed_<compressor>, a folder per set")
+    parser.add_argument("--data_root", default="dump", help="the features' data directories, one per set")
+    parser.add_argument("--sets", default="dev test", help="names of the sets, separated by spaces")
+    parser.add_argument("--text_name", default="src_text", help="what CTC was trained on: src_text or text")
+    parser.add_argument("--output_dir", required=True, help="where report.json and report.md go")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Report and write."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    report = report_ctc(args.compressed_dir, args.data_root, args.sets.split(), args.text_name)
+    write_ctc_report(report, args.output_dir)
+    for line in format_ctc_summary(report):
+        logging.info("%s", line)
+    logging.info("wrote %s", ctc_report_path(args.output_dir))
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,54 @@
+"""Decode a data directory with a trained experiment."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.progress import setup_logging
+
+
+def add_search_options(parser: argparse.ArgumentParser) -> None:
+    """Options of the search, shared with translate."""
+    parser.add_argument("--beam_size", type=int, default=4, help="1 is greedy search")
+    parser.add_argument("--num_best", type=int, default=1, help="hypotheses kept per utterance")
+    parser.add_argument("--length_penalty", type=float, default=1.0, help="score = log-probability / length ** this")
+    parser.add_argument("--max_tokens", type=int, default=200, help="most tokens of an utterance")
+    parser.add_argument("--tokens_per_second", type=float, default=15.0, help="most tokens per second of audio")
+    parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--exp_dir", required=True, help="trained experiment, or a packed zip")
+    parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
+    parser.add_argument("--output_dir", required=True, help="where text, nbest.jsonl and decode.json go")
+    parser.add_argument("--batch_size", type=int, default=16, help="utterances at once")
+    parser.add_argument("--control", type=str2bool, default=False, help="give each utterance another one's audio")
+    add_search_options(parser)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Decode."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    from speechllama.decode.decode_set import DecodeJob, decode_set
+    from speechllama.decode.search import SearchConfig
+    from speechllama.decode.speech2text import Speech2Text
+
+    config = SearchConfig(
+        args.beam_size, args.num_best, args.length_penalty, args.max_tokens, args.tokens_per_second
+    )
+    translate = Speech2Text.from_pretrained(args.exp_dir, "cuda" if args.ngpu else "cpu", config)
+    job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control)
+    words = sys.argv[1:] if cmd is None else list(cmd)
+    decode_set(translate, job, shlex.join(["python3", "-m", "speechllama.bin.decode", *words]))
+
+
+if __name__ == "__main__":
+    run_main(main)

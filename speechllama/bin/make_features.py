@@ -1,0 +1,37 @@
+"""Compute the log-mel features of one part of a data directory (stage 2); a finished part is kept."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--data_dir", required=True, help="data directory with wav.scp")
+    parser.add_argument(
+        "--output_dir", required=True, help="gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J"
+    )
+    parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
+    parser.add_argument("--job", type=int, default=1, help="which part, from 1")
+    parser.add_argument(
+        "--max_bad_share", type=float, default=0.05, help="share of a part that may fail; one always may"
+    )
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Compute one part."""
+    args = get_parser().parse_args(cmd)
+    from speechllama.data.features import make_features
+    from speechllama.progress import setup_logging
+
+    setup_logging()
+    make_features(args.data_dir, args.output_dir, args.num_jobs, args.job, args.max_bad_share)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,34 @@
+"""Make one data directory of the parts that parallel jobs wrote (stages 2 and 6)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Build the parser."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--data_dir", required=True, help="data directory that the jobs read")
+    parser.add_argument("--output_dir", required=True, help="where the parts are and the merged tables go")
+    parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
+    parser.add_argument(
+        "--name", choices=("feats", "compressed"), default="feats", help="what the parts hold"
+    )
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Merge."""
+    args = get_parser().parse_args(cmd)
+    from speechllama.data.ark import merge_parts
+    from speechllama.progress import setup_logging
+
+    setup_logging()
+    merge_parts(args.data_dir, args.output_dir, args.num_jobs, args.name)
+
+
+if __name__ == "__main__":
+    run_main(main)

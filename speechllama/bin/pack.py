@@ -1,0 +1,31 @@
+"""Pack a trained experiment into one zip that translate, decode and Speech2Text read anywhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--exp_dir", required=True, help="experiment at stage 10 or later")
+    parser.add_argument("--output", required=True, help="the zip")
+    parser.add_argument("--include_llm", type=str2bool, default=False, help="put the LLM's weights inside too")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Pack."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    from speechllama.decode.experiment import pack
+
+    pack(args.exp_dir, args.output, args.include_llm)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,42 @@
+"""Score a decoded set beside its control: hypotheses + references -> score.json in the decoding directory.
+
+Translation gets BLEU (with a 95 % interval) and chrF, recognition WER and CER, overall and per language.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+from speechllama.decoded_set import REFERENCE_NAMES, format_report, score_decoded_set, score_path
+from speechllama.files import write_json
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Describe the options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--hyp_dir", required=True, help="decoding directory with text (and decode.json)")
+    parser.add_argument("--control_dir", help="decoding directory of the control, each with another's audio")
+    parser.add_argument("--data_dir", required=True, help="data directory with the references and utt2lang")
+    parser.add_argument(
+        "--task", choices=sorted(REFERENCE_NAMES), default="st", help="st: translation, asr: recognition"
+    )
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Score and write score.json."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    report = score_decoded_set(args.hyp_dir, args.data_dir, args.task, args.control_dir)
+    write_json(score_path(args.hyp_dir), report)
+    logging.info("%s", format_report(report))
+    if "warning" in report:
+        logging.warning("%s: %s", args.hyp_dir, report["warning"])
+
+
+if __name__ == "__main__":
+    run_main(main)

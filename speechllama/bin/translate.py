@@ -1,0 +1,49 @@
+"""Translate audio files (or recognise them, as the model was trained): one line of text per file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from speechllama.bin.decode import add_search_options
+from speechllama.cli import new_parser, run_main
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("audio", nargs="+", help="wav, flac, mp3 or opus files")
+    parser.add_argument("--model", required=True, help="trained experiment directory, or a packed zip")
+    parser.add_argument("--language", default="", help="source language code, if the model's prompt names it")
+    add_search_options(parser)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Translate; a bad file is named and passed over, and the exit status is then 1."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    from speechllama.decode.search import SearchConfig
+    from speechllama.decode.speech2text import Speech2Text
+
+    config = SearchConfig(
+        args.beam_size, args.num_best, args.length_penalty, args.max_tokens, args.tokens_per_second
+    )
+    translate = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", config)
+    num_failed = 0
+    for path in args.audio:
+        try:
+            nbest = translate(path, language=args.language)
+        except (ValueError, OSError) as error:
+            print(f"ERROR: {error}", file=sys.stderr)
+            num_failed += 1
+            continue
+        for entry in nbest or []:
+            print(f"{path}\t{entry.text}" + (f"\t{entry.score:.4f}" if args.num_best > 1 else ""), flush=True)
+    return 1 if num_failed else 0
+
+
+if __name__ == "__main__":
+    run_main(main)

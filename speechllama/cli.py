@@ -1,0 +1,53 @@
+"""What every entry point shares: its parser, its exit status, and options that say yes or no."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keep the description's own lines and show every default."""
+
+
+def new_parser(doc: str | None) -> argparse.ArgumentParser:
+    """Make a parser that shows its defaults and refuses shortened option names.
+
+    Args:
+        doc: The description, usually the entry point's own `__doc__`.
+    """
+    return argparse.ArgumentParser(description=doc, formatter_class=_HelpFormatter, allow_abbrev=False)
+
+
+def str2bool(value: str) -> bool:
+    """Read "true" or "false" of an option; to be used as argparse's `type`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither (argparse turns this into a usage error).
+    """
+    lowered = value.strip().lower()
+    if lowered in ("true", "yes", "1"):
+        return True
+    if lowered in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected true or false, found {value!r}")
+
+
+def run_main(main: Callable[[], Any]) -> None:
+    """Run an entry point and end the process: 0 good, 1 failed (message on stderr), 2 wrong usage.
+
+    A wrong input is the user's to repair: a message, no traceback. A fault of ours keeps its traceback.
+
+    Args:
+        main: The entry point; it returns None or an exit status.
+    """
+    try:
+        status = main()
+    except (ValueError, OSError) as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(status or 0)

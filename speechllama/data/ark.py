@@ -1,0 +1,167 @@
+"""Matrices on disk: {utterance: (T, F)} <-> Kaldi ark and scp, written in parts by parallel jobs, merged."""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+
+from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_data_dir
+from speechllama.data.faults import first_ten
+from speechllama.files import atomic_write, read_table, write_table
+
+
+def part_path(output_dir: str | Path, name: str, job: int, kind: str) -> Path:
+    """Name a file of one part: `<output_dir>/<name>.<job>.<kind>`."""
+    return Path(output_dir) / f"{name}.{job}.{kind}"
+
+
+def split_part(utterances: Sequence[str], num_jobs: int, job: int) -> list[str]:
+    """Take part `job` (from 1) of `num_jobs` neighbouring parts, whose sizes differ by one at most.
+
+    Raises:
+        ValueError: There is no such part.
+    """
+    if not 1 <= job <= num_jobs:
+        raise ValueError(f"there is no part {job} of {num_jobs}; expected --job from 1 to --num_jobs")
+    total = len(utterances)
+    return list(utterances[(job - 1) * total // num_jobs : job * total // num_jobs])
+
+
+@contextmanager
+def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable[[str, np.ndarray], None]]:
+    """Open `<name>.<job>.ark` and `.scp`, which appear under their names only when whole.
+
+    Args:
+        output_dir: Their folder; the scp holds it as given, a relative one is relative to the reader's.
+        name: "feats" or "compressed".
+        job: The part, from 1.
+
+    Yields:
+        `write(utterance, matrix)`; the matrix is written as float32.
+    """
+    ark, scp = part_path(output_dir, name, job, "ark"), part_path(output_dir, name, job, "scp")
+    ark.parent.mkdir(parents=True, exist_ok=True)
+    temporary = ark.with_name(f"{ark.name}.tmp")  # one name, so that a killed part's rest is overwritten
+    places: dict[str, str] = {}
+    try:
+        with temporary.open("wb") as stream:
+
+            def write(utterance: str, matrix: np.ndarray) -> None:
+                if utterance in places:
+                    raise ValueError(f"{ark}: utterance {utterance!r} is written a second time")
+                # The scp points behind the key and its space.
+                places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
+                kaldiio.save_ark(stream, {utterance: np.ascontiguousarray(matrix, dtype=np.float32)})
+
+            yield write
+        scp.unlink(missing_ok=True)  # an older scp must not point into the new ark
+        os.replace(temporary, ark)
+        write_table(scp, places)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_matrix(place: str) -> np.ndarray:
+    """Read one matrix (T, F) by its value in an scp ("path:offset").
+
+    Raises:
+        ValueError: It cannot be read from there.
+    """
+    try:
+        matrix: np.ndarray = kaldiio.load_mat(place)
+    except (OSError, ValueError, AssertionError, RuntimeError, EOFError, struct.error) as error:
+        raise ValueError(f"{place}: no matrix can be read there ({error}); write it again") from error
+    return matrix
+
+
+def write_skipped(path: str | Path, skipped: dict[str, str]) -> None:
+    """Write utterances that were left out, as "utterance<TAB>reason" lines."""
+    with atomic_write(path) as stream:
+        for utterance, reason in sorted(skipped.items(), key=lambda item: item[0].encode()):
+            stream.write(f"{utterance}\t{' '.join(reason.split())}\n")
+
+
+def read_skipped(path: str | Path) -> dict[str, str]:
+    """Read what `write_skipped` wrote; no file means that nothing was left out."""
+    path = Path(path)
+    if not path.is_file():
+        return {}
+    lines = (line.partition("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
+    return {utterance: reason for utterance, _, reason in lines}
+
+
+def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, name: str = "feats") -> DataDir:
+    """Make a data directory of what the parallel jobs wrote.
+
+    Args:
+        data_dir: The data directory that the jobs read; its texts and speakers are copied for what there is.
+        output_dir: Where the parts lie and the merged tables go.
+        num_jobs: Number of parts.
+        name: "feats" or "compressed"; the parts' ctc_hyp.J are merged too where they exist.
+
+    Returns:
+        The new data directory, with `<name>.scp` and utt2num_frames.
+
+    Raises:
+        FileNotFoundError: A part is missing.
+        ValueError: An utterance is in no part, in two, or unknown; or there is nothing at all.
+    """
+    data, output_dir = read_data_dir(data_dir), Path(output_dir)
+    jobs = range(1, num_jobs + 1)
+    scp = _merge([part_path(output_dir, name, job, "scp") for job in jobs])
+    num_frames = _merge([output_dir / f"utt2num_frames.{job}" for job in jobs])
+    skipped: dict[str, str] = {}
+    for job in jobs:
+        skipped.update(read_skipped(output_dir / f"skipped.{job}"))
+    _check_complete(data, scp, num_frames, skipped, f"{output_dir}/{name}.*.scp")
+    copied = [table for table in data.tables if is_copied(table)]
+    tables = {table: {utt: data.table(table)[utt] for utt in scp} for table in copied}
+    tables.update({f"{name}.scp": scp, "utt2num_frames": num_frames})
+    hypotheses = [output_dir / f"ctc_hyp.{job}" for job in jobs]
+    if any(path.is_file() for path in hypotheses):
+        tables["ctc_hyp"] = _merge(hypotheses)
+    merged = DataDir(output_dir, tables)
+    write_skipped(output_dir / "skipped", skipped)
+    write_data_dir(merged, output_dir)
+    reasons = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    logging.info("%s: kept %s of %s%s", output_dir, f"{len(scp):,}", f"{len(data.utterances):,}", reasons)
+    return merged
+
+
+def _merge(paths: Sequence[Path]) -> dict[str, str]:
+    merged: dict[str, str] = {}
+    for path in paths:
+        part = read_table(path)
+        twice = [utterance for utterance in part if utterance in merged]
+        if twice:
+            raise ValueError(
+                f"{path}: {len(twice):,} utterances are in an earlier part too:{first_ten(twice)}"
+            )
+        merged.update(part)
+    return merged
+
+
+def _check_complete(
+    data: DataDir, scp: dict[str, str], num_frames: dict[str, str], skipped: dict[str, str], where: str
+) -> None:
+    """Refuse parts of another data directory: each utterance is there or skipped, never both."""
+    known = set(data.utterances)
+    lost = [utt for utt in data.utterances if utt not in scp and utt not in skipped]
+    faults = [f"{utt}: in no part and not skipped" for utt in lost]
+    faults += [f"{utt}: not in {data.path}" for utt in [*scp, *skipped] if utt not in known]
+    faults += [f"{utt}: skipped, yet in the scp" for utt in skipped if utt in scp]
+    faults += [f"{utt}: not in both scp and utt2num_frames" for utt in sorted(scp.keys() ^ num_frames.keys())]
+    if not scp:
+        faults.append("no utterance is left")
+    if faults:
+        raise ValueError(
+            f"{where}: {len(faults):,} faults; these are not the parts of {data.path}, run them again:"
+            + first_ten(faults)
+        )

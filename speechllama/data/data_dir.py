@@ -1,0 +1,134 @@
+"""Kaldi data directory: a folder of "key value" tables <-> DataDir, one record that knows all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllama.data.faults import first_ten
+from speechllama.files import read_table, write_table
+
+# Tables by what they are about. spk2utt is not listed: it follows from utt2spk and is written with it.
+COPIED_TABLES = ("text", "src_text", "utt2spk", "utt2lang", "utt2dur", "prompt")  # go on from stage to stage
+AUDIO_TABLES = ("wav.scp", "segments")
+MATRIX_TABLES = ("feats.scp", "compressed.scp", "utt2num_frames", "ctc_hyp")
+REQUIRED_TABLES = ("text", "utt2spk", "utt2lang", "utt2dur")
+SOURCE_TABLES = ("wav.scp", "feats.scp", "compressed.scp")  # at least one of them holds the speech
+NAMED_TEXT = re.compile(r"text\.[A-Za-z][A-Za-z0-9-]*")  # text.fr: a transcript by language
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The tables of one data directory.
+
+    Attributes:
+        path: The folder.
+        tables: Values by utterance (in wav.scp by recording where there are segments), by name of the table.
+    """
+
+    path: Path
+    tables: Mapping[str, dict[str, str]]
+
+    def table(self, name: str) -> dict[str, str]:
+        """Give one table, empty where the directory lacks it."""
+        return self.tables.get(name, {})
+
+    @property
+    def utterances(self) -> list[str]:
+        """All utterances, sorted by bytes."""
+        return sorted(self.table("utt2spk"), key=str.encode)
+
+    @property
+    def spk2utt(self) -> dict[str, str]:
+        """The utterances of each speaker, separated by spaces."""
+        return invert(self.table("utt2spk"))
+
+    @property
+    def hours(self) -> float:
+        """Duration of all utterances in hours."""
+        return sum(float(seconds) for seconds in self.table("utt2dur").values()) / 3600
+
+    def subset(self, utterances: Collection[str]) -> DataDir:
+        """Keep these utterances, and the recordings that they need."""
+        kept = set(utterances)
+        segments = {utt: value for utt, value in self.table("segments").items() if utt in kept}
+        recordings = {value.split()[0] for value in segments.values()} if "segments" in self.tables else kept
+        tables = {}
+        for name, table in self.tables.items():
+            keys = recordings if name == "wav.scp" else kept
+            tables[name] = {key: value for key, value in table.items() if key in keys}
+        return DataDir(self.path, tables)
+
+
+def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """Make spk2utt of utt2spk."""
+    spk2utt: dict[str, list[str]] = {}
+    for utterance in sorted(utt2spk, key=str.encode):
+        spk2utt.setdefault(utt2spk[utterance], []).append(utterance)
+    return {speaker: " ".join(utterances) for speaker, utterances in spk2utt.items()}
+
+
+def is_copied(name: str) -> bool:
+    """Say whether a table goes on from one stage's directory to the next."""
+    return name in COPIED_TABLES or NAMED_TEXT.fullmatch(name) is not None
+
+
+def find_tables(path: str | Path) -> list[str]:
+    """Name the tables that a folder holds, sorted; other files there are nobody's business.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such data directory; run the stage that writes it")
+    names = sorted(file.name for file in path.iterdir() if file.is_file())
+    return [name for name in names if is_copied(name) or name in AUDIO_TABLES or name in MATRIX_TABLES]
+
+
+def read_data_dir(path: str | Path) -> DataDir:
+    """Read a data directory.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        FileNotFoundError: The folder or a required table is missing.
+        ValueError: A table cannot be read, or its utterances are not those of utt2spk.
+    """
+    path = Path(path)
+    names = find_tables(path)
+    missing = [name for name in REQUIRED_TABLES if name not in names]
+    if missing:
+        raise FileNotFoundError(f"{path}: {', '.join(missing)} missing; found {', '.join(names) or 'none'}")
+    data = DataDir(path, {name: read_table(path / name) for name in names})
+    faults = []
+    for name, table in data.tables.items():
+        if name == "wav.scp" and "segments" in names:
+            continue
+        differing = sorted(table.keys() ^ data.table("utt2spk").keys())
+        faults += [f"{path / name}: {utt!r} is in only one of {name} and utt2spk" for utt in differing]
+    if faults:
+        raise ValueError(
+            f"{path}: {len(faults):,} faults; repair with validate_data_dir --fix:{first_ten(faults)}"
+        )
+    return data
+
+
+def write_data_dir(data: DataDir, path: str | Path) -> None:
+    """Write all tables and spk2utt, sorted as LC_ALL=C sort does.
+
+    Args:
+        data: The tables.
+        path: The folder, made if absent; tables there that `data` lacks are removed, other files stay.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    for name in find_tables(path):
+        if name not in data.tables:
+            (path / name).unlink()
+    for name, table in data.tables.items():
+        write_table(path / name, table)
+    write_table(path / "spk2utt", data.spk2utt)

@@ -1,0 +1,49 @@
+"""Shape file of LLM training: what a batch costs the LLM.
+
+    utt2num_frames, text -> "utterance positions"
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from speechllama.data.data_dir import DataDir
+from speechllama.data.faults import first_ten
+from speechllama.data.prompt import Prompt
+from speechllama.data.stats import num_encoder_frames
+from speechllama.files import write_table
+
+CONVOLUTION_RATIO = 8  # of the three stride-2 convolutions; without a cache only they shorten the audio
+
+
+def write_llm_shapes(data: DataDir, prompt: Prompt, text_name: str, output_file: str | Path) -> None:
+    """Count prompt, audio and text positions of each utterance; leave out those without text.
+
+    Batches made by this number hold about equal work for the LLM, which audio or text length alone would not give.
+
+    Args:
+        data: Data directory with the cache or, for the convolution compressor, features.
+        prompt: Renders prompts and text.
+        text_name: The table of targets.
+        output_file: The shape file.
+
+    Raises:
+        ValueError: No utterance has both audio and text.
+    """
+    is_compressed = bool(data.table("compressed.scp"))
+    lengths, texts, languages = data.table("utt2num_frames"), data.table(text_name), data.table("utt2lang")
+    shapes: dict[str, str] = {}
+    left_out: list[str] = []
+    for utterance, frames in lengths.items():
+        tokens = prompt.encode(texts.get(utterance, ""))
+        if not tokens:
+            left_out.append(utterance)
+            continue
+        ids = prompt.render(languages.get(utterance, ""))
+        audio = int(frames) if is_compressed else -(-num_encoder_frames(int(frames)) // CONVOLUTION_RATIO)
+        shapes[utterance] = str(len(ids.prompt) + audio + len(ids.suffix) + len(tokens) + 1)
+    if not shapes:
+        raise ValueError(f"{data.path}: no utterance has audio and {text_name}; check the data stage")
+    write_table(output_file, shapes)
+    logging.info("%s: kept %d of %d%s", output_file, len(shapes), len(lengths), first_ten(left_out))

@@ -1,0 +1,131 @@
+"""Statistics of the features: train and dev directories -> cmvn.npz (F) and shape files for batches."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from speechllama.data.ark import read_matrix, write_skipped
+from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.data.faults import first_ten
+from speechllama.data.tokenizer import CTCTokenizer
+from speechllama.files import write_table
+from speechllama.progress import progress
+
+VARIANCE_FLOOR = 1e-10  # a bin that never changes must not divide by 0
+
+
+def num_encoder_frames(num_frames: int) -> int:
+    """Map feature frames T to CTC-encoder frames M: two convolutions of stride 2, each rounding up."""
+    halved = (num_frames + 1) // 2
+    return (halved + 1) // 2
+
+
+def num_frames_needed(units: Sequence[int]) -> int:
+    """Count the frames that CTC needs: one for each unit, and a blank between equal neighbours."""
+    return len(units) + sum(left == right for left, right in zip(units, units[1:], strict=False))
+
+
+def collect_stats(
+    train_dir: str | Path,
+    dev_dir: str | Path,
+    tokenizer_path: str | Path,
+    output_dir: str | Path,
+    text_name: str = "src_text",
+) -> None:
+    """Write cmvn.npz and {train,dev}/{speech_shape,text_shape,skipped}.
+
+    Args:
+        train_dir: Data directory with feats.scp; mean and variance are taken over all its frames.
+        dev_dir: Data directory with feats.scp.
+        tokenizer_path: SentencePiece model of the CTC units.
+        output_dir: Where the files go.
+        text_name: The table that CTC learns, "src_text" or "text".
+
+    Raises:
+        ValueError: A table is missing, features differ in width or are not finite, or no utterance is usable.
+    """
+    tokenizer = CTCTokenizer(tokenizer_path)
+    sets = {"train": read_data_dir(train_dir), "dev": read_data_dir(dev_dir)}
+    for data in sets.values():
+        missing = [name for name in ("feats.scp", "utt2num_frames", text_name) if not data.table(name)]
+        if missing:
+            raise ValueError(f"{data.path}: {', '.join(missing)} missing or empty; run the feature stage")
+    for name, data in sets.items():
+        write_shapes(data, tokenizer, text_name, Path(output_dir) / name)
+    mean, std, frames = feature_statistics(sets["train"].table("feats.scp"))
+    path = Path(output_dir) / "cmvn.npz"
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    with temporary.open("wb") as stream:
+        np.savez(stream, mean=mean, std=std, frames=np.int64(frames))
+    os.replace(temporary, path)
+    logging.info("%s: %s frames of %d bins", path, f"{frames:,}", len(mean))
+
+
+def feature_statistics(feats_scp: dict[str, str]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Compute mean and standard deviation of all frames, one utterance in memory at a time.
+
+    Args:
+        feats_scp: Places of the features by utterance.
+
+    Returns:
+        Mean (F,), standard deviation (F,), both float32, and the number of frames.
+    """
+    total, squares, frames = np.zeros(0), np.zeros(0), 0
+    for utterance, place in progress(feats_scp.items(), len(feats_scp), "utterances"):
+        features = read_matrix(place).astype(np.float64)  # (T, F)
+        if not frames:
+            total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
+        if features.shape[1] != len(total) or not np.isfinite(features).all():
+            raise ValueError(
+                f"{place}: features of {utterance} are {features.shape}, expected (T, {len(total)}) "
+                "and finite numbers; run the feature stage again"
+            )
+        total += features.sum(axis=0)
+        squares += np.square(features).sum(axis=0)
+        frames += len(features)
+    mean = total / frames
+    variance = np.maximum(squares / frames - np.square(mean), VARIANCE_FLOOR)
+    return mean.astype(np.float32), np.sqrt(variance).astype(np.float32), frames
+
+
+def write_shapes(data: DataDir, tokenizer: CTCTokenizer, text_name: str, output_dir: Path) -> dict[str, str]:
+    """Write "utterance T,F" and "utterance L" for the utterances that CTC can learn from.
+
+    Args:
+        data: Data directory with features.
+        tokenizer: CTC units.
+        text_name: The table that CTC learns.
+        output_dir: Where speech_shape, text_shape and skipped go.
+
+    Returns:
+        The reason of each utterance left out.
+
+    Raises:
+        ValueError: None is left.
+    """
+    width = read_matrix(next(iter(data.table("feats.scp").values()))).shape[1]
+    speech, text, skipped = {}, {}, {}
+    for utterance, transcript in data.table(text_name).items():
+        units = tokenizer.encode(transcript)
+        num_frames = int(data.table("utt2num_frames")[utterance])
+        available, needed = num_encoder_frames(num_frames), num_frames_needed(units)
+        if not units:
+            skipped[utterance] = f"its {text_name} {transcript!r} has no CTC units"
+        elif available < needed:
+            skipped[utterance] = f"{num_frames} frames become {available}, {len(units)} units need {needed}"
+        else:
+            speech[utterance], text[utterance] = f"{num_frames},{width}", str(len(units))
+    shown = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    message = f"{data.path}: kept {len(speech):,} of {len(data.utterances):,} utterances for CTC"
+    if not speech:
+        raise ValueError(f"{message}; larger units or other data are needed:{shown}")
+    logging.info("%s%s", message, f"; left out {len(skipped):,}:{shown}" if skipped else "")
+    write_table(output_dir / "speech_shape", speech)
+    write_table(output_dir / "text_shape", text)
+    write_skipped(output_dir / "skipped", skipped)
+    return skipped

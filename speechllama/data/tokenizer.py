@@ -1,0 +1,129 @@
+"""CTC units: text <-> units in 1..C-1, 0 is blank; SentencePiece pieces of all languages together."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import sentencepiece
+
+BLANK = 0
+MAX_SENTENCE_BYTES = 16384  # SentencePiece leaves out longer lines; no spoken sentence is that long
+
+
+def train_tokenizer(
+    texts: Sequence[str],
+    output_dir: str | Path,
+    vocab_size: int,
+    model_type: Literal["unigram", "bpe"] = "bpe",
+    character_coverage: float = 0.9995,
+) -> Path:
+    """Train CTC units; the same texts give the same bytes.
+
+    The text is taken as it is (identity normalisation, true case); only runs of spaces become one.
+
+    Args:
+        texts: Transcripts; empty ones are left out.
+        output_dir: Where `bpe.model` goes (the name is the same for both types).
+        vocab_size: Pieces wanted, the unknown piece included; little text gives fewer, above all unigram.
+        model_type: SentencePiece's model.
+        character_coverage: Share of the characters that get pieces; the rest is unknown.
+
+    Returns:
+        The model's path.
+
+    Raises:
+        ValueError: There is no text, or SentencePiece refuses the sizes.
+    """
+    sentences = [text for text in (" ".join(text.split()) for text in texts) if text]
+    if not sentences:
+        raise ValueError(f"found no text in {len(texts):,} lines to train CTC units on")
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=written,
+            vocab_size=vocab_size,
+            model_type=model_type,
+            character_coverage=character_coverage,
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            unk_id=0,
+            bos_id=-1,
+            eos_id=-1,
+            pad_id=-1,
+            num_threads=1,  # sums of several threads would differ from run to run
+            max_sentence_length=MAX_SENTENCE_BYTES,
+            minloglevel=2,
+        )
+    except (RuntimeError, OSError) as error:
+        raise ValueError(
+            f"SentencePiece cannot make {vocab_size} {model_type} pieces of {len(sentences):,} sentences "
+            f"(with many characters, as in Chinese, raise --vocab_size): {error}"
+        ) from error
+    path = Path(output_dir) / "bpe.model"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    temporary.write_bytes(written.getvalue())
+    os.replace(temporary, path)
+    logging.info("%s: %d CTC units, blank included", path, CTCTokenizer(path).num_units)
+    return path
+
+
+def collapse(labels: Sequence[int]) -> list[int]:
+    """Turn a greedy path of frame labels into units: one for each run of equal labels, blanks dropped."""
+    starts = [label for index, label in enumerate(labels) if index == 0 or label != labels[index - 1]]
+    return [label for label in starts if label != BLANK]
+
+
+class CTCTokenizer:
+    """Text <-> CTC units; unit = piece + 1, 0 is blank.
+
+    Args:
+        path: SentencePiece model.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no SentencePiece model.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{path}: no such SentencePiece model; run the tokenizer stage")
+        self._pieces = sentencepiece.SentencePieceProcessor()
+        try:
+            self._pieces.LoadFromSerializedProto(self.path.read_bytes())
+        except RuntimeError as error:
+            raise ValueError(f"{path}: no SentencePiece model ({error})") from error
+        if not self._pieces.get_piece_size():  # an empty file is a model without pieces to it
+            raise ValueError(f"{path}: no SentencePiece model (it has no pieces)")
+
+    @property
+    def num_units(self) -> int:
+        """C: pieces and blank."""
+        return int(self._pieces.get_piece_size()) + 1
+
+    def encode(self, text: str) -> list[int]:
+        """Turn text into units in 1..C-1; empty text has none."""
+        return [piece + 1 for piece in self._pieces.encode(text, out_type=int)]
+
+    def decode(self, units: Sequence[int]) -> str:
+        """Turn units into text; blanks are dropped, repeats are kept (see `collapse`).
+
+        Raises:
+            ValueError: A unit is outside 0..C-1.
+        """
+        units = [int(unit) for unit in units]
+        wrong = [unit for unit in units if not 0 <= unit < self.num_units]
+        if wrong:
+            raise ValueError(f"{self.path}: there are units 0 to {self.num_units - 1}, found {wrong[0]}")
+        return str(self._pieces.decode([unit - 1 for unit in units if unit != BLANK]))
+
+    def unit_name(self, unit: int) -> str:
+        """Give a unit's piece, to look at."""
+        return "<blank>" if unit == BLANK else str(self._pieces.id_to_piece(unit - 1))

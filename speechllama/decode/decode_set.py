@@ -1,0 +1,227 @@
+"""Decode a data directory: batches by length, resumable by utterance, with or without the right audio.
+
+    {feats,compressed}.scp -> nbest.jsonl, text, decode.json
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechllama.data.ark import read_matrix
+from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.decode.speech2text import FRAMES_PER_SECOND, Speech2Text, Translation
+from speechllama.files import write_json, write_table
+from speechllama.progress import progress
+
+CONTROL_SEED = 1
+AUDIO_TABLES = {"compressed.scp": True, "feats.scp": False}  # table -> is_compressed; the cache is preferred
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """What to decode and where to.
+
+    Attributes:
+        data_dir: Data directory with compressed.scp or feats.scp, and utt2dur.
+        output_dir: Where text, nbest.jsonl and decode.json go.
+        batch_size: Utterances at once; halved where memory ends.
+        control: Give each utterance another utterance's audio.
+    """
+
+    data_dir: str
+    output_dir: str
+    batch_size: int = 16
+    control: bool = False
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Where each utterance's audio is; under the control, somebody else's.
+
+    Attributes:
+        places: The scp's values by utterance.
+        seconds: Durations of that audio.
+        is_compressed: Whether it comes from the cache.
+    """
+
+    places: Mapping[str, str]
+    seconds: Mapping[str, float]
+    is_compressed: bool
+
+
+def decode_set(translate: Speech2Text, job: DecodeJob, command: str = "") -> dict[str, Any]:
+    """Decode every utterance of a data directory.
+
+    Finished utterances are kept in nbest.jsonl.part: after an interruption the same call goes on behind them, if
+    model and settings are the same.
+
+    Args:
+        translate: The model and its search settings.
+        job: What to decode.
+        command: The command line, for the record.
+
+    Returns:
+        The record written to decode.json: settings, number of utterances, real-time factor, device.
+    """
+    data = read_data_dir(job.data_dir)
+    audio = find_audio(data, job.control)
+    output = Path(job.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    stamp = {
+        "search": asdict(translate.config),
+        "job": asdict(job),
+        "model": (translate.experiment.folder / "model.pth").stat().st_mtime_ns,
+        "num_utterances": len(audio.places),
+    }
+    part = output / "nbest.jsonl.part"
+    done = read_part(part, stamp)
+    left = sorted((utt for utt in audio.places if utt not in done), key=lambda utt: (-audio.seconds[utt], utt))
+    if done:
+        logging.info("%s: %d utterances are done, going on with %d", output, len(done), len(left))
+    batches = [left[start : start + job.batch_size] for start in range(0, len(left), job.batch_size)]
+    with part.open("a" if done else "w", encoding="utf-8") as stream:
+        if not done:
+            stream.write(json.dumps({"stamp": stamp}) + "\n")
+        for batch in progress(batches, len(batches), "batches"):
+            start = time.perf_counter()
+            results = list(decode_batch(translate, data, audio, batch))
+            spent = (time.perf_counter() - start) / len(batch)
+            for utterance, nbest in results:
+                done[utterance] = {"utt": utterance, "nbest": [entry._asdict() for entry in nbest], "spent": spent}
+                stream.write(json.dumps(done[utterance], ensure_ascii=False) + "\n")
+            stream.flush()
+    return write_outputs(translate, job, audio, done, command)
+
+
+def find_audio(data: DataDir, control: bool) -> Audio:
+    """Choose the cache or the features, and for the control give every utterance another one's audio.
+
+    Raises:
+        ValueError: There is neither, or too few utterances for a control.
+    """
+    table = next((name for name in AUDIO_TABLES if data.table(name)), None)
+    if table is None:
+        raise ValueError(f"{data.path}: neither {' nor '.join(AUDIO_TABLES)} there; run the feature stage")
+    places = data.table(table)
+    durations = data.table("utt2dur")
+    frames = data.table("utt2num_frames") if table == "feats.scp" else {}
+    seconds = {
+        utt: float(durations[utt]) if utt in durations else int(frames[utt]) / FRAMES_PER_SECOND for utt in places
+    }
+    if control:
+        other = derange(list(places), data.table("text"))
+        places = {utt: places[other[utt]] for utt in places}
+        seconds = {utt: seconds[other[utt]] for utt in seconds}
+    return Audio(places, seconds, AUDIO_TABLES[table])
+
+
+def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str]:
+    """Give every utterance another one, whose text is another, by a fixed seed.
+
+    Raises:
+        ValueError: No such exchange exists, as with a single utterance or equal texts.
+    """
+    shuffled = sorted(utterances)
+    random.Random(CONTROL_SEED).shuffle(shuffled)
+    for shift in range(1, len(shuffled)):
+        other = {utt: shuffled[(index + shift) % len(shuffled)] for index, utt in enumerate(shuffled)}
+        if all(not text.get(utt) or text.get(utt) != text.get(partner) for utt, partner in other.items()):
+            return other
+    raise ValueError(f"no control is possible: {len(utterances)} utterances cannot exchange audio of other texts")
+
+
+def decode_batch(
+    translate: Speech2Text, data: DataDir, audio: Audio, batch: Sequence[str]
+) -> Iterator[tuple[str, list[Translation]]]:
+    """Decode some utterances; where memory ends, each half for itself.
+
+    Raises:
+        RuntimeError: Not even one utterance fits; it is named.
+    """
+    languages, templates = data.table("utt2lang"), data.table("prompt")
+    try:
+        results = translate.translate(
+            [read_matrix(audio.places[utt]) for utt in batch],
+            [audio.seconds[utt] for utt in batch],
+            [languages.get(utt, "") for utt in batch],
+            audio.is_compressed,
+            [templates.get(utt, "") for utt in batch],
+        )
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        if len(batch) == 1:
+            raise RuntimeError(
+                f"utterance {batch[0]} ({audio.seconds[batch[0]]:.1f} s) alone does not fit into memory; "
+                "leave it out or take a smaller beam"
+            ) from error
+        results = None
+    if results is not None:
+        yield from zip(batch, results, strict=True)
+        return
+    # Outside the except block: its traceback would keep the failed batch's tensors alive.
+    logging.warning("out of memory with %d utterances, halving the batch", len(batch))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(batch) // 2
+    yield from decode_batch(translate, data, audio, batch[:middle])
+    yield from decode_batch(translate, data, audio, batch[middle:])
+
+
+def read_part(path: Path, stamp: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Utterances an interrupted run finished with the same model and settings; its last, torn line is dropped."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8").split("\n")
+    whole = lines[:-1]  # a line counts once its line break is there
+    if not whole or json.loads(whole[0]).get("stamp") != json.loads(json.dumps(stamp)):
+        return {}
+    records = [json.loads(line) for line in whole[1:]]
+    partial = path.with_name(f"{path.name}.tmp")
+    partial.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+    os.replace(partial, path)
+    return {record["utt"]: record for record in records}
+
+
+def write_outputs(
+    translate: Speech2Text, job: DecodeJob, audio: Audio, done: Mapping[str, dict[str, Any]], command: str
+) -> dict[str, Any]:
+    """Write text (best hypotheses), nbest.jsonl, and decode.json last."""
+    output, network = Path(job.output_dir), translate.experiment.network
+    audio_seconds = sum(audio.seconds.values())
+    spent = sum(record["spent"] for record in done.values())
+    report = {
+        "beam_size": translate.config.beam_size,
+        "length_penalty": translate.config.length_penalty,
+        "batch_size": job.batch_size,
+        "control": job.control,
+        "num_utterances": len(done),
+        "audio_seconds": round(audio_seconds, 2),
+        "decode_seconds": round(spent, 2),
+        "rtf": round(spent / audio_seconds, 5),
+        "device": describe_device(translate.experiment.device),
+        "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "num_trainable": sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
+        "command": command,
+    }
+    best = {utt: record["nbest"][0]["text"] if record["nbest"] else "" for utt, record in done.items()}
+    write_table(output / "text", best)
+    (output / "nbest.jsonl.part").replace(output / "nbest.jsonl")
+    write_json(output / "decode.json", report)
+    logging.info("%s: %d utterances, real-time factor %.4f", output, len(done), report["rtf"])
+    return report
+
+
+def describe_device(device: torch.device) -> str:
+    """The device's name, with the number of threads on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,154 @@
+"""A trained experiment (or a packed one) made ready to translate.
+
+    exp/<system>/ or <name>.zip -> network on a device, prompt, settings
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from speechllama.data.prompt import Prompt, PromptConfig
+from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
+from speechllama.model.config import from_mapping
+from speechllama.model.llm import load_tokenizer
+from speechllama.model.llm_record import LLM_FILE, read_llm_record
+from speechllama.model.speech_llama import SpeechLlama
+
+NETWORK = "network."  # where the host's model keeps ours
+BASES = ("llm_dir", "ctc_dir", "cmvn_file")  # settings that are paths
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What decoding needs.
+
+    Attributes:
+        network: The network, in evaluation mode.
+        prompt: Renders prompts with the LLM's tokenizer.
+        device: Where the network is.
+        folder: Directory that holds config.yaml and model.pth.
+        settings: The content of config.yaml.
+    """
+
+    network: SpeechLlama
+    prompt: Prompt
+    device: torch.device
+    folder: Path
+    settings: dict[str, Any]
+
+
+def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
+    """Load a trained experiment.
+
+    Args:
+        path: Experiment directory, or a zip that stage 13 packed (unpacked beside itself, once).
+        device: torch device.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        FileNotFoundError: It is no finished experiment, or its LLM or CTC encoder is gone.
+        ValueError: The weights belong to another LLM or CTC encoder, or do not fit the config.
+    """
+    folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
+    for name in (CONFIG_FILE, MODEL_FILE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
+    settings = read_settings(folder)
+    network = build_speech_llama(settings, str(folder / CONFIG_FILE))
+    state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
+    try:
+        network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in state.items()})
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{folder / MODEL_FILE}: {error}") from error
+    config = from_mapping(PromptConfig, settings["prompt_conf"], f"{folder / CONFIG_FILE}: prompt_conf")
+    tokenizer = load_tokenizer(*read_llm_record(settings["llm_dir"]))
+    prompt = Prompt(config, settings["task_name"], tokenizer)
+    return Experiment(network.to(device).eval(), prompt, torch.device(device), folder, settings)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read config.yaml; a base that lies inside the folder (packed) is found there."""
+    settings: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    for name in BASES:
+        value = settings.get(name)
+        if value and (folder / value).exists():
+            settings[name] = str(folder / value)
+    return settings
+
+
+def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
+    """Pack an experiment into one zip that `load_experiment` reads anywhere.
+
+    Args:
+        exp_dir: The experiment, at stage 10 or later.
+        output: The zip.
+        include_llm: Put the LLM inside too (small ones); else the zip names it by path or hub id.
+
+    Returns:
+        The zip.
+
+    Raises:
+        FileNotFoundError: The experiment or one of its bases is not complete.
+    """
+    folder, output = Path(exp_dir), Path(output)
+    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
+    if settings.get("ctc_dir"):
+        files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]
+        settings["ctc_dir"] = "ctc"
+    elif settings.get("cmvn_file"):
+        files.append((Path(settings["cmvn_file"]), "cmvn.npz"))
+        settings["cmvn_file"] = "cmvn.npz"
+    llm_path, _ = read_llm_record(settings["llm_dir"])
+    record = Path(settings["llm_dir"])
+    files.append((record / LLM_FILE, f"llm/{LLM_FILE}"))
+    if include_llm:
+        # llm.json names the LLM relative to itself where it was trained in the recipe; see read_llm_record.
+        name = Path(llm_path).name
+        files += [(file, f"llm/{name}/{file.name}") for file in sorted(Path(llm_path).iterdir()) if file.is_file()]
+    settings["llm_dir"] = "llm"
+    missing = [str(file) for file, _ in files if not file.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder}: cannot be packed without {missing}; run the stages that write them")
+    partial = output.with_name(f"{output.name}.tmp")
+    with zipfile.ZipFile(partial, "w") as archive:
+        archive.writestr(CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False))
+        for file, name in files:
+            archive.write(file, name)
+    partial.replace(output)
+    logging.info("%s: %d files, %.1f MB", output, len(files) + 1, output.stat().st_size / 1e6)
+    return output
+
+
+def unpack(archive: Path) -> Path:
+    """Unpack a zip beside itself, once; a newer zip is unpacked again.
+
+    Raises:
+        FileNotFoundError: There is no such zip.
+        ValueError: It is no zip.
+    """
+    if not archive.is_file():
+        raise FileNotFoundError(f"{archive}: no such packed model")
+    folder = archive.with_suffix(".unpacked")
+    if folder.is_dir() and folder.stat().st_mtime >= archive.stat().st_mtime:
+        return folder
+    partial = archive.with_suffix(".unpacked.tmp")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            packed.extractall(partial)
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{archive}: not a packed model ({error}); pack it again (stage 13)") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder

@@ -1,0 +1,128 @@
+"""Speech2Text: three lines from a recording to its translation.
+
+    waveform (S,) -> log-mel (T, F) -> network -> n-best text
+
+    >>> from speechllama import Speech2Text
+    >>> translate = Speech2Text.from_pretrained("exp/st_e6")
+    >>> translate(waveform)[0].text
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechllama.data.audio import SAMPLE_RATE, read_audio, resample
+from speechllama.data.features import log_mel
+from speechllama.decode.experiment import Experiment, load_experiment
+from speechllama.decode.search import SearchConfig, search
+from speechllama.model.speech_llama import PADDING, Batch
+
+FRAMES_PER_SECOND = 100  # features have a 10 ms shift
+
+
+class Translation(NamedTuple):
+    """One hypothesis: its text, token ids of the LLM, and score (log-probability with length penalty, nats)."""
+
+    text: str
+    tokens: list[int]
+    score: float
+
+
+class Speech2Text:
+    """Translates (or recognises, as trained) speech.
+
+    Args:
+        experiment: A loaded experiment.
+        config: How to search.
+    """
+
+    def __init__(self, experiment: Experiment, config: SearchConfig | None = None) -> None:
+        self.experiment = experiment
+        self.config = config or SearchConfig()
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | Path, device: str = "cpu", config: SearchConfig | None = None
+    ) -> Speech2Text:
+        """Build from an experiment directory or a packed zip; errors as `load_experiment`."""
+        return cls(load_experiment(path, device), config)
+
+    def __call__(self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = "") -> list[Translation]:
+        """Translate one recording.
+
+        Args:
+            speech: Waveform (S,), float within +-1, or an audio file.
+            rate: Samples per second of the waveform; a file knows its own.
+            language: Code of the source language, needed only if the prompt names it.
+
+        Returns:
+            The n-best hypotheses, best first.
+
+        Raises:
+            ValueError: The recording is empty or shorter than one frame (25 ms).
+        """
+        waveform = read_audio(speech) if isinstance(speech, (str, Path)) else resample(np.asarray(speech), rate)
+        features = log_mel(waveform)
+        return self.translate([features], [len(waveform) / SAMPLE_RATE], [language], is_compressed=False)[0]
+
+    def translate(
+        self,
+        audio: Sequence[np.ndarray],
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        is_compressed: bool,
+        templates: Sequence[str] | None = None,
+    ) -> list[list[Translation]]:
+        """Translate a batch.
+
+        Args:
+            audio: Log-mel features (T, F) or compressed vectors (U, D) of each utterance.
+            seconds: Duration of each recording; it limits the length of the text.
+            languages: Source language codes, "" where the prompt needs none.
+            is_compressed: Which of the two `audio` holds.
+            templates: Prompt templates of single utterances, "" for the model's own.
+
+        Returns:
+            N-best hypotheses of each utterance, best first.
+        """
+        network, prompt = self.experiment.network, self.experiment.prompt
+        device = self.experiment.device
+        ids = [
+            prompt.render(language, template)
+            for language, template in zip(languages, templates or [""] * len(languages), strict=True)
+        ]
+        frames = [torch.from_numpy(np.array(matrix, dtype=np.float32)) for matrix in audio]
+        batch = Batch(
+            torch.nn.utils.rnn.pad_sequence(frames, batch_first=True).to(device),
+            torch.tensor([len(matrix) for matrix in frames], device=device),
+            *(tensor.to(device) for tensor in pad_ids([entry.prompt for entry in ids])),
+            *(tensor.to(device) for tensor in pad_ids([entry.suffix for entry in ids])),
+            is_compressed,
+        )
+        with torch.inference_mode():
+            hypotheses = search(
+                network.llm,
+                network.embed_prefix(batch),
+                torch.tensor([self.config.limit(duration) for duration in seconds], device=device),
+                network.eos_token_id,
+                network.config.prefix_mask,
+                self.config,
+            )
+        return [
+            [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
+        ]
+
+
+def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Pad token ids with -1: (B, L) and lengths (B,), int64."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    padded = torch.full((len(sequences), int(lengths.max())), PADDING)
+    for row, sequence in zip(padded, sequences, strict=True):
+        row[: len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+    return padded, lengths

@@ -1,0 +1,111 @@
+"""Text tables and whole-or-nothing files: the only way this project writes a small file.
+
+    path <-> {key: value}        Kaldi's "key value" lines, sorted by the bytes of the key (LC_ALL=C)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[TextIO]:
+    """Open a text file that appears under its name only when it is whole.
+
+    A killed job leaves `<name>.tmp.<pid>` behind, never half a file that the next stage would believe.
+
+    Args:
+        path: The file; its folder is made if absent.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_table(path: str | Path) -> dict[str, str]:
+    """Read a Kaldi table: one "key value" a line; a key alone has the value "".
+
+    Args:
+        path: The file, UTF-8.
+
+    Returns:
+        The values by key, in the order of the file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A line has no key, a key comes twice, or the file is not UTF-8; the message says where.
+    """
+    path = Path(path)
+    table: dict[str, str] = {}
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table; run the stage that writes it")
+    # Only "\n" ends a line: splitlines() would also split at U+2028 or U+0085, which real transcripts contain.
+    for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
+        if not raw.strip():
+            continue
+        try:
+            line = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}:{number}: not UTF-8 ({error}); convert the file") from error
+        key, _, value = line.rstrip("\r").partition(" ")
+        if not key:
+            raise ValueError(f"{path}:{number}: the line starts with a space, expected 'key value': {line!r}")
+        if key in table:
+            raise ValueError(f"{path}:{number}: the key {key!r} comes a second time; keys must be unique")
+        table[key] = value.strip()
+    return table
+
+
+def write_table(path: str | Path, table: Mapping[str, str]) -> None:
+    """Write a Kaldi table, sorted as LC_ALL=C sort does.
+
+    Args:
+        path: The file to write, whole or not at all.
+        table: Values by key; neither holds a line break.
+
+    Raises:
+        ValueError: A key holds white space or a value holds a line break.
+    """
+    with atomic_write(path) as stream:
+        for key in sorted(table, key=lambda name: name.encode("utf-8")):
+            value = table[key]
+            if not key or any(mark.isspace() for mark in key) or "\n" in value:
+                raise ValueError(f"{path}: cannot write key {key!r} with value {value!r} as one 'key value' line")
+            stream.write(f"{key} {value}\n")
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no JSON object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run the stage that writes it")
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete it and run its stage again") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object, indented, UTF-8, whole or not at all."""
+    with atomic_write(path) as stream:
+        json.dump(dict(value), stream, ensure_ascii=False, indent=2)
+        stream.write("\n")

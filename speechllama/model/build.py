@@ -1,0 +1,120 @@
+"""Build a Speech-LLaMA from the settings an experiment recorded, without the host.
+
+    {key: value} of config.yaml -> SpeechLlama on its base (LLM, CTC encoder)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from speechllama.model.checkpoint import keep_only_trainable
+from speechllama.model.config import SpeechLlamaConfig, from_mapping
+from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.llm import LLM, fingerprint
+from speechllama.model.llm_record import read_llm_record
+from speechllama.model.speech_llama import SpeechLlama
+
+MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads
+CONFIG_FILE = "config.yaml"  # written by the host beside them
+
+
+def speech_llama_config(settings: Mapping[str, Any], where: str) -> SpeechLlamaConfig:
+    """Read the network's settings out of an experiment's.
+
+    Args:
+        settings: The experiment's settings (YAML keys, `config.yaml`); those of other concerns are left alone.
+        where: The file, for messages.
+
+    Returns:
+        The config, with the LLM that `llm_dir` records.
+
+    Raises:
+        FileNotFoundError, ValueError: No llm_dir, or a setting that does not exist or fit.
+    """
+    path, revision = read_llm_record(str(settings.get("llm_dir") or ""))
+    values: dict[str, Any] = {
+        "ctc_dir": settings.get("ctc_dir") or "",
+        "encoder": settings.get("encoder_conf") or {},
+        "compressor": {"name": settings.get("compressor", "frame_average"), **(settings.get("compressor_conf") or {})},
+        "audio_encoder": settings.get("audio_encoder_conf") or {},
+        "llm": {**(settings.get("llm_conf") or {}), "path": path, "revision": revision},
+    }
+    for name in ("train_audio_encoder", "prefix_mask", "label_smoothing"):
+        if settings.get(name) is not None:
+            values[name] = settings[name]
+    return from_mapping(SpeechLlamaConfig, values, where)
+
+
+def build_speech_llama(settings: Mapping[str, Any], where: str) -> SpeechLlama:
+    """Build the network on its trained base; its own trainable weights are fresh.
+
+    Args:
+        settings: As for `speech_llama_config`; E0 also needs `cmvn_file`.
+        where: The file, for messages.
+
+    Returns:
+        The network. Its checkpoints hold only what trains, with a fingerprint of LLM and CTC encoder.
+    """
+    config = speech_llama_config(settings, where)
+    llm = LLM(config.llm)
+    if config.ctc_dir:
+        encoder = load_ctc_encoder(config.ctc_dir)
+    else:
+        encoder = CTCEncoder(config.encoder, num_units=0)
+        encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
+    model = SpeechLlama(config, encoder, llm)
+    keep_only_trainable(model, base_fingerprint(config, encoder))
+    return model
+
+
+def load_ctc_encoder(ctc_dir: str | Path) -> CTCEncoder:
+    """Load the trained CTC encoder of an experiment directory.
+
+    Raises:
+        FileNotFoundError: It is no finished CTC experiment.
+        ValueError: Its weights do not fit its config.
+    """
+    folder = Path(ctc_dir)
+    for name in (CONFIG_FILE, MODEL_FILE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no trained CTC encoder there; run stage 5 to its end")
+    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, f"{folder / CONFIG_FILE}: encoder_conf")
+    encoder = CTCEncoder(config, settings["num_units"])
+    state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
+    try:
+        encoder.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} beside them: {error}") from error
+    return encoder.eval()
+
+
+def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
+    """Read mean and standard deviation per mel bin (F,).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path!r}: no feature statistics; run stage 4 or give --cmvn_file")
+    with np.load(path) as statistics:
+        return tuple(torch.from_numpy(statistics[name].astype(np.float32)) for name in ("mean", "std"))  # type: ignore[return-value]
+
+
+def base_fingerprint(config: SpeechLlamaConfig, encoder: CTCEncoder) -> bytes:
+    """64 bytes that identify what a checkpoint stands on: the LLM's weights, and the frozen encoder or statistics."""
+    frozen = encoder.state_dict() if config.ctc_dir else {"mean": encoder.mean, "std": encoder.std}
+    digest = hashlib.sha256()
+    for name in sorted(frozen):
+        digest.update(name.encode() + frozen[name].contiguous().numpy().tobytes())
+    # A fully trained LLM is part of the checkpoint; where it started from no longer matters.
+    llm = bytes(32) if config.llm.train == "full" else fingerprint(config.llm.path, config.llm.revision)
+    return llm + digest.digest()

@@ -1,0 +1,72 @@
+"""Checkpoints of a Speech-LLaMA hold what trains and a fingerprint of what does not.
+
+    model -> state_dict {trainable tensors, base_fingerprint} -> the same model on the same base
+
+An experiment with LLaMA-7B would otherwise write 13 GB every epoch, and nothing would notice another LLM under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FINGERPRINT = "base_fingerprint"
+
+
+def keep_only_trainable(module: nn.Module, fingerprint: bytes) -> None:
+    """Make state_dict and load_state_dict of a module speak of its trainable parameters alone.
+
+    Buffers count as frozen. The fingerprint is stored as float32, one number a byte: the host averages checkpoints
+    key by key, and the mean of equal bytes is the same byte, where integers would be added up.
+
+    Args:
+        module: The network; its `requires_grad` flags are read at saving and loading.
+        fingerprint: Bytes that identify the frozen parts.
+    """
+    module.register_buffer(FINGERPRINT, torch.tensor(list(fingerprint), dtype=torch.float32))
+    module.register_state_dict_post_hook(_drop_frozen)
+    module.register_load_state_dict_pre_hook(_check_and_fill)
+
+
+def trainable_names(module: nn.Module) -> set[str]:
+    """Names of the parameters that a checkpoint holds, the fingerprint included."""
+    return {name for name, parameter in module.named_parameters() if parameter.requires_grad} | {FINGERPRINT}
+
+
+def _drop_frozen(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Mapping[str, Any]) -> None:
+    kept = trainable_names(module)
+    for name in [name for name in state if name.startswith(prefix) and name[len(prefix) :] not in kept]:
+        del state[name]
+
+
+def _check_and_fill(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Refuse a checkpoint of another base or shape, then lend it the frozen tensors, which load onto themselves."""
+    found = {name[len(prefix) :] for name in state if name.startswith(prefix)}
+    own: Tensor = getattr(module, FINGERPRINT)
+    if FINGERPRINT not in found:
+        raise ValueError("this checkpoint has no fingerprint of its base model: speechllama did not write it")
+    if not torch.equal(state[prefix + FINGERPRINT].cpu(), own.cpu()):
+        raise ValueError(
+            "this checkpoint was trained on another base model: the LLM or the CTC encoder now given has other "
+            "weights. Give the ones named in the config.yaml beside the checkpoint, or train again"
+        )
+    expected = trainable_names(module)
+    if found != expected:
+        missing, extra = sorted(expected - found), sorted(found - expected)
+        raise ValueError(
+            f"the checkpoint does not fit the config: {len(missing)} tensors missing {missing[:5]}, "
+            f"{len(extra)} unknown {extra[:5]}"
+        )
+    # Tied weights have a second name that no checkpoint holds, hence remove_duplicate; some buffers are never saved.
+    own_tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
+    transient = {
+        f"{path}.{name}" if path else name
+        for path, part in module.named_modules()
+        for name in part._non_persistent_buffers_set
+    }
+    for name, tensor in own_tensors:
+        if name not in transient and prefix + name not in state:
+            state[prefix + name] = tensor.detach()

@@ -1,0 +1,197 @@
+"""CTC compressor: from one vector per 40 ms to about one per piece of text.
+
+    states (B, M, D), CTC logits (B, M, C) -> run of each frame (B, M) -> compressed (B, U, D)
+
+Every mode is two steps: say which output vector each frame belongs to, then average the frames of each vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechllama.model.ctc_encoder import BLANK, Encoded
+from speechllama.model.layers import length_mask
+
+CompressorName = Literal["blank_removal", "frame_average", "convolution", "none"]
+COMPRESSORS: tuple[CompressorName, ...] = ("blank_removal", "frame_average", "convolution", "none")
+CTC_COMPRESSORS = ("blank_removal", "frame_average")  # need CTC labels; their output can be cached
+DROPPED = -1
+
+
+@dataclass(frozen=True)
+class CompressorConfig:
+    """How the encoder's output is shortened.
+
+    Attributes:
+        name: `blank_removal` keeps the frames whose best unit is not blank; `frame_average` averages each run of
+            equal best units; `convolution` is three stride-2 convolutions trained with the LLM; `none` keeps all.
+        drop_blank_runs: `frame_average` only: leave out the runs of blanks.
+        max_length: Longest output in vectors; neighbouring runs are merged evenly beyond it. None: no limit.
+        num_convs: `convolution` only: layers, each halves the length.
+    """
+
+    name: CompressorName = "frame_average"
+    drop_blank_runs: bool = False
+    max_length: int | None = None
+    num_convs: int = 3
+
+    def __post_init__(self) -> None:
+        if self.name not in COMPRESSORS:
+            raise ValueError(f"compressor {self.name!r} is none of {', '.join(COMPRESSORS)}")
+        if self.drop_blank_runs and self.name != "frame_average":
+            raise ValueError(f"drop_blank_runs belongs to frame_average, the compressor is {self.name}")
+        if self.max_length is not None and (self.max_length < 1 or self.name not in CTC_COMPRESSORS):
+            raise ValueError(f"max_length {self.max_length} needs a value of at least 1 and a CTC compressor")
+
+
+class Compressed(NamedTuple):
+    """A shortened batch.
+
+    Attributes:
+        vectors: Compressed frames (B, U, D), zero where padded.
+        lengths: Valid vectors U (B,), int64, each at least 1.
+        runs: Output vector of each encoder frame (B, M), int64; -1 where the frame was dropped or is padding.
+            Empty for `convolution`, whose vectors share frames.
+    """
+
+    vectors: Tensor
+    lengths: Tensor
+    runs: Tensor
+
+
+def build_compressor(config: CompressorConfig, dim: int) -> nn.Module:
+    """Make the compressor a config names.
+
+    Args:
+        config: Its settings.
+        dim: Width D of the encoder's states.
+
+    Returns:
+        A module that maps `Encoded` to `Compressed`.
+    """
+    if config.name == "convolution":
+        return ConvolutionCompressor(dim, config.num_convs)
+    return RunCompressor(config)
+
+
+class RunCompressor(nn.Module):
+    """`blank_removal`, `frame_average` and `none`: no parameters, no loop over frames or utterances.
+
+    Source: blank_removal arXiv 2307.03917 section 3.1; frame_average Gaido et al. 2021 (arXiv 2102.01578), where a
+    run of blanks is a run like any other; the frame kept of an all-blank utterance and the even merging beyond
+    `max_length` are ours.
+    """
+
+    def __init__(self, config: CompressorConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, encoded: Encoded) -> Compressed:
+        """Shorten the encoder's output.
+
+        Args:
+            encoded: States (B, M, D), CTC logits (B, M, C), lengths (B,) of at least 1.
+
+        Returns:
+            Compressed vectors with the run of each frame. The only host synchronisation reads the shortest and
+            the longest output length.
+        """
+        valid = length_mask(encoded.lengths, encoded.hidden.shape[1])  # (B, M)
+        runs, lengths = self._assign(encoded, valid)
+        shortest, longest = torch.stack((lengths.min(), lengths.max())).tolist()
+        if shortest == 0:
+            runs, lengths = keep_least_blank(runs, lengths, encoded.logits, valid)
+            longest = max(longest, 1)
+        cap = self.config.max_length
+        if cap is not None and longest > cap:
+            over = (lengths > cap)[:, None] & (runs != DROPPED)
+            runs = torch.where(over, runs * cap // lengths[:, None], runs)
+            lengths, longest = lengths.clamp(max=cap), cap
+        return Compressed(average_runs(encoded.hidden, runs, longest), lengths, runs)
+
+    def _assign(self, encoded: Encoded, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The output vector of each frame (B, M) and the number of vectors (B,); 0 where all is blank."""
+        if self.config.name == "none":
+            starts = kept = valid
+        else:
+            labels = encoded.logits.argmax(-1)  # (B, M)
+            if self.config.name == "blank_removal":
+                starts = kept = valid & (labels != BLANK)
+            else:
+                kept = valid & (labels != BLANK) if self.config.drop_blank_runs else valid
+                starts = kept.clone()
+                starts[:, 1:] &= labels[:, 1:] != labels[:, :-1]
+        index = starts.cumsum(1)
+        return torch.where(kept, index - 1, DROPPED), index[:, -1]
+
+
+def keep_least_blank(runs: Tensor, lengths: Tensor, logits: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Give each utterance without a vector one: its frame with the least blank probability.
+
+    An empty audio would leave the LLM with the prompt alone and the length statistics with a zero.
+
+    Args:
+        runs: Output vector of each frame (B, M).
+        lengths: Number of vectors (B,).
+        logits: CTC logits (B, M, C).
+        valid: True where a frame holds data (B, M).
+
+    Returns:
+        Runs and lengths in which every utterance has at least one vector.
+    """
+    blank = logits[:, :, BLANK].float() - logits.float().logsumexp(-1)  # (B, M)
+    frame = blank.masked_fill(~valid, torch.inf).argmin(1)  # (B,)
+    chosen = F.one_hot(frame, runs.shape[1]).bool() & (lengths == 0)[:, None]
+    return runs.masked_fill(chosen, 0), lengths.clamp(min=1)
+
+
+def average_runs(hidden: Tensor, runs: Tensor, width: int) -> Tensor:
+    """Average the frames of each run, in float32, with gradients to every frame kept.
+
+    Args:
+        hidden: Frames (B, M, D).
+        runs: Output vector of each frame (B, M), int64, -1 for none.
+        width: Longest output U.
+
+    Returns:
+        Means (B, U, D), zero where no frame belongs.
+    """
+    batch, _, dim = hidden.shape
+    # Column `width` collects the dropped frames and is cut off: index_add_ needs a place for each of them.
+    column = torch.where(runs == DROPPED, width, runs)
+    row = torch.arange(batch, device=runs.device)[:, None] * (width + 1)
+    index = (row + column).flatten()
+    sums = hidden.new_zeros(batch * (width + 1), dim, dtype=torch.float32)
+    sums = sums.index_add_(0, index, hidden.reshape(-1, dim).float())
+    counts = torch.zeros(batch * (width + 1), device=hidden.device).index_add_(
+        0, index, torch.ones_like(index, dtype=torch.float32)
+    )
+    means = sums / counts.clamp(min=1.0)[:, None]
+    return means.view(batch, width + 1, dim)[:, :width].to(hidden.dtype)
+
+
+class ConvolutionCompressor(nn.Module):
+    """Strided convolutions in place of CTC (system E0): each halves the length.
+
+    Source: arXiv 2307.03917 section 4 (three strided conv1d layers, trained jointly through the LLM loss); kernel 3
+    and stride 2 are ours.
+    """
+
+    def __init__(self, dim: int, num_convs: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv1d(dim, dim, 3, stride=2, padding=1) for _ in range(num_convs))
+
+    def forward(self, encoded: Encoded) -> Compressed:
+        """Shorten the encoder's output 2 ** num_convs times; padding is zero before each layer."""
+        hidden, lengths = encoded.hidden.transpose(1, 2), encoded.lengths  # (B, D, M)
+        for conv in self.convs:
+            hidden = hidden * length_mask(lengths, hidden.shape[2])[:, None].to(hidden.dtype)
+            hidden, lengths = F.relu(conv(hidden)), (lengths + 1) // 2
+        valid = length_mask(lengths, hidden.shape[2])[:, :, None]
+        vectors = hidden.transpose(1, 2).masked_fill(~valid, 0.0)  # (B, U, D)
+        return Compressed(vectors, lengths, encoded.lengths.new_empty(vectors.shape[0], 0))

@@ -1,0 +1,175 @@
+"""CTC encoder: what hears. Trained on transcripts with CTC, then frozen.
+
+    log-mel (B, T, F) -> normalised -> conv2d 4x (B, M, D) -> Transformer (B, M, D) -> CTC logits (B, M, C)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask
+from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
+
+BLANK = 0  # CTC unit 0; unit u > 0 is SentencePiece piece u - 1
+
+
+@dataclass(frozen=True)
+class CTCEncoderConfig:
+    """Sizes of the CTC encoder; the defaults are the paper's 15.8 M (arXiv 2307.03917, section 4).
+
+    Attributes:
+        num_mels: Mel bins F.
+        conv_channels: Channels of the two convolutions; 256 gives the paper's count.
+        transformer: The layers behind them.
+        spec_augment: Masks drawn over the features in training.
+    """
+
+    num_mels: int = 80
+    conv_channels: int = 256
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+
+
+class Encoded(NamedTuple):
+    """What the encoder says of a batch.
+
+    Attributes:
+        hidden: Encoder states (B, M, D), zero where padded.
+        logits: Scores of the CTC units before softmax (B, M, C).
+        lengths: Valid frames M (B,), int64.
+    """
+
+    hidden: Tensor
+    logits: Tensor
+    lengths: Tensor
+
+
+def subsampled_length(lengths: Tensor) -> Tensor:
+    """Frames after the two stride-2 convolutions: ceil(ceil(T / 2) / 2)."""
+    return ((lengths + 1) // 2 + 1) // 2
+
+
+class Conv2dSubsampling(nn.Module):
+    """Two 3x3 convolutions of stride 2 and a linear layer: (B, T, F) -> (B, ceil(T / 4), D).
+
+    Padding is 1 on each side, so 80 mel bins become 20 and the linear layer 5120 -> 512 for 256 channels, as the
+    paper's count of 15.8 M demands. Frames past an utterance's end are set to zero before each convolution: the last
+    valid frame sees the same zeros alone and in a batch.
+    """
+
+    def __init__(self, num_mels: int, channels: int, dim: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, channels, 3, stride=2, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.linear = nn.Linear(channels * ((num_mels + 3) // 4), dim)
+
+    def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Subsample four times in time.
+
+        Args:
+            speech: Normalised log-mel features (B, T, F).
+            lengths: Valid frames (B,), int64.
+
+        Returns:
+            Vectors (B, M, D) and their lengths (B,).
+        """
+        hidden = speech[:, None]  # (B, 1, T, F)
+        for conv in (self.conv1, self.conv2):
+            hidden = hidden * length_mask(lengths, hidden.shape[2])[:, None, :, None].to(hidden.dtype)
+            hidden = F.relu(conv(hidden))
+            lengths = (lengths + 1) // 2
+        batch, channels, frames, bins = hidden.shape
+        return self.linear(hidden.transpose(1, 2).reshape(batch, frames, channels * bins)), lengths
+
+
+class CTCEncoder(nn.Module):
+    """Feature normalisation, subsampling, Transformer and CTC head.
+
+    Args:
+        config: Sizes.
+        num_units: CTC units C, blank included; 0 builds no head (E0's encoder never sees CTC).
+
+    Source: arXiv 2307.03917, sections 3.1 and 4.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: CTCEncoderConfig, num_units: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(config.num_mels))
+        self.register_buffer("std", torch.ones(config.num_mels))
+        self.spec_augment = SpecAugment(config.spec_augment)
+        dim = config.transformer.dim
+        self.subsampling = Conv2dSubsampling(config.num_mels, config.conv_channels, dim)
+        self.transformer = TransformerStack(config.transformer)
+        self.head = nn.Linear(dim, num_units) if num_units else None
+
+    @property
+    def dim(self) -> int:
+        """Width D of the states."""
+        return self.subsampling.linear.out_features
+
+    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
+        """Take the training data's mean and standard deviation per mel bin (F,)."""
+        if mean.shape != self.mean.shape or std.shape != self.std.shape:
+            raise ValueError(
+                f"the statistics have {tuple(mean.shape)} mel bins, the encoder expects {tuple(self.mean.shape)}; "
+                "compute them again from the features of this recipe"
+            )
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def forward(self, speech: Tensor, speech_lengths: Tensor) -> Encoded:
+        """Encode features.
+
+        Args:
+            speech: Log-mel features (B, T, F), any padding value.
+            speech_lengths: Valid frames T (B,), int64, each at least 1.
+
+        Returns:
+            States, CTC logits (empty in the last dimension without a head) and lengths.
+        """
+        valid = length_mask(speech_lengths, speech.shape[1])
+        speech = ((speech - self.mean) / self.std).masked_fill(~valid[:, :, None], 0.0)
+        speech = self.spec_augment(speech, speech_lengths)
+        hidden, lengths = self.subsampling(speech, speech_lengths)
+        hidden = self.transformer(hidden, lengths)  # (B, M, D)
+        logits = self.head(hidden) if self.head is not None else hidden[:, :, :0]
+        return Encoded(hidden, logits, lengths)
+
+
+def ctc_loss(encoded: Encoded, text: Tensor, text_lengths: Tensor) -> Tensor:
+    """CTC loss, averaged over utterances.
+
+    An utterance whose labels do not fit its frames contributes zero (the data stage leaves such utterances out).
+
+    Args:
+        encoded: The encoder's output.
+        text: Units (B, L), int64, padding any value.
+        text_lengths: Units per utterance (B,), int64.
+
+    Returns:
+        Negative log-likelihood in nats per utterance, a scalar.
+
+    Source: Graves et al. 2006.
+    """
+    log_probs = encoded.logits.float().log_softmax(-1).transpose(0, 1)  # (M, B, C)
+    loss = F.ctc_loss(
+        log_probs, text.clamp(min=0), encoded.lengths, text_lengths, blank=BLANK, reduction="sum", zero_infinity=True
+    )
+    return loss / text.shape[0]
+
+
+def greedy_units(encoded: Encoded) -> list[list[int]]:
+    """Best unit per frame, repeats merged, blanks removed: the CTC hypothesis of each utterance."""
+    best = encoded.logits.argmax(-1)  # (B, M)
+    starts = torch.ones_like(best, dtype=torch.bool)
+    starts[:, 1:] = best[:, 1:] != best[:, :-1]
+    kept = starts & (best != BLANK) & length_mask(encoded.lengths, best.shape[1])
+    return [row[keep].tolist() for row, keep in zip(best.cpu(), kept.cpu(), strict=True)]

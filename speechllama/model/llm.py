@@ -1,0 +1,294 @@
+"""The text LLM: any Hugging Face causal LM, frozen, with LoRA, or fully trained.
+
+    embeddings (B, N, H), mask (B, 1, N, N), positions (B, N) -> logits of the last K columns (B, K, V)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+TrainMode = Literal["frozen", "lora", "full"]
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+FINGERPRINT_BYTES = 32
+SAMPLE_BLOCK = 1 << 16  # bytes read at each sampled place of a weight file
+NUM_SAMPLES = 64  # places: 4 MiB a file, so that 13 GB of weights are told apart in well under a second
+
+
+@dataclass(frozen=True)
+class LoRAConfig:
+    """Low-rank adapters; the defaults are the paper's 2.1 M for LLaMA-7B (arXiv 2307.03917, section 4).
+
+    Attributes:
+        rank: Rank r.
+        alpha: The update is scaled by alpha / rank.
+        dropout: Dropout before the adapter, 0 to 1.
+        targets: Names of the linear layers that get one, in every layer of the LLM.
+    """
+
+    rank: int = 2
+    alpha: float = 4.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@dataclass(frozen=True)
+class LLMConfig:
+    """Which LLM, and what of it trains.
+
+    Attributes:
+        path: Local directory or hub id of a Hugging Face causal LM.
+        revision: Revision on the hub; None for a local directory or the newest.
+        train: `frozen`; `lora` (adapters train); `full` (everything trains).
+        dtype: `auto` is bfloat16 on a GPU that has it, else float32; or a torch dtype's name. Not for `full`, whose
+            weights stay in float32.
+        random_weights: Take only the architecture from `path` and draw weights (decoder-only from scratch).
+        attention: Attention implementation of transformers; it must take a 4-D mask.
+        lora: Adapter settings, used if `train` is `lora`.
+    """
+
+    path: str = ""
+    revision: str | None = None
+    train: TrainMode = "frozen"
+    dtype: str = "auto"
+    random_weights: bool = False
+    attention: Literal["sdpa", "eager"] = "sdpa"
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+
+    def __post_init__(self) -> None:
+        if self.train not in ("frozen", "lora", "full"):
+            raise ValueError(f"llm train {self.train!r} is none of frozen, lora, full")
+        if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
+            raise ValueError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")
+
+
+class LLM(nn.Module):
+    """A causal LM behind one narrow door: embed tokens, score positions.
+
+    Its frozen weights keep the dtype they were loaded in (the host casts the model to float32 before training), and
+    its dropout stays off unless it is fully trained.
+
+    Args:
+        config: Which LLM.
+        load_weights: False builds the same architecture without reading weights (tests of sizes).
+
+    Raises:
+        FileNotFoundError, ValueError: The path is no causal LM, the tokenizer does not fit, a LoRA target is absent.
+    """
+
+    def __init__(self, config: LLMConfig, load_weights: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        self.model = load_causal_lm(config, load_weights)
+        if "position_ids" not in inspect.signature(self.model.forward).parameters:
+            raise ValueError(
+                f"{config.path}: {type(self.model).__name__} takes no position_ids; without them a padded utterance "
+                "would differ from the same one alone. Choose another LLM"
+            )
+        self.base_dtype = self.model.dtype
+        if config.train != "full":
+            self.model.requires_grad_(False)
+        if config.train == "lora":
+            self.model = add_lora(self.model, config.lora)
+
+    @property
+    def dim(self) -> int:
+        """Width H."""
+        return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def embedding_std(self) -> float:
+        """Standard deviation of the input embeddings: the scale audio must have."""
+        weight = self.model.get_input_embeddings().weight
+        return 1.0 if weight.is_meta else float(weight.float().std())
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embed token ids (B, L), padding negative, into (B, L, H)."""
+        embeddings: Tensor = self.model.get_input_embeddings()(tokens.clamp(min=0))
+        return embeddings
+
+    def forward(
+        self, embeddings: Tensor, mask: Tensor, positions: Tensor, num_logits: int, cache: Any = None
+    ) -> Tensor:
+        """Score the next token at the last columns.
+
+        Args:
+            embeddings: Input vectors (B, Q, H).
+            mask: Additive attention mask (B, 1, Q, N), N keys with those cached.
+            positions: Position ids (B, Q).
+            num_logits: Columns K at the end that get logits: audio needs none, and the LM head over all
+                columns costs more than the rest of a small model.
+            cache: Keys and values of earlier columns, extended in place; None to keep none.
+
+        Returns:
+            Logits (B, K, V).
+        """
+        output = self.model(
+            inputs_embeds=embeddings.to(self.base_dtype),
+            attention_mask=mask.to(self.base_dtype),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=num_logits,
+        )
+        logits: Tensor = output.logits
+        return logits
+
+    def train(self, mode: bool = True) -> LLM:
+        """Set training mode without waking the dropout of frozen layers (adapters keep theirs)."""
+        super().train(mode and self.config.train == "full")
+        if self.config.train == "lora":
+            for name, module in self.model.named_modules():
+                if "lora_dropout" in name:
+                    module.train(mode)
+        self.training = mode
+        return self
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LLM:
+        # The host calls model.to(dtype=float32), which would double the memory of a bf16 LLM: only the device moves.
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        super()._apply(move, recurse)
+        return self
+
+
+def choose_dtype(name: str) -> torch.dtype:
+    """The dtype a config names; `auto` is bfloat16 where the GPU has it, else float32."""
+    if name != "auto":
+        dtype: torch.dtype = getattr(torch, name)
+        return dtype
+    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+
+
+def load_causal_lm(config: LLMConfig, load_weights: bool = True) -> Any:
+    """Load a Hugging Face causal LM, or build it with random weights.
+
+    Raises:
+        FileNotFoundError: A local path is no directory with a config.json.
+        ValueError: transformers cannot make a causal LM of it.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    check_llm_path(config.path)
+    dtype = torch.float32 if config.train == "full" else choose_dtype(config.dtype)
+    try:
+        if config.random_weights or not load_weights:
+            architecture = AutoConfig.from_pretrained(config.path, revision=config.revision)
+            return AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=config.attention)
+        return AutoModelForCausalLM.from_pretrained(
+            config.path, revision=config.revision, dtype=dtype, attn_implementation=config.attention
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{config.path}: transformers cannot load a causal LM from it: {error}") from error
+
+
+def check_llm_path(path: str) -> None:
+    """Tell a missing directory from a hub id before transformers asks the hub for "/data/llama".
+
+    Raises:
+        FileNotFoundError: The path looks local and holds no model.
+    """
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
+    if not path or (looks_local and not (Path(path) / "config.json").is_file()):
+        raise FileNotFoundError(
+            f"{path!r} is no language model: expected a directory with config.json, weights and tokenizer as "
+            "save_pretrained writes them, or a hub id such as organisation/name"
+        )
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> Any:
+    """Load the LLM's tokenizer and check that it fits the LLM.
+
+    Returns:
+        A transformers tokenizer with an end-of-sequence token.
+
+    Raises:
+        FileNotFoundError, ValueError: There is none, it has no end-of-sequence token, or it has more tokens than
+            the LLM has embeddings.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    check_llm_path(path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        vocabulary = AutoConfig.from_pretrained(path, revision=revision).vocab_size
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: transformers cannot load its tokenizer: {error}") from error
+    if tokenizer.eos_token_id is None:
+        raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
+    if len(tokenizer) > vocabulary:
+        raise ValueError(
+            f"{path}: the tokenizer has {len(tokenizer)} tokens, the LLM {vocabulary} embeddings: "
+            "this tokenizer belongs to another LLM"
+        )
+    return tokenizer
+
+
+def add_lora(model: Any, config: LoRAConfig) -> Any:
+    """Put adapters into the model's linear layers, in place; only they train.
+
+    Raises:
+        ValueError: A target names no layer of the model.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    missing = [target for target in config.targets if target not in names]
+    if missing:
+        raise ValueError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
+    settings = LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=list(config.targets),
+        bias="none",
+    )
+    adapted = inject_adapter_in_model(settings, model)
+    for name, parameter in adapted.named_parameters():
+        parameter.requires_grad_("lora_" in name)
+        if "lora_" in name:
+            parameter.data = parameter.data.float()  # master weights: an update of 1e-4 vanishes in bfloat16
+    return adapted
+
+
+def fingerprint(path: str, revision: str | None = None) -> bytes:
+    """32 bytes that tell one set of weights from another.
+
+    Weight files are read at evenly spaced places, not whole: fine-tuning moves every tensor, so samples differ, and
+    13 GB need not be read before each run. A directory without weights (random_weights) counts by its config.
+
+    Args:
+        path: Local directory or hub id, as given to the config.
+        revision: Revision on the hub.
+
+    Returns:
+        A SHA-256 digest.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(path, revision=revision, allow_patterns=["*.json", *WEIGHT_FILES]))
+    digest = hashlib.sha256()
+    files = sorted({file for pattern in WEIGHT_FILES for file in folder.glob(pattern)})
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as stream:
+            for sample in range(NUM_SAMPLES):
+                stream.seek(max(0, size - SAMPLE_BLOCK) * sample // (NUM_SAMPLES - 1))
+                digest.update(stream.read(SAMPLE_BLOCK))
+    if not files:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        digest.update(json.dumps(settings, sort_keys=True).encode())
+    return digest.digest()

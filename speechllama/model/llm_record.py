@@ -1,0 +1,78 @@
+"""The record of the LLM a recipe uses: checked once, named by every experiment.
+
+    path or hub id -> <llm_dir>/llm.json
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speechllama.model.llm import LLM, LLMConfig, fingerprint, load_tokenizer
+
+LLM_FILE = "llm.json"
+
+
+def prepare_llm(
+    path: str, revision: str | None, llm_dir: str | Path, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Load an LLM and its tokenizer once, check that they fit, and record them.
+
+    Args:
+        path: Local directory or hub id; a directory inside `llm_dir` is recorded relative to it.
+        revision: Revision on the hub.
+        llm_dir: Where llm.json goes.
+        more: Further entries of the record.
+
+    Returns:
+        The record: path, revision, fingerprint, sizes, load time.
+
+    Raises:
+        FileNotFoundError, ValueError: It is no causal LM, or its tokenizer does not fit.
+    """
+    folder = Path(llm_dir)
+    start = time.perf_counter()
+    tokenizer = load_tokenizer(path, revision)
+    llm = LLM(LLMConfig(path=path, revision=revision))
+    inside = Path(path).resolve().is_relative_to(folder.resolve())
+    local = Path(path).is_dir()
+    record: dict[str, Any] = {
+        "path": os.path.relpath(path, folder) if inside else str(Path(path).resolve()) if local else path,
+        "revision": revision,
+        "fingerprint": fingerprint(path, revision).hex(),
+        "architecture": type(llm.model).__name__,
+        "num_parameters": sum(parameter.numel() for parameter in llm.parameters()),
+        "width": llm.dim,
+        "num_tokens": len(tokenizer),
+        "has_start_token": tokenizer.bos_token_id is not None,
+        "dtype": str(llm.base_dtype).removeprefix("torch."),
+        "load_seconds": round(time.perf_counter() - start, 2),
+        **(more or {}),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{LLM_FILE}.tmp"
+    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(folder / LLM_FILE)
+    logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
+    return record
+
+
+def read_llm_record(llm_dir: str) -> tuple[str, str | None]:
+    """Path or hub id of a prepared LLM, and its revision.
+
+    A relative path counts from the record's own folder, so that an experiment can be moved or packed.
+
+    Raises:
+        FileNotFoundError: There is no record.
+    """
+    record_file = Path(llm_dir) / LLM_FILE
+    if not llm_dir or not record_file.is_file():
+        raise FileNotFoundError(f"{record_file}: no prepared LLM; run stage 7 or give --llm_dir")
+    record = json.loads(record_file.read_text(encoding="utf-8"))
+    beside = record_file.parent / record["path"]
+    return str(beside) if beside.is_dir() else record["path"], record.get("revision")

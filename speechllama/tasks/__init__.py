@@ -1,0 +1,1 @@
+"""The network as ESPnet tasks: the only place that knows the host."""

@@ -1,0 +1,239 @@
+"""The mini recipe's LLM: a small LLaMA that learns to translate and copy text before it meets speech.
+
+    llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
+
+A frozen LLM uses audio only if its own training taught it to use what stands before the text (SPEC.md, section 6);
+LLaMA-7B has that ability, a small one must be given it. The lines have the form of the recipe's prompts, with the
+source sentence where the audio will be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sacrebleu
+import torch
+from torch import Tensor
+
+from speechllama.data.faults import first_ten
+from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig, TaskName
+from speechllama.data.tsv import read_tsv
+from speechllama.decode.search import SearchConfig, search
+from speechllama.decode.speech2text import pad_ids
+from speechllama.model.llm import LLM, LLMConfig, load_tokenizer
+from speechllama.model.llm_record import prepare_llm
+from speechllama.model.prefix_mask import join_right_aligned
+
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+MODEL_DIR = "model"
+
+
+@dataclass(frozen=True)
+class TextLLMConfig:
+    """Sizes and training of the mini LLM.
+
+    Attributes:
+        vocab_size: Tokens.
+        width: Width H.
+        num_layers: Layers.
+        num_heads: Attention heads.
+        ffn_dim: Width of the feed-forward layer.
+        num_steps: Updates.
+        batch_size: Lines a batch.
+        learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
+        copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
+        seed: Of weights and batches.
+    """
+
+    vocab_size: int = 1000
+    width: int = 160
+    num_layers: int = 4
+    num_heads: int = 4
+    ffn_dim: int = 432
+    num_steps: int = 700
+    batch_size: int = 48
+    learning_rate: float = 3.0e-3
+    copy_share: float = 0.15
+    seed: int = 1
+
+
+class Line(NamedTuple):
+    """A source sentence and its translation."""
+
+    sentence: str
+    translation: str
+
+
+@dataclass
+class Lines(torch.utils.data.Dataset):
+    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; labels on source and target."""
+
+    lines: Sequence[Line]
+    prompts: dict[TaskName, Prompt]
+    copy_share: float
+    seed: int
+    tasks: list[TaskName] = field(init=False)
+
+    def __post_init__(self) -> None:
+        draw = random.Random(self.seed)
+        self.tasks = ["asr" if draw.random() < self.copy_share else "st" for _ in self.lines]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        line, task = self.lines[index], self.tasks[index]
+        prompt = self.prompts[task]
+        before, behind = prompt.render()
+        source = prompt.encode(line.sentence)
+        target = prompt.encode(line.translation if task == "st" else line.sentence)
+        target.append(prompt.tokenizer.eos_token_id)
+        fixed = [-100] * len(behind)  # transformers' mark of positions without loss
+        return {
+            "input_ids": before + source + behind + target,
+            "labels": [-100] * len(before) + source + fixed + target,
+        }
+
+
+def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Pad lines on the right; a causal model never looks there."""
+    ids, lengths = pad_ids([row["input_ids"] for row in rows])
+    labels, _ = pad_ids([row["labels"] for row in rows])
+    columns = torch.arange(ids.shape[1])[None] < lengths[:, None]
+    return {"input_ids": ids.clamp(min=0), "labels": labels.masked_fill(~columns, -100), "attention_mask": columns.long()}
+
+
+def train_text_llm(config: TextLLMConfig, text: str | Path, dev: Sequence[Line], llm_dir: str | Path) -> dict[str, Any]:
+    """Train tokenizer and LLM, save them as an ordinary Hugging Face directory, and test text translation.
+
+    An interrupted training goes on from its last checkpoint.
+
+    Args:
+        config: Sizes and training.
+        text: The text-only pairs.
+        dev: Pairs for the test; none of them may be among the text.
+        llm_dir: Where `model` and llm.json go.
+
+    Returns:
+        The record of the LLM, with `text_bleu` on `dev`.
+
+    Raises:
+        ValueError: The text is empty or holds a test sentence.
+    """
+    from transformers import Trainer, TrainingArguments
+    from transformers.trainer_utils import get_last_checkpoint
+
+    lines = read_lines(text)
+    seen = {line.sentence for line in lines}
+    leaked = [line.sentence for line in dev if line.sentence in seen]
+    if leaked:
+        raise ValueError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
+    folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"
+    tokenizer = train_llm_tokenizer(lines, config.vocab_size)
+    prompts: dict[TaskName, Prompt] = {task: Prompt(PromptConfig(), task, tokenizer) for task in ("st", "asr")}
+    work.mkdir(parents=True, exist_ok=True)
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=config.num_steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=0.01,
+        warmup_steps=max(1, config.num_steps // 20),
+        lr_scheduler_type="cosine",
+        logging_steps=50,
+        save_steps=200,
+        save_total_limit=2,
+        seed=config.seed,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_num_workers=0,
+    )
+    data = Lines(lines, prompts, config.copy_share, config.seed)
+    trainer = Trainer(model=build_llama(config, tokenizer), args=arguments, train_dataset=data, data_collator=collate)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
+    trainer.model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    bleu, example = text_bleu(str(folder), dev)
+    logging.info("text translation of %d dev sentences: BLEU %.1f; e.g. %s", len(dev), bleu, example)
+    more = {"text_bleu": round(bleu, 2), "num_lines": len(lines), "config": dataclasses.asdict(config)}
+    return prepare_llm(str(folder), None, llm_dir, more)
+
+
+def read_lines(path: str | Path) -> list[Line]:
+    """Read the pairs of a TSV with columns lang, sentence, translation.
+
+    Raises:
+        ValueError: It has none.
+    """
+    faults: list[str] = []
+    lines = [Line(*row) for _, row in read_tsv(path, ("sentence", "translation"), faults)]
+    if faults:
+        logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(faults))
+    if not lines:
+        raise ValueError(f"{path}: no pairs; expected columns lang, sentence, translation")
+    return lines
+
+
+def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int) -> Any:
+    """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
+    prompts = [template.replace("{audio}", " ") for template in TEMPLATES.values()] * (len(lines) // 10 + 1)
+
+    def texts() -> Iterator[str]:
+        for line in lines:
+            yield from line
+        yield from prompts
+
+    tokenizer.train_from_iterator(texts(), trainer)
+    unk, bos, eos = SPECIAL_TOKENS
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unk, bos_token=bos, eos_token=eos)
+
+
+def build_llama(config: TextLLMConfig, tokenizer: Any) -> Any:
+    """A LLaMA with random weights drawn from the seed."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(config.seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=config.width,
+            intermediate_size=config.ffn_dim,
+            num_hidden_layers=config.num_layers,
+            num_attention_heads=config.num_heads,
+            max_position_embeddings=512,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def text_bleu(path: str, pairs: Sequence[Line], batch_size: int = 32) -> tuple[float, str]:
+    """BLEU of the LLM on written sentences, with the search that speech will use; and one example."""
+    if not pairs:
+        return 0.0, ""
+    llm = LLM(LLMConfig(path=path)).eval()
+    prompt = Prompt(PromptConfig(), "st", load_tokenizer(path))
+    before, behind = prompt.render()
+    hypotheses: list[str] = []
+    for start in range(0, len(pairs), batch_size):
+        ids, lengths = pad_ids([before + prompt.encode(pair.sentence) + behind for pair in pairs[start : start + batch_size]])
+        prefix = join_right_aligned([(llm.embed(ids), lengths)])
+        found = search(llm, prefix, lengths * 2 + 10, prompt.tokenizer.eos_token_id, "causal", SearchConfig(beam_size=1))
+        hypotheses += [prompt.decode(nbest[0].tokens) for nbest in found]
+    score = sacrebleu.corpus_bleu(hypotheses, [[pair.translation for pair in pairs]]).score
+    return float(score), f"{pairs[0].sentence} -> {hypotheses[0]}"

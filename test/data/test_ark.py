@@ -1,0 +1,125 @@
+"""Arks, and parts merged into a data directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+
+from speechllama.bin import merge_parts as entry
+from speechllama.data.ark import ark_writer, merge_parts, read_matrix, split_part, write_skipped
+from speechllama.data.data_dir import read_data_dir
+from speechllama.data.features import make_features
+from speechllama.data.validation import validate_data_dir
+from speechllama.files import read_table, write_table
+
+
+def test_matrices_come_back_through_kaldiio(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    matrices = {f"é{index}": random.normal(size=(3 + index, 5)).astype(np.float32) for index in range(4)}
+    with ark_writer(tmp_path, "feats", 1) as write:
+        for utterance, matrix in matrices.items():
+            write(utterance, matrix)
+    loaded = kaldiio.load_scp(str(tmp_path / "feats.1.scp"))
+    assert set(loaded) == set(matrices)
+    for utterance, matrix in matrices.items():
+        np.testing.assert_array_equal(loaded[utterance], matrix)
+    sequential = dict(kaldiio.load_ark(str(tmp_path / "feats.1.ark")))
+    np.testing.assert_array_equal(sequential["é3"], matrices["é3"])
+
+
+def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="killed"), ark_writer(tmp_path, "feats", 1) as write:
+        write("a", np.zeros((2, 3)))
+        raise RuntimeError("killed")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_utterance_is_written_once(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="'a' is written a second time"),
+        ark_writer(tmp_path, "feats", 1) as write,
+    ):
+        write("a", np.zeros((2, 3)))
+        write("a", np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("place", ["{0}/none.ark:3", "{0}/bad.ark:2"])
+def test_an_unreadable_place_is_named(tmp_path: Path, place: str) -> None:
+    (tmp_path / "bad.ark").write_bytes(b"a \0BFM \4\x09")
+    with pytest.raises(ValueError, match="no matrix can be read there"):
+        read_matrix(place.format(tmp_path))
+
+
+@pytest.mark.parametrize("total", [0, 1, 7, 20])
+def test_parts_are_all_and_nearly_equal(total: int) -> None:
+    items = [str(index) for index in range(total)]
+    parts = [split_part(items, 4, job) for job in (1, 2, 3, 4)]
+    assert [item for part in parts for item in part] == items
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_merged_parts_are_a_valid_data_directory(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data, dump = make_data_dir(num=6), tmp_path / "dump"
+    Path(read_table(data / "wav.scp")["fr_0-clip02"]).write_bytes(b"")
+    for job in (1, 2):
+        make_features(data, dump, 2, job)
+    command = ["--data_dir", str(data), "--output_dir", str(dump), "--num_jobs", "2"]
+    entry.main(command)
+    merged = read_data_dir(dump)
+    assert len(merged.utterances) == 5 and "fr_0-clip02" not in merged.table("text")
+    assert set(merged.tables) == {
+        "feats.scp",
+        "src_text",
+        "text",
+        "utt2dur",
+        "utt2lang",
+        "utt2num_frames",
+        "utt2spk",
+    }
+    assert (dump / "skipped").read_text().startswith("fr_0-clip02\t")
+    assert validate_data_dir(dump) == []
+    content = (dump / "feats.scp").read_bytes()
+    entry.main(command)
+    assert (dump / "feats.scp").read_bytes() == content
+
+
+def test_compressed_parts_bring_their_hypotheses(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data, output = make_data_dir(num=2), tmp_path / "compressed"
+    for job, utterance in ((1, "fr_0-clip00"), (2, "fr_1-clip01")):
+        with ark_writer(output, "compressed", job) as write:
+            write(utterance, np.ones((4, 2)))
+        write_table(output / f"utt2num_frames.{job}", {utterance: "4"})
+        write_table(output / f"ctc_hyp.{job}", {utterance: "" if job == 1 else "bon jour"})
+    merged = merge_parts(data, output, 2, "compressed")
+    assert merged.table("ctc_hyp") == {"fr_0-clip00": "", "fr_1-clip01": "bon jour"}
+    assert validate_data_dir(output) == []
+    assert "feats.scp" not in merged.tables
+
+
+def test_parts_of_other_data_are_refused(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data, dump = make_data_dir(num=4), tmp_path / "dump"
+    make_features(data, dump)
+    larger = make_data_dir("larger", num=5)
+    with pytest.raises(ValueError, match="fr_0-clip04: in no part and not skipped"):
+        merge_parts(larger, dump, 1)
+    smaller = make_data_dir("smaller", num=3)
+    with pytest.raises(ValueError, match="fr_1-clip03: not in"):
+        merge_parts(smaller, dump, 1)
+    with pytest.raises(FileNotFoundError, match="feats.2.scp"):
+        merge_parts(data, dump, 2)
+    write_skipped(dump / "skipped.1", {"fr_0-clip00": "twice"})
+    with pytest.raises(ValueError, match="fr_0-clip00: skipped, yet in the scp"):
+        merge_parts(data, dump, 1)
+
+
+def test_an_utterance_in_two_parts_is_refused(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data, dump = make_data_dir(num=2), tmp_path / "dump"
+    make_features(data, dump, 1, 1)
+    for name in ("feats.{}.scp", "utt2num_frames.{}"):
+        (dump / name.format(2)).write_bytes((dump / name.format(1)).read_bytes())
+    with pytest.raises(ValueError, match="2 utterances are in an earlier part too"):
+        merge_parts(data, dump, 2)

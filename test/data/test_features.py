@@ -1,0 +1,165 @@
+"""Log-mel features against an oracle, and parts that survive being killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechllama.bin import make_features as entry
+from speechllama.data import features as features_module
+from speechllama.data.ark import read_matrix, read_skipped
+from speechllama.data.audio import read_audio
+from speechllama.data.data_dir import DataDir
+from speechllama.data.features import FeatureExtractor, log_mel, make_features
+from speechllama.files import read_table
+
+
+def plain_log_mel(waveform: np.ndarray) -> np.ndarray:
+    """Kaldi's filter bank, frame by frame and bin by bin, in float64."""
+    samples = waveform.astype(np.float64) * 32768
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85  # povey
+    mel = lambda hertz: 1127 * np.log(1 + hertz / 700)  # noqa: E731
+    edges = np.linspace(mel(20.0), mel(8000.0), 82)
+    rows = []
+    for start in range(0, len(samples) - 400 + 1, 160):
+        frame = samples[start : start + 400].copy()
+        frame -= frame.mean()
+        frame -= 0.97 * np.concatenate([frame[:1], frame[:-1]])
+        power = np.abs(np.fft.rfft(frame * window, 512)) ** 2
+        row = []
+        for low, centre, high in zip(edges, edges[1:], edges[2:], strict=False):
+            energy = 0.0
+            for index in range(256):
+                place = mel(index * 16000 / 512)
+                if low < place < high:
+                    slope = (
+                        (place - low) / (centre - low)
+                        if place <= centre
+                        else (high - place) / (high - centre)
+                    )
+                    energy += slope * power[index]
+            row.append(np.log(max(energy, np.finfo(np.float32).eps)))
+        rows.append(row)
+    return np.array(rows)
+
+
+def test_features_equal_plain_kaldi() -> None:
+    waveform = np.random.default_rng(1).normal(0, 0.1, 4000).astype(np.float32)
+    features = log_mel(waveform)
+    assert features.shape == (23, 80) and features.dtype == np.float32
+    # SPEC.md section 6 measured 7e-4 against torchaudio.
+    np.testing.assert_allclose(features, plain_log_mel(waveform), atol=2e-3)
+
+
+def test_features_equal_torchaudio_on_a_real_clip(shared_data: Path) -> None:
+    torch = pytest.importorskip("torch")
+    kaldi = pytest.importorskip("torchaudio.compliance.kaldi")
+    clip = sorted(shared_data.glob("common_voice_sample/*/fr/clips/*.mp3"))[0]
+    waveform = read_audio(clip)
+    expected = kaldi.fbank(torch.from_numpy(waveform)[None] * 32768, num_mel_bins=80, dither=0.0)
+    features = log_mel(waveform)
+    assert features.shape == tuple(expected.shape)
+    # In bins far below their frame's loudest, float32's rounding of the spectrum is what is compared.
+    loud = expected.numpy() > 5
+    assert loud.mean() > 0.5
+    np.testing.assert_allclose(features[loud], expected.numpy()[loud], atol=2e-3)
+
+
+def test_equal_input_gives_equal_bytes() -> None:
+    waveform = np.random.default_rng(1).normal(0, 0.1, 8000).astype(np.float32)
+    assert log_mel(waveform).tobytes() == log_mel(waveform.copy()).tobytes()
+
+
+def test_settings_change_the_shape() -> None:
+    waveform = np.zeros(16000, np.float32)
+    assert FeatureExtractor(num_mel_bins=40, frame_shift_ms=20.0)(waveform).shape == (49, 40)
+
+
+@pytest.mark.parametrize("shape", [(399,), (0,), (1, 16000)])
+def test_what_is_no_waveform_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="at least 400 samples"):
+        log_mel(np.zeros(shape, np.float32))
+
+
+def test_parts_hold_all_utterances(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data = make_data_dir(num=7)
+    for job in (1, 2, 3):
+        make_features(data, tmp_path / "dump", 3, job)
+    places = {}
+    for job in (1, 2, 3):
+        places.update(read_table(tmp_path / f"dump/feats.{job}.scp"))
+    assert places.keys() == read_table(data / "text").keys()
+    for utterance, clip in read_table(data / "wav.scp").items():
+        np.testing.assert_array_equal(read_matrix(places[utterance]), log_mel(read_audio(clip)))
+
+
+def test_segments_are_cut(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data = make_data_dir(num=2)
+    clip = read_table(data / "wav.scp")["fr_1-clip01"]
+    (data / "wav.scp").write_text(f"recording {clip}\n")
+    (data / "segments").write_text("fr_0-clip00 recording 0.0 0.2\nfr_1-clip01 recording 0.2 0.55\n")
+    make_features(data, tmp_path / "dump")
+    assert read_table(tmp_path / "dump/utt2num_frames.1") == {"fr_0-clip00": "18", "fr_1-clip01": "33"}
+
+
+def test_a_finished_part_is_kept_until_its_input_changes(
+    make_data_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, ark = make_data_dir(), tmp_path / "dump/feats.1.ark"
+    make_features(data, tmp_path / "dump")
+    first, content = ark.stat().st_mtime_ns, ark.read_bytes()
+    make_features(data, tmp_path / "dump")
+    assert ark.stat().st_mtime_ns == first
+    clip = Path(read_table(data / "wav.scp")["fr_0-clip00"])
+    clip.write_bytes(Path(read_table(data / "wav.scp")["fr_1-clip01"]).read_bytes())
+    make_features(data, tmp_path / "dump")
+    assert ark.read_bytes() != content
+
+
+def test_a_killed_part_restarts_clean(
+    make_data_dir: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = make_data_dir()
+    make_features(data, tmp_path / "whole")
+
+    def kill_at_third(data_dir: DataDir, utterance: str) -> np.ndarray:
+        if utterance == "fr_0-clip04":
+            raise KeyboardInterrupt
+        return read(data_dir, utterance)
+
+    read = features_module._read_utterance
+    monkeypatch.setattr(features_module, "_read_utterance", kill_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        make_features(data, tmp_path / "dump")
+    assert not list((tmp_path / "dump").iterdir())
+    (tmp_path / "dump/feats.1.ark.tmp").write_bytes(b"what a SIGKILL leaves")
+    monkeypatch.undo()
+    make_features(data, tmp_path / "dump")
+    names = sorted(path.name for path in (tmp_path / "dump").iterdir())
+    assert names == ["feats.1.ark", "feats.1.done", "feats.1.scp", "skipped.1", "utt2num_frames.1"]
+    assert (tmp_path / "dump/feats.1.ark").read_bytes() == (tmp_path / "whole/feats.1.ark").read_bytes()
+
+
+def test_bad_clips_are_skipped_counted_and_limited(
+    make_data_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    data = make_data_dir(num=6)
+    wav_scp = read_table(data / "wav.scp")
+    Path(wav_scp["fr_0-clip02"]).write_bytes(b"")
+    make_features(data, tmp_path / "dump")  # one may always fail
+    assert "is empty" in read_skipped(tmp_path / "dump/skipped.1")["fr_0-clip02"]
+    Path(wav_scp["fr_1-clip03"]).unlink()
+    with pytest.raises(ValueError, match="kept 4 of 6; 2 failed, at most 1 may"):
+        make_features(data, tmp_path / "dump")
+    ark = (tmp_path / "dump/feats.1.ark").stat().st_mtime_ns
+    make_features(data, tmp_path / "dump", max_bad_share=0.5)
+    assert (tmp_path / "dump/feats.1.ark").stat().st_mtime_ns == ark  # what was done was kept
+
+
+def test_a_part_that_does_not_exist_is_refused(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    command = ["--data_dir", str(make_data_dir()), "--output_dir", str(tmp_path / "dump")]
+    with pytest.raises(ValueError, match="no part 3 of 2"):
+        entry.main([*command, "--num_jobs", "2", "--job", "3"])

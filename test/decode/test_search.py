@@ -1,0 +1,111 @@
+"""The search against `generate` of transformers, alone and in batches, and its own rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from speechllama.decode.search import SearchConfig, search
+from speechllama.model.llm import LLM, LLMConfig, load_tokenizer
+from speechllama.model.prefix_mask import Prefix, join_right_aligned
+
+EOS = 2
+PROMPTS = [[1, 20, 33, 7], [1, 9], [1, 50, 51, 52, 53, 54, 55, 8], [1, 100, 13]]
+
+
+@pytest.fixture(scope="module", params=["tiny", "stories260K"])
+def llm(request: pytest.FixtureRequest) -> LLM:
+    if request.param == "tiny":
+        llm = LLM(LLMConfig(str(request.getfixturevalue("tiny_llm")))).eval()
+        with torch.no_grad():  # make the end likely enough that hypotheses of many lengths finish
+            llm.model.get_output_embeddings().weight[EOS] *= 1.5
+        return llm
+    return LLM(LLMConfig(str(request.getfixturevalue("shared_data") / "llama" / "stories260K"))).eval()
+
+
+def embed(llm: LLM, prompts: list[list[int]]) -> Prefix:
+    width = max(map(len, prompts))
+    ids = torch.tensor([prompt + [-1] * (width - len(prompt)) for prompt in prompts])
+    return join_right_aligned([(llm.embed(ids), torch.tensor([len(prompt) for prompt in prompts]))])
+
+
+def generate(llm: LLM, prompt: list[int], limit: int, config: SearchConfig) -> list[tuple[list[int], float]]:
+    """Hypotheses of transformers for one prompt."""
+    output = llm.model.generate(
+        torch.tensor([prompt]),
+        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+        num_beams=config.beam_size,
+        num_return_sequences=config.num_best,
+        length_penalty=config.length_penalty,
+        max_new_tokens=limit,
+        do_sample=False,
+        early_stopping=False,
+        eos_token_id=EOS,
+        pad_token_id=0,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    scores = output.sequences_scores.tolist() if config.beam_size > 1 else [float("nan")]
+    rows = [row[len(prompt) :].tolist() for row in output.sequences]
+    return [(row[: row.index(EOS)] if EOS in row else row, score) for row, score in zip(rows, scores, strict=True)]
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("beam", [1, 2, 4, 7])
+def test_a_batch_equals_generate_on_each_utterance(llm: LLM, beam: int, length_penalty: float) -> None:
+    config = SearchConfig(beam, num_best=beam, length_penalty=length_penalty)
+    limits = torch.tensor([12, 5, 20, 1])
+    found = search(llm, embed(llm, PROMPTS), limits, EOS, "causal", config)
+    for prompt, limit, nbest in zip(PROMPTS, limits.tolist(), found, strict=True):
+        expected = generate(llm, prompt, limit, config)
+        assert [hypothesis.tokens for hypothesis in nbest] == [tokens for tokens, _ in expected]
+        if beam > 1:
+            assert [h.score for h in nbest] == pytest.approx([score for _, score in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("mask", ["causal", "non_causal"])
+def test_batch_and_order_never_change_a_hypothesis(llm: LLM, mask: Any) -> None:
+    config = SearchConfig(4, num_best=4)
+    limits = torch.tensor([12, 30, 20, 3])
+    together = search(llm, embed(llm, PROMPTS), limits, EOS, mask, config)
+    for row, prompt in enumerate(PROMPTS):
+        alone = search(llm, embed(llm, [prompt]), limits[row : row + 1], EOS, mask, config)[0]
+        assert [hypothesis.tokens for hypothesis in alone] == [hypothesis.tokens for hypothesis in together[row]]
+        assert [h.score for h in alone] == pytest.approx([h.score for h in together[row]], abs=1e-4)
+
+
+def test_scores_are_the_log_probabilities_of_the_tokens(llm: LLM) -> None:
+    config = SearchConfig(4, num_best=4, length_penalty=0.0)
+    prompt, limit = PROMPTS[0], 15
+    for hypothesis in search(llm, embed(llm, [prompt]), torch.tensor([limit]), EOS, "causal", config)[0]:
+        ended = len(hypothesis.tokens) < limit
+        tokens = hypothesis.tokens + [EOS] * ended
+        with torch.no_grad():
+            logits = llm.model(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
+        total = logits.log_softmax(-1)[range(len(tokens)), tokens].sum().item()
+        assert hypothesis.score == pytest.approx(total, abs=1e-3)
+
+
+def test_nbest_is_sorted_and_without_twins(llm: LLM) -> None:
+    nbest = search(llm, embed(llm, PROMPTS[:1]), torch.tensor([20]), EOS, "causal", SearchConfig(7, num_best=7))[0]
+    scores = [hypothesis.score for hypothesis in nbest]
+    assert scores == sorted(scores, reverse=True)
+    assert len({tuple(hypothesis.tokens) for hypothesis in nbest}) == len(nbest)
+
+
+@pytest.mark.parametrize(("seconds", "limit"), [(0.1, 10), (2.0, 30), (60.0, 200)])
+def test_limits_follow_the_audio_between_two_absolute_numbers(seconds: float, limit: int) -> None:
+    assert SearchConfig().limit(seconds) == limit
+
+
+@pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "num_best": 3}, {"max_tokens": 0}])
+def test_impossible_settings_are_refused(arguments: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        SearchConfig(**arguments)  # type: ignore[arg-type]
+
+
+def test_the_tokenizer_of_the_trained_llama_has_an_end(shared_data: Path) -> None:
+    assert load_tokenizer(str(shared_data / "llama" / "stories260K")).eos_token_id == EOS

@@ -1,0 +1,204 @@
+"""The network as a whole: loss against a loop, padding, gradients only where intended, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from speechllama.model.audio_encoder import AudioEncoder
+from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable, trainable_names
+from speechllama.model.compressor import CompressorConfig
+from speechllama.model.config import SpeechLlamaConfig, from_mapping
+from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.layers import TransformerConfig
+from speechllama.model.llm import LLM, LLMConfig, LoRAConfig
+from speechllama.model.spec_augment import SpecAugmentConfig
+from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
+
+SIZES = TransformerConfig(num_layers=1, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
+ENCODER = CTCEncoderConfig(10, 4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
+EOS = 2
+
+
+def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
+    """A network of a few thousand parameters; `changes` are settings of SpeechLlamaConfig."""
+    torch.manual_seed(1)
+    config = SpeechLlamaConfig(ctc_dir="exp/ctc", encoder=ENCODER, audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
+    config = dataclasses.replace(config, **changes)
+    encoder = CTCEncoder(ENCODER, num_units=6 if config.ctc_dir else 0)
+    return SpeechLlama(config, encoder, LLM(config.llm)).eval()
+
+
+def make_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    """Three utterances of different length everywhere; padding holds noise."""
+    generator = torch.Generator().manual_seed(2)
+    speech = torch.randn(3, 50, 10, generator=generator)
+    prompt = torch.tensor([[1, 20, 21], [1, 22, -1], [1, 20, 21]])
+    suffix = torch.tensor([[30], [31], [-1]])
+    batch = Batch(
+        speech, torch.tensor([50, 23, 37]), prompt, torch.tensor([3, 2, 3]), suffix, torch.tensor([1, 1, 0]), False
+    )
+    return batch, torch.tensor([[40, 41, 42], [43, -1, -1], [44, 45, -1]]), torch.tensor([3, 1, 2])
+
+
+def take(batch: Batch, text: torch.Tensor, text_lengths: torch.Tensor, row: int) -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    """One utterance alone, without padding."""
+    one = slice(row, row + 1)
+    audio = batch.audio[one, : batch.audio_lengths[row]]
+    prompt, suffix = batch.prompt[one, : batch.prompt_lengths[row]], batch.suffix[one, : batch.suffix_lengths[row]]
+    alone = Batch(
+        audio, batch.audio_lengths[one], prompt, batch.prompt_lengths[one], suffix, batch.suffix_lengths[one],
+        batch.is_compressed,
+    )  # fmt: skip
+    return alone, text[one, : text_lengths[row]], text_lengths[one]
+
+
+@pytest.mark.parametrize("mask", ["causal", "non_causal"])
+@pytest.mark.parametrize("compressor", ["frame_average", "blank_removal", "none"])
+def test_the_batch_loss_is_the_token_mean_of_the_utterances_alone(tiny_llm: Path, mask: Any, compressor: Any) -> None:
+    network = build(tiny_llm, prefix_mask=mask, compressor=CompressorConfig(compressor))
+    batch, text, lengths = make_batch()
+    together = network(batch, text, lengths)
+    alone = [network(*take(batch, text, lengths, row)) for row in range(3)]
+    total = sum(float(part.loss * part.num_tokens) for part in alone)
+    assert together.num_tokens.item() == sum(part.num_tokens.item() for part in alone) == 3 + 1 + 2 + 3
+    assert together.loss.item() == pytest.approx(total / 9, abs=1e-4)
+
+
+def test_the_loss_equals_a_loop_over_text_positions(tiny_llm: Path) -> None:
+    network = build(tiny_llm, prefix_mask="causal")
+    batch, text, lengths = make_batch()
+    batch, text, lengths = take(batch, text, lengths, 0)
+    prefix = network.embed_prefix(batch).embeddings
+    total = 0.0
+    for position, label in enumerate([*text[0].tolist(), EOS]):
+        known = torch.cat((prefix, network.llm.embed(text[:, :position])), dim=1)
+        logits = network.llm.model(inputs_embeds=known).logits[0, -1]  # transformers' own causal mask and positions
+        total -= logits.log_softmax(-1)[label].item()
+    assert network(batch, text, lengths).loss.item() == pytest.approx(total / 4, abs=1e-4)
+
+
+def test_the_mask_matters_inside_the_llm(tiny_llm: Path) -> None:
+    batch, text, lengths = make_batch()
+    causal, non_causal = (build(tiny_llm, prefix_mask=mask)(batch, text, lengths).loss for mask in ("causal", "non_causal"))
+    assert abs(causal.item() - non_causal.item()) > 1e-3
+
+
+def test_a_cached_batch_gives_the_loss_of_the_features(tiny_llm: Path) -> None:
+    network = build(tiny_llm)
+    batch, text, lengths = make_batch()
+    compressed = network.compress(batch.audio, batch.audio_lengths)
+    cached = batch._replace(audio=compressed.vectors, audio_lengths=compressed.lengths, is_compressed=True)
+    assert network(cached, text, lengths).loss.item() == pytest.approx(network(batch, text, lengths).loss.item(), abs=1e-6)
+
+
+SYSTEMS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "E0": ({"ctc_dir": "", "compressor": CompressorConfig("convolution")}, {"encoder", "compressor", "audio_encoder"}),
+    "E5": ({}, {"audio_encoder"}),
+    "E6": ({"llm": "lora"}, {"audio_encoder", "llm"}),
+    "E6, audio encoder frozen": ({"llm": "lora", "train_audio_encoder": False}, {"llm"}),
+    "full": ({"llm": "full"}, {"audio_encoder", "llm"}),
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_gradients_flow_where_the_config_says_and_nowhere_else(tiny_llm: Path, system: str) -> None:
+    changes, expected = SYSTEMS[system]
+    if "llm" in changes:
+        changes = {**changes, "llm": LLMConfig(str(tiny_llm), train=changes["llm"])}
+    network = build(tiny_llm, **changes).train()
+    network(*make_batch()).loss.backward()
+    for part, module in network.named_children():
+        parameters = dict(module.named_parameters())
+        if part not in expected:
+            assert all(parameter.grad is None for parameter in parameters.values()), part
+            continue
+        trainable = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
+        assert trainable
+        assert all(parameter.grad is not None for parameter in trainable.values()), part
+
+
+def test_the_audio_starts_at_the_scale_of_the_llms_embeddings() -> None:
+    torch.manual_seed(0)
+    encoder = AudioEncoder(SIZES, input_dim=7, llm_dim=64, embedding_std=0.02)
+    audio = encoder(torch.randn(4, 9, 7), torch.full((4,), 9))
+    assert audio.std().item() == pytest.approx(0.02, rel=0.1)
+
+
+def test_the_papers_audio_encoder_has_14_7_million_parameters() -> None:
+    with torch.device("meta"):
+        encoder = AudioEncoder(TransformerConfig(), input_dim=512, llm_dim=4096, embedding_std=1.0)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == pytest.approx(14.7e6, rel=0.005)
+
+
+def test_labels_end_with_the_end_of_sequence() -> None:
+    labels = append_eos(torch.tensor([[5, 6], [7, -1]]), torch.tensor([2, 1]), EOS)
+    assert labels.tolist() == [[5, 6, EOS], [7, EOS, -1]]
+
+
+def test_a_ctc_compressor_without_ctc_is_refused(tiny_llm: Path) -> None:
+    with pytest.raises(ValueError, match="the compressor frame_average needs CTC labels"):
+        build(tiny_llm, ctc_dir="")
+
+
+@pytest.mark.parametrize("train", ["frozen", "lora", "full"])
+def test_a_checkpoint_holds_what_trains_and_restores_it(tiny_llm: Path, train: Any) -> None:
+    def fresh() -> SpeechLlama:
+        network = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train=train, lora=LoRAConfig(rank=2)))
+        keep_only_trainable(network, b"base")
+        return network
+
+    trained = fresh()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    state = trained.state_dict()
+    assert set(state) == trainable_names(trained)
+    restored = fresh()
+    restored.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
+    batch = make_batch()
+    assert restored(*batch).loss.item() == trained(*batch).loss.item()
+
+
+def test_a_checkpoint_of_another_base_is_refused(tiny_llm: Path) -> None:
+    one, other = build(tiny_llm), build(tiny_llm)
+    keep_only_trainable(one, b"this LLM")
+    keep_only_trainable(other, b"that LLM")
+    with pytest.raises(ValueError, match="trained on another base model"):
+        other.load_state_dict(one.state_dict())
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(tiny_llm: Path) -> None:
+    network = build(tiny_llm)
+    keep_only_trainable(network, b"base")
+    state = network.state_dict()
+    state.pop("audio_encoder.norm.weight")
+    with pytest.raises(ValueError, match=r"1 tensors missing \['audio_encoder.norm.weight'\]"):
+        network.load_state_dict(state)
+
+
+def test_averaging_keeps_the_fingerprint(tiny_llm: Path) -> None:
+    network = build(tiny_llm)
+    keep_only_trainable(network, bytes(range(256)))
+    own = network.state_dict()[FINGERPRINT]
+    assert torch.equal((own + own + own) / 3, own)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"prefix_mask": "noncausal"}, "e5.yaml: prefix_mask: 'noncausal' is none of causal, non_causal"),
+        ({"compresor": {}}, "e5.yaml: unknown key 'compresor'; did you mean 'compressor'"),
+        ({"llm": {"lora": {"rank": "two"}}}, "e5.yaml: llm: lora: rank: expected int, found 'two'"),
+        ({"label_smoothing": "1e-1"}, "label_smoothing: expected float, found '1e-1'"),
+        ({"train_audio_encoder": 1}, "train_audio_encoder: expected bool, found 1"),
+    ],
+)
+def test_misspelt_settings_are_refused_with_their_place(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_mapping(SpeechLlamaConfig, settings, "e5.yaml")

@@ -1,0 +1,95 @@
+"""What entry points share: exit statuses and messages."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from speechllama.cli import new_parser, run_main, str2bool
+
+DATA_ENTRY_POINTS = (
+    "prepare_covost2",
+    "validate_data_dir",
+    "make_features",
+    "merge_parts",
+    "train_tokenizer",
+    "collect_stats",
+)
+
+
+@pytest.mark.parametrize(("result", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_the_result_is_the_exit_status(result: int | None, status: int) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_main(lambda: result)
+    assert caught.value.code == status
+
+
+@pytest.mark.parametrize("error", [ValueError("bad x"), FileNotFoundError("bad x"), PermissionError("bad x")])
+def test_a_wrong_input_gives_its_message_and_status_1(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_main(_raiser(error))
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "ERROR: bad x\n"
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError):
+        run_main(_raiser(KeyError("ours")))
+
+
+def _raiser(error: Exception) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("true", True), ("False", False), ("1", True), ("no", False)]
+)
+def test_booleans_are_read(value: str, expected: bool) -> None:
+    assert str2bool(value) is expected
+
+
+def test_other_words_are_no_booleans() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="'maybe'"):
+        str2bool("maybe")
+
+
+def test_shortened_options_are_refused() -> None:
+    parser = new_parser("doc")
+    parser.add_argument("--output_dir")
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--output", "x"])
+    assert caught.value.code == 2
+
+
+def test_the_default_is_in_the_help() -> None:
+    parser = new_parser("doc")
+    parser.add_argument("--num_jobs", default=7, help="parts")
+    assert "default: 7" in parser.format_help()
+
+
+@pytest.mark.parametrize("name", DATA_ENTRY_POINTS)
+def test_help_imports_nothing_heavy(name: str, root: Path) -> None:
+    code = (
+        f"import sys; from speechllama.bin.{name} import get_parser; get_parser().format_help(); "
+        "print([m for m in ('torch', 'numpy', 'soundfile', 'sentencepiece') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", DATA_ENTRY_POINTS)
+def test_a_misspelt_option_is_wrong_usage(name: str, root: Path) -> None:
+    command = [sys.executable, "-m", f"speechllama.bin.{name}", "--mispelt", "x"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr

@@ -1,0 +1,103 @@
+"""utils/launch.sh: parallel jobs, their logs, and what is said when one fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def launch(root: Path, directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run launch.sh in a directory."""
+    command = [str(root / "utils" / "launch.sh"), *arguments]
+    env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | environment
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, env=env)
+
+
+def test_each_job_has_its_number_and_its_log(root: Path, tmp_path: Path) -> None:
+    arguments = ["--nj", "3", "--log", "my logs/x.JOB.log", "--", "echo", "job", "JOB", "part.JOB.ark", "JOBS"]
+    result = launch(root, tmp_path, *arguments)
+    assert result.returncode == 0
+    assert "3/3 jobs done" in result.stderr
+    for job in (1, 2, 3):
+        assert f"job {job} part.{job}.ark JOBS\n" in (tmp_path / "my logs" / f"x.{job}.log").read_text()
+
+
+def test_a_failing_job_shows_its_own_last_lines_and_its_log(root: Path, tmp_path: Path) -> None:
+    code = 'for i in $(seq 30); do echo "line $i of $1"; done; if [[ $1 != 1 ]]; then exit $((3 + $1)); fi'
+    result = launch(root, tmp_path, "--nj", "3", "--log", "x.JOB.log", "--", "bash", "-c", code, "name", "JOB")
+    assert result.returncode == 5
+    assert "2 of 3 jobs failed; the last lines of job 2 (status 5)" in result.stderr
+    assert "line 30 of 2" in result.stderr and "line 16 of 2" in result.stderr
+    assert "line 15 of 2" not in result.stderr and "of 1\n" not in result.stderr
+    assert "failing log: x.2.log\nfailing log: x.3.log" in result.stderr
+
+
+def test_only_the_last_run_of_a_log_is_shown(root: Path, tmp_path: Path) -> None:
+    launch(root, tmp_path, "--log", "x.log", "--", "bash", "-c", "echo before; exit 1")
+    result = launch(root, tmp_path, "--log", "x.log", "--", "bash", "-c", "echo after; exit 1")
+    assert "after" in result.stderr and "before" not in result.stderr
+    assert "before" in (tmp_path / "x.log").read_text()
+
+
+def test_a_killed_job_is_a_failed_job(root: Path, tmp_path: Path) -> None:
+    result = launch(root, tmp_path, "--log", "x.log", "--", "bash", "-c", "kill -KILL $$")
+    assert result.returncode == 137
+    assert "status 137" in result.stderr
+
+
+def test_jobs_share_the_cores_unless_told(root: Path, tmp_path: Path) -> None:
+    command = ["--log", "x.JOB.log", "--", "bash", "-c", "echo threads=$OMP_NUM_THREADS"]
+    launch(root, tmp_path, "--nj", str(os.cpu_count()), *command)
+    assert "threads=1\n" in (tmp_path / "x.1.log").read_text()
+    launch(root, tmp_path, *command, OMP_NUM_THREADS="5")
+    assert "threads=5\n" in (tmp_path / "x.1.log").read_text()
+
+
+def test_progress_is_shown_while_a_job_runs(root: Path, tmp_path: Path) -> None:
+    code = "echo epoch 1; sleep 2.5"
+    result = launch(root, tmp_path, "--every", "1", "--log", "x.log", "--", "bash", "-c", code)
+    assert "epoch 1" in result.stderr
+
+
+def test_an_interrupt_ends_all_jobs(root: Path, tmp_path: Path) -> None:
+    command = [str(root / "utils" / "launch.sh"), "--nj", "2", "--log", "x.JOB.log", "--"]
+    code = 'echo $$ >"pid.$1"; sleep 60 & echo $! >"child.$1"; wait'
+    process = subprocess.Popen([*command, "bash", "-c", code, "name", "JOB"], cwd=tmp_path, start_new_session=True)
+    files = [tmp_path / f"{name}.{job}" for name in ("pid", "child") for job in (1, 2)]
+    wait_until(lambda: all(file.exists() and file.read_text().strip() for file in files))
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    wait_until(lambda: not any(is_running(int(file.read_text())) for file in files))
+
+
+def test_wrong_usage_exits_2(root: Path, tmp_path: Path) -> None:
+    for arguments, message in [
+        (["--nj", "2", "--log", "x.log", "--", "true"], "2 jobs cannot share a log"),
+        (["--nj", "2"], "no command"),
+        (["--launcher", "cloud", "--", "true"], "unknown --launcher 'cloud'"),
+    ]:
+        result = launch(root, tmp_path, *arguments)
+        assert result.returncode == 2
+        assert message in result.stderr
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that comes soon; give up after a time that only a fault can reach."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

@@ -1,0 +1,196 @@
+"""utils/stages.sh: what is finished is skipped, what is stale is redone, what fails says how to go on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+# Two stages; `a` copies input to a/out, `b` copies a/out to b/out. Every stage that runs adds a line to `ran`.
+SCRIPT = """#!/usr/bin/env bash
+set -euo pipefail
+. "{root}/utils/parse_options.sh"
+. "{root}/utils/stages.sh"
+# --- options
+stage=1        # first
+stop_stage=2   # last
+list=false     # list
+dry_run=false  # print
+word=x         # a setting of stage a
+# --- end of options
+resume_command=("$0" "$@")
+parse_options "${{BASH_SOURCE[0]}}" "$@"
+stage_a() {{
+  echo "a $word" >>ran
+  run cp input a/out
+  {inside_a}
+}}
+clear_a() {{ echo clear >>ran; rm -f a/out; }}
+stage_b() {{ echo b >>ran; run cp a/out "b c/out"; }}
+add_stage 1 a a/.a.done "first" "word=$word" input -- a/out
+add_stage 2 b "b c/.b.done" "second" "" a/out -- "b c/out"
+run_stages
+"""
+
+
+class Recipe:
+    """A recipe of two stages in a directory with a blank in its name."""
+
+    def __init__(self, directory: Path, root: Path) -> None:
+        self.directory = directory
+        self.root = root
+        directory.mkdir()
+        (directory / "input").write_text("1\n")
+        self.write()
+
+    def write(self, inside_a: str = ":") -> None:
+        """(Re)write the script, with a command inside stage a."""
+        (self.directory / "run.sh").write_text(SCRIPT.format(root=self.root, inside_a=inside_a))
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["bash", "run.sh", *arguments]
+        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False)
+
+    def ran(self) -> list[str]:
+        """What ran since the last call of this method."""
+        path = self.directory / "ran"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+    def make_newer(self, name: str) -> None:
+        """Give a file a time after everything else's."""
+        later = time.time() + 2
+        os.utime(self.directory / name, (later, later))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, root: Path) -> Recipe:
+    """A fresh recipe."""
+    return Recipe(tmp_path / "my recipe", root)
+
+
+def test_stages_run_in_order_and_a_finished_one_is_skipped(recipe: Recipe) -> None:
+    assert recipe().returncode == 0
+    assert recipe.ran() == ["a x", "b"]
+    result = recipe()
+    assert result.returncode == 0
+    assert recipe.ran() == []
+    assert "stage 1 a: finished before (a/.a.done)" in result.stdout
+
+
+def test_stage_and_stop_stage_choose(recipe: Recipe) -> None:
+    recipe("--stop_stage", "1")
+    assert recipe.ran() == ["a x"]
+    recipe("--stage", "2")
+    assert recipe.ran() == ["b"]
+
+
+def test_a_newer_input_makes_its_stage_and_the_ones_after_it_stale(recipe: Recipe) -> None:
+    recipe()
+    recipe.ran()
+    (recipe.directory / "input").write_text("2\n")
+    recipe.make_newer("input")
+    listed = recipe("--list").stdout.splitlines()
+    assert "stale" in listed[0] and "input is newer" in listed[0]
+    assert "stale" in listed[1] and "after stage 1" in listed[1]
+    recipe()
+    assert recipe.ran() == ["clear", "a x", "b"]
+    assert (recipe.directory / "b c" / "out").read_text() == "2\n"
+
+
+def test_an_input_with_a_new_time_and_the_same_content_keeps_what_was_made(recipe: Recipe) -> None:
+    recipe()
+    recipe.ran()
+    recipe.make_newer("input")
+    recipe("--stop_stage", "1")
+    assert recipe.ran() == ["a x"]  # run again, but without clear: it may go on from what is there
+
+
+def test_other_settings_make_a_stage_stale_and_clear_it_first(recipe: Recipe) -> None:
+    recipe()
+    recipe.ran()
+    result = recipe("--word", "y")
+    assert "its settings were word=x" in result.stdout
+    assert recipe.ran() == ["clear", "a y", "b"]
+    recipe("--word", "y")
+    assert recipe.ran() == []
+
+
+def test_a_missing_output_makes_a_stage_stale(recipe: Recipe) -> None:
+    recipe()
+    recipe.ran()
+    (recipe.directory / "a" / "out").unlink()
+    recipe()
+    assert recipe.ran() == ["a x", "b"]
+
+
+def test_a_failed_stage_leaves_no_marker_and_says_how_to_go_on(recipe: Recipe) -> None:
+    recipe.write("stage_log=a/log; (exit 9)")
+    result = recipe("--word", "two words")
+    assert result.returncode == 9
+    assert recipe.ran() == ["a two words"]
+    assert "stage 1 a failed with status 9" in result.stderr
+    assert "log: a/log" in result.stderr
+    assert "run.sh --word two\\ words --stage 1" in result.stderr
+    assert not (recipe.directory / "a" / ".a.done").exists()
+    assert (recipe.directory / "a" / ".a.done.begun").exists()
+    recipe.write()
+    assert recipe("--word", "two words").returncode == 0
+    assert recipe.ran() == ["a two words", "b"]
+
+
+def test_set_e_works_inside_a_stage(recipe: Recipe) -> None:
+    recipe.write("false; echo went on >>ran")
+    assert recipe().returncode == 1
+    assert recipe.ran() == ["a x"]
+
+
+def test_a_stage_that_does_not_write_its_output_fails(recipe: Recipe) -> None:
+    recipe.write("rm a/out")
+    result = recipe()
+    assert result.returncode == 1
+    assert "ended without an error but did not write a/out" in result.stderr
+    assert not (recipe.directory / "a" / ".a.done").exists()
+
+
+def test_an_interrupted_stage_is_not_finished(recipe: Recipe) -> None:
+    recipe.write("kill -KILL $$")
+    assert recipe().returncode != 0
+    assert recipe.ran() == ["a x"]
+    assert "unfinished" in recipe("--list").stdout.splitlines()[0]
+    recipe.write()
+    assert recipe().returncode == 0
+    assert recipe.ran() == ["a x", "b"]
+
+
+def test_a_missing_input_names_the_stage_that_writes_it(recipe: Recipe) -> None:
+    result = recipe("--stage", "2")
+    assert result.returncode == 1
+    assert "stage 2 (b) needs a/out, which is not there; stage 1 (a) writes it" in result.stderr
+    (recipe.directory / "input").unlink()
+    assert "needs input, which is not there; no stage writes it" in recipe().stderr
+    assert recipe.ran() == []
+
+
+def test_list_and_dry_run_change_nothing(recipe: Recipe) -> None:
+    before = sorted(recipe.directory.rglob("*"))
+    assert recipe("--list").returncode == 0
+    assert sorted(recipe.directory.rglob("*")) == before
+    result = recipe("--dry_run")
+    assert result.returncode == 0
+    assert "cp a/out b\\ c/out" in result.stdout
+    recipe.ran()
+    assert sorted(recipe.directory.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.system("command -v flock >/dev/null") != 0, reason="this machine has no flock")
+def test_two_runs_never_do_the_same_stage_at_once(recipe: Recipe) -> None:
+    recipe.write("sleep 0.5")
+    first = subprocess.Popen(["bash", "run.sh"], cwd=recipe.directory, stdout=subprocess.DEVNULL)
+    assert recipe().returncode == 0
+    assert first.wait() == 0
+    assert recipe.ran() == ["a x", "b"]

@@ -1,0 +1,266 @@
+#!/usr/bin/env bash
+# The engine of a recipe: a table of stages, which of them are finished, and what to do when one fails. Source this file,
+# fill the table with add_stage, then call run_stages. It reads the options stage, stop_stage, list and dry_run.
+#
+# A finished stage leaves a marker inside its output directory: its settings, the checksums of its inputs, and the checksums
+# of the markers of the stages that made them. A marker is written last, with the time at which the stage began. A stage is
+# stale, and done again, when an input is newer than its marker, its settings have changed or an output is missing.
+# A stage that was begun and not ended leaves MARKER.begun. When it is done again with the same settings and inputs, it goes
+# on from what is there; with others, clear_NAME (where there is such a function) first takes away what they had made.
+# To do a finished stage again, remove its marker, which the message that it was finished before names.
+# prepare_run, where there is such a function, is called once, before the first stage that runs.
+: "${stage:=1}" "${stop_stage:=99}" "${list:=false}" "${dry_run:=false}"
+
+stage_numbers=()
+declare -A stage_names stage_markers stage_titles stage_settings stage_inputs stage_outputs stage_skips
+running_stage=""
+stage_log=""
+is_prepared=false
+resume_command=()
+declare -A pending_stages # --list and --dry_run: stages that would run
+
+# add_stage NUMBER NAME MARKER TITLE SETTINGS [INPUT...] [-- OUTPUT...]: a row of the table; its function is stage_NAME.
+add_stage() {
+  local number=$1 list=inputs path
+  stage_numbers+=("$number")
+  stage_names[$number]=$2
+  stage_markers[$number]=$3
+  stage_titles[$number]=$4
+  stage_settings[$number]=$5
+  stage_inputs[$number]=""
+  stage_outputs[$number]=""
+  shift 5
+  for path in "$@"; do
+    if [[ $path == -- ]]; then
+      list=outputs
+    elif [[ $list == inputs ]]; then
+      stage_inputs[$number]+=$path$'\n'
+    else
+      stage_outputs[$number]+=$path$'\n'
+    fi
+  done
+}
+
+# skip_stage NUMBER NAME REASON: a row with nothing to do.
+skip_stage() {
+  add_stage "$1" "$2" "" "not needed: $3" ""
+  stage_skips[$1]=$3
+}
+
+# producer_of PATH: the number of the stage that writes it, or nothing -> producer.
+producer_of() {
+  local number
+  producer=""
+  for number in "${stage_numbers[@]}"; do
+    if [[ $'\n'${stage_outputs[$number]} == *$'\n'"$1"$'\n'* ]]; then producer=$number; fi
+  done
+}
+
+# stage_record NUMBER: what a marker says.
+stage_record() {
+  local path producer
+  printf 'settings: %s\n' "${stage_settings[$1]}"
+  while IFS= read -r path; do
+    if [[ -z $path ]]; then continue; fi
+    printf 'input: %s %s\n' "$(cksum <"$path")" "$path"
+    producer_of "$path"
+    if [[ -n $producer && -f ${stage_markers[$producer]} ]]; then
+      printf 'made by stage %s: %s\n' "$producer" "$(cksum <"${stage_markers[$producer]}")"
+    fi
+  done <<<"${stage_inputs[$1]}"
+}
+
+# judge_stage NUMBER: finished, stale, unfinished or "not needed" -> verdict, with the reason -> reason.
+judge_stage() {
+  local marker=${stage_markers[$1]} path recorded="" producer
+  verdict=finished
+  reason=""
+  if [[ -n ${stage_skips[$1]:-} ]]; then
+    verdict="not needed"
+    return 0
+  elif [[ ! -f $marker ]]; then
+    verdict=unfinished
+    if [[ -f $marker.begun ]]; then reason="was interrupted"; fi
+    return 0
+  fi
+  while IFS= read -r path; do
+    if [[ -n $path && ! -e $path ]]; then reason="$path is missing"; fi
+  done <<<"${stage_outputs[$1]}"
+  while IFS= read -r path; do
+    if [[ -z $path ]]; then continue; fi
+    if [[ $path -nt $marker ]]; then reason="$path is newer"; fi
+    producer_of "$path"
+    if [[ -n ${pending_stages[${producer:-0}]:-} ]]; then reason="after stage $producer"; fi
+  done <<<"${stage_inputs[$1]}"
+  IFS= read -r recorded <"$marker" || true
+  if [[ $recorded != "settings: ${stage_settings[$1]}" ]]; then reason="its settings were ${recorded#settings: }"; fi
+  if [[ -n $reason ]]; then verdict=stale; fi
+}
+
+# list_stages: the table with its state, and nothing is run.
+list_stages() {
+  local number
+  for number in "${stage_numbers[@]}"; do
+    judge_stage "$number"
+    if [[ $verdict == stale || $verdict == unfinished ]]; then pending_stages[$number]=true; fi
+    printf '%3d  %-12s %-11s %s%s\n' "$number" "${stage_names[$number]}" "$verdict" "${stage_titles[$number]}" \
+      "${reason:+ (${reason})}"
+  done
+}
+
+# require_inputs NUMBER: stop when an input is missing, and say which stage writes it.
+require_inputs() {
+  local path producer
+  while IFS= read -r path; do
+    if [[ -z $path || -e $path ]]; then continue; fi
+    producer_of "$path"
+    printf 'stage %s (%s) needs %s, which is not there' "$1" "${stage_names[$1]}" "$path" >&2
+    if [[ -n $producer ]]; then
+      printf '; stage %s (%s) writes it\n' "$producer" "${stage_names[$producer]}" >&2
+    else
+      printf '; no stage writes it, so an option must name it (--help)\n' >&2
+    fi
+    return 1
+  done <<<"${stage_inputs[$1]}"
+}
+
+# lock_stage MARKER: two runs never write the same directory at once. Children keep the lock if this shell is killed.
+lock_stage() {
+  if ! command -v flock >/dev/null; then return 0; fi
+  exec {stage_lock}>"$1.lock"
+  if ! flock --nonblock "$stage_lock"; then
+    echo "   another run is at this stage; waiting for it" >&2
+    flock "$stage_lock"
+  fi
+}
+
+# unlock_stage: let the next run in.
+unlock_stage() {
+  if [[ -n ${stage_lock:-} ]]; then exec {stage_lock}>&-; fi
+  stage_lock=""
+}
+
+# begin_stage NUMBER: clear what other settings or inputs had made, and note what is begun.
+begin_stage() {
+  local marker=${stage_markers[$1]} record previous=""
+  record=$(stage_record "$1")
+  if [[ -f $marker.begun ]]; then
+    previous=$(<"$marker.begun")
+  elif [[ -f $marker ]]; then
+    previous=$(<"$marker")
+  fi
+  if [[ -n $previous && $previous != "$record" ]] && declare -F "clear_${stage_names[$1]}" >/dev/null; then
+    "clear_${stage_names[$1]}"
+  fi
+  note_begin "$1" "$record"
+}
+
+# note_begin NUMBER RECORD: write MARKER.begun and take the marker away.
+note_begin() {
+  local marker=${stage_markers[$1]}
+  mkdir -p "$(dirname "$marker")"
+  printf '%s\n' "$2" >"$marker.begun.part"
+  mv "$marker.begun.part" "$marker.begun"
+  rm -f "$marker"
+}
+
+# move_aside DIR: keep what was made with other settings, as old/DIR.1 beside it (no pattern over experiments finds it there).
+move_aside() {
+  local number=1 kept
+  if [[ ! -e $1 ]]; then return 0; fi
+  kept=$(dirname "$1")/old/${1##*/}
+  while [[ -e $kept.$number ]]; do number=$((number + 1)); done
+  echo "   $1 was made with other settings or inputs; it is kept as $kept.$number" >&2
+  mkdir -p "$(dirname "$kept")"
+  mv "$1" "$kept.$number"
+}
+
+# run COMMAND...: run it, or with --dry_run only print it.
+run() {
+  if $dry_run; then
+    printf '   %s\n' "$(printf '%q ' "$@")"
+  else
+    "$@"
+  fi
+}
+
+# run_stage NUMBER: one stage. Its function is a plain command here, never in `if` or `||`, where `set -e` would be off.
+run_stage() {
+  local number=$1 started=$SECONDS
+  local marker=${stage_markers[$number]}
+  running_stage=$number
+  stage_log=""
+  if ! $dry_run; then
+    require_inputs "$number"
+    if ! $is_prepared && declare -F prepare_run >/dev/null; then prepare_run; fi
+    is_prepared=true
+    mkdir -p "$(dirname "$marker")"
+    lock_stage "$marker"
+    judge_stage "$number" # another run may have finished it while this one waited
+    if [[ $verdict == finished ]]; then
+      unlock_stage
+      running_stage=""
+      return 0
+    fi
+    begin_stage "$number"
+  fi
+  "stage_${stage_names[$number]}"
+  if ! $dry_run; then
+    require_outputs "$number"
+    mv "$marker.begun" "$marker"
+    unlock_stage
+    printf '## stage %d %s: done in %d s\n' "$number" "${stage_names[$number]}" $((SECONDS - started))
+  fi
+  running_stage=""
+}
+
+# require_outputs NUMBER: a stage that did not fail must have written what the table says.
+require_outputs() {
+  local path
+  while IFS= read -r path; do
+    if [[ -n $path && ! -e $path ]]; then
+      printf 'stage %s (%s) ended without an error but did not write %s\n' "$1" "${stage_names[$1]}" "$path" >&2
+      return 1
+    fi
+  done <<<"${stage_outputs[$1]}"
+}
+
+# report_failure: what the EXIT trap prints when a stage did not end.
+report_failure() {
+  local status=$?
+  if [[ -z $running_stage || $status == 0 ]]; then return 0; fi
+  {
+    printf '## stage %d %s failed with status %d\n' "$running_stage" "${stage_names[$running_stage]}" "$status"
+    if [[ -n $stage_log ]]; then printf '   log: %s\n' "$stage_log"; fi
+    printf '   to go on from here, once the cause is mended:%s --stage %d\n' \
+      "$(printf ' %q' "${resume_command[@]}")" "$running_stage"
+  } >&2
+}
+
+# run_stages: the stages from $stage to $stop_stage that are not finished.
+run_stages() {
+  local number
+  if $list; then
+    list_stages
+    return 0
+  fi
+  trap report_failure EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
+  for number in "${stage_numbers[@]}"; do
+    if ((number < stage || number > stop_stage)); then continue; fi
+    judge_stage "$number"
+    case $verdict in
+      "not needed") printf '## stage %d %s: %s\n' "$number" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
+      finished)
+        printf '## stage %d %s: finished before (%s)\n' "$number" "${stage_names[$number]}" "${stage_markers[$number]}"
+        ;;
+      *)
+        printf '## stage %d %s: %s%s\n' "$number" "${stage_names[$number]}" "${stage_titles[$number]}" \
+          "${reason:+ ($verdict: $reason)}"
+        if $dry_run; then pending_stages[$number]=true; fi
+        run_stage "$number"
+        ;;
+    esac
+  done
+}

@@ -48,11 +48,12 @@ def read_requirements(setup: Path, extras: Sequence[str]) -> list[str]:
     Raises:
         ValueError: an extra is not in EXTRAS.
     """
-    literals = {
-        node.targets[0].id: ast.literal_eval(node.value)
-        for node in ast.parse(setup.read_text(encoding="utf-8")).body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
+    literals = {}
+    for node in ast.parse(setup.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if name in ("REQUIREMENTS", "EXTRAS"):
+                literals[name] = ast.literal_eval(node.value)
     requirements = list(literals["REQUIREMENTS"])
     for extra in extras:
         if extra not in literals["EXTRAS"]:

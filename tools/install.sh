@@ -106,11 +106,17 @@ run_pip() {
   say "  installed in $seconds s"
 }
 
+# is_usable VENV: whether pip can go on in it: it works, and it is of the Python that was asked for, if any was.
+is_usable() {
+  "$1/bin/python" -m pip --version >/dev/null 2>&1 &&
+    { [[ -z $python ]] || [[ $("$1/bin/python" -V 2>&1) == "$("$python" -V 2>&1)" ]]; }
+}
+
 # make_venv: the environment with the project in it; the marker comes last.
 make_venv() {
   lock_venv "$venv"
   if is_installed "$venv"; then return 0; fi
-  if "$venv/bin/python" -m pip --version >/dev/null 2>&1 && [[ -z $python ]]; then
+  if is_usable "$venv"; then
     say "bringing $venv up to date"
     rm -f "$venv/.installed"
   else

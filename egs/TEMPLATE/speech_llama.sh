@@ -34,16 +34,19 @@ tag=                # appended to the system's experiment directory, to tell tri
 common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips
 covost2=            # directory with covost_v2.<lang>_en.tsv
 data_options=       # further options of local/data.sh, separated by blanks
-# Further options of the training commands, separated by blanks (they override the YAML)
+# Further options of single commands, separated by blanks (those of training override the YAML)
 ctc_options=        # of CTC training, such as "--max_epoch 5"
+compress_options=   # of ctc_compress, such as "--drop_blank_runs true"
 llm_options=        # of the training of the recipe's own LLM
 train_options=      # of audio-encoder and LoRA training
+decode_options=     # of decode, such as "--length_penalty 0.8"
 # Averaging, decoding, scoring
 num_best=3          # best epochs of the system to average
 ctc_num_best=3      # best epochs of CTC to average
 sets="test"         # sets to decode and score, separated by blanks
 beam_size=4         # 1 is greedy
 batch_size=16       # utterances decoded together
+pack_llm=false      # put the LLM's weights into the packed model, too
 # The machine
 nj=2                # parallel jobs of data work
 ngpu=0              # GPUs; 0 runs everything on the CPU
@@ -138,7 +141,9 @@ derive_names() {
   stats_dir=$expdir/stats_${ctc_target}_bpe$ctc_units
   ctc_dir=$expdir/ctc_${ctc_target}_bpe$ctc_units${size:+_$size}
   if [[ $seed != 1 ]]; then ctc_dir+=_seed$seed; fi
-  compressed_dir=$ctc_dir/compressed_$compressor
+  cached_compressor=$compressor
+  if [[ $compressor == none ]]; then cached_compressor=frame_average; fi # for the report only
+  compressed_dir=$ctc_dir/compressed_$cached_compressor
   ctc_text=src_text
   if [[ $ctc_target == translation ]]; then ctc_text=text; fi
   target_text=text
@@ -261,12 +266,13 @@ stage_ctc() {
 clear_compress() { rm -rf "${compressed_dir:?}"; }
 stage_compress() {
   local set jobs=$nj
-  local -a compressed_sets=(dev test)
-  if [[ $llm_input_dir == "$compressed_dir" ]]; then compressed_sets=(train dev test); fi
+  local -a further
+  read -ra further <<<"$compress_options"
   if ((ngpu > 0)); then jobs=1; fi
-  for set in "${compressed_sets[@]}"; do
+  for set in train dev test; do
     module ctc_compress --ctc_dir "$ctc_dir" --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" \
-      --compressor "$compressor" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))"
+      --tokenizer "$tokenizer" --compressor "$cached_compressor" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))" \
+      "${further[@]}"
     launch "$jobs" "$compressed_dir/log/compress_$set.JOB.log" "${command[@]}"
     module merge_parts --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" --num_jobs "$jobs" --name compressed
     launch 1 "$compressed_dir/log/merge_$set.log" "${command[@]}"
@@ -335,12 +341,15 @@ clear_decode() {
 }
 stage_decode() {
   local set control directory
+  local -a further
+  read -ra further <<<"$decode_options"
   for set in $sets; do
     for control in false true; do
       directory=$(decode_dir "$set")
       if $control; then directory+=_control; fi
       module decode --exp_dir "$system_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
-        --beam_size "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))"
+        --beam_size "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
+        "${further[@]}"
       launch 1 "$directory/decode.log" "${command[@]}"
     done
   done
@@ -359,7 +368,7 @@ stage_score() {
 }
 
 stage_pack() {
-  module pack --exp_dir "$system_dir" --output "$system_dir/packed.zip"
+  module pack --exp_dir "$system_dir" --output "$system_dir/packed.zip" --include_llm "$pack_llm"
   launch 1 "$system_dir/pack.log" "${command[@]}"
 }
 
@@ -427,23 +436,22 @@ stage_table() {
     add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
       "seed=$seed num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
       "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
-    data=()
-    if [[ $llm_input_dir == "$compressed_dir" ]]; then
-      data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
-    fi
-    add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" "" \
-      "$ctc_dir/model.pth" "${features[@]}" -- "${data[@]}" "$ctc_dir/report.json"
+    data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
+    add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
+      "compress_options=$compress_options" \
+      "$ctc_dir/model.pth" "$tokenizer" "${features[@]}" -- "${data[@]}" "$ctc_dir/report.json"
   fi
   add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
     "${llm_inputs[@]}" -- "$llm_dir/llm.json"
   add_training_stages
   add_stage 10 average "$system_dir/.average.done" "average of the $num_best best epochs ($system_dir/model.pth)" \
     "num_best=$num_best" "$system_dir/config.yaml" -- "$system_dir/model.pth"
-  add_stage 11 decode "$system_dir/.decode_$run_name.done" "decoding of $sets, and its control (${system_dir}/decode_*)" "" \
+  add_stage 11 decode "$system_dir/.decode_$run_name.done" "decoding of $sets, and its control ($system_dir/decode_*)" \
+    "decode_options=$decode_options" \
     "$system_dir/model.pth" -- "${scores[@]/%score.json/text}"
   add_stage 12 score "$system_dir/.score_$run_name.done" "scores ($expdir/RESULTS.md)" "" \
     "${scores[@]/%score.json/text}" -- "${scores[@]}"
-  add_stage 13 pack "$system_dir/.pack.done" "model in one file ($system_dir/packed.zip)" "" \
+  add_stage 13 pack "$system_dir/.pack.done" "model in one file ($system_dir/packed.zip)" "pack_llm=$pack_llm" \
     "$system_dir/model.pth" -- "$system_dir/packed.zip"
 }
 

@@ -92,7 +92,8 @@ class Prompt:
             check_template(text)
             if LANGUAGE in text:
                 if language not in LANGUAGES:
-                    raise ValueError(f"the prompt {text!r} needs a language, {language!r} is none of {sorted(LANGUAGES)}")
+                    known = ", ".join(sorted(LANGUAGES))
+                    raise ValueError(f"the prompt {text!r} needs a language, {language!r} is none of {known}")
                 text = text.replace(LANGUAGE, LANGUAGES[language])
             before, behind = text.split(AUDIO)
             start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]

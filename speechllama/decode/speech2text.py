@@ -53,7 +53,9 @@ class Speech2Text:
         """Build from an experiment directory or a packed zip; errors as `load_experiment`."""
         return cls(load_experiment(path, device), config)
 
-    def __call__(self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = "") -> list[Translation]:
+    def __call__(
+        self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = ""
+    ) -> list[Translation]:
         """Translate one recording.
 
         Args:
@@ -98,11 +100,15 @@ class Speech2Text:
             for language, template in zip(languages, templates or [""] * len(languages), strict=True)
         ]
         frames = [torch.from_numpy(np.array(matrix, dtype=np.float32)) for matrix in audio]
+        prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
+        suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
         batch = Batch(
             torch.nn.utils.rnn.pad_sequence(frames, batch_first=True).to(device),
             torch.tensor([len(matrix) for matrix in frames], device=device),
-            *(tensor.to(device) for tensor in pad_ids([entry.prompt for entry in ids])),
-            *(tensor.to(device) for tensor in pad_ids([entry.suffix for entry in ids])),
+            prompts.to(device),
+            prompt_lengths.to(device),
+            suffixes.to(device),
+            suffix_lengths.to(device),
             is_compressed,
         )
         with torch.inference_mode():

@@ -248,7 +248,7 @@ def add_lora(model: Any, config: LoRAConfig) -> Any:
         raise ValueError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
     settings = LoraConfig(
         r=config.rank,
-        lora_alpha=config.alpha,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft declares int and computes with any number
         lora_dropout=config.dropout,
         target_modules=list(config.targets),
         bias="none",

@@ -50,7 +50,7 @@ class CTCModel(CTCEncoder, AbsESPnetModel):
         gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable((loss, stats, len(text)), loss.device)
         return gathered
 
-    def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:  # type: ignore[override]
+    def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
         """Features as they are, for the host's statistics."""
         return {"feats": speech, "feats_lengths": speech_lengths}
 
@@ -69,7 +69,7 @@ class CTCPreprocessor:
         """
         units = self.tokenizer.encode(data["text"])
         if not units:
-            raise ValueError(f"utterance {uid}: the text {data['text']!r} has no CTC units; run stage 4 to leave it out")
+            raise ValueError(f"utterance {uid}: the text {data['text']!r} has no CTC units; stage 4 leaves such out")
         return {"speech": np.asarray(data["speech"], np.float32), "text": np.asarray(units, np.int64)}
 
 

@@ -45,7 +45,7 @@ class SpeechLlamaModel(AbsESPnetModel):
         super().__init__()
         self.network = network
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         prompt: Tensor,
         prompt_lengths: Tensor,
@@ -99,10 +99,15 @@ class SpeechLlamaPreprocessor:
             raise ValueError(f"utterance {uid}: {error}") from error
         text = self.prompt.encode(data["text"])
         if not text:
-            raise ValueError(f"utterance {uid}: the text {data['text']!r} gives no tokens; leave it out of the shape file")
-        arrays = {"prompt": ids.prompt, "suffix": ids.suffix, "text": text}
-        audio = {name: np.asarray(data[name], np.float32) for name in ("speech", "compressed") if name in data}
-        return {**audio, **{name: np.asarray(value, np.int64) for name, value in arrays.items()}}
+            raise ValueError(f"utterance {uid}: the text {data['text']!r} gives no tokens; stage 8 leaves such out")
+        arrays: dict[str, np.ndarray] = {
+            name: np.asarray(value, np.int64)
+            for name, value in (("prompt", ids.prompt), ("suffix", ids.suffix), ("text", text))
+        }
+        for name in ("speech", "compressed"):
+            if name in data:
+                arrays[name] = np.asarray(data[name], np.float32)
+        return arrays
 
 
 class SpeechLlamaTask(SpeechTask):

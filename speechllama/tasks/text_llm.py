@@ -72,7 +72,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Lines(torch.utils.data.Dataset):
-    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; labels on source and target."""
+    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned."""
 
     lines: Sequence[Line]
     prompts: dict[TaskName, Prompt]
@@ -94,11 +94,8 @@ class Lines(torch.utils.data.Dataset):
         source = prompt.encode(line.sentence)
         target = prompt.encode(line.translation if task == "st" else line.sentence)
         target.append(prompt.tokenizer.eos_token_id)
-        fixed = [-100] * len(behind)  # transformers' mark of positions without loss
-        return {
-            "input_ids": before + source + behind + target,
-            "labels": [-100] * len(before) + source + fixed + target,
-        }
+        given = before + source + behind
+        return {"input_ids": given + target, "labels": [-100] * len(given) + target}  # -100: no loss
 
 
 def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
@@ -106,7 +103,11 @@ def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
     ids, lengths = pad_ids([row["input_ids"] for row in rows])
     labels, _ = pad_ids([row["labels"] for row in rows])
     columns = torch.arange(ids.shape[1])[None] < lengths[:, None]
-    return {"input_ids": ids.clamp(min=0), "labels": labels.masked_fill(~columns, -100), "attention_mask": columns.long()}
+    return {
+        "input_ids": ids.clamp(min=0),
+        "labels": labels.masked_fill(~columns, -100),
+        "attention_mask": columns.long(),
+    }
 
 
 def train_text_llm(config: TextLLMConfig, text: str | Path, dev: Sequence[Line], llm_dir: str | Path) -> dict[str, Any]:
@@ -156,9 +157,10 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, dev: Sequence[Line],
         dataloader_num_workers=0,
     )
     data = Lines(lines, prompts, config.copy_share, config.seed)
-    trainer = Trainer(model=build_llama(config, tokenizer), args=arguments, train_dataset=data, data_collator=collate)
+    llm = build_llama(config, tokenizer)
+    trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
-    trainer.model.save_pretrained(folder)
+    llm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     bleu, example = text_bleu(str(folder), dev)
     logging.info("text translation of %d dev sentences: BLEU %.1f; e.g. %s", len(dev), bleu, example)
@@ -231,9 +233,11 @@ def text_bleu(path: str, pairs: Sequence[Line], batch_size: int = 32) -> tuple[f
     before, behind = prompt.render()
     hypotheses: list[str] = []
     for start in range(0, len(pairs), batch_size):
-        ids, lengths = pad_ids([before + prompt.encode(pair.sentence) + behind for pair in pairs[start : start + batch_size]])
+        part = pairs[start : start + batch_size]
+        ids, lengths = pad_ids([before + prompt.encode(pair.sentence) + behind for pair in part])
         prefix = join_right_aligned([(llm.embed(ids), lengths)])
-        found = search(llm, prefix, lengths * 2 + 10, prompt.tokenizer.eos_token_id, "causal", SearchConfig(beam_size=1))
+        end = prompt.tokenizer.eos_token_id
+        found = search(llm, prefix, lengths * 2 + 10, end, "causal", SearchConfig(beam_size=1))
         hypotheses += [prompt.decode(nbest[0].tokens) for nbest in found]
     score = sacrebleu.corpus_bleu(hypotheses, [[pair.translation for pair in pairs]]).score
     return float(score), f"{pairs[0].sentence} -> {hypotheses[0]}"

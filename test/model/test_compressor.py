@@ -99,7 +99,8 @@ def test_padding_never_changes_an_utterance(name: Any) -> None:
     compressor = build_compressor(CompressorConfig(name), 3)
     batched = compressor(encoded)
     for row, length in enumerate(encoded.lengths.tolist()):
-        alone = compressor(Encoded(*(part[row : row + 1, :length] for part in encoded[:2]), encoded.lengths[row : row + 1]))
+        hidden, logits = (part[row : row + 1, :length] for part in encoded[:2])
+        alone = compressor(Encoded(hidden, logits, encoded.lengths[row : row + 1]))
         size = int(alone.lengths)
         assert size == int(batched.lengths[row])
         torch.testing.assert_close(batched.vectors[row, :size], alone.vectors[0], atol=1e-6, rtol=1e-5)

@@ -45,7 +45,9 @@ def make_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
     return batch, torch.tensor([[40, 41, 42], [43, -1, -1], [44, 45, -1]]), torch.tensor([3, 1, 2])
 
 
-def take(batch: Batch, text: torch.Tensor, text_lengths: torch.Tensor, row: int) -> tuple[Batch, torch.Tensor, torch.Tensor]:
+def take(
+    batch: Batch, text: torch.Tensor, text_lengths: torch.Tensor, row: int
+) -> tuple[Batch, torch.Tensor, torch.Tensor]:
     """One utterance alone, without padding."""
     one = slice(row, row + 1)
     audio = batch.audio[one, : batch.audio_lengths[row]]
@@ -84,7 +86,8 @@ def test_the_loss_equals_a_loop_over_text_positions(tiny_llm: Path) -> None:
 
 def test_the_mask_matters_inside_the_llm(tiny_llm: Path) -> None:
     batch, text, lengths = make_batch()
-    causal, non_causal = (build(tiny_llm, prefix_mask=mask)(batch, text, lengths).loss for mask in ("causal", "non_causal"))
+    masks: tuple[Any, ...] = ("causal", "non_causal")
+    causal, non_causal = (build(tiny_llm, prefix_mask=mask)(batch, text, lengths).loss for mask in masks)
     assert abs(causal.item() - non_causal.item()) > 1e-3
 
 
@@ -93,7 +96,8 @@ def test_a_cached_batch_gives_the_loss_of_the_features(tiny_llm: Path) -> None:
     batch, text, lengths = make_batch()
     compressed = network.compress(batch.audio, batch.audio_lengths)
     cached = batch._replace(audio=compressed.vectors, audio_lengths=compressed.lengths, is_compressed=True)
-    assert network(cached, text, lengths).loss.item() == pytest.approx(network(batch, text, lengths).loss.item(), abs=1e-6)
+    expected = network(batch, text, lengths).loss.item()
+    assert network(cached, text, lengths).loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 SYSTEMS: dict[str, tuple[dict[str, Any], set[str]]] = {

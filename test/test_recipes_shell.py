@@ -1,0 +1,234 @@
+"""The recipes' shell with a fake Python: every stage's commands, and what is done again when something changes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CONFS = {
+    "ctc.yaml": "max_epoch: 1\n",
+    "llm.yaml": "width: 8\n",
+    "train.yaml": "max_epoch: 1\n",
+    "e0.yaml": "include: train.yaml\ncompressor: convolution  # trained jointly\n",
+    "e1.yaml": "include: train.yaml\ncompressor: blank_removal\n",
+    "e5.yaml": "include: train.yaml\ncompressor: frame_average\n",
+    "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
+}
+STAGES = "data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
+
+
+class Checkout:
+    """The shell of the project, its recipes with tiny configurations, and a fake python3."""
+
+    def __init__(self, directory: Path, root: Path) -> None:
+        self.directory = directory / "a checkout"
+        self.calls_path = directory / "calls"
+        self.bin = directory / "bin"
+        for name in ("egs", "tools", "utils"):
+            ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads")
+            shutil.copytree(root / name, self.directory / name, ignore=ignore)
+        for conf in ("mini_covost2/conf", "covost2/conf/small"):
+            (self.directory / "egs" / conf).mkdir(parents=True)
+            for name, text in CONFS.items():
+                (self.directory / "egs" / conf / name).write_text(text)
+        (self.directory / "egs/covost2/conf/small/llm.yaml").unlink()
+        self.bin.mkdir()
+        shutil.copy(root / "test" / "fakes" / "python3", self.bin / "python3")
+        self.mini = self.directory / "egs" / "mini_covost2"
+
+    def run(
+        self, *arguments: str, recipe: str = "mini_covost2", cwd: Path | None = None, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a recipe."""
+        command = [str(self.directory / "egs" / recipe / "run.sh"), *arguments]
+        path = f"{self.bin}:{os.environ['PATH']}"
+        env = os.environ | {"PATH": path, "FAKE_CALLS": str(self.calls_path)} | environment
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)
+
+    def calls(self) -> list[list[str]]:
+        """The entry points that ran since the last call of this method, with their arguments."""
+        lines = self.calls_path.read_text().splitlines() if self.calls_path.exists() else []
+        self.calls_path.unlink(missing_ok=True)
+        return [line.split() for line in lines]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, root: Path) -> Checkout:
+    """A fresh checkout whose path has a blank in it."""
+    return Checkout(tmp_path, root)
+
+
+@pytest.mark.parametrize("recipe", ["mini_covost2", "covost2"])
+def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path: Path) -> None:
+    result = checkout.run("--help", recipe=recipe, cwd=tmp_path)
+    assert result.returncode == 0
+    assert "--stop_stage" in result.stdout and "[de fr es]" in result.stdout
+    result = checkout.run("--list", recipe=recipe, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[1] for line in result.stdout.splitlines()] == STAGES
+    assert checkout.calls() == []
+
+
+def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
+    text = (checkout.directory / "egs/TEMPLATE/speech_llama.sh").read_text()
+    block = text.split("# --- options\n")[1].split("# --- end of options")[0]
+    names = [line.split("=")[0] for line in block.splitlines() if not line.startswith("#")]
+    assert len(names) > 30
+    shown = checkout.run("--help").stdout.split()
+    assert [name for name in names if f"--{name}" not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beem_size", "2"], "unknown option --beem_size; the nearest is --beam_size"),
+        (["--task", "mt"], "--task is one of st asr, not 'mt'"),
+        (["--system", "e9"], "no system 'e9'"),
+        (["--sets", "tset"], "--sets holds train, dev or test, not 'tset'"),
+        (["--nj", "0"], "at least 1"),
+        (["extra"], "unexpected argument 'extra'"),
+    ],
+)
+def test_wrong_usage_exits_2_before_anything_runs(
+    checkout: Checkout, arguments: list[str], message: str
+) -> None:
+    result = checkout.run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert checkout.calls() == []
+    assert not (checkout.mini / "exp").exists()
+
+
+def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
+    result = checkout.run("--dry_run")
+    assert result.returncode == 0, result.stderr
+    for number, name in enumerate(STAGES, 1):
+        assert f"## stage {number} {name}:" in result.stdout
+    assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e5" in result.stdout
+    assert checkout.calls() == []
+    assert sorted(path.name for path in checkout.mini.iterdir()) == ["conf", "local", "run.sh"]
+
+
+def test_a_lora_system_trains_its_first_system_and_then_itself(checkout: Checkout) -> None:
+    result = checkout.run()
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    trainings = [call for call in calls if call[0] == "llm_train"]
+    assert [call[call.index("--config") + 1] for call in trainings] == ["conf/e5.yaml", "conf/e6.yaml"]
+    assert "--init_from" not in trainings[0]
+    assert trainings[1][trainings[1].index("--init_from") + 1] == "exp/st_e5"
+    compressed = "exp/ctc_transcript_bpe120/compressed_frame_average"
+    assert f"{compressed}/train/compressed.scp,compressed,kaldi_ark" in trainings[1]
+    assert [call[call.index("--control") + 1] for call in calls if call[0] == "decode"] == ["false", "true"]
+    assert (checkout.mini / "exp/st_e6/decode_test_beam4/score.json").exists()
+    assert checkout.run().returncode == 0
+    assert checkout.calls() == []
+
+
+def test_another_system_shares_what_it_can(checkout: Checkout) -> None:
+    checkout.run()
+    checkout.calls()
+    assert checkout.run("--system", "e5").returncode == 0
+    assert [call[0] for call in checkout.calls()] == [
+        "average_checkpoints",
+        "decode",
+        "decode",
+        "score",
+        "write_results",
+        "pack",
+    ]
+    checkout.run("--system", "e1", "--stop_stage", "8")
+    names = [call[0] for call in checkout.calls()]
+    assert "ctc_train" not in names and "train_text_llm" not in names
+    assert names.count("ctc_compress") == 6 and names[-1] == "llm_train"
+
+
+def test_the_convolution_system_needs_no_ctc(checkout: Checkout) -> None:
+    result = checkout.run("--system", "e0")
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    assert not {"ctc_train", "ctc_compress"} & {call[0] for call in calls}
+    (training,) = (call for call in calls if call[0] == "llm_train")
+    assert "dump/train/feats.scp,speech,kaldi_ark" in training
+    assert "--cmvn_file" in training and "--ctc_dir" not in training
+    assert "stage 9 lora: not needed" in result.stdout
+
+
+def test_recognition_changes_the_target_and_the_directory_only(checkout: Checkout) -> None:
+    assert checkout.run("--task", "asr", "--system", "e5").returncode == 0
+    (training,) = (call for call in checkout.calls() if call[0] == "llm_train")
+    compressed = "exp/ctc_transcript_bpe120/compressed_frame_average"
+    assert f"{compressed}/train/src_text,text,text" in training
+    assert training[training.index("--task_name") + 1] == "asr"
+    assert training[training.index("--output_dir") + 1] == "exp/asr_e5"
+
+
+def test_ctc_on_translations_has_its_own_directories(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "5")
+    checkout.calls()
+    checkout.run("--stop_stage", "5", "--ctc_target", "translation")
+    calls = {call[0]: call for call in checkout.calls()}
+    assert "make_features" not in calls
+    assert "dump/train/text,text,text" in calls["ctc_train"]
+    assert "exp/ctc_translation_bpe120" in calls["ctc_train"]
+
+
+def test_a_failed_training_shows_its_error_and_goes_on_with_the_same_command(checkout: Checkout) -> None:
+    result = checkout.run("--beam_size", "2", FAKE_FAIL="ctc_train")
+    assert result.returncode == 7
+    assert "ValueError: ctc_train was told to fail" in result.stderr
+    assert "stage 5 ctc failed with status 7" in result.stderr
+    assert "log: exp/ctc_transcript_bpe120/train.log" in result.stderr
+    assert "run.sh --beam_size 2 --stage 5" in result.stderr
+    checkout.calls()
+    assert checkout.run("--beam_size", "2").returncode == 0
+    assert checkout.calls()[0][0] == "ctc_train"
+
+
+def test_training_with_other_settings_keeps_the_old_experiment(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "6")
+    old = (checkout.mini / "exp/ctc_transcript_bpe120/config.yaml").read_text()
+    result = checkout.run("--stop_stage", "6", "--ctc_options", "--max_epoch 2")
+    assert "is kept as exp/old/ctc_transcript_bpe120.1" in result.stderr
+    assert (checkout.mini / "exp/old/ctc_transcript_bpe120.1/config.yaml").read_text() == old
+    assert "--max_epoch 2" in (checkout.mini / "exp/ctc_transcript_bpe120/config.yaml").read_text()
+
+
+def test_a_second_beam_size_decodes_beside_the_first(checkout: Checkout) -> None:
+    checkout.run("--system", "e5")
+    checkout.calls()
+    checkout.run("--system", "e5", "--beam_size", "1")
+    assert [call[0] for call in checkout.calls()] == ["decode", "decode", "score", "write_results"]
+    names = {path.name for path in (checkout.mini / "exp/st_e5").glob("decode_*")}
+    assert names == {f"decode_test_beam{k}{end}" for k in (1, 4) for end in ("", "_control")}
+
+
+def test_paths_of_the_user_are_relative_to_the_user(checkout: Checkout, tmp_path: Path) -> None:
+    for lang in ("de", "fr"):
+        clips = tmp_path / "my corpora" / "cv" / lang
+        clips.mkdir(parents=True)
+        (clips / "validated.tsv").touch()
+        (tmp_path / "my corpora" / f"covost_v2.{lang}_en.tsv").touch()
+    (tmp_path / "llama").mkdir()
+    (tmp_path / "llama" / "config.json").touch()
+    corpora = ["--common_voice", "my corpora/cv", "--covost2", "my corpora", "--langs", "de fr"]
+    result = checkout.run(*corpora, "--llm", "llama", "--size", "small", recipe="covost2", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    calls = {call[0]: " ".join(call) for call in checkout.calls()}
+    assert f"--common_voice {tmp_path}/my corpora/cv --covost2 {tmp_path}/my corpora" in calls["prepare_covost2"]
+    assert f"--llm {tmp_path}/llama --output_dir exp/llm_llama" in calls["prepare_llm"]
+    assert (checkout.directory / "egs/covost2/exp/st_e6_small_llama/packed.zip").exists()
+
+
+def test_a_missing_corpus_and_a_missing_llm_are_said_before_anything_runs(checkout: Checkout) -> None:
+    result = checkout.run(recipe="covost2")
+    assert result.returncode == 2
+    assert "--llm is needed" in result.stderr
+    result = checkout.run("--llm", "some/llm", "--common_voice", "/nowhere", recipe="covost2")
+    assert result.returncode == 1
+    assert "needs /nowhere/de/validated.tsv, which is not there" in result.stderr
+    assert checkout.calls() == []

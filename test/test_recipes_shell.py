@@ -129,6 +129,14 @@ def test_a_lora_system_trains_its_first_system_and_then_itself(checkout: Checkou
     assert checkout.calls() == []
 
 
+def test_a_change_in_an_included_yaml_is_seen(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "9")
+    later = (checkout.mini / "exp/st_e6/.lora.done").stat().st_mtime + 2
+    os.utime(checkout.mini / "conf/train.yaml", (later, later))  # e6 includes e5, which includes train
+    listed = checkout.run("--list").stdout.splitlines()
+    assert [line.split()[1] for line in listed if "train.yaml is newer" in line] == ["train", "lora"]
+
+
 def test_another_system_shares_what_it_can(checkout: Checkout) -> None:
     checkout.run()
     checkout.calls()

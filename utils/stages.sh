@@ -43,7 +43,7 @@ add_stage() {
 
 # skip_stage NUMBER NAME REASON: a row with nothing to do.
 skip_stage() {
-  add_stage "$1" "$2" "" "not needed: $3" ""
+  add_stage "$1" "$2" "" "$3" ""
   stage_skips[$1]=$3
 }
 
@@ -90,7 +90,7 @@ judge_stage() {
     if [[ -z $path ]]; then continue; fi
     if [[ $path -nt $marker ]]; then reason="$path is newer"; fi
     producer_of "$path"
-    if [[ -n ${pending_stages[${producer:-0}]:-} ]]; then reason="after stage $producer"; fi
+    if [[ -z $reason && -n ${pending_stages[${producer:-0}]:-} ]]; then reason="after stage $producer"; fi
   done <<<"${stage_inputs[$1]}"
   IFS= read -r recorded <"$marker" || true
   if [[ $recorded != "settings: ${stage_settings[$1]}" ]]; then reason="its settings were ${recorded#settings: }"; fi
@@ -251,7 +251,7 @@ run_stages() {
     if ((number < stage || number > stop_stage)); then continue; fi
     judge_stage "$number"
     case $verdict in
-      "not needed") printf '## stage %d %s: %s\n' "$number" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
+      "not needed") printf '## stage %d %s: not needed: %s\n' "$number" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
       finished)
         printf '## stage %d %s: finished before (%s)\n' "$number" "${stage_names[$number]}" "${stage_markers[$number]}"
         ;;

@@ -36,7 +36,6 @@ covost2=            # directory with covost_v2.<lang>_en.tsv
 data_options=       # further options of local/data.sh, separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
 ctc_options=        # of CTC training, such as "--max_epoch 5"
-compress_options=   # of ctc_compress, such as "--drop_blank_runs true"
 llm_options=        # of the training of the recipe's own LLM
 train_options=      # of audio-encoder and LoRA training
 decode_options=     # of decode, such as "--length_penalty 0.8"
@@ -143,7 +142,19 @@ derive_names() {
   if [[ $seed != 1 ]]; then ctc_dir+=_seed$seed; fi
   cached_compressor=$compressor
   if [[ $compressor == none ]]; then cached_compressor=frame_average; fi # for the report only
+  # The cache is made by the settings of the system's YAML, and its name tells them.
   compressed_dir=$ctc_dir/compressed_$cached_compressor
+  compress_settings=(--compressor "$cached_compressor")
+  yaml_value "$system_conf" drop_blank_runs
+  if [[ $value == true ]]; then
+    compressed_dir+=_no_blanks
+    compress_settings+=(--drop_blank_runs true)
+  fi
+  yaml_value "$system_conf" max_compressed_length
+  if [[ -n $value ]]; then
+    compressed_dir+=_max$value
+    compress_settings+=(--max_compressed_length "$value")
+  fi
   ctc_text=src_text
   if [[ $ctc_target == translation ]]; then ctc_text=text; fi
   target_text=text
@@ -156,12 +167,15 @@ derive_names() {
   fi
 }
 
-# conf_files FILE: the file and what it includes -> confs.
+# conf_files FILE: the file and all that it includes -> confs.
 conf_files() {
-  local value
-  confs=("$1")
-  yaml_value "$1" include
-  if [[ -n $value ]]; then confs+=("$(dirname "$1")/$value"); fi
+  local value=${1##*/} directory
+  directory=$(dirname "$1")
+  confs=()
+  while [[ -n $value && -f $directory/$value ]]; do
+    confs+=("$directory/$value")
+    yaml_value "$directory/$value" include
+  done
 }
 
 # launch JOBS LOG COMMAND...: run the command as that many parallel jobs, each with its log.
@@ -266,20 +280,17 @@ stage_ctc() {
 clear_compress() { rm -rf "${compressed_dir:?}"; }
 stage_compress() {
   local set jobs=$nj
-  local -a further
-  read -ra further <<<"$compress_options"
   if ((ngpu > 0)); then jobs=1; fi
   for set in train dev test; do
     module ctc_compress --ctc_dir "$ctc_dir" --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" \
-      --tokenizer "$tokenizer" --compressor "$cached_compressor" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))" \
-      "${further[@]}"
+      --tokenizer "$tokenizer" "${compress_settings[@]}" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))"
     launch "$jobs" "$compressed_dir/log/compress_$set.JOB.log" "${command[@]}"
     module merge_parts --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" --num_jobs "$jobs" --name compressed
     launch 1 "$compressed_dir/log/merge_$set.log" "${command[@]}"
   done
-  module ctc_report --compressed_dir "$compressed_dir" --sets "dev test" --text_name "$ctc_text" --output_dir "$ctc_dir"
+  module ctc_report --compressed_dir "$compressed_dir" --sets "dev test" --text_name "$ctc_text" --output_dir "$compressed_dir"
   launch 1 "$compressed_dir/log/report.log" "${command[@]}"
-  if ! $dry_run; then cat "$ctc_dir/report.md"; fi
+  if ! $dry_run; then cat "$compressed_dir/report.md"; fi
 }
 
 clear_llm() { move_aside "$llm_dir"; }
@@ -289,8 +300,8 @@ stage_llm() {
     module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} --output_dir "$llm_dir"
   else
     read -ra further <<<"$llm_options"
-    module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" --output_dir "$llm_dir" \
-      "${further[@]}"
+    module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" \
+      --dev_dir "$datadir/dev" --output_dir "$llm_dir" "${further[@]}"
   fi
   launch 1 "$llm_dir/llm.log" "${command[@]}"
 }
@@ -377,8 +388,9 @@ corpus_files() {
   local lang
   corpus=()
   for lang in $langs; do
-    if [[ -n $common_voice ]]; then corpus+=("$common_voice/$lang/validated.tsv"); fi
-    if [[ -n $covost2 ]]; then corpus+=("$covost2/covost_v2.${lang}_en.tsv"); fi
+    # Where a table lies elsewhere (cv-corpus-*/, zh for zh-CN), stage 1 finds it or says what it looked for.
+    if [[ -f $common_voice/$lang/validated.tsv ]]; then corpus+=("$common_voice/$lang/validated.tsv"); fi
+    if [[ -f $covost2/covost_v2.${lang}_en.tsv ]]; then corpus+=("$covost2/covost_v2.${lang}_en.tsv"); fi
   done
 }
 
@@ -386,7 +398,7 @@ corpus_files() {
 llm_files() {
   llm_inputs=()
   if [[ -z $llm ]]; then
-    llm_inputs=("$confdir/llm.yaml" "$downloads/llm_text.tsv")
+    llm_inputs=("$confdir/llm.yaml" "$downloads/llm_text.tsv" "$datadir"/dev/{src_text,text,utt2lang})
   elif [[ -f $llm/config.json ]]; then
     llm_inputs=("$llm/config.json")
   fi
@@ -438,8 +450,8 @@ stage_table() {
       "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
     data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
     add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
-      "compress_options=$compress_options" \
-      "$ctc_dir/model.pth" "$tokenizer" "${features[@]}" -- "${data[@]}" "$ctc_dir/report.json"
+      "" \
+      "$ctc_dir/model.pth" "$tokenizer" "${features[@]}" -- "${data[@]}" "$compressed_dir/report.json"
   fi
   add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
     "${llm_inputs[@]}" -- "$llm_dir/llm.json"

@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokenizer", required=True, help="SentencePiece model of the CTC units")
     parser.add_argument("--compressor", default="frame_average", choices=["blank_removal", "frame_average"])
     parser.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: leave out blank runs")
-    parser.add_argument("--max_length", type=int, default=None, help="longest output in vectors")
+    parser.add_argument("--max_compressed_length", type=int, default=None, help="longest output in vectors")
     parser.add_argument("--batch_frames", type=int, default=20000, help="feature frames in a batch, padding included")
     parser.add_argument("--num_jobs", type=int, default=1)
     parser.add_argument("--job", type=int, default=1, help="part, from 1")
@@ -33,7 +33,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.decode.cache import CacheJob, write_cache
     from speechllama.model.compressor import CompressorConfig
 
-    config = CompressorConfig(args.compressor, args.drop_blank_runs, args.max_length)
+    config = CompressorConfig(args.compressor, args.drop_blank_runs, args.max_compressed_length)
     job = CacheJob(args.data_dir, args.output_dir, args.num_jobs, args.job, args.batch_frames)
     write_cache(args.ctc_dir, args.tokenizer, config, job, "cuda" if args.ngpu else "cpu")
 

@@ -43,7 +43,11 @@ def speech_llama_config(settings: Mapping[str, Any], where: str) -> SpeechLlamaC
     values: dict[str, Any] = {
         "ctc_dir": settings.get("ctc_dir") or "",
         "encoder": settings.get("encoder_conf") or {},
-        "compressor": {"name": settings.get("compressor", "frame_average"), **(settings.get("compressor_conf") or {})},
+        "compressor": {
+            "name": settings.get("compressor", "frame_average"),
+            "drop_blank_runs": settings.get("drop_blank_runs", False),
+            "max_compressed_length": settings.get("max_compressed_length"),
+        },
         "audio_encoder": settings.get("audio_encoder_conf") or {},
         "llm": {**(settings.get("llm_conf") or {}), "path": path, "revision": revision},
     }

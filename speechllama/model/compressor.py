@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechllama.model.ctc_encoder import BLANK, Encoded
+from speechllama.model.ctc_encoder import BLANK, Encoded, best_units
 from speechllama.model.layers import length_mask
 
 CompressorName = Literal["blank_removal", "frame_average", "convolution", "none"]
@@ -31,13 +31,13 @@ class CompressorConfig:
         name: `blank_removal` keeps the frames whose best unit is not blank; `frame_average` averages each run of
             equal best units; `convolution` is three stride-2 convolutions trained with the LLM; `none` keeps all.
         drop_blank_runs: `frame_average` only: leave out the runs of blanks.
-        max_length: Longest output in vectors; neighbouring runs are merged evenly beyond it. None: no limit.
+        max_compressed_length: Longest output in vectors; neighbouring runs are merged evenly beyond it. None: no limit.
         num_convs: `convolution` only: layers, each halves the length.
     """
 
     name: CompressorName = "frame_average"
     drop_blank_runs: bool = False
-    max_length: int | None = None
+    max_compressed_length: int | None = None
     num_convs: int = 3
 
     def __post_init__(self) -> None:
@@ -45,8 +45,8 @@ class CompressorConfig:
             raise ValueError(f"compressor {self.name!r} is none of {', '.join(COMPRESSORS)}")
         if self.drop_blank_runs and self.name != "frame_average":
             raise ValueError(f"drop_blank_runs belongs to frame_average, the compressor is {self.name}")
-        if self.max_length is not None and (self.max_length < 1 or self.name not in CTC_COMPRESSORS):
-            raise ValueError(f"max_length {self.max_length} needs a value of at least 1 and a CTC compressor")
+        if self.max_compressed_length is not None and (self.max_compressed_length < 1 or self.name not in CTC_COMPRESSORS):
+            raise ValueError(f"max_compressed_length {self.max_compressed_length} needs a value of at least 1 and a CTC compressor")
 
 
 class Compressed(NamedTuple):
@@ -84,7 +84,7 @@ class RunCompressor(nn.Module):
 
     Source: blank_removal arXiv 2307.03917 section 3.1; frame_average Gaido et al. 2021 (arXiv 2102.01578), where a
     run of blanks is a run like any other; the frame kept of an all-blank utterance and the even merging beyond
-    `max_length` are ours.
+    `max_compressed_length` are ours.
     """
 
     def __init__(self, config: CompressorConfig) -> None:
@@ -107,7 +107,7 @@ class RunCompressor(nn.Module):
         if shortest == 0:
             runs, lengths = keep_least_blank(runs, lengths, encoded.logits, valid)
             longest = max(longest, 1)
-        cap = self.config.max_length
+        cap = self.config.max_compressed_length
         if cap is not None and longest > cap:
             over = (lengths > cap)[:, None] & (runs != DROPPED)
             runs = torch.where(over, runs * cap // lengths[:, None], runs)
@@ -119,7 +119,7 @@ class RunCompressor(nn.Module):
         if self.config.name == "none":
             starts = kept = valid
         else:
-            labels = encoded.logits.argmax(-1)  # (B, M)
+            labels = best_units(encoded.logits)  # (B, M)
             if self.config.name == "blank_removal":
                 starts = kept = valid & (labels != BLANK)
             else:

@@ -31,7 +31,7 @@ def test_ids_around_the_audio_are_those_of_one_running_text(tokenizer: object) -
 
 
 def test_each_task_has_its_template(tokenizer: object) -> None:
-    rendered = {task: Prompt(PromptConfig(), task, tokenizer).render() for task in ("st", "asr")}  # type: ignore[arg-type]
+    rendered = {task: Prompt(PromptConfig(), task, tokenizer).render() for task in ("st", "asr")}
     assert rendered["st"] != rendered["asr"]
 
 

@@ -104,7 +104,7 @@ def test_limits_follow_the_audio_between_two_absolute_numbers(seconds: float, li
 @pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "num_best": 3}, {"max_tokens": 0}])
 def test_impossible_settings_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must"):
-        SearchConfig(**arguments)  # type: ignore[arg-type]
+        SearchConfig(**arguments)
 
 
 def test_the_tokenizer_of_the_trained_llama_has_an_end(shared_data: Path) -> None:

@@ -20,8 +20,8 @@ RUN_CONFIGS = [
     CompressorConfig("blank_removal"),
     CompressorConfig("frame_average"),
     CompressorConfig("frame_average", drop_blank_runs=True),
-    CompressorConfig("frame_average", max_length=4),
-    CompressorConfig("blank_removal", max_length=3),
+    CompressorConfig("frame_average", max_compressed_length=4),
+    CompressorConfig("blank_removal", max_compressed_length=3),
     CompressorConfig("none"),
 ]
 
@@ -53,10 +53,10 @@ def loop(hidden: torch.Tensor, logits: torch.Tensor, config: CompressorConfig) -
     if not runs:
         blank = logits.softmax(-1)[:, 0].tolist()
         runs = [[blank.index(min(blank))]]
-    if config.max_length is not None and len(runs) > config.max_length:
-        merged: list[list[int]] = [[] for _ in range(config.max_length)]
+    if config.max_compressed_length is not None and len(runs) > config.max_compressed_length:
+        merged: list[list[int]] = [[] for _ in range(config.max_compressed_length)]
         for number, run in enumerate(runs):
-            merged[number * config.max_length // len(runs)] += run
+            merged[number * config.max_compressed_length // len(runs)] += run
         runs = merged
     return [torch.stack([hidden[frame] for frame in run]).mean(0) for run in runs]
 
@@ -139,8 +139,8 @@ def test_convolution_shortens_eight_times() -> None:
     [
         ({"name": "frame_avrage"}, "compressor 'frame_avrage' is none of blank_removal, frame_average"),
         ({"name": "blank_removal", "drop_blank_runs": True}, "drop_blank_runs belongs to frame_average"),
-        ({"name": "frame_average", "max_length": 0}, "max_length 0 needs a value of at least 1"),
-        ({"name": "convolution", "max_length": 5}, "max_length 5 needs .* a CTC compressor"),
+        ({"name": "frame_average", "max_compressed_length": 0}, "max_compressed_length 0 needs a value of at least 1"),
+        ({"name": "convolution", "max_compressed_length": 5}, "max_compressed_length 5 needs .* a CTC compressor"),
     ],
 )
 def test_impossible_settings_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -13,6 +13,7 @@ from speechllama.model.ctc_encoder import (
     CTCEncoder,
     CTCEncoderConfig,
     Encoded,
+    best_units,
     ctc_loss,
     greedy_units,
     subsampled_length,
@@ -101,6 +102,16 @@ def test_greedy_merges_repeats_and_removes_blanks_within_the_length() -> None:
     best = torch.tensor([[0, 2, 2, 0, 2, 1, 1], [1, 0, 0, 3, 3, 3, 2]])
     logits = torch.nn.functional.one_hot(best, 4).float()
     assert greedy_units(Encoded(logits, logits, torch.tensor([7, 5]))) == [[2, 2, 1], [1, 3]]
+
+
+@pytest.mark.parametrize("num_units", [1, 5, 127, 128, 130, 640, 1001])
+def test_best_units_are_the_argmax_also_among_equals(num_units: int) -> None:
+    torch.manual_seed(0)
+    logits = torch.randint(0, max(2, num_units // 3), (3, 50, num_units)).float()
+    for frame in logits.flatten(0, 1)[:20]:
+        frame[torch.randint(0, num_units, (1,))] = 1e4
+    expected = [[row.tolist().index(max(row.tolist())) for row in utterance] for utterance in logits]
+    assert best_units(logits).tolist() == expected
 
 
 def test_statistics_of_other_width_are_refused() -> None:

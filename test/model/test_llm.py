@@ -38,7 +38,7 @@ def test_the_papers_lora_has_2_1_million_parameters() -> None:
 
 def test_a_fresh_adapter_changes_nothing(tiny_llm: Path) -> None:
     tokens = torch.tensor([[1, 5, 9, 12]])
-    frozen, adapted = (LLM(LLMConfig(str(tiny_llm), train=train)).eval() for train in ("frozen", "lora"))  # type: ignore[arg-type]
+    frozen, adapted = (LLM(LLMConfig(str(tiny_llm), train=train)).eval() for train in ("frozen", "lora"))
     torch.testing.assert_close(score(frozen, tokens), score(adapted, tokens))
 
 

@@ -5,7 +5,7 @@
 #
 # An argument that is `JOB`, and `.JOB.` within an argument or the log's name, becomes the job's number, 1 to nj. Each job
 # has its own log, which a repeated run continues. Meanwhile the number of finished jobs and, every --every seconds, the
-# last line of a running job's log are shown. When jobs fail, the others are waited for, then the last lines of the first
+# last line of a running job's log (of a training: the epoch, the time left and the losses) are shown. When jobs fail, the others are waited for, then the last lines of the first
 # one that failed and the names of the failing logs are printed; the exit status is that job's. Nothing is tried twice.
 # Each job gets its share of the cores as OMP_NUM_THREADS, unless that is set already. Ctrl-C ends all jobs.
 set -euo pipefail
@@ -56,13 +56,32 @@ run_job() {
   mv "$work/$job.part" "$work/$job.status"
 }
 
-# show_progress: for ever, the last line of the first job that still runs.
+# latest_news LOG: of a training the current epoch, the time left and the last losses; of anything else the last line.
+latest_news() {
+  awk '
+    /^# started /{last = ""; epoch = ""; losses = ""; next}
+    {gsub(/\r/, "")}
+    /^\[.*INFO: /{sub(/^\[.*INFO: /, "")}
+    /^[0-9]+\/[0-9]+epoch started/{epoch = $0}
+    /^[0-9]+epoch results: /{
+      losses = ""
+      number = split($0, parts, /\[|, /)
+      for (i = 1; i <= number; i++) {
+        if (parts[i] ~ /^(train|valid)\] /) {side = substr(parts[i], 1, 5); sub(/^[a-z]*\] /, "", parts[i])}
+        if (parts[i] ~ /^loss=/) losses = losses "; " side " " parts[i]
+      }
+    }
+    NF {last = $0}
+    END {if (epoch != "") print epoch losses; else print last}' "$1" | cut -c 1-150
+}
+
+# show_progress: for ever, what the first job that still runs is at.
 show_progress() {
   local job
   while sleep "$every"; do
     for ((job = 1; job <= nj; job++)); do
       if [[ ! -e $work/$job.status ]]; then
-        printf '   %s\n' "$(tail -n 1 "${logs[job]}" | tr -d '\r' | cut -c 1-150)" >&2
+        printf '   %s\n' "$(latest_news "${logs[job]}")" >&2
         break
       fi
     done

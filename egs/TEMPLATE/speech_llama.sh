@@ -288,7 +288,8 @@ stage_compress() {
     module merge_parts --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" --num_jobs "$jobs" --name compressed
     launch 1 "$compressed_dir/log/merge_$set.log" "${command[@]}"
   done
-  module ctc_report --compressed_dir "$compressed_dir" --sets "dev test" --text_name "$ctc_text" --output_dir "$compressed_dir"
+  module ctc_report --compressed_dir "$compressed_dir" --data_root "$dumpdir" --sets "dev test" \
+    --text_name "$ctc_text" --output_dir "$compressed_dir"
   launch 1 "$compressed_dir/log/report.log" "${command[@]}"
   if ! $dry_run; then cat "$compressed_dir/report.md"; fi
 }
@@ -308,17 +309,23 @@ stage_llm() {
 
 # train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
 train_system() {
-  local conf=$1 directory=$2 set
+  local conf=$1 directory=$2 set side
   local -a further inputs=(--ctc_dir "$ctc_dir")
   shift 2
   if [[ $compressor == convolution ]]; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
   for set in train dev; do
-    module collect_llm_stats --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
+    module collect_llm_stats --config "$conf" --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
       --output_file "$directory/llm_stats/$set"
     launch 1 "$directory/llm_stats/$set.log" "${command[@]}"
   done
   read -ra further <<<"$train_options"
   data_arguments "$llm_input_dir" "$target_text" "$llm_input" "$directory/llm_stats/SET"
+  for set in train dev; do # templates of single utterances, where the corpus has them
+    if [[ -f $llm_input_dir/$set/prompt ]]; then
+      side=${set/dev/valid}
+      arguments+=("--${side}_data_path_and_name_and_type" "$llm_input_dir/$set/prompt,prompt,text")
+    fi
+  done
   trainer llm_train --config "$conf" --llm_dir "$llm_dir" "${inputs[@]}" --task_name "$task" "${arguments[@]}" \
     --train_data_path_and_name_and_type "$llm_input_dir/train/utt2lang,lang,text" \
     --valid_data_path_and_name_and_type "$llm_input_dir/dev/utt2lang,lang,text" \

@@ -12,6 +12,7 @@ from speechllama.progress import setup_logging
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
+    parser.add_argument("--config", required=True, help="the system's YAML; its prompt and compressor count")
     parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--text_name", default="text", help="target: text or src_text")
@@ -27,11 +28,17 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.data_dir import read_data_dir
     from speechllama.data.llm_shapes import write_llm_shapes
     from speechllama.data.prompt import Prompt, PromptConfig
+    from speechllama.model.compressor import CONVOLUTION_RATIO
+    from speechllama.model.config import from_mapping
     from speechllama.model.llm import load_tokenizer
     from speechllama.model.llm_record import read_llm_record
+    from speechllama.tasks.config_file import read_config
 
-    prompt = Prompt(PromptConfig(), args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
-    write_llm_shapes(read_data_dir(args.data_dir), prompt, args.text_name, args.output_file)
+    settings = read_config(args.config)
+    config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
+    prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
+    frames_per_vector = CONVOLUTION_RATIO if settings.get("compressor") == "convolution" else 1
+    write_llm_shapes(read_data_dir(args.data_dir), prompt, args.text_name, args.output_file, frames_per_vector)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from speechllama.data.faults import NUM_SHOWN
 from speechllama.files import atomic_write, write_json
 
-# Utterances in train, dev, test of X->En as published. Source: SPEC.md section 5.
+# Utterances in train, dev, test of X->En as CoVoST 2 counts them (arXiv 2007.10310).
 KNOWN_COUNTS = {"fr": (207_000, 14_800, 14_800), "de": (128_000, 13_500, 13_500)}
 FULL_SIZE_SHARE = 0.2  # below this share of the published rows it is meant to be a sample
 COUNT_TOLERANCE = 0.03  # the published counts are rounded, a few clips are always bad

@@ -14,10 +14,10 @@ from speechllama.data.prompt import Prompt
 from speechllama.data.stats import num_encoder_frames
 from speechllama.files import write_table
 
-CONVOLUTION_RATIO = 8  # of the three stride-2 convolutions; without a cache only they shorten the audio
 
-
-def write_llm_shapes(data: DataDir, prompt: Prompt, text_name: str, output_file: str | Path) -> None:
+def write_llm_shapes(
+    data: DataDir, prompt: Prompt, text_name: str, output_file: str | Path, frames_per_vector: int = 1
+) -> None:
     """Count prompt, audio and text positions of each utterance; leave out those without text.
 
     Batches made by this number hold about equal work for the LLM, which audio or text length alone would not give.
@@ -27,12 +27,14 @@ def write_llm_shapes(data: DataDir, prompt: Prompt, text_name: str, output_file:
         prompt: Renders prompts and text.
         text_name: The table of targets.
         output_file: The shape file.
+        frames_per_vector: Encoder frames that the compressor turns into one vector, where there is no cache.
 
     Raises:
         ValueError: No utterance has both audio and text.
     """
     is_compressed = bool(data.table("compressed.scp"))
     lengths, texts, languages = data.table("utt2num_frames"), data.table(text_name), data.table("utt2lang")
+    templates = data.table("prompt")
     shapes: dict[str, str] = {}
     left_out: list[str] = []
     for utterance, frames in lengths.items():
@@ -40,8 +42,8 @@ def write_llm_shapes(data: DataDir, prompt: Prompt, text_name: str, output_file:
         if not tokens:
             left_out.append(utterance)
             continue
-        ids = prompt.render(languages.get(utterance, ""))
-        audio = int(frames) if is_compressed else -(-num_encoder_frames(int(frames)) // CONVOLUTION_RATIO)
+        ids = prompt.render(languages.get(utterance, ""), templates.get(utterance, ""))
+        audio = int(frames) if is_compressed else -(-num_encoder_frames(int(frames)) // frames_per_vector)
         shapes[utterance] = str(len(ids.prompt) + audio + len(ids.suffix) + len(tokens) + 1)
     if not shapes:
         raise ValueError(f"{data.path}: no utterance has audio and {text_name}; check the data stage")

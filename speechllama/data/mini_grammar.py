@@ -4,7 +4,7 @@
                                               -> mini_english                             -> translation
 
 Another language is a column of the lexicon, a module with `accepts` and `realise`, and a line in LANGUAGES.
-Source: ours; SPEC.md, section 6, asks for a corpus that word-by-word copying does not solve.
+Source: ours; word-by-word copying must not solve the corpus.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ A meaning holds only what every language expresses, so that a sentence has one t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,8 +24,9 @@ PRONOUNS = ("I", "you", "he", "she", "we", "they")
 PRONOUN_SLOTS = {"I": 0, "you": 1, "he": 2, "she": 2, "we": 3, "they": 4}
 SINGULAR = {"def": 30, "indef": 22, "my": 10, "your": 8, "our": 8, "this": 12, "every": 8}
 PLURAL = {"def": 30, "indef": 15, "my": 8, "our": 8, "this": 12, "two": 8, "three": 8, "four": 6, "many": 10}
-TENSES: dict[Tense, int] = {"present": 42, "past": 25, "future": 12, "can": 7, "must": 7, "want": 7}
-SHAPES = {"statement": 50, "question": 12, "wh": 8, "because": 10, "but": 6, "if": 5, "that": 9}
+TENSES: dict[Tense, int] = {"present": 50, "past": 25, "future": 10, "can": 5, "must": 5, "want": 5}
+ZIPF_OFFSET = 2.0
+SHAPES = {"statement": 62, "question": 12, "wh": 8, "because": 6, "but": 4, "if": 4, "that": 4}
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def sample_noun_phrase(
     random: Random, classes: tuple[str, ...], banned: tuple[str, ...], adjective: float
 ) -> NounPhrase:
     """A noun of one of the classes, a determiner that is not banned and, at the given rate, an adjective."""
-    noun = random.choice(find_words("noun", classes))
+    noun = choose(random, find_words("noun", classes))
     countable = "drink" not in noun.classes
     plural = countable and random.random() < 0.35
     banned = banned if countable else (*banned, "indef", "every", "your")
@@ -144,8 +146,16 @@ def sample_noun_phrase(
     table = {name: rate for name, rate in (PLURAL if plural else SINGULAR).items() if name not in banned}
     determiner = random.choices(list(table), list(table.values()))[0]
     adjectives = find_words("adj", noun.classes)
-    chosen = random.choice(adjectives) if adjectives and random.random() < adjective else None
+    chosen = choose(random, adjectives) if adjectives and random.random() < adjective else None
     return NounPhrase(noun, determiner, plural, chosen)
+
+
+def choose(random: Random, words: Sequence[Word]) -> Word:
+    """Draw a word as language does: the nth of the list about n times as rarely as the first (Zipf's law).
+
+    A corpus of an hour then holds its frequent words often enough to be learned, and rare ones all the same.
+    """
+    return random.choices(words, [1.0 / (rank + ZIPF_OFFSET) for rank in range(len(words))])[0]
 
 
 def sample_subject(random: Random, classes: tuple[str, ...], adjective: float) -> NounPhrase | str:
@@ -171,7 +181,7 @@ def sample_place(random: Random, objects: tuple[str, ...]) -> Place:
 
 def sample_state(random: Random, short: bool) -> Clause:
     """A clause with "to be": a passing state of a person or animal, or a property of a thing."""
-    state = random.choice(find_words("state") + find_words("adj"))
+    state = choose(random, find_words("state") + find_words("adj"))
     subject = sample_subject(random, state.classes, 0.0 if state.kind == "adj" or short else 0.3)
     return Clause(subject, None, state=state, tense="past" if random.random() < 0.35 else "present")
 
@@ -180,22 +190,22 @@ def sample_clause(random: Random, short: bool, reporting: bool = False) -> Claus
     """One positive clause; a short one is half of a sentence, a reporting one is followed by "that"."""
     if not reporting and random.random() < 0.16:
         return sample_state(random, short)
-    verb = random.choice([word for word in find_words("verb") if (word.objects == ("that",)) == reporting])
+    verb = choose(random, [word for word in find_words("verb") if (word.objects == ("that",)) == reporting])
     names = list(TENSES)[:2] if reporting else list(TENSES)
     tense = random.choices(names, [TENSES[name] for name in names])[0]
-    clause = Clause(sample_subject(random, verb.classes, 0.1 if short else 0.35), verb, tense=tense)
+    clause = Clause(sample_subject(random, verb.classes, 0.1 if short else 0.25), verb, tense=tense)
     if reporting:
         return clause
     if verb.objects == ("to",):
         clause = replace(clause, place=sample_place(random, verb.objects))
     elif verb.objects:
-        phrase = sample_noun_phrase(random, verb.objects, (), 0.15 if short else 0.4)
+        phrase = sample_noun_phrase(random, verb.objects, (), 0.15 if short else 0.3)
         clause = replace(clause, object=phrase)
-    if clause.place is None and random.random() < (0.0 if short else 0.25 if verb.objects else 0.75):
+    if clause.place is None and random.random() < (0.0 if short else 0.2 if verb.objects else 0.6):
         clause = replace(clause, place=sample_place(random, ()))
-    if random.random() < (0.12 if short else 0.4):
+    if random.random() < (0.1 if short else 0.3):
         time = tense if tense in ("present", "past", "future") else "modal"
-        clause = replace(clause, time=random.choice(find_words("time", (time,))))
+        clause = replace(clause, time=choose(random, find_words("time", (time,))))
     return clause
 
 

@@ -3,7 +3,7 @@
     mini_grammar -> Pair (lang, sentence, translation) -> Utterance (pair, split, voice, speed, pitch, ...)
 
 No dev or test sentence, nor its English side, nor its voice, occurs in training or in the LLM's text.
-Source: ours; SPEC.md, section 6.
+Source: ours.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ from speechllama.data.mini_grammar import find_language, sample_pair
 # Variants of eSpeak that are easy to understand: no whisper, croak or robot, no Klatt synthesiser (its noise
 # comes from the C library's rand). Variants in one string sound alike and stay in one split.
 VOICES = (
-    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Alicia",
-    "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene Gene2", "Hugo", "Jacky", "Lee", "Marco", "Mario",
-    "Michael", "Mike", "Nguyen", "anika", "antonio", "aunty", "belinda", "boris", "ed", "gustave", "ian",
-    "iven iven2 iven3", "john", "linda", "marcelo", "max", "michel", "miguel", "norbert", "pablo", "paul",
-    "pedro", "quincy", "rob robert", "sandro", "shelby", "steph steph2 steph3", "travis", "victor", "zac",
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Alicia", "Andy",
+    "Annie", "Denis", "Hugo", "Lee", "Mike", "anika", "antonio", "belinda", "john", "linda", "pablo", "steph",
 )  # fmt: skip
-NUM_DEV_VOICES, NUM_TEST_VOICES = 8, 12
+NUM_DEV_VOICES, NUM_TEST_VOICES = 4, 8
 FIRST_CLIP = 17_000_000
 SPLITS = ("test", "dev", "train")
 
@@ -156,10 +153,10 @@ def plan_utterances(settings: Settings, pairs: dict[str, list[Pair]]) -> list[Ut
                     split=split,
                     number=FIRST_CLIP + len(utterances),
                     variant=random.choice(voices[split]),
-                    speed_wpm=random.randint(140, 200),
-                    pitch=random.randint(30, 70),
+                    speed_wpm=random.randint(125, 155),
+                    pitch=random.randint(40, 60),
                     peak=round(random.uniform(0.3, 0.9), 3),
-                    noise_db=round(random.uniform(-60.0, -35.0), 1) if random.random() < 0.5 else None,
+                    noise_db=round(random.uniform(-60.0, -45.0), 1) if random.random() < 0.5 else None,
                 )
             )
     return utterances

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -62,8 +63,8 @@ def train_tokenizer(
         )
     except (RuntimeError, OSError) as error:
         raise ValueError(
-            f"SentencePiece cannot make {vocab_size} {model_type} pieces of {len(sentences):,} sentences "
-            f"(with many characters, as in Chinese, raise --vocab_size): {error}"
+            f"SentencePiece cannot make {vocab_size} {model_type} pieces of {len(sentences):,} sentences: "
+            f"{explain_refusal(str(error))}"
         ) from error
     path = Path(output_dir) / "bpe.model"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +73,17 @@ def train_tokenizer(
     os.replace(temporary, path)
     logging.info("%s: %d CTC units, blank included", path, CTCTokenizer(path).num_units)
     return path
+
+
+def explain_refusal(message: str) -> str:
+    """SentencePiece's message about too few pieces in words that say what to do; any other as it is."""
+    sizes = re.search(r"required_chars\. (\d+) vs (\d+)", message)
+    if not sizes:
+        return message
+    return (
+        f"the text has too many different characters, as Chinese or several scripts have; {sizes[2]} pieces are "
+        "the least, more are better: raise --vocab_size (--ctc_units of a recipe)"
+    )
 
 
 def collapse(labels: Sequence[int]) -> list[int]:

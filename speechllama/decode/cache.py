@@ -21,7 +21,7 @@ from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.data.tokenizer import CTCTokenizer
 from speechllama.files import atomic_write, write_table
-from speechllama.model.build import MODEL_FILE, load_ctc_encoder
+from speechllama.model.build import MODEL_FILE, check_device, load_ctc_encoder
 from speechllama.model.compressor import CompressorConfig, build_compressor
 from speechllama.model.ctc_encoder import greedy_units
 from speechllama.progress import progress
@@ -58,7 +58,11 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
         config: The compressor.
         job: Which part of which data.
         device: torch device.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such CTC experiment or GPU, or the units are not its own.
     """
+    check_device(device)
     data = read_data_dir(job.data_dir)
     feats, lengths = data.table("feats.scp"), data.table("utt2num_frames")
     utterances = split_part(list(feats), job.num_jobs, job.job)
@@ -68,6 +72,8 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
     encoder, units = load_ctc_encoder(ctc_dir).to(device), CTCTokenizer(tokenizer)
+    if encoder.head is None or encoder.head.out_features != units.num_units:
+        raise ValueError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
     compressor = build_compressor(config, encoder.dim)
     num_vectors, hypotheses = {}, {}
     with ark_writer(job.output_dir, "compressed", job.job) as write:
@@ -85,6 +91,20 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
     write_table(Path(job.output_dir) / f"ctc_hyp.{job.job}", hypotheses)
     with atomic_write(done) as stream:
         stream.write(stamp)
+
+
+def check_cache(data_dir: str | Path, config: CompressorConfig) -> None:
+    """Refuse a cache that another compressor wrote: its vectors would fit and mean something else.
+
+    Raises:
+        ValueError: The settings differ.
+    """
+    done = part_path(data_dir, "compressed", 1, "done")
+    if not done.is_file():
+        return
+    written, expected = json.loads(done.read_text(encoding="utf-8"))[0], asdict(config)
+    if written != expected:
+        raise ValueError(f"{data_dir}: compressed by {written}, the model expects {expected}; give its own cache")
 
 
 def batch_by_frames(utterances: Sequence[str], num_frames: dict[str, int], limit: int) -> Iterator[list[str]]:

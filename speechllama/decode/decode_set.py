@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import random
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ import torch
 
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.decode.cache import check_cache
 from speechllama.decode.speech2text import FRAMES_PER_SECOND, Speech2Text, Translation
 from speechllama.files import write_json, write_table
 from speechllama.progress import progress
@@ -63,7 +65,7 @@ def decode_set(translate: Speech2Text, job: DecodeJob, command: str = "") -> dic
     """Decode every utterance of a data directory.
 
     Finished utterances are kept in nbest.jsonl.part: after an interruption the same call goes on behind them, if
-    model and settings are the same.
+    model, settings and audio are the same. A finished set is not decoded again.
 
     Args:
         translate: The model and its search settings.
@@ -75,6 +77,8 @@ def decode_set(translate: Speech2Text, job: DecodeJob, command: str = "") -> dic
     """
     data = read_data_dir(job.data_dir)
     audio = find_audio(data, job.control)
+    if audio.is_compressed:
+        check_cache(data.path, translate.experiment.network.config.compressor)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     stamp = {
@@ -82,8 +86,11 @@ def decode_set(translate: Speech2Text, job: DecodeJob, command: str = "") -> dic
         "job": asdict(job),
         "model": (translate.experiment.folder / "model.pth").stat().st_mtime_ns,
         "num_utterances": len(audio.places),
+        "audio": (data.path / ("compressed.scp" if audio.is_compressed else "feats.scp")).stat().st_mtime_ns,
     }
     part = output / "nbest.jsonl.part"
+    if (output / "nbest.jsonl").is_file() and not part.is_file():
+        (output / "nbest.jsonl").replace(part)  # finished before; stays so unless model, settings or audio are others
     done = read_part(part, stamp)
     left = sorted((utt for utt in audio.places if utt not in done), key=lambda utt: (-audio.seconds[utt], utt))
     if done:
@@ -146,7 +153,7 @@ def decode_batch(
     """Decode some utterances; where memory ends, each half for itself.
 
     Raises:
-        RuntimeError: Not even one utterance fits; it is named.
+        ValueError: Not even one utterance fits; it is named.
     """
     languages, templates = data.table("utt2lang"), data.table("prompt")
     try:
@@ -157,9 +164,11 @@ def decode_batch(
             audio.is_compressed,
             [templates.get(utt, "") for utt in batch],
         )
-    except (torch.OutOfMemoryError, MemoryError) as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         if len(batch) == 1:
-            raise RuntimeError(
+            raise ValueError(
                 f"utterance {batch[0]} ({audio.seconds[batch[0]]:.1f} s) alone does not fit into memory; "
                 "leave it out or take a smaller beam"
             ) from error
@@ -174,6 +183,11 @@ def decode_batch(
     middle = len(batch) // 2
     yield from decode_batch(translate, data, audio, batch[:middle])
     yield from decode_batch(translate, data, audio, batch[middle:])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ended, the GPU's or, where torch raises a plain RuntimeError, the CPU's."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def read_part(path: Path, stamp: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -207,6 +221,7 @@ def write_outputs(
         "audio_seconds": round(audio_seconds, 2),
         "decode_seconds": round(spent, 2),
         "rtf": round(spent / audio_seconds, 5),
+        "commit": read_commit(),
         "device": describe_device(translate.experiment.device),
         "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
         "num_trainable": sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
@@ -218,6 +233,15 @@ def write_outputs(
     write_json(output / "decode.json", report)
     logging.info("%s: %d utterances, real-time factor %.4f", output, len(done), report["rtf"])
     return report
+
+
+def read_commit() -> str:
+    """The commit of the code that runs, "-dirty" with uncommitted changes; "" outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def describe_device(device: torch.device) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import zipfile
@@ -57,14 +58,14 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
 
     Raises:
         FileNotFoundError: It is no finished experiment, or its LLM or CTC encoder is gone.
-        ValueError: The weights belong to another LLM or CTC encoder, or do not fit the config.
+        ValueError: The weights belong to another LLM or CTC encoder, or do not fit the config; or there is no GPU.
     """
     folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
     settings = read_settings(folder)
-    network = build_speech_llama(settings, str(folder / CONFIG_FILE))
+    network = build_speech_llama(settings, str(folder / CONFIG_FILE), device)
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
     try:
         network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in state.items()})
@@ -77,12 +78,12 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml; a base that lies inside the folder (packed) is found there."""
+    """Read config.yaml; its paths count from the folder itself (packed) or the recipe above it, then from here."""
     settings: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     for name in BASES:
-        value = settings.get(name)
-        if value and (folder / value).exists():
-            settings[name] = str(folder / value)
+        value = str(settings.get(name) or "")
+        places = [place / value for place in (folder, *folder.resolve().parents) if value]
+        settings[name] = next((str(place) for place in places if place.exists()), value)
     return settings
 
 
@@ -99,6 +100,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
 
     Raises:
         FileNotFoundError: The experiment or one of its bases is not complete.
+        ValueError: The LLM shall be inside, but is known by its hub id only.
     """
     folder, output = Path(exp_dir), Path(output)
     settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
@@ -109,13 +111,8 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     elif settings.get("cmvn_file"):
         files.append((Path(settings["cmvn_file"]), "cmvn.npz"))
         settings["cmvn_file"] = "cmvn.npz"
-    llm_path, _ = read_llm_record(settings["llm_dir"])
-    record = Path(settings["llm_dir"])
-    files.append((record / LLM_FILE, f"llm/{LLM_FILE}"))
-    if include_llm:
-        # llm.json names the LLM relative to itself where it was trained in the recipe; see read_llm_record.
-        name = Path(llm_path).name
-        files += [(file, f"llm/{name}/{file.name}") for file in sorted(Path(llm_path).iterdir()) if file.is_file()]
+    record, llm_files = pack_llm(settings["llm_dir"], include_llm)
+    files += llm_files
     settings["llm_dir"] = "llm"
     missing = [str(file) for file, _ in files if not file.is_file()]
     if missing:
@@ -123,11 +120,26 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     partial = output.with_name(f"{output.name}.tmp")
     with zipfile.ZipFile(partial, "w") as archive:
         archive.writestr(CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False))
+        archive.writestr(f"llm/{LLM_FILE}", json.dumps(record, indent=2))
         for file, name in files:
             archive.write(file, name)
     partial.replace(output)
-    logging.info("%s: %d files, %.1f MB", output, len(files) + 1, output.stat().st_size / 1e6)
+    logging.info("%s: %d files, %.1f MB", output, len(files) + 2, output.stat().st_size / 1e6)
     return output
+
+
+def pack_llm(llm_dir: str, include_llm: bool) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
+    """The LLM's record as it must read inside the zip, and the files that go there with it."""
+    path, _ = read_llm_record(llm_dir)
+    record = json.loads((Path(llm_dir) / LLM_FILE).read_text(encoding="utf-8"))
+    folder = Path(path)
+    if not include_llm:
+        return {**record, "path": str(folder.resolve()) if folder.is_dir() else path}, []
+    if not folder.is_dir():
+        raise ValueError(f"{path}: a hub id; only an LLM in a local directory can be packed with --include_llm true")
+    name = folder.resolve().name
+    files = [(file, f"llm/{name}/{file.name}") for file in sorted(folder.iterdir()) if file.is_file()]
+    return {**record, "path": name}, files
 
 
 def unpack(archive: Path) -> Path:

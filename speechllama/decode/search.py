@@ -50,7 +50,7 @@ class SearchConfig:
             raise ValueError("max_tokens, min_tokens and tokens_per_second must be positive")
 
     def limit(self, audio_seconds: float) -> int:
-        """Most tokens for an utterance, tied to the audio and never to its compressed length (SPEC.md, section 4)."""
+        """Most tokens for an utterance, tied to the audio and never to its compressed length."""
         return min(self.max_tokens, max(self.min_tokens, int(audio_seconds * self.tokens_per_second)))
 
 

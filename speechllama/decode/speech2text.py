@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from speechllama.data.audio import SAMPLE_RATE, read_audio, resample
 from speechllama.data.features import log_mel
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
-from speechllama.model.speech_llama import PADDING, Batch
+from speechllama.model.layers import pad_ids
+from speechllama.model.speech_llama import Batch
 
 FRAMES_PER_SECOND = 100  # features have a 10 ms shift
 
@@ -116,19 +116,10 @@ class Speech2Text:
                 network.llm,
                 network.embed_prefix(batch),
                 torch.tensor([self.config.limit(duration) for duration in seconds], device=device),
-                network.eos_token_id,
+                network.llm.eos_token_id,
                 network.config.prefix_mask,
                 self.config,
             )
         return [
             [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
         ]
-
-
-def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Pad token ids with -1: (B, L) and lengths (B,), int64."""
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    padded = torch.full((len(sequences), int(lengths.max())), PADDING)
-    for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = torch.tensor(sequence, dtype=torch.long)
-    return padded, lengths

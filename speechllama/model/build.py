@@ -57,26 +57,39 @@ def speech_llama_config(settings: Mapping[str, Any], where: str) -> SpeechLlamaC
     return from_mapping(SpeechLlamaConfig, values, where)
 
 
-def build_speech_llama(settings: Mapping[str, Any], where: str) -> SpeechLlama:
+def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | torch.device = "cpu") -> SpeechLlama:
     """Build the network on its trained base; its own trainable weights are fresh.
 
     Args:
         settings: As for `speech_llama_config`; E0 also needs `cmvn_file`.
         where: The file, for messages.
+        device: Where it will compute; see `LLM`.
 
     Returns:
-        The network. Its checkpoints hold only what trains, with a fingerprint of LLM and CTC encoder.
+        The network, on the CPU. Its checkpoints hold only what trains, here or in the experiment it starts from, with
+        a fingerprint of LLM and CTC encoder.
     """
+    check_device(device)
     config = speech_llama_config(settings, where)
-    llm = LLM(config.llm)
+    llm = LLM(config.llm, device)
     if config.ctc_dir:
         encoder = load_ctc_encoder(config.ctc_dir)
     else:
         encoder = CTCEncoder(config.encoder, num_units=0)
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
     model = SpeechLlama(config, encoder, llm)
-    keep_only_trainable(model, base_fingerprint(config, encoder))
+    keep_only_trainable(model, base_fingerprint(config, encoder), also=("audio_encoder",))
     return model
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuse a GPU that is not there before anything is loaded.
+
+    Raises:
+        ValueError: torch finds no GPU.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError("torch finds no GPU here; take --ngpu 0, or see tools/check_install.py for what is installed")
 
 
 def load_ctc_encoder(ctc_dir: str | Path) -> CTCEncoder:
@@ -84,13 +97,15 @@ def load_ctc_encoder(ctc_dir: str | Path) -> CTCEncoder:
 
     Raises:
         FileNotFoundError: It is no finished CTC experiment.
-        ValueError: Its weights do not fit its config.
+        ValueError: It is an experiment of another kind, or its weights do not fit its config.
     """
     folder = Path(ctc_dir)
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no trained CTC encoder there; run stage 5 to its end")
     settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    if not settings.get("num_units"):
+        raise ValueError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give stage 5's directory")
     config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, f"{folder / CONFIG_FILE}: encoder_conf")
     encoder = CTCEncoder(config, settings["num_units"])
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)

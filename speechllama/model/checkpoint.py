@@ -7,6 +7,7 @@ An experiment with LLaMA-7B would otherwise write 13 GB every epoch, and nothing
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,33 +17,34 @@ from torch import Tensor, nn
 FINGERPRINT = "base_fingerprint"
 
 
-def keep_only_trainable(module: nn.Module, fingerprint: bytes) -> None:
+def keep_only_trainable(module: nn.Module, fingerprint: bytes, also: tuple[str, ...] = ()) -> None:
     """Make state_dict and load_state_dict of a module speak of its trainable parameters alone.
 
-    Buffers count as frozen. The fingerprint is stored as float32, one number a byte: the host averages checkpoints
-    key by key, and the mean of equal bytes is the same byte, where integers would be added up.
+    What trains is read now: a parameter that the host freezes later is in no base either. Buffers count as frozen.
+    The fingerprint is stored as float32, one number a byte: the host averages checkpoints key by key, and the mean of
+    equal bytes is the same byte, where integers would be added up.
 
     Args:
-        module: The network; its `requires_grad` flags are read at saving and loading.
+        module: The network.
         fingerprint: Bytes that identify the frozen parts.
+        also: Parts kept even if frozen, since no base holds them: what an earlier experiment trained.
     """
+    parts = tuple(f"{part}." for part in also)
+    kept = {name for name, tensor in module.named_parameters() if tensor.requires_grad or name.startswith(parts)}
+    kept.add(FINGERPRINT)
     module.register_buffer(FINGERPRINT, torch.tensor(list(fingerprint), dtype=torch.float32))
-    module.register_state_dict_post_hook(_drop_frozen)
-    module.register_load_state_dict_pre_hook(_check_and_fill)
+    module.register_state_dict_post_hook(functools.partial(_drop_frozen, kept))
+    module.register_load_state_dict_pre_hook(functools.partial(_check_and_fill, kept))
 
 
-def trainable_names(module: nn.Module) -> set[str]:
-    """Names of the parameters that a checkpoint holds, the fingerprint included."""
-    return {name for name, parameter in module.named_parameters() if parameter.requires_grad} | {FINGERPRINT}
-
-
-def _drop_frozen(module: nn.Module, state: dict[str, Tensor], prefix: str, _: Mapping[str, Any]) -> None:
-    kept = trainable_names(module)
+def _drop_frozen(
+    kept: set[str], module: nn.Module, state: dict[str, Tensor], prefix: str, _: Mapping[str, Any]
+) -> None:
     for name in [name for name in state if name.startswith(prefix) and name[len(prefix) :] not in kept]:
         del state[name]
 
 
-def _check_and_fill(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+def _check_and_fill(expected: set[str], module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
     """Refuse a checkpoint of another base or shape, then lend it the frozen tensors, which load onto themselves."""
     found = {name[len(prefix) :] for name in state if name.startswith(prefix)}
     own: Tensor = getattr(module, FINGERPRINT)
@@ -53,7 +55,6 @@ def _check_and_fill(module: nn.Module, state: dict[str, Tensor], prefix: str, *_
             "this checkpoint was trained on another base model: the LLM or the CTC encoder now given has other "
             "weights. Give the ones named in the config.yaml beside the checkpoint, or train again"
         )
-    expected = trainable_names(module)
     if found != expected:
         missing, extra = sorted(expected - found), sorted(found - expected)
         raise ValueError(

@@ -21,6 +21,8 @@ CompressorName = Literal["blank_removal", "frame_average", "convolution", "none"
 COMPRESSORS: tuple[CompressorName, ...] = ("blank_removal", "frame_average", "convolution", "none")
 CTC_COMPRESSORS = ("blank_removal", "frame_average")  # need CTC labels; their output can be cached
 DROPPED = -1
+NUM_CONVOLUTIONS = 3
+CONVOLUTION_RATIO = 2**NUM_CONVOLUTIONS
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,20 @@ class CompressorConfig:
             equal best units; `convolution` is three stride-2 convolutions trained with the LLM; `none` keeps all.
         drop_blank_runs: `frame_average` only: leave out the runs of blanks.
         max_compressed_length: Longest output in vectors; neighbouring runs are merged evenly beyond it. None: no limit.
-        num_convs: `convolution` only: layers, each halves the length.
     """
 
     name: CompressorName = "frame_average"
     drop_blank_runs: bool = False
     max_compressed_length: int | None = None
-    num_convs: int = 3
 
     def __post_init__(self) -> None:
         if self.name not in COMPRESSORS:
             raise ValueError(f"compressor {self.name!r} is none of {', '.join(COMPRESSORS)}")
         if self.drop_blank_runs and self.name != "frame_average":
             raise ValueError(f"drop_blank_runs belongs to frame_average, the compressor is {self.name}")
-        if self.max_compressed_length is not None and (self.max_compressed_length < 1 or self.name not in CTC_COMPRESSORS):
-            raise ValueError(f"max_compressed_length {self.max_compressed_length} needs a value of at least 1 and a CTC compressor")
+        limit = self.max_compressed_length
+        if limit is not None and (limit < 1 or self.name not in CTC_COMPRESSORS):
+            raise ValueError(f"max_compressed_length {limit} needs a value of at least 1 and a CTC compressor")
 
 
 class Compressed(NamedTuple):
@@ -75,7 +76,7 @@ def build_compressor(config: CompressorConfig, dim: int) -> nn.Module:
         A module that maps `Encoded` to `Compressed`.
     """
     if config.name == "convolution":
-        return ConvolutionCompressor(dim, config.num_convs)
+        return ConvolutionCompressor(dim)
     return RunCompressor(config)
 
 
@@ -182,12 +183,12 @@ class ConvolutionCompressor(nn.Module):
     and stride 2 are ours.
     """
 
-    def __init__(self, dim: int, num_convs: int) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv1d(dim, dim, 3, stride=2, padding=1) for _ in range(num_convs))
+        self.convs = nn.ModuleList(nn.Conv1d(dim, dim, 3, stride=2, padding=1) for _ in range(NUM_CONVOLUTIONS))
 
     def forward(self, encoded: Encoded) -> Compressed:
-        """Shorten the encoder's output 2 ** num_convs times; padding is zero before each layer."""
+        """Shorten the encoder's output eight times; padding is zero before each layer."""
         hidden, lengths = encoded.hidden.transpose(1, 2), encoded.lengths  # (B, D, M)
         for conv in self.convs:
             hidden = hidden * length_mask(lengths, hidden.shape[2])[:, None].to(hidden.dtype)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 TrainMode = Literal["frozen", "lora", "full"]
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # transformers reads the first kind that is there
 FINGERPRINT_BYTES = 32
 SAMPLE_BLOCK = 1 << 16  # bytes read at each sampled place of a weight file
 NUM_SAMPLES = 64  # places: 4 MiB a file, so that 13 GB of weights are told apart in well under a second
@@ -50,7 +50,8 @@ class LLMConfig:
         train: `frozen`; `lora` (adapters train); `full` (everything trains).
         dtype: `auto` is bfloat16 on a GPU that has it, else float32; or a torch dtype's name. Not for `full`, whose
             weights stay in float32.
-        random_weights: Take only the architecture from `path` and draw weights (decoder-only from scratch).
+        random_weights: Take only the architecture from `path` and draw weights (decoder-only from scratch); only
+            for `full`, since frozen weights are in no checkpoint and would be drawn anew for decoding.
         attention: Attention implementation of transformers; it must take a 4-D mask.
         lora: Adapter settings, used if `train` is `lora`.
     """
@@ -66,6 +67,8 @@ class LLMConfig:
     def __post_init__(self) -> None:
         if self.train not in ("frozen", "lora", "full"):
             raise ValueError(f"llm train {self.train!r} is none of frozen, lora, full")
+        if self.random_weights and self.train != "full":
+            raise ValueError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
         if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise ValueError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")
 
@@ -78,22 +81,24 @@ class LLM(nn.Module):
 
     Args:
         config: Which LLM.
-        load_weights: False builds the same architecture without reading weights (tests of sizes).
+        device: Where it will compute; it decides what dtype `auto` means. The weights stay on the CPU until `to`.
 
     Raises:
-        FileNotFoundError, ValueError: The path is no causal LM, the tokenizer does not fit, a LoRA target is absent.
+        FileNotFoundError, ValueError: The path is no causal LM, it has no end of sequence or takes no position_ids,
+            or a LoRA target is absent.
     """
 
-    def __init__(self, config: LLMConfig, load_weights: bool = True) -> None:
+    def __init__(self, config: LLMConfig, device: str | torch.device = "cpu") -> None:
         super().__init__()
         self.config = config
-        self.model = load_causal_lm(config, load_weights)
+        self.model = load_causal_lm(config, device)
         if "position_ids" not in inspect.signature(self.model.forward).parameters:
             raise ValueError(
                 f"{config.path}: {type(self.model).__name__} takes no position_ids; without them a padded utterance "
                 "would differ from the same one alone. Choose another LLM"
             )
         self.base_dtype = self.model.dtype
+        self.eos_token_id = find_eos(self.model, config.path)
         if config.train != "full":
             self.model.requires_grad_(False)
         if config.train == "lora":
@@ -108,7 +113,9 @@ class LLM(nn.Module):
     def embedding_std(self) -> float:
         """Standard deviation of the input embeddings: the scale audio must have."""
         weight = self.model.get_input_embeddings().weight
-        return 1.0 if weight.is_meta else float(weight.float().std())
+        # Looked up, not read from the weight: Gemma's embedding layer multiplies by the root of its width.
+        with torch.no_grad():
+            return float(self.embed(torch.arange(len(weight), device=weight.device)).float().std())
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Embed token ids (B, L), padding negative, into (B, L, H)."""
@@ -139,7 +146,7 @@ class LLM(nn.Module):
             use_cache=cache is not None,
             logits_to_keep=num_logits,
         )
-        logits: Tensor = output.logits
+        logits: Tensor = output.logits[:, -num_logits:]  # some models pass over logits_to_keep
         return logits
 
     def train(self, mode: bool = True) -> LLM:
@@ -162,34 +169,56 @@ class LLM(nn.Module):
         return self
 
 
-def choose_dtype(name: str) -> torch.dtype:
-    """The dtype a config names; `auto` is bfloat16 where the GPU has it, else float32."""
+def choose_dtype(name: str, device: str | torch.device) -> torch.dtype:
+    """The dtype a config names; `auto` is bfloat16 on a GPU that computes in it, else float32."""
     if name != "auto":
         dtype: torch.dtype = getattr(torch, name)
         return dtype
-    return torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+    # Emulated bfloat16, as on a V100 or T4, is slower than float32.
+    has_bf16 = torch.device(device).type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def load_causal_lm(config: LLMConfig, load_weights: bool = True) -> Any:
+def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
     """Load a Hugging Face causal LM, or build it with random weights.
 
     Raises:
         FileNotFoundError: A local path is no directory with a config.json.
-        ValueError: transformers cannot make a causal LM of it.
+        ValueError: transformers cannot make a causal LM of it, or its files lack some of the weights.
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     check_llm_path(config.path)
-    dtype = torch.float32 if config.train == "full" else choose_dtype(config.dtype)
+    dtype = torch.float32 if config.train == "full" else choose_dtype(config.dtype, device)
+    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": config.attention}
     try:
-        if config.random_weights or not load_weights:
+        if config.random_weights:
             architecture = AutoConfig.from_pretrained(config.path, revision=config.revision)
-            return AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=config.attention)
-        return AutoModelForCausalLM.from_pretrained(
-            config.path, revision=config.revision, dtype=dtype, attn_implementation=config.attention
+            return AutoModelForCausalLM.from_config(architecture, **settings)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            config.path, revision=config.revision, output_loading_info=True, **settings
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{config.path}: transformers cannot load a causal LM from it: {error}") from error
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers draws them at random and goes on
+        raise ValueError(f"{config.path}: the weights lack {len(missing)} tensors of config.json: {missing[:3]}")
+    return model
+
+
+def find_eos(model: Any, path: str) -> int:
+    """The LLM's end of sequence; the first where its config names several.
+
+    Raises:
+        ValueError: It names none.
+    """
+    for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
+        eos = getattr(settings, "eos_token_id", None)
+        if eos is not None:
+            return int(eos[0] if isinstance(eos, list) else eos)
+    raise ValueError(f"{path}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's")
 
 
 def check_llm_path(path: str) -> None:
@@ -268,7 +297,7 @@ def fingerprint(path: str, revision: str | None = None) -> bytes:
     13 GB need not be read before each run. A directory without weights (random_weights) counts by its config.
 
     Args:
-        path: Local directory or hub id, as given to the config.
+        path: Local directory or hub id, as given to the config; of a hub id, what loading has put into the cache.
         revision: Revision on the hub.
 
     Returns:
@@ -278,9 +307,9 @@ def fingerprint(path: str, revision: str | None = None) -> bytes:
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
 
-        folder = Path(snapshot_download(path, revision=revision, allow_patterns=["*.json", *WEIGHT_FILES]))
+        folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
     digest = hashlib.sha256()
-    files = sorted({file for pattern in WEIGHT_FILES for file in folder.glob(pattern)})
+    files = next((found for found in (sorted(folder.glob(kind)) for kind in WEIGHT_FILES) if found), [])
     for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())

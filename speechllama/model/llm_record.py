@@ -50,7 +50,6 @@ def prepare_llm(
         "width": llm.dim,
         "num_tokens": len(tokenizer),
         "has_start_token": tokenizer.bos_token_id is not None,
-        "dtype": str(llm.base_dtype).removeprefix("torch."),
         "load_seconds": round(time.perf_counter() - start, 2),
         **(more or {}),
     }

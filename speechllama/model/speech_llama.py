@@ -16,11 +16,9 @@ from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.compressor import CTC_COMPRESSORS, Compressed, build_compressor
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.layers import length_mask
+from speechllama.model.layers import PADDING, length_mask
 from speechllama.model.llm import LLM
 from speechllama.model.prefix_mask import Prefix, additive, join_right_aligned, position_ids, visible
-
-PADDING = -1  # of token ids
 
 
 class Batch(NamedTuple):
@@ -98,12 +96,18 @@ class SpeechLlama(nn.Module):
         mask = visible(prefix.lengths, width, num_text, self.config.prefix_mask)
         positions = position_ids(prefix.lengths, width, num_text)
         # The prefix's last column predicts the first token, the last token's column the end: L + 1 logits.
-        logits = self.llm(embeddings, additive(mask, embeddings.dtype), positions, num_logits=num_text + 1)
-        return self._loss(logits, append_eos(text, text_lengths, self.eos_token_id))
+        logits = self.llm(embeddings, additive(mask, self.llm.base_dtype), positions, num_logits=num_text + 1)
+        return self._loss(logits, append_eos(text, text_lengths, self.llm.eos_token_id))
 
     def embed_prefix(self, batch: Batch) -> Prefix:
-        """Everything the LLM sees before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned."""
+        """Everything the LLM sees before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned.
+
+        Raises:
+            ValueError: The batch comes from the cache, but the compressor is none whose output can be cached.
+        """
         audio, audio_lengths = batch.audio, batch.audio_lengths
+        if batch.is_compressed and self.config.compressor.name not in CTC_COMPRESSORS:
+            raise ValueError(f"the compressor {self.config.compressor.name} takes features, not compressed.scp")
         if not batch.is_compressed:
             compressed = self.compress(audio, audio_lengths)
             audio, audio_lengths = compressed.vectors, compressed.lengths
@@ -122,12 +126,6 @@ class SpeechLlama(nn.Module):
             encoded = self.encoder(speech, speech_lengths)
         compressed: Compressed = self.compressor(encoded)
         return compressed
-
-    @property
-    def eos_token_id(self) -> int:
-        """The LLM's end of sequence."""
-        eos = self.llm.model.config.eos_token_id
-        return int(eos[0] if isinstance(eos, list) else eos)
 
     def train(self, mode: bool = True) -> SpeechLlama:
         """Set training mode; frozen parts stay in evaluation mode (no dropout, no SpecAugment)."""

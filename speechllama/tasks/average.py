@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,11 @@ def average_checkpoints(exp_dir: str | Path, num_best: int = 3, criterion: str =
 
     Raises:
         FileNotFoundError: The experiment has no checkpoint, or no epoch file is left.
-        ValueError: The criterion is not one that training recorded.
+        ValueError: The criterion is not one that training recorded, or no epoch is wanted.
     """
     folder = Path(exp_dir)
+    if num_best < 1:
+        raise ValueError(f"num_best {num_best} must be at least 1")
     if not (folder / "checkpoint.pth").is_file():
         raise FileNotFoundError(f"{folder / 'checkpoint.pth'}: no trained experiment there; run its training stage")
     stats = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)["reporter"]["stats"]
@@ -57,7 +60,7 @@ def average_checkpoints(exp_dir: str | Path, num_best: int = 3, criterion: str =
 
 
 def rank_epochs(stats: dict[int, Any], criterion: str) -> list[int]:
-    """Epochs by a recorded statistic, best first.
+    """Epochs by a recorded statistic, best first; an epoch that diverged (NaN, infinite) is none of them.
 
     Raises:
         ValueError: The criterion is not phase.statistic.min or .max, or was not recorded.
@@ -68,4 +71,5 @@ def rank_epochs(stats: dict[int, Any], criterion: str) -> list[int]:
     if mode not in ("min", "max") or not values:
         known = sorted({f"{phase}.{name}" for phases in stats.values() for phase in phases for name in phases[phase]})
         raise ValueError(f"criterion {criterion!r}: expected phase.statistic.min or .max with one of {known}")
-    return sorted(values, key=lambda epoch: float(values[epoch]), reverse=mode == "max")
+    finite = [epoch for epoch in values if math.isfinite(values[epoch])]
+    return sorted(finite, key=lambda epoch: float(values[epoch]), reverse=mode == "max")

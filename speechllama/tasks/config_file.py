@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from speechllama.files import atomic_write
+
 INCLUDE = "include"
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # what YAML 1.1 takes for text: 1e-3
 
@@ -78,10 +80,8 @@ def resolve_includes(cmd: list[str]) -> list[str]:
         return cmd
     merged = Path(output_dir) / "train.yaml"
     settings = read_config(config)
-    merged.parent.mkdir(parents=True, exist_ok=True)
-    partial = merged.with_suffix(".yaml.tmp")
-    partial.write_text(f"# merged from {config}\n" + yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-    partial.replace(merged)
+    with atomic_write(merged) as stream:  # its name for the time being has the process id: every GPU's process writes
+        stream.write(f"# merged from {config}\n" + yaml.safe_dump(settings, sort_keys=False))
     return [*cmd, "--config", str(merged)]
 
 

@@ -7,24 +7,49 @@ seconds and tries to download.
 from __future__ import annotations
 
 import argparse
+import inspect
 import logging
 import os
 import shutil
-from collections.abc import Callable, Collection, Sequence
+import sys
+import types
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from espnet2.tasks.abs_task import AbsTask, optim_classes
-from espnet2.torch_utils.device_funcs import force_gatherable
-from espnet2.train.abs_espnet_model import AbsESPnetModel
-from espnet2.train.collate_fn import CommonCollateFn
-from espnet2.train.trainer import Trainer
-from espnet2.utils.nested_dict_action import NestedDictAction
-from espnet2.utils.types import str2bool, str_or_none
 
+from speechllama.model.build import check_device
 from speechllama.tasks.config_file import check_keys, resolve_includes
+
+
+@contextmanager
+def left_out(name: str) -> Iterator[None]:
+    """Put an empty module in a module's place while the host is imported, unless it is there already."""
+    stand_in = types.ModuleType(name)
+    stand_in.__spec__ = ModuleSpec(name, None)
+    if sys.modules.setdefault(name, stand_in) is not stand_in:
+        yield
+        return
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+# Every import of the host would load g2p_en for its phonemes: eight seconds, and two attempts to download.
+with left_out("g2p_en"):
+    from espnet2.tasks.abs_task import AbsTask, optim_classes, scheduler_classes
+    from espnet2.torch_utils.device_funcs import force_gatherable
+    from espnet2.train.abs_espnet_model import AbsESPnetModel
+    from espnet2.train.collate_fn import CommonCollateFn
+    from espnet2.train.reporter import Reporter
+    from espnet2.train.trainer import Trainer
+    from espnet2.utils.nested_dict_action import NestedDictAction
+    from espnet2.utils.types import str2bool, str_or_none
 
 __all__ = ["AbsESPnetModel", "NestedDictAction", "SpeechTask", "force_gatherable", "str2bool", "str_or_none"]
 
@@ -77,6 +102,12 @@ def recover(folder: Path) -> None:
     if state is None:
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return
+    # 202611 accepts plain values alone, which 202511 does not write; its own reporter knows how to make them.
+    reporter = Reporter()
+    reporter.load_state_dict(state["reporter"])
+    if reporter.state_dict() != state["reporter"]:
+        torch.save({**state, "reporter": reporter.state_dict()}, folder / f"{CHECKPOINT}.tmp")
+        os.replace(folder / f"{CHECKPOINT}.tmp", folder / CHECKPOINT)
     epoch_file = folder / f"{state['reporter']['epoch']}epoch.pth"
     if _load_whole(epoch_file) is None:
         torch.save(state["model"], folder / "epoch.tmp")
@@ -114,9 +145,9 @@ class SpeechTask(AbsTask):
         """Run the task; a YAML may `include` another, and its keys are checked with the nearest name shown."""
         if args is None:
             parser = cls.get_parser()
-            cmd = resolve_includes(list(cmd or []))
+            cmd = list(cmd or [])
             check_keys(cmd, {action.dest for action in parser._actions})
-            args = parser.parse_args(cmd)
+            args = parser.parse_args(resolve_includes(cmd))
         super().main(args=args)
 
     @classmethod
@@ -132,18 +163,32 @@ class SpeechTask(AbsTask):
         if args.optim not in optim_classes:
             raise ValueError(f"optim {args.optim!r} is none of {', '.join(optim_classes)}")
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        return [optim_classes[args.optim](trainable, **args.optim_conf)]
+        try:
+            return [optim_classes[args.optim](trainable, **args.optim_conf)]
+        except TypeError as error:
+            raise ValueError(f"{args.config}: optim_conf {args.optim_conf}: {error}") from error
 
     @classmethod
     def check_options(cls, args: argparse.Namespace, model: torch.nn.Module) -> None:
         """Fail where the host would go on in silence.
 
         Raises:
-            ValueError: `--freeze_param` names no parameter, or the host's `--init_param` is used.
+            ValueError: `--freeze_param` names no parameter, the host's `--init_param` is used, a setting is none of
+                the scheduler's, or there is no GPU.
         """
+        check_device("cuda" if args.ngpu > 0 else "cpu")
         names = [name for name, _ in model.named_parameters()]
         for frozen in args.freeze_param:
             if not any(name == frozen or name.startswith(f"{frozen}.") for name in names):
                 raise ValueError(f"--freeze_param {frozen}: the model has no such parameter; it has {names[:5]} ...")
         if args.init_param:
             raise ValueError("--init_param passes over names that do not match; use --init_from EXPERIMENT instead")
+        if args.scheduler in scheduler_classes:
+            known = [*inspect.signature(scheduler_classes[args.scheduler]).parameters][1:]  # the first is the optimizer
+            wrong = [key for key in args.scheduler_conf if key not in known]
+            if wrong:
+                raise ValueError(f"{args.config}: scheduler_conf: {args.scheduler} has no {wrong}, known are {known}")
+        by_bins = args.batch_type in ("numel", "length")
+        amount = f"{args.batch_bins:,} bins" if by_bins else f"{args.batch_size} utterances"
+        ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, ranks)

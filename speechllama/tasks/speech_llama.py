@@ -8,6 +8,7 @@ The name of the audio data says what it is: `speech` are log-mel features, `comp
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,8 @@ import torch
 from torch import Tensor
 
 from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig
-from speechllama.model.build import build_speech_llama
-from speechllama.model.checkpoint import FINGERPRINT, trainable_names
+from speechllama.model.build import MODEL_FILE, build_speech_llama
+from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.compressor import COMPRESSORS
 from speechllama.model.config import from_mapping
 from speechllama.model.llm import load_tokenizer
@@ -34,8 +35,6 @@ from speechllama.tasks.host import (
     str2bool,
     str_or_none,
 )
-
-INIT_FILE = "valid.loss.ave.pth"  # the host's average of the best epochs, there as soon as training ends
 
 
 class SpeechLlamaModel(AbsESPnetModel):
@@ -125,7 +124,7 @@ class SpeechLlamaTask(SpeechTask):
         group.add_argument("--task_name", default="st", choices=list(TEMPLATES), help="translation or recognition")
         group.add_argument("--prompt_conf", action=NestedDictAction, default={}, help="see PromptConfig")
         group.add_argument("--compressor", default="frame_average", choices=list(COMPRESSORS))
-        group.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: leave out blank runs")
+        group.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: no blank runs")
         group.add_argument("--max_compressed_length", type=int, default=None, help="merge runs beyond as many vectors")
         group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="see CTCEncoderConfig (E0)")
         group.add_argument("--audio_encoder_conf", action=NestedDictAction, default={}, help="see TransformerConfig")
@@ -154,9 +153,16 @@ class SpeechLlamaTask(SpeechTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
         """Make the network, start it from another experiment if asked, and say what trains."""
-        # The template is part of the model: a later default must not change an old experiment.
+        if args.task_name not in TEMPLATES:  # argparse checks no choice that comes from a YAML
+            raise ValueError(f"{args.config}: task_name {args.task_name!r} is none of {', '.join(TEMPLATES)}")
+        network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
+        # All settings go into config.yaml: a later default must not change an old experiment.
         args.prompt_conf = {"template": TEMPLATES[args.task_name], **args.prompt_conf}
-        network = build_speech_llama(vars(args), str(args.config))
+        args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
+        if not args.ctc_dir:
+            args.encoder_conf = dataclasses.asdict(network.config.encoder)
+        llm = dataclasses.asdict(network.config.llm)
+        args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
         if args.init_from:
             start_from(network, Path(args.init_from))
         model = SpeechLlamaModel(network)
@@ -169,15 +175,16 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
     """Take over everything an earlier experiment trained; what is new here (LoRA) stays fresh.
 
     Raises:
-        FileNotFoundError: The experiment is not finished.
+        FileNotFoundError: The experiment has no averaged weights.
         ValueError: It stands on another base, or has parts this network lacks.
     """
-    path = experiment / INIT_FILE
+    path = experiment / MODEL_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: --init_from needs a finished experiment; run its training to the end")
+        raise FileNotFoundError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = {name.removeprefix("network."): tensor for name, tensor in loaded.items()}
-    if not torch.equal(state.pop(FINGERPRINT), network.get_buffer(FINGERPRINT)):
+    own_base = network.get_buffer(FINGERPRINT)
+    if not torch.equal(state.pop(FINGERPRINT, own_base.new_empty(0)), own_base):
         raise ValueError(f"{path}: trained on another LLM or CTC encoder than the ones given; train it again on these")
     own = dict(network.named_parameters())
     unknown = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
@@ -208,4 +215,4 @@ def report_trainable(network: SpeechLlama) -> None:
         logging.info("%s: %s parameters, %s train", part, f"{total:,}", f"{trains:,}")
         if bool(trains) != expected[part]:
             raise RuntimeError(f"{part}: {trains} parameters train, the config intends {expected[part]}")
-    logging.info("%d tensors in each checkpoint", len(trainable_names(network)))
+    logging.info("%d tensors in each checkpoint", len(network.state_dict()))

@@ -2,14 +2,13 @@
 
     llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
 
-A frozen LLM uses audio only if its own training taught it to use what stands before the text (SPEC.md, section 6);
-LLaMA-7B has that ability, a small one must be given it. The lines have the form of the recipe's prompts, with the
-source sentence where the audio will be.
+A frozen LLM uses audio only if its own training taught it to use what stands before the text (one trained on English
+alone ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
+recipe's prompts, with the source sentence where the audio will be.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import random
 from collections.abc import Iterator, Sequence
@@ -17,18 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import sacrebleu
 import torch
 from torch import Tensor
 
 from speechllama.data.faults import first_ten
 from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig, TaskName
 from speechllama.data.tsv import read_tsv
-from speechllama.decode.search import SearchConfig, search
-from speechllama.decode.speech2text import pad_ids
-from speechllama.model.llm import LLM, LLMConfig, load_tokenizer
-from speechllama.model.llm_record import prepare_llm
-from speechllama.model.prefix_mask import join_right_aligned
+from speechllama.model.layers import pad_ids
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 MODEL_DIR = "model"
@@ -110,29 +104,28 @@ def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
     }
 
 
-def train_text_llm(config: TextLLMConfig, text: str | Path, dev: Sequence[Line], llm_dir: str | Path) -> dict[str, Any]:
-    """Train tokenizer and LLM, save them as an ordinary Hugging Face directory, and test text translation.
+def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path) -> Path:
+    """Train tokenizer and LLM and save them as an ordinary Hugging Face directory.
 
     An interrupted training goes on from its last checkpoint.
 
     Args:
         config: Sizes and training.
         text: The text-only pairs.
-        dev: Pairs for the test; none of them may be among the text.
-        llm_dir: Where `model` and llm.json go.
+        held_out: Source sentences that the LLM is tested on; none of them may be among the text.
+        llm_dir: Where `model` goes.
 
     Returns:
-        The record of the LLM, with `text_bleu` on `dev`.
+        The Hugging Face directory.
 
     Raises:
         ValueError: The text is empty or holds a test sentence.
     """
     from transformers import Trainer, TrainingArguments
-    from transformers.trainer_utils import get_last_checkpoint
 
     lines = read_lines(text)
     seen = {line.sentence for line in lines}
-    leaked = [line.sentence for line in dev if line.sentence in seen]
+    leaked = [sentence for sentence in held_out if sentence in seen]
     if leaked:
         raise ValueError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
     folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"
@@ -159,13 +152,17 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, dev: Sequence[Line],
     data = Lines(lines, prompts, config.copy_share, config.seed)
     llm = build_llama(config, tokenizer)
     trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(work)))
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     llm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    bleu, example = text_bleu(str(folder), dev)
-    logging.info("text translation of %d dev sentences: BLEU %.1f; e.g. %s", len(dev), bleu, example)
-    more = {"text_bleu": round(bleu, 2), "num_lines": len(lines), "config": dataclasses.asdict(config)}
-    return prepare_llm(str(folder), None, llm_dir, more)
+    return folder
+
+
+def last_whole_checkpoint(work: Path) -> str | None:
+    """The newest checkpoint of transformers' trainer; one that a kill left half written has no state yet."""
+    whole = [state.parent for state in work.glob("checkpoint-*/trainer_state.json") if state.stat().st_size]
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return None if newest is None else str(newest)
 
 
 def read_lines(path: str | Path) -> list[Line]:
@@ -222,22 +219,3 @@ def build_llama(config: TextLLMConfig, tokenizer: Any) -> Any:
             tie_word_embeddings=True,
         )
     )
-
-
-def text_bleu(path: str, pairs: Sequence[Line], batch_size: int = 32) -> tuple[float, str]:
-    """BLEU of the LLM on written sentences, with the search that speech will use; and one example."""
-    if not pairs:
-        return 0.0, ""
-    llm = LLM(LLMConfig(path=path)).eval()
-    prompt = Prompt(PromptConfig(), "st", load_tokenizer(path))
-    before, behind = prompt.render()
-    hypotheses: list[str] = []
-    for start in range(0, len(pairs), batch_size):
-        part = pairs[start : start + batch_size]
-        ids, lengths = pad_ids([before + prompt.encode(pair.sentence) + behind for pair in part])
-        prefix = join_right_aligned([(llm.embed(ids), lengths)])
-        end = prompt.tokenizer.eos_token_id
-        found = search(llm, prefix, lengths * 2 + 10, end, "causal", SearchConfig(beam_size=1))
-        hypotheses += [prompt.decode(nbest[0].tokens) for nbest in found]
-    score = sacrebleu.corpus_bleu(hypotheses, [[pair.translation for pair in pairs]]).score
-    return float(score), f"{pairs[0].sentence} -> {hypotheses[0]}"

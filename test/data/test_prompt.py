@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig, check_template
+from speechllama.model.config import from_mapping
 from speechllama.model.llm import load_tokenizer
 
 
@@ -67,3 +68,12 @@ def test_an_unknown_language_is_refused_where_it_is_needed(tokenizer: object) ->
 def test_the_default_templates_are_sound() -> None:
     for template in TEMPLATES.values():
         check_template(template)
+
+
+def test_templates_by_language_are_read_from_a_yaml(tokenizer: object) -> None:
+    values = {"by_language": {"de": "Der Hund {audio} the dog:"}}
+    prompt = Prompt(from_mapping(PromptConfig, values, "e5.yaml"), "st", tokenizer)
+    assert prompt.render("de") == Prompt(PromptConfig("Der Hund {audio} the dog:"), "st", tokenizer).render()
+    assert prompt.render("fr") == Prompt(PromptConfig(), "st", tokenizer).render()
+    with pytest.raises(ValueError, match="e5.yaml: by_language: expected settings .key: value., found 'de'"):
+        from_mapping(PromptConfig, {"by_language": "de"}, "e5.yaml")

@@ -131,7 +131,7 @@ def test_bfloat16_is_averaged_in_float32() -> None:
 
 def test_convolution_shortens_eight_times() -> None:
     encoded = Encoded(torch.randn(2, 40, 3), torch.zeros(2, 40, 0), torch.tensor([40, 9]))
-    assert ConvolutionCompressor(3, 3)(encoded).lengths.tolist() == [5, 2]
+    assert ConvolutionCompressor(3)(encoded).lengths.tolist() == [5, 2]
 
 
 @pytest.mark.parametrize(

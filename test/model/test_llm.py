@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechllama.model.llm import LLM, LLMConfig, LoRAConfig, fingerprint, load_tokenizer
+from speechllama.model.llm import LLM, LLMConfig, LoRAConfig, choose_dtype, fingerprint, load_tokenizer
 from speechllama.model.llm_record import prepare_llm, read_llm_record
 from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
 
@@ -91,6 +92,56 @@ def test_fingerprint_follows_the_weights_not_the_place(tiny_llm: Path, tmp_path:
     assert fingerprint(str(copy)) != fingerprint(str(tiny_llm))
 
 
+def test_a_second_format_of_the_same_weights_changes_no_fingerprint(tiny_llm: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_llm, copy)
+    (copy / "pytorch_model.bin").write_bytes(b"the hub has both, this machine may have one")
+    assert fingerprint(str(copy)) == fingerprint(str(tiny_llm))
+
+
+def test_the_embeddings_scale_is_what_the_llm_reads(tmp_path: Path) -> None:
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8}
+    config = Gemma3TextConfig(vocab_size=300, eos_token_id=1, **sizes, **heads)
+    Gemma3ForCausalLM(config).save_pretrained(tmp_path)
+    llm = LLM(LLMConfig(str(tmp_path)))
+    weight = llm.model.get_input_embeddings().weight
+    assert llm.embedding_std == pytest.approx(weight.std().item() * 32**0.5, rel=1e-3)  # Gemma scales by sqrt(H)
+
+
+def change_config(source: Path, target: Path, **changes: object) -> str:
+    shutil.copytree(source, target)
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((target / name).read_text())
+        (target / name).write_text(json.dumps({**settings, **changes}))
+    return str(target)
+
+
+def test_the_first_of_several_ends_is_taken_and_none_is_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    assert LLM(LLMConfig(change_config(tiny_llm, tmp_path / "a", eos_token_id=[7, 8]))).eos_token_id == 7
+    with pytest.raises(ValueError, match="config.json has no eos_token_id; the model could never stop"):
+        LLM(LLMConfig(change_config(tiny_llm, tmp_path / "b", eos_token_id=None)))
+
+
+def test_auto_is_bfloat16_where_the_llm_computes_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    assert choose_dtype("auto", "cuda") == torch.bfloat16
+    assert choose_dtype("auto", "cpu") == torch.float32
+    assert choose_dtype("float16", "cpu") == torch.float16
+
+
+def test_weights_that_lack_tensors_or_are_torn_are_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the weights lack \d+ tensors of config.json: \['model.layers.2"):
+        LLM(LLMConfig(change_config(tiny_llm, tmp_path / "a", num_hidden_layers=3)))
+    shutil.copytree(tiny_llm, tmp_path / "b")
+    weights = tmp_path / "b" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="transformers cannot load a causal LM from it"):
+        LLM(LLMConfig(str(tmp_path / "b")))
+
+
 def test_a_record_inside_its_folder_can_be_moved(tiny_llm: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_llm, tmp_path / "a" / "model")
     record = prepare_llm(str(tmp_path / "a" / "model"), None, tmp_path / "a")
@@ -136,8 +187,12 @@ def test_a_lora_target_that_is_no_layer_is_refused(tiny_llm: Path) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [({"train": "lorra"}, "llm train 'lorra' is none of"), ({"dtype": "bf16"}, "llm dtype 'bf16' is neither auto nor")],
+    [
+        ({"train": "lorra"}, "llm train 'lorra' is none of"),
+        ({"dtype": "bf16"}, "llm dtype 'bf16' is neither auto nor"),
+        ({"random_weights": True, "train": "lora"}, "random_weights needs train: full, found lora"),
+    ],
 )
-def test_impossible_settings_are_refused(arguments: dict[str, str], message: str) -> None:
+def test_impossible_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        LLMConfig("x", **arguments)  # type: ignore[arg-type]
+        LLMConfig("x", **arguments)

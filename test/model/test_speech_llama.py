@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from speechllama.model.audio_encoder import AudioEncoder
-from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable, trainable_names
+from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable
 from speechllama.model.compressor import CompressorConfig
 from speechllama.model.config import SpeechLlamaConfig, from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
@@ -162,11 +162,47 @@ def test_a_checkpoint_holds_what_trains_and_restores_it(tiny_llm: Path, train: A
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     state = trained.state_dict()
-    assert set(state) == trainable_names(trained)
+    assert set(state) == {name for name, p in trained.named_parameters() if p.requires_grad} | {FINGERPRINT}
     restored = fresh()
     restored.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
     batch = make_batch()
     assert restored(*batch).loss.item() == trained(*batch).loss.item()
+
+
+def test_a_checkpoint_holds_what_an_earlier_experiment_trained(tiny_llm: Path) -> None:
+    network = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train="lora"), train_audio_encoder=False)
+    keep_only_trainable(network, b"base", also=("audio_encoder",))
+    assert {name.split(".")[0] for name in network.state_dict()} == {"audio_encoder", "llm", FINGERPRINT}
+    assert all("lora_" in name for name in network.state_dict() if name.startswith("llm."))
+
+
+def test_a_checkpoint_holds_what_the_host_freezes_later(tiny_llm: Path) -> None:
+    network = build(tiny_llm)
+    keep_only_trainable(network, b"base")
+    whole = set(network.state_dict())
+    network.audio_encoder.requires_grad_(False)  # --freeze_param
+    assert set(network.state_dict()) == whole
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("train", ["frozen", "lora"])
+def test_a_bfloat16_llm_trains_the_rest_in_float32(tiny_llm: Path, train: Any, autocast: bool) -> None:
+    network = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train=train, dtype="bfloat16")).train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = network(*make_batch()).loss
+    loss.backward()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    assert {parameter.dtype for parameter in trained} == {torch.float32}
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in trained)
+    full = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train=train)).train()
+    assert loss.item() == pytest.approx(full(*make_batch()).loss.item(), rel=0.03)  # bfloat16 has 8 bits
+
+
+def test_a_cached_batch_for_the_convolutions_is_refused(tiny_llm: Path) -> None:
+    network = build(tiny_llm, ctc_dir="", compressor=CompressorConfig("convolution"))
+    batch, text, lengths = make_batch()
+    with pytest.raises(ValueError, match="the compressor convolution takes features, not compressed.scp"):
+        network(batch._replace(is_compressed=True), text, lengths)
 
 
 def test_a_checkpoint_of_another_base_is_refused(tiny_llm: Path) -> None:
@@ -201,6 +237,7 @@ def test_averaging_keeps_the_fingerprint(tiny_llm: Path) -> None:
         ({"llm": {"lora": {"rank": "two"}}}, "e5.yaml: llm: lora: rank: expected int, found 'two'"),
         ({"label_smoothing": "1e-1"}, "label_smoothing: expected float, found '1e-1'"),
         ({"train_audio_encoder": 1}, "train_audio_encoder: expected bool, found 1"),
+        ({"llm": {"lora": {"targets": "q_proj"}}}, "lora: targets: expected a list, found 'q_proj'"),
     ],
 )
 def test_misspelt_settings_are_refused_with_their_place(settings: dict[str, Any], message: str) -> None:

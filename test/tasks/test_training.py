@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
 from pathlib import Path
@@ -21,10 +22,12 @@ from speechllama.decode.decode_set import derange
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table, write_table
-from speechllama.model.llm_record import prepare_llm
+from speechllama.model.llm_record import prepare_llm, read_llm_record
+from speechllama.tasks.average import rank_epochs
 
 WORDS = ["der", "hund", "la", "femme", "el", "pan", "rot"]
 SIZES = {"num_layers": 1, "dim": 16, "num_heads": 2, "ffn_dim": 32, "dropout": 0.0}
+LORA = {"train": "lora", "lora": {"rank": 2}}
 MASKS = {"num_freq_masks": 0, "freq_width": 0, "num_time_masks": 0, "time_ratio": 0.0}
 TRAINER = {
     "batch_type": "numel",
@@ -41,7 +44,8 @@ TRAINER = {
 def make_set(path: Path, num_utterances: int, seed: int) -> None:
     """A data directory with features of noise, 0.6 to 1.2 s each."""
     random = np.random.default_rng(seed)
-    texts = {f"de_{seed}-{index:03d}": " ".join(random.choice(WORDS, 3)) + f" {index}" for index in range(num_utterances)}
+    names = [f"de_{seed}-{index:03d}" for index in range(num_utterances)]
+    texts = {name: " ".join(random.choice(WORDS, 3)) + f" {index}" for index, name in enumerate(names)}
     path.mkdir(parents=True)
     tables = {
         "text": {utt: text.title() for utt, text in texts.items()},
@@ -81,8 +85,9 @@ class Recipe:
 
         encoder = {"conv_channels": 2, "transformer": SIZES, "spec_augment": MASKS}
         config = self.config(name, encoder_conf=encoder, batch_bins=40000, **settings)
-        data = [self.data(f"{part}/dump", "feats.scp,speech,kaldi_ark", "src_text,text,text") for part in ("train", "dev")]
-        shapes = [str(self.root / "stats" / part / kind) for part in ("train", "dev") for kind in ("speech_shape", "text_shape")]
+        parts, kinds = ("train", "dev"), ("speech_shape", "text_shape")
+        data = [self.data(f"{part}/dump", "feats.scp,speech,kaldi_ark", "src_text,text,text") for part in parts]
+        shapes = [str(self.root / "stats" / part / kind) for part in parts for kind in kinds]
         ctc_train.main(
             ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
             + ["--tokenizer", str(self.root / "bpe/bpe.model"), "--cmvn_file", str(self.root / "stats/cmvn.npz")]
@@ -103,12 +108,14 @@ class Recipe:
     def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
         config = self.config(name, audio_encoder_conf=SIZES, batch_bins=300, **settings)
         table = {"compressed": "compressed.scp,compressed,kaldi_ark", "dump": "feats.scp,speech,kaldi_ark"}[source]
-        data = [self.data(f"{part}/{source}", table, "text,text,text", "utt2lang,lang,text") for part in ("train", "dev")]
+        tables = (table, "text,text,text", "utt2lang,lang,text")
+        data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
         shapes = []
         for part in ("train", "dev"):
             shape = self.root / part / f"{source}_llm_shape"
             collect_llm_stats.main(
-                ["--data_dir", str(self.root / part / source), "--llm_dir", str(self.root / "llm")]
+                ["--config", config, "--data_dir", str(self.root / part / source)]
+                + ["--llm_dir", str(self.root / "llm")]
                 + ["--output_file", str(shape)]
             )
             shapes.append([str(shape)])
@@ -119,6 +126,9 @@ class Recipe:
             + ["--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
         )
         return self.root / name
+
+    def average(self, name: str) -> None:
+        average_checkpoints.main(["--exp_dir", str(self.root / name), "--num_best", "2"])
 
     def data(self, folder: str, *tables: str) -> list[str]:
         return [str(self.root / folder / table) for table in tables]
@@ -140,10 +150,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Recipe:
     for part in ("train", "dev", "test"):
         made.compress(part)
     made.train_llm("e5", prefix_mask="non_causal")
-    lora = {"train": "lora", "lora": {"rank": 2}}
-    made.train_llm("e6", "--init_from", str(made.root / "e5"), prefix_mask="non_causal", llm_conf=lora)
-    for name in ("e5", "e6"):
-        average_checkpoints.main(["--exp_dir", str(made.root / name), "--num_best", "2"])
+    made.average("e5")
+    made.train_llm("e6", "--init_from", str(made.root / "e5"), prefix_mask="non_causal", llm_conf=LORA)
+    made.average("e6")
     return made
 
 
@@ -163,9 +172,25 @@ def test_checkpoints_hold_only_what_trains(recipe: Recipe) -> None:
 def test_the_lora_stage_starts_from_the_trained_audio_encoder(recipe: Recipe) -> None:
     log = (recipe.root / "e6/config.yaml").read_text()
     assert f"init_from: {recipe.root / 'e5'}" in log
-    before, after = load(recipe.root / "e5/valid.loss.ave.pth"), load(recipe.root / "e6/2epoch.pth")
+    before, after = load(recipe.root / "e5/model.pth"), load(recipe.root / "e6/2epoch.pth")
     moved = [(before[name] - after[name]).abs().max().item() for name in before if "audio_encoder" in name]
     assert 0 < max(moved) < 0.5  # it went on from there, and went on training
+
+
+def test_an_audio_encoder_frozen_in_the_lora_stage_is_the_one_that_was_trained(recipe: Recipe) -> None:
+    start = ["--init_from", str(recipe.root / "e5"), "--train_audio_encoder", "false", "--max_epoch", "1"]
+    recipe.train_llm("e6_frozen", *start, prefix_mask="non_causal", llm_conf=LORA)
+    recipe.average("e6_frozen")
+    before, after = (load_experiment(recipe.root / name).network for name in ("e5", "e6_frozen"))
+    for name, tensor in before.audio_encoder.state_dict().items():
+        torch.testing.assert_close(after.audio_encoder.state_dict()[name], tensor)
+
+
+def test_an_experiment_records_its_settings_in_full(recipe: Recipe) -> None:
+    settings = yaml.safe_load((recipe.root / "e6/config.yaml").read_text())
+    assert settings["audio_encoder_conf"] == SIZES
+    assert settings["llm_conf"]["lora"]["alpha"] == 4.0  # the default of today
+    assert settings["prompt_conf"]["template"].startswith("Translate")
 
 
 def test_an_average_is_the_mean_of_its_epochs(recipe: Recipe) -> None:
@@ -193,6 +218,17 @@ def test_training_resumed_equals_training_unbroken(recipe: Recipe) -> None:
     recipe.train_llm("broken", max_epoch=3)
     whole, broken = load(recipe.root / "whole/3epoch.pth"), load(recipe.root / "broken/3epoch.pth")
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+
+def test_a_checkpoint_of_the_other_espnet_is_resumed(recipe: Recipe) -> None:
+    recipe.train_llm("other", max_epoch=1)
+    state = torch.load(recipe.root / "other/checkpoint.pth", weights_only=False)
+    # 202511 writes numpy's numbers and a timedelta, 202611 reads neither
+    stats = state["reporter"]["stats"][1]["train"]
+    stats.update(time=datetime.timedelta(seconds=3), iter_time=np.float64(0.5))
+    torch.save(state, recipe.root / "other/checkpoint.pth")
+    recipe.train_llm("other", max_epoch=2)
+    assert (recipe.root / "other/2epoch.pth").is_file()
 
 
 @pytest.mark.parametrize("torn", ["checkpoint.pth", "2epoch.pth", "both"])
@@ -248,6 +284,10 @@ def test_decoding_goes_on_behind_the_utterances_it_has(recipe: Recipe) -> None:
     resumed = decode_to(recipe, "e5", "compressed", "d", "--batch_size", "2")
     kept = json.loads(lines[1])["utt"]
     assert resumed == {**whole, kept: f"KEPT {whole[kept]}".strip()}
+    # a finished set is not decoded again
+    (recipe.root / "d/nbest.jsonl").write_text((recipe.root / "d/nbest.jsonl").read_text().replace("KEPT", "STILL"))
+    again = decode_to(recipe, "e5", "compressed", "d", "--batch_size", "2")
+    assert again == {**whole, kept: f"STILL {whole[kept]}".strip()}
     # other settings start anew
     (recipe.root / "d/nbest.jsonl.part").write_text(lines[0] + marked)
     assert "KEPT" not in "".join(decode_to(recipe, "e5", "compressed", "d", "--batch_size", "3").values())
@@ -266,6 +306,40 @@ def test_memory_that_ends_halves_the_batch(recipe: Recipe, monkeypatch: pytest.M
     monkeypatch.setattr(Speech2Text, "translate", small_memory)
     assert decode_to(recipe, "e5", "compressed", "f") == whole
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
+
+
+def test_a_cpu_without_memory_halves_the_batch_too(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        torch.empty(10**15)
+
+    monkeypatch.setattr(Speech2Text, "translate", no_memory)
+    with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* alone does not fit into memory"):
+        decode_to(recipe, "e5", "compressed", "f2")
+
+
+def test_a_cache_of_another_compressor_is_refused(recipe: Recipe) -> None:
+    shutil.copytree(recipe.root / "test/compressed", recipe.root / "test/other")
+    done = recipe.root / "test/other/compressed.1.done"
+    done.write_text(done.read_text().replace("frame_average", "blank_removal"))
+    with pytest.raises(ValueError, match="other: compressed by .*blank_removal.*, the model expects .*frame_average"):
+        decode_to(recipe, "e5", "other", "f3")
+
+
+def test_units_of_another_tokenizer_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    train_tokenizer(["der hund", "la femme"], tmp_path, 20)
+    with pytest.raises(ValueError, match=r"bpe.model: \d+ CTC units, but .*ctc was trained with another number"):
+        ctc_compress.main(
+            ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(recipe.root / "test/dump")]
+            + ["--output_dir", str(tmp_path), "--tokenizer", str(tmp_path / "bpe.model")]
+        )
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_named(recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match="torch finds no GPU here"):
+        decode_to(recipe, "e5", "compressed", "f4", "--ngpu", "1")
+    with pytest.raises(ValueError, match="torch finds no GPU here"):
+        recipe.train_llm("gpu", "--ngpu", "1")
 
 
 def test_the_control_gives_everyone_anothers_audio_of_another_text(recipe: Recipe) -> None:
@@ -299,6 +373,34 @@ def test_a_packed_model_translates_files_anywhere(
     assert Speech2Text.from_pretrained(recipe.root / "e6")(tmp_path / "a.wav")[0].text == text
 
 
+def test_a_packed_llm_is_read_from_the_zip(recipe: Recipe, tmp_path: Path) -> None:
+    shutil.copytree(recipe.root / "e5", tmp_path / "e5")
+    record = read_json(recipe.root / "llm/llm.json")
+    shutil.copytree(record["path"], tmp_path / "llm/model")
+    prepare_llm(str(tmp_path / "llm/model"), None, tmp_path / "llm")  # as in the mini recipe, the path is relative
+    settings = yaml.safe_load((tmp_path / "e5/config.yaml").read_text())
+    (tmp_path / "e5/config.yaml").write_text(yaml.safe_dump({**settings, "llm_dir": str(tmp_path / "llm")}))
+    for system, inside, expected in (
+        (recipe.root / "e5", "true", "inside.unpacked/llm/tiny"),
+        (tmp_path / "e5", "false", "llm/model"),
+    ):
+        name = "inside" if inside == "true" else "outside"
+        pack.main(["--exp_dir", str(system), "--output", str(tmp_path / f"{name}.zip"), "--include_llm", inside])
+        load_experiment(tmp_path / f"{name}.zip")
+        assert read_llm_record(str(tmp_path / f"{name}.unpacked/llm"))[0] == str(tmp_path / expected)
+
+
+def test_an_llm_known_by_its_hub_id_alone_is_not_packed(recipe: Recipe, tmp_path: Path) -> None:
+    shutil.copytree(recipe.root / "e5", tmp_path / "e5")
+    (tmp_path / "llm").mkdir()
+    record = read_json(recipe.root / "llm/llm.json")
+    (tmp_path / "llm/llm.json").write_text(json.dumps({**record, "path": "organisation/llama"}))
+    settings = yaml.safe_load((tmp_path / "e5/config.yaml").read_text())
+    (tmp_path / "e5/config.yaml").write_text(yaml.safe_dump({**settings, "llm_dir": str(tmp_path / "llm")}))
+    with pytest.raises(ValueError, match="organisation/llama: a hub id; only an LLM in a local directory"):
+        pack.main(["--exp_dir", str(tmp_path / "e5"), "--output", str(tmp_path / "e5.zip"), "--include_llm", "true"])
+
+
 def test_weights_on_another_llm_are_refused(recipe: Recipe, tmp_path: Path, tiny_llm: Path) -> None:
     other = tmp_path / "llm"
     shutil.copytree(tiny_llm, other / "model")
@@ -330,9 +432,9 @@ def test_misspelt_options_are_refused(
 
 
 def test_misspelt_keys_and_parameters_are_refused(recipe: Recipe) -> None:
-    with pytest.raises(ValueError, match="unknown key 'prefix_maks'; did you mean 'prefix_mask'"):
+    with pytest.raises(ValueError, match="misspelt.yaml: unknown key 'prefix_maks'; did you mean 'prefix_mask'"):
         recipe.train_llm("misspelt", prefix_maks="causal")
-    with pytest.raises(ValueError, match="audio_encoder_conf.*unknown key 'num_layer'; did you mean 'num_layers'|num_layer"):
+    with pytest.raises(ValueError, match="audio_encoder.*unknown key 'num_layer'; did you mean 'num_layers'"):
         recipe.train_llm("misspelt", "--audio_encoder_conf", "num_layer=3")
     with pytest.raises(ValueError, match="--freeze_param audio_encodr: the model has no such parameter"):
         recipe.train_llm("misspelt", "--freeze_param", "audio_encodr")
@@ -340,6 +442,26 @@ def test_misspelt_keys_and_parameters_are_refused(recipe: Recipe) -> None:
         recipe.train_llm("misspelt", "--init_param", str(recipe.root / "e5/model.pth"))
     with pytest.raises(FileNotFoundError, match="--init_from needs a finished experiment"):
         recipe.train_llm("misspelt", "--init_from", str(recipe.root / "nothing"))
+    with pytest.raises(ValueError, match="optim_conf .*unexpected keyword argument 'learning_rate'"):
+        recipe.train_llm("misspelt", optim_conf={"learning_rate": 0.1})
+    with pytest.raises(ValueError, match=r"scheduler_conf: warmuplr has no \['warmup'\], known are \['warmup_steps'"):
+        recipe.train_llm("misspelt", scheduler="warmuplr", scheduler_conf={"warmup": 10})
+    with pytest.raises(ValueError, match="task_name 'translation' is none of st, asr"):
+        recipe.train_llm("misspelt", task_name="translation")
+
+
+def test_experiments_of_another_kind_are_refused(recipe: Recipe) -> None:
+    with pytest.raises(ValueError, match="model.pth: trained on another LLM or CTC encoder"):
+        recipe.train_llm("misspelt", "--init_from", str(recipe.root / "ctc"))
+    with pytest.raises(ValueError, match="config.yaml: no CTC experiment"):
+        recipe.train_llm("misspelt", "--ctc_dir", str(recipe.root / "e5"))
+
+
+def test_an_epoch_that_diverged_is_never_averaged() -> None:
+    losses = {1: 2.0, 2: float("nan"), 3: 1.0, 4: float("inf"), 5: 3.0}
+    stats = {epoch: {"valid": {"loss": loss}} for epoch, loss in losses.items()}
+    assert rank_epochs(stats, "valid.loss.min") == [3, 1, 5]
+    assert rank_epochs(stats, "valid.loss.max") == [5, 1, 3]
 
 
 def test_an_unfinished_experiment_is_refused(recipe: Recipe, tmp_path: Path) -> None:
@@ -347,5 +469,7 @@ def test_an_unfinished_experiment_is_refused(recipe: Recipe, tmp_path: Path) -> 
         load_experiment(tmp_path)
     with pytest.raises(FileNotFoundError, match="checkpoint.pth: no trained experiment there"):
         average_checkpoints.main(["--exp_dir", str(tmp_path)])
+    with pytest.raises(ValueError, match="num_best 0 must be at least 1"):
+        average_checkpoints.main(["--exp_dir", str(recipe.root / "e5"), "--num_best", "0"])
     with pytest.raises(ValueError, match="criterion 'valid.bleu.max'.*valid.loss"):
         average_checkpoints.main(["--exp_dir", str(recipe.root / "e5"), "--criterion", "valid.bleu.max"])

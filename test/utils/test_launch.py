@@ -63,6 +63,20 @@ def test_progress_is_shown_while_a_job_runs(root: Path, tmp_path: Path) -> None:
     assert "epoch 1" in result.stderr
 
 
+def test_progress_of_a_training_is_its_epoch_time_left_and_losses(root: Path, tmp_path: Path) -> None:
+    lines = [
+        "[host] 2026-01-01 10:00:00,000 (trainer:336) INFO: 1/3epoch started",
+        "[host] 2026-01-01 10:00:09,000 (trainer:394) INFO: 1epoch results: [train] iter_time=0.1, loss=5.4, acc=0.1,"
+        " total_count=4, [valid] loss=5.7, acc=0.1, total_count=2, [att_plot] time=0.1 seconds",
+        "[host] 2026-01-01 10:00:09,500 (trainer:324) INFO: 2/3epoch started. Estimated time to finish: 18.0 seconds",
+        "[host] 2026-01-01 10:00:10,000 (trainer:741) INFO: 2epoch:train:1-20batch: loss=5.1",
+    ]
+    (tmp_path / "lines").write_text("\n".join(lines) + "\n")
+    result = launch(root, tmp_path, "--every", "1", "--log", "x.log", "--", "bash", "-c", "cat lines; sleep 2.5")
+    shown = "2/3epoch started. Estimated time to finish: 18.0 seconds; train loss=5.4; valid loss=5.7\n"
+    assert f"   {shown}" in result.stderr
+
+
 def test_an_interrupt_ends_all_jobs(root: Path, tmp_path: Path) -> None:
     command = [str(root / "utils" / "launch.sh"), "--nj", "2", "--log", "x.JOB.log", "--"]
     code = 'echo $$ >"pid.$1"; sleep 60 & echo $! >"child.$1"; wait'

@@ -1,0 +1,158 @@
+"""Who may import whom: read from the source, nested imports included, so that nothing has to be imported."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "speechllama"
+COMMON = {"cli", "files", "markdown", "progress"}  # know nothing of ours, everybody may use them
+SCORE = {"score", "decoded_set", "ctc_report", "results", "results_page"}
+# Layer -> layers it may import beside itself.
+ALLOWED: dict[str, set[str]] = {
+    "common": set(),
+    "model": set(),
+    "data": {"common"},
+    "score": {"common", "data"},
+    "decode": {"common", "data", "model"},
+    "tasks": {"common", "data", "model"},
+    "bin": {"common", "data", "model", "score", "decode", "tasks"},
+    "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
+}
+# Single departures: importing module -> layer. A departure that is no longer there fails, too.
+EXCEPTIONS = {"speechllama.tasks.text_llm": "decode"}  # the mini LLM is tested with the search that speech will use
+HOST = "speechllama.tasks.host"
+HOST_PACKAGES = {"espnet", "espnet2", "espnetez"}
+HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | HOST_PACKAGES  # seconds to import
+
+
+def module_name(path: Path) -> str:
+    """Name a source file as Python imports it."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted((ROOT / PACKAGE).rglob("*.py"))}
+
+
+def layer(module: str) -> str:
+    """Name the layer of one of our modules."""
+    if module == PACKAGE:
+        return "package"
+    name = module.split(".")[1]
+    if name in COMMON:
+        return "common"
+    return "score" if name in SCORE else name
+
+
+def statements(nodes: list[ast.stmt], nested: bool) -> Iterator[ast.stmt]:
+    """All statements that run on import; with `nested` also those within functions and `if TYPE_CHECKING`."""
+    for node in nodes:
+        if not nested and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        if not nested and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            yield from statements(node.orelse, nested)
+            continue
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers"):
+            yield from statements(getattr(node, part, []), nested)
+
+
+def imports(source: str, nested: bool, module: str = "") -> set[str]:
+    """Names of the modules that a source imports; of ours the module itself, not what is taken from it."""
+    found: set[str] = set()
+    for node in statements(ast.parse(source).body, nested):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: relative import; this project writes whole names"
+            base = node.module or ""
+            inner = {f"{base}.{alias.name}" for alias in node.names} & MODULES.keys()
+            found.update(inner or {base})
+    return found
+
+
+def module_imports(module: str, nested: bool = True) -> set[str]:
+    """Imports of one of our modules."""
+    return imports(MODULES[module].read_text(encoding="utf-8"), nested, module)
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module belongs to this package."""
+    return module.split(".")[0] == PACKAGE
+
+
+def loaded(module: str) -> set[str]:
+    """Everything that loads when one of our modules is imported: what it needs, what those need, and packages."""
+    todo, done = {module}, set[str]()
+    while todo:
+        name = todo.pop()
+        done.add(name)
+        if name not in MODULES:
+            continue
+        parts = name.split(".")
+        parents = {".".join(parts[:end]) for end in range(1, len(parts))}
+        todo |= (module_imports(name, nested=False) | parents) - done
+    return done
+
+
+def test_the_reader_of_imports_sees_nested_ones_and_leaves_type_checking_out() -> None:
+    source = (
+        "import a\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import b\n"
+        "try:\n    import c\nexcept ImportError:\n    import d\n"
+        "def f():\n    from e import x\nfrom speechllama import score\n"
+    )
+    assert imports(source, nested=False) == {"a", "typing", "c", "d", "speechllama.score"}
+    assert imports(source, nested=True) == {"a", "typing", "b", "c", "d", "e", "speechllama.score"}
+
+
+def test_every_module_has_a_layer() -> None:
+    unknown = [module for module in MODULES if layer(module) not in ALLOWED]
+    assert not unknown, f"{unknown}: no layer; add them to COMMON, SCORE or ALLOWED of this test"
+    assert {layer(module) for module in MODULES} == set(ALLOWED)  # every rule is about something
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_the_layers_below_it(module: str) -> None:
+    own = layer(module)
+    wrong = {
+        target
+        for target in module_imports(module)
+        if is_ours(target) and layer(target) not in {own, EXCEPTIONS.get(module), *ALLOWED[own]}
+    }
+    assert not wrong, f"{module} ({own}) may import {sorted({own, *ALLOWED[own]})}, and imports {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("module", EXCEPTIONS)
+def test_every_exception_is_still_needed(module: str) -> None:
+    targets = {layer(target) for target in module_imports(module) if is_ours(target)}
+    assert EXCEPTIONS[module] in targets, f"{module} needs no exception any more; take it out of EXCEPTIONS"
+
+
+def test_nobody_but_other_entry_points_imports_an_entry_point() -> None:
+    wrong = [
+        f"{module} imports {target}"
+        for module in MODULES
+        for target in module_imports(module)
+        if is_ours(target) and layer(target) == "bin" and layer(module) != "bin"
+    ]
+    assert not wrong
+
+
+def test_one_file_knows_the_host() -> None:
+    knowing = {
+        module
+        for module in MODULES
+        if {target.split(".")[0] for target in module_imports(module)} & HOST_PACKAGES
+    }
+    assert knowing == {HOST}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if layer(module) == "bin"])
+def test_the_options_of_an_entry_point_cost_no_heavy_import(module: str) -> None:
+    heavy = {target for target in loaded(module) if target.split(".")[0] in HEAVY}
+    assert not heavy, f"{module} loads {sorted(heavy)} before its options are read; import them in main"

@@ -1,0 +1,160 @@
+"""Whole recipes with the real programs at a tiny setting: every stage, a kill, a second run, and the packed model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from speechllama.files import read_json, read_table
+
+pytestmark = pytest.mark.recipe
+
+STAGES = "data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
+KILLED_STAGE = 5  # CTC training
+NUM_EPOCHS = 6
+DEADLINE = 300  # seconds after which something that was waited for will not come any more
+
+
+class RecipeRun:
+    """A recipe whose outputs go to a directory of the test, with settings that make it short."""
+
+    def __init__(self, directory: Path, root: Path, recipe: str, settings: list[str]) -> None:
+        self.exp = directory / "exp"
+        self.downloads = directory / "downloads"
+        self.ctc_log = self.exp / f"ctc_transcript_bpe{settings[settings.index('--ctc_units') + 1]}" / "train.log"
+        places = {"datadir": "data", "dumpdir": "dump", "expdir": "exp", "downloads": "downloads"}
+        where = [word for name, folder in places.items() for word in (f"--{name}", str(directory / folder))]
+        self.command = [str(root / "egs" / recipe / "run.sh"), *where, *settings]
+        # The Python that runs the tests has what the recipe needs, so nothing is installed.
+        self.environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        self.environment |= {"PYTHONPATH": str(root)}
+
+    def run(self, *arguments: str) -> str:
+        """Run it to its end; what it printed."""
+        result = subprocess.run(
+            [*self.command, *arguments], capture_output=True, text=True, check=False, env=self.environment
+        )
+        assert result.returncode == 0, f"{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+        return result.stdout
+
+    def kill_during_training(self) -> None:
+        """Start it, and kill every process of it with SIGKILL once CTC training has saved an epoch."""
+        process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        end = time.monotonic() + DEADLINE
+        saved = self.ctc_log.with_name("1epoch.pth")
+        while not saved.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.02)
+        for pid in session_members(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        _, errors = process.communicate()
+        assert saved.exists(), errors.decode()
+
+
+def session_members(session: int) -> list[int]:
+    """The processes of a session, its leader first; jobs have process groups of their own, so a group is not enough."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # pid (name) state parent group session ...; a name may hold blanks and brackets
+            fields = path.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            members.append(int(path.parent.name))
+    return sorted(members)
+
+
+def stage_states(output: str) -> dict[str, str]:
+    """What the recipe said last about each stage."""
+    lines = [line.split(maxsplit=3) for line in output.splitlines() if line.startswith("## stage ")]
+    return {name.rstrip(":"): rest for _, _, number, text in lines for name, _, rest in [text.partition(" ")] if number}
+
+
+@pytest.fixture(scope="module")
+def mini(tmp_path_factory: pytest.TempPathFactory, root: Path) -> RecipeRun:
+    """The mini recipe, killed in CTC training and then run to its end with the same command."""
+    settings = ["--data_options", "--num_train 60 --num_dev 9 --num_test 9 --num_llm_text 200", "--ctc_units", "80"]
+    settings += ["--ctc_options", f"--max_epoch {NUM_EPOCHS}", "--llm_options", "--num_steps 10"]
+    settings += ["--train_options", "--max_epoch 2", "--beam_size", "2"]
+    recipe = RecipeRun(tmp_path_factory.mktemp("mini recipe"), root, "mini_covost2", settings)
+    recipe.kill_during_training()
+    output = recipe.run()
+    states = stage_states(output)
+    assert list(states) == STAGES
+    assert all(states[name].startswith("finished before") for name in STAGES[: KILLED_STAGE - 1]), output
+    assert all(states[name].startswith("done in") for name in STAGES[KILLED_STAGE - 1 :]), output
+    return recipe
+
+
+def test_a_killed_training_goes_on_behind_its_last_epoch(mini: RecipeRun) -> None:
+    runs = mini.ctc_log.read_text().split("# started ")[1:]
+    assert len(runs) == 2
+    assert f"1/{NUM_EPOCHS}epoch started" in runs[0] and f"1/{NUM_EPOCHS}epoch started" not in runs[1]
+    assert f"{NUM_EPOCHS}epoch results" in runs[1]
+    assert (mini.ctc_log.parent / "model.pth").is_file()
+
+
+def test_every_stage_leaves_what_the_user_looks_for(mini: RecipeRun) -> None:
+    decoded = mini.exp / "st_e6" / "decode_test_beam2"
+    score = read_json(decoded / "score.json")
+    assert {"bleu", "chrf", "signature", "control_bleu", "num_utterances"} <= set(score)
+    assert score["num_utterances"] == 9
+    assert sorted(read_table(decoded / "text")) == sorted(
+        read_table(decoded.with_name(f"{decoded.name}_control") / "text")
+    )
+    page = (mini.exp / "RESULTS.md").read_text()
+    assert "| st_e6 | test | 2 |" in page and "control BLEU" in page
+    report = read_json(mini.ctc_log.parent / "compressed_frame_average" / "report.json")
+    assert "wer" in json.dumps(report)
+    assert read_json(mini.exp / "llm" / "llm.json")["text_bleu"] >= 0
+
+
+def test_a_second_run_does_nothing(mini: RecipeRun) -> None:
+    before = {path: path.stat().st_mtime_ns for path in mini.exp.rglob("*") if path.is_file()}
+    states = stage_states(mini.run())
+    assert list(states) == STAGES
+    assert all(state.startswith("finished before") for state in states.values()), states
+    assert {path: path.stat().st_mtime_ns for path in mini.exp.rglob("*") if path.is_file()} == before
+
+
+def test_the_packed_model_translates_a_file(mini: RecipeRun, tmp_path: Path) -> None:
+    clip = sorted(mini.downloads.glob("common_voice/de/clips/*.mp3"))[0]
+    packed = mini.exp / "st_e6" / "packed.zip"
+    (tmp_path / "elsewhere.zip").write_bytes(packed.read_bytes())
+    command = [sys.executable, "-m", "speechllama.bin.translate", "--model", "elsewhere.zip", str(clip)]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=mini.environment)
+    assert result.returncode == 0, result.stderr
+    (line,) = result.stdout.splitlines()
+    assert line.startswith(f"{clip}\t")
+
+
+def test_real_recordings_go_through_every_stage(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory, root: Path
+) -> None:
+    corpus = shared_data / "common_voice_sample"
+    settings = ["--common_voice", str(corpus / "cv-corpus-6.1-sample"), "--covost2", str(corpus / "covost2")]
+    settings += ["--langs", "de fr es", "--llm", str(shared_data / "llama" / "stories260K"), "--size", "small"]
+    settings += ["--ctc_units", "300", "--ctc_options", "--max_epoch 1", "--train_options", "--max_epoch 1"]
+    settings += ["--beam_size", "2", "--decode_options", "--max_tokens 20"]
+    recipe = RecipeRun(tmp_path_factory.mktemp("covost2 recipe"), root, "covost2", settings)
+    states = stage_states(recipe.run())
+    assert list(states) == STAGES
+    assert all(state.startswith("done in") for state in states.values()), states
+    score = read_json(recipe.exp / "st_e6_small_stories260K" / "decode_test_beam2" / "score.json")
+    assert score["num_utterances"] == 60  # 20 test clips of each language
+    assert {"bleu", "chrf", "control_bleu"} <= set(score)
+    report = (recipe.exp / "ctc_transcript_bpe300_small" / "compressed_frame_average" / "report.md").read_text()
+    assert all(f"| test | {language} |" in report for language in ("de", "fr", "es"))

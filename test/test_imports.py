@@ -23,8 +23,6 @@ ALLOWED: dict[str, set[str]] = {
     "bin": {"common", "data", "model", "score", "decode", "tasks"},
     "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
 }
-# Single departures: importing module -> layer. A departure that is no longer there fails, too.
-EXCEPTIONS = {"speechllama.tasks.text_llm": "decode"}  # the mini LLM is tested with the search that speech will use
 HOST = "speechllama.tasks.host"
 HOST_PACKAGES = {"espnet", "espnet2", "espnetez"}
 HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | HOST_PACKAGES  # seconds to import
@@ -122,15 +120,9 @@ def test_a_module_imports_only_the_layers_below_it(module: str) -> None:
     wrong = {
         target
         for target in module_imports(module)
-        if is_ours(target) and layer(target) not in {own, EXCEPTIONS.get(module), *ALLOWED[own]}
+        if is_ours(target) and layer(target) not in {own, *ALLOWED[own]}
     }
     assert not wrong, f"{module} ({own}) may import {sorted({own, *ALLOWED[own]})}, and imports {sorted(wrong)}"
-
-
-@pytest.mark.parametrize("module", EXCEPTIONS)
-def test_every_exception_is_still_needed(module: str) -> None:
-    targets = {layer(target) for target in module_imports(module) if is_ours(target)}
-    assert EXCEPTIONS[module] in targets, f"{module} needs no exception any more; take it out of EXCEPTIONS"
 
 
 def test_nobody_but_other_entry_points_imports_an_entry_point() -> None:

@@ -53,7 +53,8 @@ def main() -> None:
         return
     import transformers
 
-    print(f"torch {torch.__version__}, transformers {transformers.__version__}, one thread, {args.repeats} runs, medians\n")
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    print(f"{versions}, one thread, medians of {args.repeats} runs\n")
     print("| what | ours | alternative | ratio |\n|---|---|---|---|")
     compare_compression(args.repeats)
     for num_audio in (62, 300):

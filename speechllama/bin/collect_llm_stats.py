@@ -30,7 +30,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.prompt import Prompt, PromptConfig
     from speechllama.model.compressor import CONVOLUTION_RATIO
     from speechllama.model.config import from_mapping
-    from speechllama.model.llm import load_tokenizer
+    from speechllama.model.llm_files import load_tokenizer
     from speechllama.model.llm_record import read_llm_record
     from speechllama.tasks.config_file import read_config
 

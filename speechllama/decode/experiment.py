@@ -19,7 +19,7 @@ import yaml
 from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
 from speechllama.model.config import from_mapping
-from speechllama.model.llm import load_tokenizer
+from speechllama.model.llm_files import load_tokenizer
 from speechllama.model.llm_record import LLM_FILE, read_llm_record
 from speechllama.model.speech_llama import SpeechLlama
 

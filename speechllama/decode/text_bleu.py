@@ -12,7 +12,8 @@ import sacrebleu
 from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.decode.search import SearchConfig, search
 from speechllama.model.layers import pad_ids
-from speechllama.model.llm import LLM, LLMConfig, load_tokenizer
+from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm_files import load_tokenizer
 from speechllama.model.prefix_mask import join_right_aligned
 
 
@@ -29,7 +30,12 @@ def text_bleu(
 
     Returns:
         BLEU, and the first hypothesis as an example.
+
+    Raises:
+        ValueError: There is no sentence.
     """
+    if not sentences:
+        raise ValueError("no sentence to test the LLM's translation on; give a data directory with src_text and text")
     llm = LLM(LLMConfig(path=path)).eval()
     prompt = Prompt(PromptConfig(), "st", load_tokenizer(path))
     before, behind = prompt.render()

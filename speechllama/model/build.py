@@ -18,7 +18,8 @@ from torch import Tensor
 from speechllama.model.checkpoint import keep_only_trainable
 from speechllama.model.config import SpeechLlamaConfig, from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.llm import LLM, fingerprint
+from speechllama.model.llm import LLM
+from speechllama.model.llm_files import fingerprint
 from speechllama.model.llm_record import read_llm_record
 from speechllama.model.speech_llama import SpeechLlama
 

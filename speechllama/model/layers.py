@@ -74,6 +74,9 @@ class TransformerStack(nn.Module):
         self.layers = nn.TransformerEncoder(
             layer, config.num_layers, norm=nn.LayerNorm(config.dim), enable_nested_tensor=False
         )
+        for parameter in self.layers.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)  # nn.TransformerEncoder copies one layer: all would start equal
         self.scale = math.sqrt(config.dim)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:

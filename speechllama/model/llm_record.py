@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from speechllama.model.llm import LLM, LLMConfig, fingerprint, load_tokenizer
+from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm_files import fingerprint, load_tokenizer
 
 LLM_FILE = "llm.json"
 

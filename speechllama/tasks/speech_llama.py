@@ -23,7 +23,7 @@ from speechllama.model.build import MODEL_FILE, build_speech_llama
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.compressor import COMPRESSORS
 from speechllama.model.config import from_mapping
-from speechllama.model.llm import load_tokenizer
+from speechllama.model.llm_files import load_tokenizer
 from speechllama.model.llm_record import read_llm_record
 from speechllama.model.prefix_mask import PREFIX_MASKS
 from speechllama.model.speech_llama import Batch, SpeechLlama

@@ -8,7 +8,7 @@ import pytest
 
 from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig, check_template
 from speechllama.model.config import from_mapping
-from speechllama.model.llm import load_tokenizer
+from speechllama.model.llm_files import load_tokenizer
 
 
 @pytest.fixture(scope="module")

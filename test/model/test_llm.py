@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechllama.model.llm import LLM, LLMConfig, LoRAConfig, choose_dtype, fingerprint, load_tokenizer
+from speechllama.model.llm import LLM, LLMConfig, LoRAConfig, choose_dtype
+from speechllama.model.llm_files import fingerprint, load_tokenizer
 from speechllama.model.llm_record import prepare_llm, read_llm_record
 from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
 

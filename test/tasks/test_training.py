@@ -18,7 +18,7 @@ from speechllama.data.audio import SAMPLE_RATE
 from speechllama.data.data_dir import DataDir, read_data_dir, write_data_dir
 from speechllama.data.stats import collect_stats
 from speechllama.data.tokenizer import train_tokenizer
-from speechllama.decode.decode_set import derange
+from speechllama.decode.control import derange
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table, write_table

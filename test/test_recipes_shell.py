@@ -29,7 +29,7 @@ class Checkout:
         self.calls_path = directory / "calls"
         self.bin = directory / "bin"
         for name in ("egs", "tools", "utils"):
-            ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads")
+            ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads", "*.md")
             shutil.copytree(root / name, self.directory / name, ignore=ignore)
         for conf in ("mini_covost2/conf", "covost2/conf/small"):
             (self.directory / "egs" / conf).mkdir(parents=True)
@@ -232,11 +232,8 @@ def test_paths_of_the_user_are_relative_to_the_user(checkout: Checkout, tmp_path
     assert (checkout.directory / "egs/covost2/exp/st_e6_small_llama/packed.zip").exists()
 
 
-def test_a_missing_corpus_and_a_missing_llm_are_said_before_anything_runs(checkout: Checkout) -> None:
+def test_a_missing_llm_is_said_before_anything_runs(checkout: Checkout) -> None:
     result = checkout.run(recipe="covost2")
     assert result.returncode == 2
     assert "--llm is needed" in result.stderr
-    result = checkout.run("--llm", "some/llm", "--common_voice", "/nowhere", recipe="covost2")
-    assert result.returncode == 1
-    assert "needs /nowhere/de/validated.tsv, which is not there" in result.stderr
     assert checkout.calls() == []

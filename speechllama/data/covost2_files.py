@@ -67,7 +67,7 @@ def list_clips(folder: Path) -> dict[str, Path]:
 
 def _glob(folder: Path, patterns: Iterable[str]) -> list[Path]:
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder")
+        raise FileNotFoundError(f"{folder}: no such folder; --common_voice and --covost2 name where the corpora are")
     return sorted({path for pattern in patterns for path in folder.glob(pattern)})
 
 

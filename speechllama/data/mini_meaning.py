@@ -26,7 +26,7 @@ SINGULAR = {"def": 30, "indef": 22, "my": 10, "your": 8, "our": 8, "this": 12, "
 PLURAL = {"def": 30, "indef": 15, "my": 8, "our": 8, "this": 12, "two": 8, "three": 8, "four": 6, "many": 10}
 TENSES: dict[Tense, int] = {"present": 50, "past": 25, "future": 10, "can": 5, "must": 5, "want": 5}
 ZIPF_OFFSET = 2.0
-SHAPES = {"statement": 62, "question": 12, "wh": 8, "because": 6, "but": 4, "if": 4, "that": 4}
+SHAPES = {"statement": 66, "question": 13, "wh": 9, "because": 4, "but": 3, "if": 2, "that": 3}
 
 
 @dataclass(frozen=True)
@@ -193,17 +193,17 @@ def sample_clause(random: Random, short: bool, reporting: bool = False) -> Claus
     verb = choose(random, [word for word in find_words("verb") if (word.objects == ("that",)) == reporting])
     names = list(TENSES)[:2] if reporting else list(TENSES)
     tense = random.choices(names, [TENSES[name] for name in names])[0]
-    clause = Clause(sample_subject(random, verb.classes, 0.1 if short else 0.25), verb, tense=tense)
+    clause = Clause(sample_subject(random, verb.classes, 0.05 if short else 0.2), verb, tense=tense)
     if reporting:
         return clause
     if verb.objects == ("to",):
         clause = replace(clause, place=sample_place(random, verb.objects))
     elif verb.objects:
-        phrase = sample_noun_phrase(random, verb.objects, (), 0.15 if short else 0.3)
+        phrase = sample_noun_phrase(random, verb.objects, (), 0.1 if short else 0.25)
         clause = replace(clause, object=phrase)
-    if clause.place is None and random.random() < (0.0 if short else 0.2 if verb.objects else 0.6):
+    if clause.place is None and random.random() < (0.0 if short else 0.12 if verb.objects else 0.5):
         clause = replace(clause, place=sample_place(random, ()))
-    if random.random() < (0.1 if short else 0.3):
+    if random.random() < (0.05 if short else 0.22):
         time = tense if tense in ("present", "past", "future") else "modal"
         clause = replace(clause, time=choose(random, find_words("time", (time,))))
     return clause

@@ -18,9 +18,10 @@ from speechllama.data.mini_grammar import find_language, sample_pair
 # comes from the C library's rand). Variants in one string sound alike and stay in one split.
 VOICES = (
     "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Alicia", "Andy",
-    "Annie", "Denis", "Hugo", "Lee", "Mike", "anika", "antonio", "belinda", "john", "linda", "pablo", "steph",
+    "Annie", "Denis", "Hugo", "Lee", "Mike", "anika", "antonio", "aunty", "belinda", "ed", "ian", "john",
+    "linda", "marcelo", "max", "pablo", "quincy", "steph steph2 steph3", "travis", "zac",
 )  # fmt: skip
-NUM_DEV_VOICES, NUM_TEST_VOICES = 4, 8
+NUM_DEV_VOICES, NUM_TEST_VOICES = 5, 7
 FIRST_CLIP = 17_000_000
 SPLITS = ("test", "dev", "train")
 
@@ -33,10 +34,10 @@ class Settings:
     """
 
     langs: tuple[str, ...] = ("de", "fr", "es")
-    num_train: int = 1800
+    num_train: int = 4000
     num_dev: int = 90
     num_test: int = 150
-    num_llm_text: int = 20000
+    num_llm_text: int = 24000
     seed: int = 1
 
 
@@ -153,7 +154,7 @@ def plan_utterances(settings: Settings, pairs: dict[str, list[Pair]]) -> list[Ut
                     split=split,
                     number=FIRST_CLIP + len(utterances),
                     variant=random.choice(voices[split]),
-                    speed_wpm=random.randint(125, 155),
+                    speed_wpm=random.randint(115, 145),
                     pitch=random.randint(40, 60),
                     peak=round(random.uniform(0.3, 0.9), 3),
                     noise_db=round(random.uniform(-60.0, -45.0), 1) if random.random() < 0.5 else None,

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 PADDING = -1  # of token ids
+REACH = 64  # frames; all distances beyond share one bias
 
 
 def length_mask(lengths: Tensor, width: int) -> Tensor:
@@ -57,27 +59,27 @@ class TransformerConfig:
 
 
 class TransformerStack(nn.Module):
-    """Pre-norm bidirectional Transformer with sinusoidal positions.
+    """Pre-norm bidirectional Transformer with sinusoidal positions and a learned bias by distance.
 
-    Source: layer sizes arXiv 2307.03917 section 4; pre-norm and sinusoidal positions ours (the paper names neither).
+    The bias starts as a slope that differs from head to head, so that half of the heads look at neighbours from the
+    first step on. With absolute positions alone, an hour of speech does not teach the encoder to look there: after
+    six epochs of the mini recipe's CTC training the word error rate was 93 % without and 67 % with the bias.
+
+    Source: layer sizes arXiv 2307.03917 section 4; pre-norm and positions ours (the paper names neither): the bias
+    is that of T5 (arXiv 1910.10683, section 2.1), its start that of ALiBi (arXiv 2108.12409).
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         if config.dim % config.num_heads or config.dim % 2:
             raise ValueError(f"dim {config.dim} must be even and a multiple of num_heads {config.num_heads}")
-        self.dropout = nn.Dropout(config.dropout)
-        layer = nn.TransformerEncoderLayer(
-            config.dim, config.num_heads, config.ffn_dim, config.dropout, "relu", batch_first=True, norm_first=True
-        )
-        # Nested tensors would change the output's width with the batch's longest utterance.
-        self.layers = nn.TransformerEncoder(
-            layer, config.num_layers, norm=nn.LayerNorm(config.dim), enable_nested_tensor=False
-        )
-        for parameter in self.layers.parameters():
-            if parameter.dim() > 1:
-                nn.init.xavier_uniform_(parameter)  # nn.TransformerEncoder copies one layer: all would start equal
         self.scale = math.sqrt(config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        steepness = torch.linspace(1, 7, config.num_heads)  # slopes from 1/2 to 1/128 a frame
+        distance = torch.arange(-REACH, REACH + 1).abs()
+        self.distance_bias = nn.Parameter(-distance[None, :] * 2.0 ** -steepness[:, None])  # (heads, 2 REACH + 1)
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
         """Encode.
@@ -92,8 +94,43 @@ class TransformerStack(nn.Module):
         valid = length_mask(lengths, hidden.shape[1])  # (B, M)
         positions = sinusoidal_positions(hidden.shape[1], hidden.shape[2], hidden.device)
         hidden = self.dropout(hidden * self.scale + positions.to(hidden.dtype))
-        hidden = self.layers(hidden, src_key_padding_mask=~valid)
-        return hidden.masked_fill(~valid[:, :, None], 0.0)
+        place = torch.arange(hidden.shape[1], device=hidden.device)
+        distance = (place[None, :] - place[:, None]).clamp(-REACH, REACH) + REACH  # (M, M)
+        bias = self.distance_bias[:, distance].masked_fill(~valid[:, None, None, :], -torch.inf)  # (B, heads, M, M)
+        for layer in self.layers:
+            hidden = layer(hidden, bias)
+        return self.norm(hidden).masked_fill(~valid[:, :, None], 0.0)
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and feed-forward, each behind its LayerNorm and added to its input."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.num_heads, self.rate = config.num_heads, config.dropout
+        self.attention_norm, self.ffn_norm = nn.LayerNorm(config.dim), nn.LayerNorm(config.dim)
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.output = nn.Linear(config.dim, config.dim)
+        self.ffn = nn.Sequential(
+            nn.Linear(config.dim, config.ffn_dim),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.ffn_dim, config.dim),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        """One layer: hidden (B, M, D), attention bias (B, heads, M, M) -> hidden (B, M, D)."""
+        batch, frames, dim = hidden.shape
+        qkv = self.qkv(self.attention_norm(hidden)).view(batch, frames, 3, self.num_heads, dim // self.num_heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, M, D / heads) each
+        rate = self.rate if self.training else 0.0
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), dropout_p=rate)
+        hidden = hidden + self.dropout(self.output(seen.transpose(1, 2).reshape(batch, frames, dim)))
+        return hidden + self.dropout(self.ffn(self.ffn_norm(hidden)))
 
 
 def sinusoidal_positions(length: int, dim: int, device: torch.device) -> Tensor:

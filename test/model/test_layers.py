@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
-from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask, sinusoidal_positions
+from speechllama.model.layers import REACH, TransformerConfig, TransformerStack, length_mask, sinusoidal_positions
 
 CONFIG = TransformerConfig(num_layers=2, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
 
@@ -42,3 +43,37 @@ def test_padding_never_changes_an_utterance(training: bool) -> None:
 def test_odd_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="dim 15 must be even and a multiple of num_heads 2"):
         TransformerStack(TransformerConfig(dim=15, num_heads=2))
+
+
+def test_the_stack_equals_attention_written_out() -> None:
+    torch.manual_seed(0)
+    stack, hidden, lengths = TransformerStack(CONFIG).eval(), torch.randn(2, 9, 16), torch.tensor([9, 5])
+    with torch.no_grad():
+        stack.distance_bias.add_(torch.randn_like(stack.distance_bias) * 0.3)  # as training leaves it: no symmetry
+        found = stack(hidden, lengths)
+        for row, length in enumerate(lengths.tolist()):
+            state = hidden[row, :length] * 4 + sinusoidal_positions(length, 16, hidden.device)  # 4 = sqrt(16)
+            for layer in stack.layers:
+                query, key, value = layer.qkv(layer.attention_norm(state)).chunk(3, -1)
+                seen = torch.zeros(length, 16)
+                for head, frame in itertools.product(range(2), range(length)):
+                    part = slice(head * 8, head * 8 + 8)
+                    scores = [
+                        query[frame, part] @ key[other, part] / math.sqrt(8) + stack.distance_bias[head, other - frame + REACH]
+                        for other in range(length)
+                    ]
+                    seen[frame, part] = torch.stack(scores).softmax(0) @ value[:, part]
+                state = state + layer.output(seen)
+                state = state + layer.ffn(layer.ffn_norm(state))
+            torch.testing.assert_close(found[row, :length], stack.norm(state), atol=1e-5, rtol=1e-5)
+
+
+def test_layers_start_from_weights_of_their_own() -> None:
+    first, second = TransformerStack(CONFIG).layers
+    assert not torch.equal(first.qkv.weight, second.qkv.weight)
+
+
+def test_half_of_the_heads_start_looking_at_neighbours() -> None:
+    bias = TransformerStack(TransformerConfig(num_heads=4, dim=16)).distance_bias
+    assert bias[:, REACH].tolist() == [0.0] * 4
+    assert bias[:, REACH + 8].tolist() == pytest.approx([-4.0, -1.0, -0.25, -0.0625])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -39,6 +40,8 @@ class Checkout:
         self.bin.mkdir()
         shutil.copy(root / "test" / "fakes" / "python3", self.bin / "python3")
         self.mini = self.directory / "egs" / "mini_covost2"
+        (units,) = re.findall(r"--ctc_units (\d+)", (self.mini / "run.sh").read_text())
+        self.ctc = f"exp/ctc_transcript_bpe{units}"
 
     def run(
         self, *arguments: str, recipe: str = "mini_covost2", cwd: Path | None = None, **environment: str
@@ -91,6 +94,9 @@ def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
         (["--sets", "tset"], "--sets holds train, dev or test, not 'tset'"),
         (["--nj", "0"], "at least 1"),
         (["extra"], "unexpected argument 'extra'"),
+        (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
+        (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
+        (["--llm", "conf"], "is no directory with config.json"),
     ],
 )
 def test_wrong_usage_exits_2_before_anything_runs(
@@ -108,7 +114,7 @@ def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) ->
     assert result.returncode == 0, result.stderr
     for number, name in enumerate(STAGES, 1):
         assert f"## stage {number} {name}:" in result.stdout
-    assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e5" in result.stdout
+    assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e6/init" in result.stdout
     assert checkout.calls() == []
     assert sorted(path.name for path in checkout.mini.iterdir()) == ["conf", "local", "run.sh"]
 
@@ -120,8 +126,11 @@ def test_a_lora_system_trains_its_first_system_and_then_itself(checkout: Checkou
     trainings = [call for call in calls if call[0] == "llm_train"]
     assert [call[call.index("--config") + 1] for call in trainings] == ["conf/e5.yaml", "conf/e6.yaml"]
     assert "--init_from" not in trainings[0]
-    assert trainings[1][trainings[1].index("--init_from") + 1] == "exp/st_e5"
-    compressed = "exp/ctc_transcript_bpe120/compressed_frame_average"
+    assert trainings[1][trainings[1].index("--init_from") + 1] == "exp/st_e6/init"
+    averages = [" ".join(call[1:]) for call in calls if call[0] == "average_checkpoints"]
+    assert "--exp_dir exp/st_e5 --num_best 3 --output_dir exp/st_e6/init" in averages
+    assert not (checkout.mini / "exp/st_e5/model.pth").exists()  # stage 10 of E5 alone writes that
+    compressed = f"{checkout.ctc}/compressed_frame_average"
     assert f"{compressed}/train/compressed.scp,compressed,kaldi_ark" in trainings[1]
     assert [call[call.index("--control") + 1] for call in calls if call[0] == "decode"] == ["false", "true"]
     assert (checkout.mini / "exp/st_e6/decode_test_beam4/score.json").exists()
@@ -135,6 +144,45 @@ def test_a_change_in_an_included_yaml_is_seen(checkout: Checkout) -> None:
     os.utime(checkout.mini / "conf/train.yaml", (later, later))  # e6 includes e5, which includes train
     listed = checkout.run("--list").stdout.splitlines()
     assert [line.split()[1] for line in listed if "train.yaml is newer" in line] == ["train", "lora"]
+
+
+def test_a_system_and_the_one_made_from_it_leave_each_other_finished(checkout: Checkout) -> None:
+    checkout.run("--system", "e5")
+    checkout.run("--system", "e6", "--num_best", "2")
+    checkout.calls()
+    assert checkout.run("--system", "e5").returncode == 0
+    assert checkout.calls() == []
+
+
+def test_the_other_number_of_ctc_units_is_another_system_even_when_it_is_the_older(checkout: Checkout) -> None:
+    checkout.run("--system", "e5", "--stop_stage", "6", "--ctc_units", "50")
+    checkout.run("--system", "e5")
+    checkout.calls()
+    result = checkout.run("--system", "e5", "--ctc_units", "50")
+    assert "stale: it was made without exp/ctc_transcript_bpe50/model.pth" in result.stdout
+    assert "llm_train" in [call[0] for call in checkout.calls()]
+
+
+def test_an_include_of_another_folder_is_followed(checkout: Checkout) -> None:
+    shared = checkout.mini / "conf/shared"
+    shared.mkdir()
+    (shared / "base.yaml").write_text("include: more.yaml\n")
+    (shared / "more.yaml").write_text("compressor: 'blank_removal'\n")
+    (checkout.mini / "conf/e1.yaml").write_text('include: "shared/base.yaml"\n')
+    assert checkout.run("--system", "e1", "--stop_stage", "8").returncode == 0
+    assert (checkout.mini / checkout.ctc / "compressed_blank_removal").is_dir()
+    later = (checkout.mini / "exp/st_e1/.train.done").stat().st_mtime + 2
+    os.utime(shared / "more.yaml", (later, later))
+    listed = checkout.run("--system", "e1", "--list").stdout.splitlines()
+    assert [line.split()[1] for line in listed if "more.yaml is newer" in line] == ["train"]
+    (shared / "more.yaml").write_text("include: base.yaml\n")  # in a circle: an error of the training, no endless loop
+    assert checkout.run("--system", "e1", "--list").returncode == 0
+
+
+def test_options_of_features_reach_them(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "2", "--feature_options", "--max_bad_share 0.2")
+    (call, *_) = (call for call in checkout.calls() if call[0] == "make_features")
+    assert call[-2:] == ["--max_bad_share", "0.2"]
 
 
 def test_another_system_shares_what_it_can(checkout: Checkout) -> None:
@@ -169,7 +217,7 @@ def test_the_convolution_system_needs_no_ctc(checkout: Checkout) -> None:
 def test_recognition_changes_the_target_and_the_directory_only(checkout: Checkout) -> None:
     assert checkout.run("--task", "asr", "--system", "e5").returncode == 0
     (training,) = (call for call in checkout.calls() if call[0] == "llm_train")
-    compressed = "exp/ctc_transcript_bpe120/compressed_frame_average"
+    compressed = f"{checkout.ctc}/compressed_frame_average"
     assert f"{compressed}/train/src_text,text,text" in training
     assert training[training.index("--task_name") + 1] == "asr"
     assert training[training.index("--output_dir") + 1] == "exp/asr_e5"
@@ -182,7 +230,7 @@ def test_ctc_on_translations_has_its_own_directories(checkout: Checkout) -> None
     calls = {call[0]: call for call in checkout.calls()}
     assert "make_features" not in calls
     assert "dump/train/text,text,text" in calls["ctc_train"]
-    assert "exp/ctc_translation_bpe120" in calls["ctc_train"]
+    assert checkout.ctc.replace("transcript", "translation") in calls["ctc_train"]
 
 
 def test_a_failed_training_shows_its_error_and_goes_on_with_the_same_command(checkout: Checkout) -> None:
@@ -190,7 +238,7 @@ def test_a_failed_training_shows_its_error_and_goes_on_with_the_same_command(che
     assert result.returncode == 7
     assert "ValueError: ctc_train was told to fail" in result.stderr
     assert "stage 5 ctc failed with status 7" in result.stderr
-    assert "log: exp/ctc_transcript_bpe120/train.log" in result.stderr
+    assert f"log: {checkout.ctc}/train.log" in result.stderr
     assert "run.sh --beam_size 2 --stage 5" in result.stderr
     checkout.calls()
     assert checkout.run("--beam_size", "2").returncode == 0
@@ -199,11 +247,12 @@ def test_a_failed_training_shows_its_error_and_goes_on_with_the_same_command(che
 
 def test_training_with_other_settings_keeps_the_old_experiment(checkout: Checkout) -> None:
     checkout.run("--stop_stage", "6")
-    old = (checkout.mini / "exp/ctc_transcript_bpe120/config.yaml").read_text()
+    kept = checkout.ctc.replace("exp/", "exp/old/") + ".1"
+    old = (checkout.mini / checkout.ctc / "config.yaml").read_text()
     result = checkout.run("--stop_stage", "6", "--ctc_options", "--max_epoch 2")
-    assert "is kept as exp/old/ctc_transcript_bpe120.1" in result.stderr
-    assert (checkout.mini / "exp/old/ctc_transcript_bpe120.1/config.yaml").read_text() == old
-    assert "--max_epoch 2" in (checkout.mini / "exp/ctc_transcript_bpe120/config.yaml").read_text()
+    assert f"is kept as {kept}" in result.stderr
+    assert (checkout.mini / kept / "config.yaml").read_text() == old
+    assert "--max_epoch 2" in (checkout.mini / checkout.ctc / "config.yaml").read_text()
 
 
 def test_a_second_beam_size_decodes_beside_the_first(checkout: Checkout) -> None:
@@ -230,6 +279,19 @@ def test_paths_of_the_user_are_relative_to_the_user(checkout: Checkout, tmp_path
     assert f"--common_voice {tmp_path}/my corpora/cv --covost2 {tmp_path}/my corpora" in calls["prepare_covost2"]
     assert f"--llm {tmp_path}/llama --output_dir exp/llm_llama" in calls["prepare_llm"]
     assert (checkout.directory / "egs/covost2/exp/st_e6_small_llama/packed.zip").exists()
+
+
+def test_another_corpus_is_prepared_anew_however_old_it_is(checkout: Checkout, tmp_path: Path) -> None:
+    for corpus in ("old", "new"):
+        (tmp_path / corpus / "cv-corpus-6.1" / "de").mkdir(parents=True)
+        for name in ("cv-corpus-6.1/de/validated.tsv", "covost_v2.de_en.tsv"):
+            (tmp_path / corpus / name).touch()
+            os.utime(tmp_path / corpus / name, (1, 1))
+    arguments = ["--langs", "de", "--stop_stage", "1"]
+    for corpus, expected in [("new", 1), ("new", 0), ("old", 1)]:
+        places = ["--common_voice", str(tmp_path / corpus), "--covost2", str(tmp_path / corpus)]
+        assert checkout.run(*arguments, *places, recipe="covost2").returncode == 0
+        assert [call[0] for call in checkout.calls()].count("prepare_covost2") == expected
 
 
 def test_a_missing_llm_is_said_before_anything_runs(checkout: Checkout) -> None:

@@ -53,7 +53,7 @@ find_python() {
     say "$python will not do: Python 3.10 to 3.13 with the modules venv and ensurepip is needed"
     exit 1
   fi
-  for candidate in python3 python3.11 python3.12 python3.10 python3.13 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[0-3]*/bin/python; do
+  for candidate in python3 python3.11 python3.12 python3.10 python3.13 "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.1[0-3]*/bin/python; do
     if is_good_python "$candidate"; then
       python=$candidate
       return 0
@@ -112,8 +112,16 @@ is_usable() {
     { [[ -z $python ]] || [[ $("$1/bin/python" -V 2>&1) == "$("$python" -V 2>&1)" ]]; }
 }
 
+# refuse_foreign VENV: making an environment clears its directory, so one that holds anything else is left alone.
+refuse_foreign() {
+  if [[ ! -e $1 || -f $1/pyvenv.cfg || $1 == "$root/tools/venv"* || (-d $1 && -z $(ls -A "$1")) ]]; then return 0; fi
+  say "$1 is there and is no environment of Python (it has no pyvenv.cfg): name another directory with --venv"
+  exit 1
+}
+
 # make_venv: the environment with the project in it; the marker comes last.
 make_venv() {
+  refuse_foreign "$venv"
   lock_venv "$venv"
   if is_installed "$venv"; then return 0; fi
   if is_usable "$venv"; then

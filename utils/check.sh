@@ -32,7 +32,8 @@ check() {
 # shell_scripts: every *.sh and every file that begins as a bash script, outside environments and recipes' outputs.
 shell_scripts() {
   find . \( -path ./.git -o -path './tools/venv*' -o -path './egs/*/data' -o -path './egs/*/dump' -o -path './egs/*/exp*' \
-    -o -path './egs/*/downloads' -o -name '.*_cache' -o -name __pycache__ \) -prune -o -type f -size -200k -print0 |
+    -o -path './egs/*/downloads' -o -name '.*_cache' -o -name __pycache__ \
+    -o -type d -exec test -e '{}/pyvenv.cfg' \; \) -prune -o -type f -size -200k -print0 |
     while IFS= read -r -d '' file; do
       if [[ $file == *.sh ]] || [[ $(head -c 64 "$file" | head -n 1 | tr -d '\0') =~ ^"#!".*(bash|/sh) ]]; then
         printf '%s\0' "$file"
@@ -44,7 +45,7 @@ shell_scripts() {
 find_python312() {
   local candidate
   python312=""
-  for candidate in python3.12 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.12*/bin/python; do
+  for candidate in python3.12 "${PYENV_ROOT:-${HOME:-}/.pyenv}"/versions/3.12*/bin/python; do
     if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 12))' >/dev/null 2>&1; then
       python312=$candidate
       return 0

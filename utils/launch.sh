@@ -5,9 +5,10 @@
 #
 # An argument that is `JOB`, and `.JOB.` within an argument or the log's name, becomes the job's number, 1 to nj. Each job
 # has its own log, which a repeated run continues. Meanwhile the number of finished jobs and, every --every seconds, the
-# last line of a running job's log (of a training: the epoch, the time left and the losses) are shown. When jobs fail, the others are waited for, then the last lines of the first
-# one that failed and the names of the failing logs are printed; the exit status is that job's. Nothing is tried twice.
-# Each job gets its share of the cores as OMP_NUM_THREADS, unless that is set already. Ctrl-C ends all jobs.
+# last line of a running job's log (of a training: the epoch, the time left and the losses) are shown. When jobs fail, the
+# others are waited for, then the last lines of the first one that failed and the names of the failing logs are printed;
+# the exit status is that job's. Nothing is tried twice. Each job gets its share of the cores as OMP_NUM_THREADS, unless
+# that is set already. Ctrl-C ends all jobs.
 set -euo pipefail
 # shellcheck source=parse_options.sh
 . "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"

@@ -83,7 +83,11 @@ wrong_usage() {
 set_option() {
   case ${option_kinds[$1]} in
     switch) [[ $2 == true || $2 == false ]] || wrong_usage "--$1 is true or false, not '$2'" ;;
-    number) [[ $2 =~ ^[0-9]+$ ]] || wrong_usage "--$1 is a whole number, not '$2'" ;;
+    number)
+      [[ $2 =~ ^[0-9]+$ ]] || wrong_usage "--$1 is a whole number, not '$2'"
+      printf -v "$1" '%d' "$((10#$2))" # 08 is eight
+      return 0
+      ;;
   esac
   printf -v "$1" '%s' "$2"
 }
@@ -107,7 +111,7 @@ parse_options() {
     name=${1#--}
     name=${name%%=*}
     name=${name//-/_}
-    if [[ -z $name || -z ${option_kinds[$name]:-} ]]; then
+    if [[ ! $name =~ ^[a-z][a-z0-9_]*$ || -z ${option_kinds[$name]:-} ]]; then
       nearest_option "$name"
       wrong_usage "unknown option --$name; the nearest is --$nearest"
     elif [[ $1 == *=* ]]; then

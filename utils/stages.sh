@@ -4,7 +4,8 @@
 #
 # A finished stage leaves a marker inside its output directory: its settings, the checksums of its inputs, and the checksums
 # of the markers of the stages that made them. A marker is written last, with the time at which the stage began. A stage is
-# stale, and done again, when an input is newer than its marker, its settings have changed or an output is missing.
+# stale, and done again, when an input is newer than its marker or is another file than before, however old, when its
+# settings have changed, or when an output is missing.
 # A stage that was begun and not ended leaves MARKER.begun. When it is done again with the same settings and inputs, it goes
 # on from what is there; with others, clear_NAME (where there is such a function) first takes away what they had made.
 # To do a finished stage again, remove its marker, which the message that it was finished before names.
@@ -16,10 +17,12 @@ declare -A stage_names stage_markers stage_titles stage_settings stage_inputs st
 running_stage=""
 stage_log=""
 is_prepared=false
+attended=""
 resume_command=()
 declare -A pending_stages # --list and --dry_run: stages that would run
 
 # add_stage NUMBER NAME MARKER TITLE SETTINGS [INPUT...] [-- OUTPUT...]: a row of the table; its function is stage_NAME.
+# A path below this directory counts as the relative one, however it was given.
 add_stage() {
   local number=$1 list=inputs path
   stage_numbers+=("$number")
@@ -31,6 +34,7 @@ add_stage() {
   stage_outputs[$number]=""
   shift 5
   for path in "$@"; do
+    path=${path#"$PWD"/}
     if [[ $path == -- ]]; then
       list=outputs
     elif [[ $list == inputs ]]; then
@@ -70,9 +74,18 @@ stage_record() {
   done <<<"${stage_inputs[$1]}"
 }
 
+# read_inputs MARKER: the inputs that it names -> known, a line each, between line breaks.
+read_inputs() {
+  local line
+  known=$'\n'
+  while IFS= read -r line; do
+    if [[ $line == "input: "* ]]; then known+=${line#input: * * }$'\n'; fi # two numbers from cksum, then the path
+  done <"$1"
+}
+
 # judge_stage NUMBER: finished, stale, unfinished or "not needed" -> verdict, with the reason -> reason.
 judge_stage() {
-  local marker=${stage_markers[$1]} path recorded="" producer
+  local marker=${stage_markers[$1]} path recorded="" producer known
   verdict=finished
   reason=""
   if [[ -n ${stage_skips[$1]:-} ]]; then
@@ -86,8 +99,10 @@ judge_stage() {
   while IFS= read -r path; do
     if [[ -n $path && ! -e $path ]]; then reason="$path is missing"; fi
   done <<<"${stage_outputs[$1]}"
+  read_inputs "$marker"
   while IFS= read -r path; do
     if [[ -z $path ]]; then continue; fi
+    if [[ $known != *$'\n'"$path"$'\n'* ]]; then reason="it was made without $path"; fi
     if [[ $path -nt $marker ]]; then reason="$path is newer"; fi
     producer_of "$path"
     if [[ -z $reason && -n ${pending_stages[${producer:-0}]:-} ]]; then reason="after stage $producer"; fi
@@ -165,14 +180,19 @@ note_begin() {
 }
 
 # move_aside DIR: keep what was made with other settings, as old/DIR.1 beside it (no pattern over experiments finds it there).
+# The locks stay in DIR: another run, which looks for them there, must find the ones that this run holds.
 move_aside() {
-  local number=1 kept
+  local number=1 kept lock
   if [[ ! -e $1 ]]; then return 0; fi
   kept=$(dirname "$1")/old/${1##*/}
   while [[ -e $kept.$number ]]; do number=$((number + 1)); done
   echo "   $1 was made with other settings or inputs; it is kept as $kept.$number" >&2
   mkdir -p "$(dirname "$kept")"
   mv "$1" "$kept.$number"
+  mkdir -p "$1"
+  for lock in "$kept.$number"/.*.lock; do
+    if [[ -e $lock ]]; then mv "$lock" "$1"; fi
+  done
 }
 
 # run COMMAND...: run it, or with --dry_run only print it.
@@ -182,6 +202,17 @@ run() {
   else
     "$@"
   fi
+}
+
+# attend COMMAND...: run a long command so that a signal to this shell alone is answered at once and ends the command, too.
+# (While bash waits for a command in the foreground, its traps wait as well.)
+attend() {
+  local status=0
+  "$@" &
+  attended=$!
+  wait "$attended" || status=$?
+  attended=""
+  return "$status"
 }
 
 # run_stage NUMBER: one stage. Its function is a plain command here, never in `if` or `||`, where `set -e` would be off.
@@ -225,9 +256,13 @@ require_outputs() {
   done <<<"${stage_outputs[$1]}"
 }
 
-# report_failure: what the EXIT trap prints when a stage did not end.
+# report_failure: what the EXIT trap prints when a stage did not end; what still runs for it is ended first.
 report_failure() {
   local status=$?
+  if [[ -n $attended ]]; then
+    kill -TERM "$attended" 2>/dev/null || true
+    wait "$attended" || true
+  fi
   if [[ -z $running_stage || $status == 0 ]]; then return 0; fi
   {
     printf '## stage %d %s failed with status %d\n' "$running_stage" "${stage_names[$running_stage]}" "$status"

@@ -28,13 +28,14 @@ llm=                # LLM: Hugging Face directory or hub id; empty: the recipe t
 revision=           # revision of a hub LLM
 ctc_target=transcript  # what CTC learns: transcript or translation
 ctc_units=1000      # SentencePiece units of CTC
-seed=1              # of all training
+seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
 common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips
 covost2=            # directory with covost_v2.<lang>_en.tsv
 data_options=       # further options of local/data.sh, separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
+feature_options=    # of make_features, such as "--max_bad_share 0.2"
 ctc_options=        # of CTC training, such as "--max_epoch 5"
 llm_options=        # of the training of the recipe's own LLM
 train_options=      # of audio-encoder and LoRA training
@@ -57,13 +58,32 @@ expdir=exp          # experiments
 downloads=downloads # what the recipe fetches or makes itself
 # --- end of options
 
-# yaml_value FILE KEY: a top-level "key: value", also from the file that FILE includes -> value.
+# own_value FILE KEY: a top-level "key: value" of this file, with or without quotes -> value.
+own_value() {
+  value=$(sed -n "s/^$2:[[:space:]]*[\"']\{0,1\}\([^[:space:]#\"']*\).*/\1/p" "$1" | head -n 1)
+}
+
+# conf_files FILE: the file and all that it includes, each relative to the one before -> confs.
+conf_files() {
+  local file=$1 value
+  confs=()
+  while [[ -f $file ]] && ((${#confs[@]} < 20)); do # a file that includes itself is refused where it is read
+    confs+=("$file")
+    own_value "$file" include
+    file=$(dirname "$file")/$value
+  done
+}
+
+# yaml_value FILE KEY: a top-level "key: value", also from the files that FILE includes -> value.
 yaml_value() {
-  local include
-  value=$(sed -n "s/^$2:[[:space:]]*\([^[:space:]#]*\).*/\1/p" "$1" | head -n 1)
-  if [[ -n $value || $2 == include ]]; then return 0; fi
-  include=$(sed -n 's/^include:[[:space:]]*\([^[:space:]#]*\).*/\1/p' "$1" | head -n 1)
-  if [[ -n $include ]]; then yaml_value "$(dirname "$1")/$include" "$2"; fi
+  local file
+  local -a confs
+  value=""
+  conf_files "$1"
+  for file in "${confs[@]}"; do
+    own_value "$file" "$2"
+    if [[ -n $value ]]; then return 0; fi
+  done
 }
 
 # one_of OPTION WORD...: the option's value must be one of the words.
@@ -97,6 +117,10 @@ check_options() {
     case $name in train | dev | test) ;; *) wrong_usage "--sets holds train, dev or test, not '$name'" ;; esac
   done
   if ((nj < 1 || beam_size < 1 || batch_size < 1)); then wrong_usage "--nj, --beam_size and --batch_size are at least 1"; fi
+  # Stage 7 would refuse it, hours later. A hub id has one slash, as organisation/name.
+  if [[ -n $llm && ! -f $llm/config.json ]] && [[ -e $llm || ! $llm =~ ^[^./~][^/]*/[^/]+$ ]]; then
+    wrong_usage "--llm '$llm' is no directory with config.json, nor a hub id such as organisation/name"
+  fi
 }
 
 # absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
@@ -167,17 +191,6 @@ derive_names() {
   fi
 }
 
-# conf_files FILE: the file and all that it includes -> confs.
-conf_files() {
-  local value=${1##*/} directory
-  directory=$(dirname "$1")
-  confs=()
-  while [[ -n $value && -f $directory/$value ]]; do
-    confs+=("$directory/$value")
-    yaml_value "$directory/$value" include
-  done
-}
-
 # launch JOBS LOG COMMAND...: run the command as that many parallel jobs, each with its log.
 launch() {
   local jobs=$1
@@ -186,7 +199,7 @@ launch() {
   if $dry_run; then
     run "$@"
   else
-    "$root/utils/launch.sh" --launcher "$launcher" --nj "$jobs" --log "$stage_log" -- "$@"
+    attend "$root/utils/launch.sh" --launcher "$launcher" --nj "$jobs" --log "$stage_log" -- "$@"
   fi
 }
 
@@ -245,8 +258,10 @@ stage_data() {
 clear_features() { rm -rf "${dumpdir:?}"/{train,dev,test}; }
 stage_features() {
   local set
+  local -a further
+  read -ra further <<<"$feature_options"
   for set in train dev test; do
-    module make_features --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --job JOB
+    module make_features --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --job JOB "${further[@]}"
     launch "$nj" "$dumpdir/log/features_$set.JOB.log" "${command[@]}"
     module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats
     launch 1 "$dumpdir/log/merge_$set.log" "${command[@]}"
@@ -277,7 +292,7 @@ stage_ctc() {
   launch 1 "$ctc_dir/average.log" "${command[@]}"
 }
 
-clear_compress() { rm -rf "${compressed_dir:?}"; }
+clear_compress() { rm -rf "${compressed_dir:?}"/{train,dev,test,report.json,report.md}; }
 stage_compress() {
   local set jobs=$nj
   if ((ngpu > 0)); then jobs=1; fi
@@ -333,10 +348,10 @@ train_system() {
   launch 1 "$directory/train.log" "${command[@]}"
 }
 
-# average DIR: the best epochs -> DIR/model.pth.
+# average DIR OUTPUT_DIR: the best epochs of DIR -> OUTPUT_DIR/model.pth.
 average() {
-  module average_checkpoints --exp_dir "$1" --num_best "$num_best"
-  launch 1 "$1/average.log" "${command[@]}"
+  module average_checkpoints --exp_dir "$1" --num_best "$num_best" --output_dir "$2"
+  launch 1 "$2/average.log" "${command[@]}"
 }
 
 clear_train() { move_aside "${init_dir:-$system_dir}"; }
@@ -344,11 +359,11 @@ stage_train() { train_system "${init_conf:-$system_conf}" "${init_dir:-$system_d
 
 clear_lora() { move_aside "$system_dir"; }
 stage_lora() {
-  average "$init_dir"
-  train_system "$system_conf" "$system_dir" --init_from "$init_dir"
+  average "$init_dir" "$system_dir/init" # not into init_dir: its own stages 10 and 11 vouch for the model.pth there
+  train_system "$system_conf" "$system_dir" --init_from "$system_dir/init"
 }
 
-stage_average() { average "$system_dir"; }
+stage_average() { average "$system_dir" "$system_dir"; }
 
 # decode_dir SET: where a set's hypotheses are.
 decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
@@ -392,12 +407,14 @@ stage_pack() {
 
 # corpus_files: the tables of a corpus that the user brings -> corpus.
 corpus_files() {
-  local lang
+  local lang table
   corpus=()
   for lang in $langs; do
-    # Where a table lies elsewhere (cv-corpus-*/, zh for zh-CN), stage 1 finds it or says what it looked for.
-    if [[ -f $common_voice/$lang/validated.tsv ]]; then corpus+=("$common_voice/$lang/validated.tsv"); fi
-    if [[ -f $covost2/covost_v2.${lang}_en.tsv ]]; then corpus+=("$covost2/covost_v2.${lang}_en.tsv"); fi
+    # Where a table has another name (zh for zh-CN), stage 1 finds it or says what it looked for.
+    for table in {"$common_voice","$common_voice"/cv-corpus-*}/"$lang"/validated.tsv \
+      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"; do
+      if [[ -f $table ]]; then corpus+=("$table"); fi
+    done
   done
 }
 

@@ -10,5 +10,5 @@ set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
 
-speech_llama --langs "de fr es" --ctc_units 1000 --size small \
+speech_llama --langs "de fr es" --ctc_units 200 --size small \
   --common_voice downloads/common_voice --covost2 downloads/covost2 -- "$@"

@@ -1,4 +1,4 @@
-"""Average the best epochs of an experiment into its model.pth."""
+"""Average the best epochs of an experiment into a model.pth."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--exp_dir", required=True, help="experiment directory")
     parser.add_argument("--num_best", type=int, default=3, help="epochs to average")
     parser.add_argument("--criterion", default="valid.loss.min", help="phase.statistic.min or .max")
+    parser.add_argument("--output_dir", default=None, help="where model.pth goes; the experiment if not given")
     return parser
 
 
@@ -24,7 +25,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     from speechllama.tasks.average import average_checkpoints
 
-    average_checkpoints(args.exp_dir, args.num_best, args.criterion)
+    average_checkpoints(args.exp_dir, args.num_best, args.criterion, args.output_dir)
 
 
 if __name__ == "__main__":

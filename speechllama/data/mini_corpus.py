@@ -112,7 +112,7 @@ def check_same_settings(settings: Settings, utterances: list[Utterance], path: P
         if differing:
             raise ValueError(
                 f"{path}: the corpus in this folder was made with other settings ({'; '.join(differing)}); "
-                "choose another --output_dir or delete it"
+                "choose another --output_dir (of a recipe: --downloads) or delete it"
             )
     write_json(path, wanted)
 

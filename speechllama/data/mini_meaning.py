@@ -19,13 +19,13 @@ Mood = Literal["statement", "question", "where", "when", "why"]
 Link = Literal["because", "but", "if", "that"]
 
 LANGUAGE_COLUMNS = ("en", "de", "fr", "es")
-PRONOUNS = ("I", "you", "he", "she", "we", "they")
+PRONOUNS = {"I": 20, "you": 8, "he": 28, "she": 24, "we": 6, "they": 14}
 # Position of a verb form in the lexicon: first, second, third person singular, first, third person plural.
 PRONOUN_SLOTS = {"I": 0, "you": 1, "he": 2, "she": 2, "we": 3, "they": 4}
 SINGULAR = {"def": 30, "indef": 22, "my": 10, "your": 8, "our": 8, "this": 12, "every": 8}
 PLURAL = {"def": 30, "indef": 15, "my": 8, "our": 8, "this": 12, "two": 8, "three": 8, "four": 6, "many": 10}
-TENSES: dict[Tense, int] = {"present": 50, "past": 25, "future": 10, "can": 5, "must": 5, "want": 5}
-ZIPF_OFFSET = 2.0
+TENSES: dict[Tense, int] = {"present": 55, "past": 25, "future": 8, "can": 4, "must": 4, "want": 4}
+ZIPF_OFFSET = 1.0  # of the rank; larger values make the words' rates more alike
 SHAPES = {"statement": 66, "question": 13, "wh": 9, "because": 4, "but": 3, "if": 2, "that": 3}
 
 
@@ -160,8 +160,8 @@ def choose(random: Random, words: Sequence[Word]) -> Word:
 
 def sample_subject(random: Random, classes: tuple[str, ...], adjective: float) -> NounPhrase | str:
     """A pronoun or a noun phrase that can act."""
-    if "person" in classes and random.random() < 0.35:
-        return random.choice(PRONOUNS)
+    if "person" in classes and random.random() < 0.4:
+        return random.choices(list(PRONOUNS), list(PRONOUNS.values()))[0]
     phrase = sample_noun_phrase(random, classes, (), adjective)
     return replace(phrase, determiner="def") if phrase.plural and phrase.determiner == "indef" else phrase
 

@@ -1,6 +1,6 @@
 """Average the best epochs of an experiment.
 
-    exp/<name>/{checkpoint,<n>epoch}.pth -> exp/<name>/model.pth
+    exp/<name>/{checkpoint,<n>epoch}.pth -> model.pth, there or in another folder
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from torch import Tensor
 from speechllama.model.build import MODEL_FILE
 
 
-def average_checkpoints(exp_dir: str | Path, num_best: int = 3, criterion: str = "valid.loss.min") -> list[int]:
+def average_checkpoints(
+    exp_dir: str | Path,
+    num_best: int = 3,
+    criterion: str = "valid.loss.min",
+    output_dir: str | Path | None = None,
+) -> list[int]:
     """Write the mean of the best epochs' weights.
 
     The host's own average silently is the single best epoch when fewer than it wants are left; this one says what
@@ -27,6 +32,7 @@ def average_checkpoints(exp_dir: str | Path, num_best: int = 3, criterion: str =
         exp_dir: A finished experiment of ESPnet's trainer.
         num_best: Epochs to average; fewer if training kept fewer.
         criterion: phase.statistic.min or .max that ranks them.
+        output_dir: Where model.pth goes; None: the experiment.
 
     Returns:
         The epochs averaged, best first.
@@ -52,10 +58,12 @@ def average_checkpoints(exp_dir: str | Path, num_best: int = 3, criterion: str =
         state = torch.load(folder / f"{epoch}epoch.pth", map_location="cpu", weights_only=True)
         total = {name: tensor.double() + total.get(name, 0.0) for name, tensor in state.items()}
     mean = {name: (total[name] / len(chosen)).to(tensor.dtype) for name, tensor in state.items()}
-    partial = folder / f"{MODEL_FILE}.tmp"
+    path = Path(output_dir or folder) / MODEL_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{MODEL_FILE}.tmp")
     torch.save(mean, partial)
-    os.replace(partial, folder / MODEL_FILE)
-    logging.info("%s: mean of the epochs %s by %s", folder / MODEL_FILE, chosen, criterion)
+    os.replace(partial, path)
+    logging.info("%s: mean of the epochs %s of %s by %s", path, chosen, folder, criterion)
     return chosen
 
 

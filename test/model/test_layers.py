@@ -59,7 +59,8 @@ def test_the_stack_equals_attention_written_out() -> None:
                 for head, frame in itertools.product(range(2), range(length)):
                     part = slice(head * 8, head * 8 + 8)
                     scores = [
-                        query[frame, part] @ key[other, part] / math.sqrt(8) + stack.distance_bias[head, other - frame + REACH]
+                        query[frame, part] @ key[other, part] / math.sqrt(8)
+                        + stack.distance_bias[head, other - frame + REACH]
                         for other in range(length)
                     ]
                     seen[frame, part] = torch.stack(scores).softmax(0) @ value[:, part]

@@ -199,6 +199,14 @@ def test_an_average_is_the_mean_of_its_epochs(recipe: Recipe) -> None:
         torch.testing.assert_close(tensor, (epochs[0][name] + epochs[1][name]) / 2)
 
 
+def test_an_average_for_another_system_leaves_the_experiments_own_alone(recipe: Recipe) -> None:
+    own, other = recipe.root / "e5/model.pth", recipe.root / "init/model.pth"
+    before = (own.stat().st_mtime_ns, load(own))
+    average_checkpoints.main(["--exp_dir", str(own.parent), "--num_best", "1", "--output_dir", str(other.parent)])
+    assert own.stat().st_mtime_ns == before[0]
+    assert any(not torch.equal(tensor, before[1][name]) for name, tensor in load(other).items())
+
+
 def test_the_cache_holds_what_the_network_computes(recipe: Recipe) -> None:
     network = load_experiment(recipe.root / "e5").network
     dump, cache = (read_data_dir(recipe.root / "test" / kind) for kind in ("dump", "compressed"))

@@ -100,6 +100,18 @@ def test_an_environment_whose_python_is_gone_is_made_anew(machine: Machine) -> N
     assert machine.calls()[-1] == "pip"
 
 
+def test_a_directory_that_is_no_environment_is_never_cleared(machine: Machine, tmp_path: Path) -> None:
+    treasure = tmp_path / "mine" / "treasure"
+    treasure.parent.mkdir()
+    treasure.touch()
+    result = machine.install("--venv", str(treasure.parent))
+    assert result.returncode == 1
+    assert f"{treasure.parent} is there and is no environment of Python" in result.stderr
+    assert treasure.exists() and machine.calls() == []
+    treasure.unlink()
+    assert machine.install("--venv", str(treasure.parent)).returncode == 0  # an empty one is as good as none
+
+
 def test_no_fit_python_is_said_plainly(machine: Machine) -> None:
     for name in ("python3.10", "python3.11", "python3.12", "python3.13"):
         shutil.copy(machine.bin / "python3", machine.bin / name)

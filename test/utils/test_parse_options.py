@@ -45,6 +45,7 @@ def call(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ([], "2|false||kept|"),
         (["--nj", "8"], "8|false||kept|"),
+        (["--nj", "08"], "8|false||kept|"),
         (["--nj=8", "--src_lang=de"], "8|false|de|kept|"),
         (["--nj", "8", "--nj", "3"], "3|false||kept|"),
         (["--src-lang", "de fr"], "2|false|de fr|kept|"),
@@ -75,6 +76,8 @@ def test_values_are_never_evaluated(script: Path, tmp_path: Path) -> None:
         (["--scr_lang", "de"], "unknown option --scr_lang; the nearest is --src_lang"),
         (["--dry_runn"], "unknown option --dry_runn; the nearest is --dry_run"),
         (["--secret", "lost"], "unknown option --secret"),
+        (["--*", "lost"], "unknown option --*"),
+        (["--@", "lost"], "unknown option --@"),
         (["--nj", "two"], "--nj is a whole number, not 'two'"),
         (["--dry_run=maybe"], "--dry_run is true or false, not 'maybe'"),
         (["--src_lang"], "--src_lang needs a value"),

@@ -20,17 +20,18 @@ stop_stage=2   # last
 list=false     # list
 dry_run=false  # print
 word=x         # a setting of stage a
+source=input   # what stage a reads
 # --- end of options
 resume_command=("$0" "$@")
 parse_options "${{BASH_SOURCE[0]}}" "$@"
 stage_a() {{
   echo "a $word" >>ran
-  run cp input a/out
+  run cp "$source" a/out
   {inside_a}
 }}
 clear_a() {{ echo clear >>ran; rm -f a/out; }}
 stage_b() {{ echo b >>ran; run cp a/out "b c/out"; }}
-add_stage 1 a a/.a.done "first" "word=$word" input -- a/out
+add_stage 1 a a/.a.done "first" "word=$word" "$source" -- a/out
 add_stage 2 b "b c/.b.done" "second" "" a/out -- "b c/out"
 run_stages
 """
@@ -120,6 +121,38 @@ def test_other_settings_make_a_stage_stale_and_clear_it_first(recipe: Recipe) ->
     assert recipe.ran() == []
 
 
+def test_another_input_makes_a_stage_stale_however_old_it_is(recipe: Recipe) -> None:
+    (recipe.directory / "other input").write_text("other\n")
+    os.utime(recipe.directory / "other input", (1, 1))
+    recipe()
+    recipe.ran()
+    listed = recipe("--source", "other input", "--list").stdout.splitlines()
+    assert "stale" in listed[0] and "it was made without other input" in listed[0]
+    recipe("--source", "other input")
+    assert recipe.ran() == ["clear", "a x", "b"]
+    assert (recipe.directory / "b c" / "out").read_text() == "other\n"
+
+
+def test_an_input_given_by_its_absolute_path_is_the_same_input(recipe: Recipe) -> None:
+    recipe()
+    recipe.ran()
+    recipe("--source", str(recipe.directory / "input"))
+    assert recipe.ran() == []
+
+
+def test_the_locks_stay_when_an_experiment_is_kept_aside(recipe: Recipe, root: Path) -> None:
+    made = recipe.directory / "exp"
+    made.mkdir()
+    for name in ("model", ".a.lock"):
+        (made / name).touch()
+    inode = (made / ".a.lock").stat().st_ino
+    command = ["bash", "-euc", f'. "{root}/utils/stages.sh"; move_aside exp']
+    subprocess.run(command, cwd=recipe.directory, check=True, capture_output=True)
+    assert [path.name for path in made.iterdir()] == [".a.lock"]
+    assert (made / ".a.lock").stat().st_ino == inode  # the very file that this run holds
+    assert [path.name for path in (recipe.directory / "old/exp.1").iterdir()] == ["model"]
+
+
 def test_a_missing_output_makes_a_stage_stale(recipe: Recipe) -> None:
     recipe()
     recipe.ran()
@@ -165,6 +198,26 @@ def test_an_interrupted_stage_is_not_finished(recipe: Recipe) -> None:
     recipe.write()
     assert recipe().returncode == 0
     assert recipe.ran() == ["a x", "b"]
+
+
+def test_a_signal_to_the_recipe_alone_ends_it_and_its_command_at_once(recipe: Recipe) -> None:
+    recipe.write("attend sh -c 'echo $$ >pid; exec sleep 60'")
+    process = subprocess.Popen(["bash", "run.sh"], cwd=recipe.directory, stderr=subprocess.PIPE, text=True)
+    pid = recipe.directory / "pid"
+    while not (pid.exists() and pid.read_text().endswith("\n")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "stage 1 a failed with status 143" in errors
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+
+
+def test_the_status_of_an_attended_command_is_the_stages_own(recipe: Recipe) -> None:
+    recipe.write("attend sh -c 'exit 5'; echo went on >>ran")
+    assert recipe().returncode == 5
+    assert recipe.ran() == ["a x"]
 
 
 def test_a_missing_input_names_the_stage_that_writes_it(recipe: Recipe) -> None:

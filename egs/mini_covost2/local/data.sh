@@ -14,7 +14,7 @@ nj=2                # parallel jobs
 num_train=4000      # training utterances
 num_dev=90          # development utterances
 num_test=150        # test utterances
-num_llm_text=24000  # sentence pairs for the LLM's own training
+num_llm_text=40000  # sentence pairs for the LLM's own training
 seed=1              # of the corpus: the same seed makes the same bytes
 help=false          # print this help
 # --- end of options

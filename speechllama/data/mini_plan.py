@@ -18,11 +18,12 @@ from speechllama.data.mini_grammar import find_language, sample_pair
 # and nobody whom a listener trained on the others cannot follow (with formants at 80 %, as "Lee", nine words in ten
 # were wrong, at 100 % three in ten). Variants in one string sound alike and stay in one split.
 VOICES = (
-    "m1", "m2", "m3", "m4", "m6", "m7", "f1", "f2", "f3", "f5", "Alex", "Andrea", "Denis", "Diogo", "Gene Gene2",
-    "Hugo", "Mario", "Mike", "Nguyen", "antonio", "ed", "john", "max", "michel", "pablo", "paul", "pedro",
-    "sandro", "steph steph2 steph3", "victor",
+    "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Andrea", "Annie",
+    "Denis", "Diogo", "Gene Gene2", "Hugo", "Mario", "Mike", "Nguyen", "anika", "antonio", "aunty", "ed",
+    "john", "max", "michel", "miguel", "pablo", "paul", "pedro", "quincy", "rob robert", "sandro",
+    "steph steph2 steph3", "victor",
 )  # fmt: skip
-NUM_DEV_VOICES, NUM_TEST_VOICES = 4, 5
+NUM_DEV_VOICES, NUM_TEST_VOICES = 4, 6
 # eSpeak's French has a quarter more letters a second than its German at the same speed.
 SPEED_FACTORS = {"fr": 0.85}
 FIRST_CLIP = 17_000_000

@@ -82,7 +82,7 @@ def test_the_default_corpus_has_disjoint_sentences_english_sides_and_voices() ->
 
 def test_every_split_has_several_voices_and_another_seed_other_ones() -> None:
     voices = divide_voices(1)
-    assert set(voices) == {"train", "dev", "test"} and min(map(len, voices.values())) >= 8
+    assert set(voices) == {"train", "dev", "test"} and min(map(len, voices.values())) >= 4  # groups of like voices
     assert voices == divide_voices(1) != divide_voices(2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -53,6 +54,7 @@ def test_the_stack_equals_attention_written_out() -> None:
         found = stack(hidden, lengths)
         for row, length in enumerate(lengths.tolist()):
             state = hidden[row, :length] * 4 + sinusoidal_positions(length, 16, hidden.device)  # 4 = sqrt(16)
+            layer: Any
             for layer in stack.layers:
                 query, key, value = layer.qkv(layer.attention_norm(state)).chunk(3, -1)
                 seen = torch.zeros(length, 16)
@@ -70,6 +72,8 @@ def test_the_stack_equals_attention_written_out() -> None:
 
 
 def test_layers_start_from_weights_of_their_own() -> None:
+    first: Any
+    second: Any
     first, second = TransformerStack(CONFIG).layers
     assert not torch.equal(first.qkv.weight, second.qkv.weight)
 

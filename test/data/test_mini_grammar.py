@@ -46,12 +46,12 @@ CASES: list[tuple[Sentence, dict[str, str]]] = [
         },
     ),
     (
-        Sentence(Clause(GIRLS, word("help"), object=phrase("def famous doctor", plural=True))),
+        Sentence(Clause(GIRLS, word("help"), object=phrase("def young doctor", plural=True))),
         {
-            "en": "The girls help the famous doctors.",
-            "de": "Die Mädchen helfen den berühmten Ärzten.",
-            "fr": "Les filles aident les médecins célèbres.",
-            "es": "Las chicas ayudan a los médicos famosos.",
+            "en": "The girls help the young doctors.",
+            "de": "Die Mädchen helfen den jungen Ärzten.",
+            "fr": "Les filles aident les jeunes médecins.",
+            "es": "Las chicas ayudan a los médicos jóvenes.",
         },
     ),
     (
@@ -77,12 +77,12 @@ CASES: list[tuple[Sentence, dict[str, str]]] = [
         },
     ),
     (
-        Sentence(Clause("he", word("buy"), object=phrase("no red lamp"), negated=True)),
+        Sentence(Clause("he", word("buy"), object=phrase("no red car"), negated=True)),
         {
-            "en": "He does not buy a red lamp.",
-            "de": "Er kauft keine rote Lampe.",
-            "fr": "Il n'achète pas de lampe rouge.",
-            "es": "Él no compra ninguna lámpara roja.",
+            "en": "He does not buy a red car.",
+            "de": "Er kauft kein rotes Auto.",
+            "fr": "Il n'achète pas de voiture rouge.",
+            "es": "Él no compra ningún coche rojo.",
         },
     ),
     (
@@ -151,12 +151,12 @@ CASES: list[tuple[Sentence, dict[str, str]]] = [
         },
     ),
     (
-        Sentence(Clause("they", word("find"), object=phrase("def neighbor"), tense="future", negated=True)),
+        Sentence(Clause("they", word("see"), object=phrase("def teacher"), tense="future", negated=True)),
         {
-            "en": "They will not find the neighbor.",
-            "de": "Sie werden den Nachbarn nicht finden.",
-            "fr": "Ils ne vont pas trouver le voisin.",
-            "es": "Ellos no van a encontrar al vecino.",
+            "en": "They will not see the teacher.",
+            "de": "Sie werden den Lehrer nicht sehen.",
+            "fr": "Ils ne vont pas voir le professeur.",
+            "es": "Ellos no van a ver al profesor.",
         },
     ),
 ]
@@ -173,14 +173,14 @@ def test_every_language_agrees_and_orders_its_words(sentence: Sentence, expected
         ("indef young doctor", False, "nom", "ein junger Arzt"),
         ("indef young doctor", False, "acc", "einen jungen Arzt"),
         ("def young doctor", False, "dat", "dem jungen Arzt"),
-        ("this expensive picture", False, "acc", "dieses teure Bild"),
+        ("this expensive book", False, "acc", "dieses teure Buch"),
         ("my new car", False, "acc", "mein neues Auto"),
         ("our big school", False, "dat", "unserer großen Schule"),
         ("every boy", False, "acc", "jeden Jungen"),
         ("two old letter", True, "acc", "zwei alte Briefe"),
-        ("many rich friend", True, "dat", "vielen reichen Freunden"),
-        ("no white lamp", True, "acc", "keine weißen Lampen"),
-        ("indef heavy key", True, "acc", "schwere Schlüssel"),
+        ("many old friend", True, "dat", "vielen alten Freunden"),
+        ("no white table", True, "acc", "keine weißen Tische"),
+        ("indef small key", True, "acc", "kleine Schlüssel"),
     ],
 )
 def test_german_endings(text: str, plural: bool, case: mini_german.Case, expected: str) -> None:
@@ -191,7 +191,7 @@ def test_meanings_that_a_language_cannot_keep_apart_are_refused() -> None:
     bought = Sentence(Clause("we", word("buy"), object=phrase("def car"), tense="past"))
     assert not mini_spanish.accepts(bought)  # compramos
     assert mini_german.accepts(bought) and mini_french.accepts(bought)
-    for verb, clear in (("see", False), ("sing", False), ("run", False), ("sleep", True), ("go", True)):
+    for verb, clear in (("see", False), ("work", False), ("sleep", True), ("go", True)):
         assert mini_french.accepts(Sentence(Clause("they", word(verb)))) is clear, verb
 
 

@@ -77,7 +77,7 @@ class TransformerStack(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         steepness = torch.linspace(1, 7, config.num_heads)  # slopes from 1/2 to 1/128 a frame
         distance = torch.arange(-REACH, REACH + 1).abs()
-        self.distance_bias = nn.Parameter(-distance[None, :] * 2.0 ** -steepness[:, None])  # (heads, 2 REACH + 1)
+        self.distance_bias = nn.Parameter(-distance[None, :] * torch.exp2(-steepness)[:, None])  # (heads, 2 REACH + 1)
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
 

@@ -75,9 +75,10 @@ class TransformerStack(nn.Module):
             raise ValueError(f"dim {config.dim} must be even and a multiple of num_heads {config.num_heads}")
         self.scale = math.sqrt(config.dim)
         self.dropout = nn.Dropout(config.dropout)
-        steepness = torch.linspace(1, 7, config.num_heads)  # slopes from 1/2 to 1/128 a frame
-        distance = torch.arange(-REACH, REACH + 1).abs()
-        self.distance_bias = nn.Parameter(-distance[None, :] * torch.exp2(-steepness)[:, None])  # (heads, 2 REACH + 1)
+        # From 1/2 to 1/128 a frame, in geometric steps over the heads.
+        slopes = [2.0 ** -(1 + 6 * head / max(1, config.num_heads - 1)) for head in range(config.num_heads)]
+        bias = [[-slope * abs(distance) for distance in range(-REACH, REACH + 1)] for slope in slopes]
+        self.distance_bias = nn.Parameter(torch.tensor(bias))  # (heads, 2 REACH + 1)
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
         self.norm = nn.LayerNorm(config.dim)
 

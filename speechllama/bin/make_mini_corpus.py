@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--output_dir", required=True, help="gets common_voice/, covost2/ and llm_text.tsv")
     parser.add_argument("--langs", default="de fr es", help="source languages, separated by spaces")
-    parser.add_argument("--num_train", type=int, default=4000, help="training clips, all languages together")
+    parser.add_argument("--num_train", type=int, default=6000, help="training clips, all languages together")
     parser.add_argument("--num_dev", type=int, default=90, help="development clips, all languages together")
     parser.add_argument("--num_test", type=int, default=150, help="test clips, all languages together")
     parser.add_argument("--num_llm_text", type=int, default=40000, help="text pairs, num_train included")

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from speechllama.data.faults import first_ten
 from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig, TaskName
+from speechllama.data.subword_cuts import SubwordCutter
 from speechllama.data.tsv import read_tsv
 from speechllama.model.layers import pad_ids
 
@@ -42,6 +43,7 @@ class TextLLMConfig:
         batch_size: Lines a batch.
         learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
         copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
+        cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
         seed: Of weights and batches.
     """
 
@@ -54,6 +56,7 @@ class TextLLMConfig:
     batch_size: int = 48
     learning_rate: float = 3.0e-3
     copy_share: float = 0.15
+    cut_share: float = 0.0
     seed: int = 1
 
 
@@ -70,13 +73,14 @@ class Lines(torch.utils.data.Dataset):
 
     lines: Sequence[Line]
     prompts: dict[TaskName, Prompt]
-    copy_share: float
-    seed: int
+    config: TextLLMConfig
     tasks: list[TaskName] = field(init=False)
+    cutter: SubwordCutter = field(init=False)
 
     def __post_init__(self) -> None:
-        draw = random.Random(self.seed)
-        self.tasks = ["asr" if draw.random() < self.copy_share else "st" for _ in self.lines]
+        draw = random.Random(self.config.seed)
+        self.tasks = ["asr" if draw.random() < self.config.copy_share else "st" for _ in self.lines]
+        self.cutter = SubwordCutter(self.prompts["st"].tokenizer, self.config.cut_share)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -85,7 +89,7 @@ class Lines(torch.utils.data.Dataset):
         line, task = self.lines[index], self.tasks[index]
         prompt = self.prompts[task]
         before, behind = prompt.render()
-        source = prompt.encode(line.sentence)
+        source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
         target = prompt.encode(line.translation if task == "st" else line.sentence)
         target.append(prompt.tokenizer.eos_token_id)
         given = before + source + behind
@@ -149,7 +153,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=0,
     )
-    data = Lines(lines, prompts, config.copy_share, config.seed)
+    data = Lines(lines, prompts, config)
     llm = build_llama(config, tokenizer)
     trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))

@@ -144,6 +144,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         weight_decay=0.01,
         warmup_steps=max(1, config.num_steps // 20),
         lr_scheduler_type="cosine",
+        train_sampling_strategy="group_by_length",  # a third of a mixed batch would be padding
         logging_steps=50,
         save_steps=200,
         save_total_limit=2,

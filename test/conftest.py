@@ -146,10 +146,11 @@ class Recipe:
         merge_parts(self.root / part / "dump", output, 1, "compressed")
         return output
 
-    def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
-        from speechllama.bin import collect_llm_stats, llm_train
+    def llm_command(self, name: str, *more: str, source: str = "compressed", **settings: object) -> list[str]:
+        """Write the YAML and the shapes of a Speech-LLaMA training -> the arguments of llm_train."""
+        from speechllama.bin import collect_llm_stats
 
-        config = self.config(name, audio_encoder_conf=SIZES, batch_bins=300, **settings)
+        config = self.config(name, **{"audio_encoder_conf": SIZES, "batch_bins": 300, **settings})
         table = {"compressed": "compressed.scp,compressed,kaldi_ark", "dump": "feats.scp,speech,kaldi_ark"}[source]
         tables = (table, "text,text,text", "utt2lang,lang,text")
         data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
@@ -164,10 +165,13 @@ class Recipe:
             shapes.append([str(shape)])
         base = ["--ctc_dir", str(self.root / "ctc")] if source == "compressed" else []
         base += [] if base else ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
-        llm_train.main(
-            ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
-            + ["--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
-        )
+        words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
+        return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
+
+    def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
+        from speechllama.bin import llm_train
+
+        llm_train.main(self.llm_command(name, *more, source=source, **settings))
         return self.root / name
 
     @staticmethod

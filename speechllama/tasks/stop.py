@@ -19,6 +19,7 @@ EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
 STOP_FILE = "SPEECHLLAMA_STOP_FILE"  # the variable names a file; once it exists, training saves and stops
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 GO_ON, SAVE, STOP = range(3)
+LOOK_SECONDS = 1.0  # between two looks for the stop file, which may lie on a slow shared disk
 LOCK = ".training.lock"
 
 
@@ -38,7 +39,7 @@ class StopRequest:
     def wish(self, is_first: bool) -> int:
         """What this process wants: GO_ON, SAVE or STOP; the first process alone sees to the clock and the stop file."""
         now = time.monotonic()
-        if is_first and self.stop_file and now - self.looked_at > 1.0:
+        if is_first and self.stop_file and now - self.looked_at > LOOK_SECONDS:
             self.looked_at = now
             self.is_asked = self.is_asked or os.path.exists(self.stop_file)
         if self.is_asked:

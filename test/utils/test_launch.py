@@ -30,7 +30,7 @@ def test_a_failing_job_shows_its_own_last_lines_and_its_log(root: Path, tmp_path
     code = 'for i in $(seq 30); do echo "line $i of $1"; done; if [[ $1 != 1 ]]; then exit $((3 + $1)); fi'
     result = launch(root, tmp_path, "--nj", "3", "--log", "x.JOB.log", "--", "bash", "-c", code, "name", "JOB")
     assert result.returncode == 5
-    assert "2 of 3 jobs failed; the last lines of job 2 (status 5)" in result.stderr
+    assert "2 of 3 jobs failed; the last lines of job 2 (status 5, " in result.stderr
     assert "line 30 of 2" in result.stderr and "line 16 of 2" in result.stderr
     assert "line 15 of 2" not in result.stderr and "of 1\n" not in result.stderr
     assert "failing log: x.2.log\nfailing log: x.3.log" in result.stderr

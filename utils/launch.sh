@@ -141,8 +141,8 @@ stop_local() {
 # stop_all: what the EXIT trap does. Jobs of Slurm outlive a lost connection; the next run finds them.
 stop_all() {
   local status=$?
-  trap '' HUP TERM
-  trap 'is_hurried=1' INT
+  trap '' HUP
+  trap 'is_hurried=1' INT TERM
   exec 3>&2 2>/dev/null # bash would report each job that it sees killed
   if [[ -n $progress_pid ]]; then kill -TERM -- "-$progress_pid" || true; fi
   if $is_done; then

@@ -267,8 +267,9 @@ require_outputs() {
 report_failure() {
   local status=$?
   if [[ -n $attended ]]; then
+    trap 'kill -TERM "$attended" 2>/dev/null || true' INT # Ctrl-C again: utils/launch.sh waits no longer
     kill -TERM "$attended" 2>/dev/null || true
-    wait "$attended" || true
+    while kill -0 "$attended" 2>/dev/null; do wait "$attended" || true; done
   fi
   if [[ -z $running_stage || $status == 0 ]]; then return 0; fi
   {

@@ -109,8 +109,8 @@ class ResumableTrainer(Trainer):
     def train_one_epoch(cls, *args: Any, **kwargs: Any) -> bool:
         """Train an epoch, or what an interruption left of it; False unless no update at all was possible."""
         options, model, reporter = kwargs["options"], kwargs["model"], kwargs["reporter"]
-        parts = (kwargs[name] for name in ("optimizers", "schedulers", "scaler"))
-        training = Training(getattr(model, "module", model), *parts, reporter)
+        plain_model = getattr(model, "module", model)  # without the wrapper of data-parallel training
+        training = Training(plain_model, kwargs["optimizers"], kwargs["schedulers"], kwargs["scaler"], reporter)
         for optimizer in training.optimizers:
             optimizer.zero_grad()  # the host leaves what accum_grad had begun at an epoch's end to the next one
         device = "cuda" if options.ngpu > 0 else "cpu"

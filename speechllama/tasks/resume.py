@@ -235,7 +235,7 @@ class Batches:
 def loader_from(loader: Iterable[Any], num_skipped: int) -> Iterable[Any]:
     """The same loader without its first batches, whose workers leave our signals to the main process."""
     if not isinstance(loader, DataLoader):
-        raise TypeError(f"iterator_type must be sequence; {type(loader).__name__} cannot be resumed inside an epoch")
+        raise ValueError(f"iterator_type must be sequence; {type(loader).__name__} cannot be resumed inside an epoch")
     return DataLoader(
         dataset=loader.dataset,
         batch_sampler=list(loader.batch_sampler or [])[num_skipped:],

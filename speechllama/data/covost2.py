@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from speechllama.data.clips import clip_name, list_clips, read_durations
+from speechllama.data.clips import read_durations
+from speechllama.data.covost2_checks import check_bad_share, check_belonging
 from speechllama.data.covost2_files import ENGLISH, Language, Sources, collecting, find_languages
 from speechllama.data.covost2_report import SPLITS, SourceReport, write_report
 from speechllama.data.covost2_rows import (
@@ -22,11 +23,10 @@ from speechllama.data.covost2_rows import (
     read_pseudo_labels,
 )
 from speechllama.data.data_dir_writer import DataDirWriter
-from speechllama.data.faults import first_ten, raise_all
+from speechllama.data.faults import raise_all
 from speechllama.data.text_filter import TextFilter, sentence_key
-from speechllama.data.tsv import read_header, read_tsv
+from speechllama.data.tsv import read_header
 
-BAD_REASONS = ("no such clip", "unreadable clip")
 TABLES = ("wav.scp", "text", "src_text", "utt2spk", "utt2lang", "utt2dur")
 EnglishTable = Literal["none", "train", "validated"]
 
@@ -93,7 +93,7 @@ def prepare_covost2(
     faults: list[str] = []
     for place in places:
         with collecting(faults):
-            _check_belonging(place, options)
+            check_belonging(place, options.english, options.max_missing_share, options.max_bad_share)
     raise_all(faults, "corpus")
     english = Official()  # English speech should not say what dev and test shall be translated to
     if options.english != "none":
@@ -107,7 +107,7 @@ def prepare_covost2(
                 added = _prepare_language(place, writers, options, english)
                 reports += added
                 for report in added:
-                    _check_bad_share(report, place, options.max_bad_share)
+                    check_bad_share(report, place, options.max_bad_share)
         write_report(reports, output_dir)
         empty = [report.name for report in reports if not any(split.kept for split in report.splits.values())]
         empty += [split for split in SPLITS if not writers[split].num_utterances]
@@ -199,50 +199,3 @@ def _judge_duration(clip: Clip, duration: float, options: CorpusOptions) -> str:
     if duration > options.max_duration:
         return f"longer than {options.max_duration:g} s"
     return options.text.judge_ratio(clip.sentence, clip.translation, duration)
-
-
-def _check_belonging(place: Language, options: CorpusOptions) -> None:
-    """Refuse another release than CoVoST 2's table needs, or a folder that lacks its clips, before clips are read.
-
-    Raises:
-        ValueError: Too many rows have no counterpart, or too many clips no file.
-    """
-    if place.table is None:
-        if not (place.folder / f"{options.english}.tsv").is_file():
-            raise ValueError(f"{place.folder}/{options.english}.tsv: no such table; --english validated takes the other")
-        return
-    translated = {clip_name(path) for _, (path,) in read_tsv(place.table, ("path",), [])}
-    validated = {clip_name(path) for _, (path,) in read_tsv(place.folder / "validated.tsv", ("path",), [])}
-    missing = len(translated - validated)
-    if missing > options.max_missing_share * len(translated):
-        raise ValueError(
-            f"{place.name}: {missing:,} of {len(translated):,} clips of {place.table} are not in {place.folder}/"
-            f"validated.tsv, at most {options.max_missing_share:.0%} may (--max_missing_share): another release or "
-            "language; CoVoST 2 was made from cv-corpus-4-2019-12-10"
-        )
-    wanted = translated & validated
-    absent = sorted(wanted - list_clips(place.folder / "clips").keys())
-    if len(absent) > max(1, options.max_bad_share * len(wanted)):
-        beside = f"; or remove the folder, and {place.archive} is unpacked instead" if place.archive else ""
-        raise ValueError(
-            f"{place.name}: {len(absent):,} of {len(wanted):,} clips that validated.tsv lists are not in {place.folder}/"
-            f"clips (first {absent[0]}), at most {options.max_bad_share:.0%} may (--max_bad_share): half unpacked? "
-            f"Unpack the archive again{beside}"
-        )
-
-
-def _check_bad_share(report: SourceReport, place: Language, max_bad_share: float) -> None:
-    """Refuse a corpus of which too much is damaged.
-
-    Raises:
-        ValueError: More clips than allowed are absent or unreadable.
-    """
-    drops = [split.dropped for split in report.splits.values()]
-    examples = [text for drop in drops for reason in BAD_REASONS for text in drop.examples.get(reason, [])]
-    bad = sum(drop.counts.get(reason, 0) for drop in drops for reason in BAD_REASONS)
-    total = bad + sum(split.kept for split in report.splits.values())
-    if bad > max(1, max_bad_share * total):
-        raise ValueError(
-            f"{report.name}: {bad:,} of {total:,} clips are absent or damaged, at most {max_bad_share:.0%} may "
-            f"(--max_bad_share); get them again below {place.folder}, or raise the share:{first_ten(examples)}"
-        )

@@ -47,10 +47,7 @@ class Drops:
 
     def to_dict(self) -> dict[str, Any]:
         """Give reason -> count and examples."""
-        return {
-            reason: {"count": count, "examples": self.examples[reason]}
-            for reason, count in self.counts.items()
-        }
+        return {reason: {"count": count, "examples": self.examples[reason]} for reason, count in self.counts.items()}
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.counts.items())
@@ -131,9 +128,7 @@ class SourceReport:
 
 def write_report(reports: Sequence[SourceReport], output_dir: Path) -> None:
     """Write report.json and report.md."""
-    write_json(
-        output_dir / "report.json", {"languages": {report.name: report.to_dict() for report in reports}}
-    )
+    write_json(output_dir / "report.json", {"languages": {report.name: report.to_dict() for report in reports}})
     lines = ["# CoVoST 2: what was kept and what was dropped", ""]
     lines += [
         "| language | split | rows | kept | hours | speakers | dropped |",
@@ -141,9 +136,7 @@ def write_report(reports: Sequence[SourceReport], output_dir: Path) -> None:
     ]
     for report in reports:
         for name, split in report.shown_splits():
-            reasons = (
-                "; ".join(f"{count:,} {reason}" for reason, count in split.dropped.counts.items()) or "-"
-            )
+            reasons = "; ".join(f"{count:,} {reason}" for reason, count in split.dropped.counts.items()) or "-"
             counts = f"{split.rows:,} | {split.kept:,} | {split.hours:.2f} | {split.speakers:,}"
             lines.append(f"| {report.name} | {name} | {counts} | {reasons} |")
     for report in reports:

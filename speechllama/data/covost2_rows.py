@@ -118,7 +118,7 @@ def read_english(place: Language, table_name: str, report: SourceReport, officia
         official: Gets the splits of the clips.
     """
     table = place.folder / f"{table_name}.tsv"
-    held_out = {}
+    held_out: dict[str, str] = {}
     for split in HELD_OUT:
         if (place.folder / f"{split}.tsv").is_file():
             rows = read_tsv(place.folder / f"{split}.tsv", ("path",), [])

@@ -49,7 +49,7 @@ class DataDirWriter:
         """
         key = utterance.encode()
         if key <= self._last:
-            raise ValueError(f"{self.path}: {utterance!r} comes after {self._last.decode()!r}; sort by bytes, once each")
+            raise ValueError(f"{self.path}: {utterance!r} comes after {self._last.decode()!r}; sort by bytes")
         if any("\n" in value for value in values) or len(utterance.split()) != 1:
             raise ValueError(f"{self.path}: cannot write {utterance!r} with {values!r} as 'key value' lines")
         self._last = key

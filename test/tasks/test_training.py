@@ -106,7 +106,7 @@ class Recipe:
         return output
 
     def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
-        config = self.config(name, audio_encoder_conf=SIZES, batch_bins=300, **settings)
+        config = self.config(name, audio_encoder_conf=SIZES, **{"batch_bins": 300, **settings})
         table = {"compressed": "compressed.scp,compressed,kaldi_ark", "dump": "feats.scp,speech,kaldi_ark"}[source]
         tables = (table, "text,text,text", "utt2lang,lang,text")
         data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
@@ -226,6 +226,25 @@ def test_training_resumed_equals_training_unbroken(recipe: Recipe) -> None:
     recipe.train_llm("broken", max_epoch=3)
     whole, broken = load(recipe.root / "whole/3epoch.pth"), load(recipe.root / "broken/3epoch.pth")
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+
+def test_sampling_over_languages_resumes_as_if_unbroken(recipe: Recipe, caplog: pytest.LogCaptureFixture) -> None:
+    table = recipe.root / "train/compressed/utt2lang"
+    original = read_table(table)
+    write_table(table, {utt: "fr" if index < 2 else "de" for index, utt in enumerate(sorted(original))})
+    settings = {"language_temperature": 100.0, "batch_bins": 150}
+    with caplog.at_level("INFO"):
+        recipe.train_llm("whole_sampled", max_epoch=3, **settings)
+    assert "language_temperature 100: an epoch draws de 6, fr 6" in caplog.text  # of 10 and 2
+    recipe.train_llm("broken_sampled", max_epoch=1, **settings)
+    recipe.train_llm("broken_sampled", max_epoch=3, **settings)
+    recipe.train_llm("unsampled", max_epoch=3, batch_bins=150)
+    write_table(table, original)
+    whole, broken, other = (
+        load(recipe.root / f"{name}/3epoch.pth") for name in ("whole_sampled", "broken_sampled", "unsampled")
+    )
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert not all(torch.equal(whole[name], other[name]) for name in whole)
 
 
 def test_a_checkpoint_of_the_other_espnet_is_resumed(recipe: Recipe) -> None:

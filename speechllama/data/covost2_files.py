@@ -131,7 +131,7 @@ def _find_table(sources: Sources, name: str) -> Path:
         return target
     folder = Path(sources.covost2)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; --covost2 names a folder or a URL with {file_name}")
+        raise FileNotFoundError(f"{folder}: no such folder; --covost2 names a folder or a URL of CoVoST 2's tables")
     places = [place / f"{file_name}{suffix}" for suffix in ("", ".tar.gz") for place in (folder, folder / name)]
     for place in places:
         if place.is_file() and place.suffix == ".tsv":

@@ -24,6 +24,7 @@ def raise_all(faults: Sequence[str], what: str) -> None:
     Raises:
         ValueError: There are; the message counts them and shows the first ten.
     """
+    faults = list(dict.fromkeys(faults))  # a missing folder is told once, not for each of 13 languages
     if len(faults) == 1:
         raise ValueError(faults[0])
     if faults:

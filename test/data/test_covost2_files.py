@@ -133,6 +133,8 @@ def test_all_that_is_missing_is_told_at_once(make_corpus: MakeCorpus, tmp_path: 
     assert "xx/validated.tsv and an archive of it (.tar.gz); languages there: fr" in message
     with pytest.raises(ValueError, match="nowhere: no such folder; --common_voice"):
         find_languages(Sources(tmp_path / "nowhere", sources.covost2, tmp_path), ["fr"])
+    with pytest.raises(ValueError, match="^2 faults of the corpus:"):  # told once each, not once a language
+        find_languages(Sources(tmp_path / "nowhere", str(tmp_path / "no"), tmp_path), ["fr", "de", "it"])
 
 
 def test_a_half_unpacked_tree_names_the_archive_beside_it(make_corpus: MakeCorpus, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import datetime
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -232,7 +233,7 @@ def test_sampling_over_languages_resumes_as_if_unbroken(recipe: Recipe, caplog: 
     table = recipe.root / "train/compressed/utt2lang"
     original = read_table(table)
     write_table(table, {utt: "fr" if index < 2 else "de" for index, utt in enumerate(sorted(original))})
-    settings = {"language_temperature": 100.0, "batch_bins": 150}
+    settings: dict[str, Any] = {"language_temperature": 100.0, "batch_bins": 150}
     with caplog.at_level("INFO"):
         recipe.train_llm("whole_sampled", max_epoch=3, **settings)
     assert "language_temperature 100: an epoch draws de 6, fr 6" in caplog.text  # of 10 and 2

@@ -31,9 +31,9 @@ ctc_units=1000      # SentencePiece units of CTC
 seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
-common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips
-covost2=            # directory with covost_v2.<lang>_en.tsv
-data_options=       # further options of local/data.sh, separated by blanks
+common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips, or its archives in DIR
+covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz
+data_options=       # further options of local/data.sh (its --help), separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
 feature_options=    # of make_features, such as "--max_bad_share 0.2"
 ctc_options=        # of CTC training, such as "--max_epoch 5"
@@ -436,7 +436,7 @@ corpus_files() {
   for lang in $langs; do
     # Where a table has another name (zh for zh-CN), stage 1 finds it or says what it looked for.
     for table in {"$common_voice","$common_voice"/cv-corpus-*}/"$lang"/validated.tsv \
-      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"; do
+      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"{,.tar.gz}; do
       if [[ -f $table ]]; then corpus+=("$table"); fi
     done
   done

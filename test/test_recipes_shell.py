@@ -19,7 +19,7 @@ CONFS = {
     "e5.yaml": "include: train.yaml\ncompressor: frame_average\n",
     "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
 }
-STAGES = "data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
+STAGES = "preflight data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
 
 
 class Checkout:
@@ -53,7 +53,14 @@ class Checkout:
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)
 
     def calls(self) -> list[list[str]]:
-        """The entry points that ran since the last call of this method, with their arguments."""
+        """The entry points that ran since the last call of this method, with their arguments; see `preflights`."""
+        return [call for call in self.all_calls() if call[0] != "preflight"]
+
+    def preflights(self) -> list[list[str]]:
+        """The preflights among them: what a run checks before it does anything."""
+        return [call for call in self.all_calls() if call[0] == "preflight"]
+
+    def all_calls(self) -> list[list[str]]:
         lines = self.calls_path.read_text().splitlines() if self.calls_path.exists() else []
         self.calls_path.unlink(missing_ok=True)
         return [line.split() for line in lines]
@@ -112,7 +119,7 @@ def test_wrong_usage_exits_2_before_anything_runs(
 def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
     result = checkout.run("--dry_run")
     assert result.returncode == 0, result.stderr
-    for number, name in enumerate(STAGES, 1):
+    for number, name in enumerate(STAGES):
         assert f"## stage {number} {name}:" in result.stdout
     assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e6/init" in result.stdout
     assert checkout.calls() == []
@@ -292,6 +299,35 @@ def test_another_corpus_is_prepared_anew_however_old_it_is(checkout: Checkout, t
         places = ["--common_voice", str(tmp_path / corpus), "--covost2", str(tmp_path / corpus)]
         assert checkout.run(*arguments, *places, recipe="covost2").returncode == 0
         assert [call[0] for call in checkout.calls()].count("prepare_covost2") == expected
+
+
+def test_the_preflight_sees_the_whole_run_and_runs_again_when_it_is_another(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    (call,) = checkout.preflights()
+    options = " ".join(call)
+    assert "--system_config conf/e6.yaml --init_config conf/e5.yaml --ctc_config conf/ctc.yaml" in options
+    assert "--stop_stage 2" in options and "--launcher local" in options and "--llm_config conf/llm.yaml" in options
+    assert call[-2:] == ["--output_dir", "exp/preflight/st_e6"] and "--token_file token" in options
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    assert checkout.preflights() == []
+    checkout.run("--stop_stage", "2", "--ngpu", "1")
+    assert len(checkout.preflights()) == 1
+
+
+def test_a_fault_of_the_preflight_stops_the_run_before_anything_else(checkout: Checkout) -> None:
+    result = checkout.run(FAKE_FAIL="preflight")
+    assert result.returncode == 7
+    assert "stage 0 preflight failed" in result.stderr
+    assert [call[0] for call in checkout.all_calls()] == ["preflight"]
+
+
+def test_a_dry_run_checks_for_real_prints_all_and_ends_with_the_status_of_the_check(checkout: Checkout) -> None:
+    result = checkout.run("--dry_run", FAKE_FAIL="preflight")
+    assert result.returncode == 1
+    assert "ValueError: preflight was told to fail" in result.stderr
+    assert "## stage 13 pack:" in result.stdout
+    (call,) = checkout.preflights()
+    assert "--output_dir" not in call
 
 
 def test_a_missing_llm_is_said_before_anything_runs(checkout: Checkout) -> None:

@@ -21,6 +21,7 @@ from speechllama.model.llm_files import check_llm_path, explain_hub_error
 
 TrainMode = Literal["frozen", "lora", "full"]
 Quantization = Literal["none", "8bit", "4bit"]
+CAST_SWITCH = "cast_input_dtype_enabled"  # of peft's layers
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class LLM(nn.Module):
 
     @property
     def embedding_std(self) -> float:
-        """Standard deviation of the input embeddings: the scale audio must have; 1 where there are no weights (meta)."""
+        """Standard deviation of the input embeddings, the scale audio must have; 1 without weights (meta device)."""
         weight = self.model.get_input_embeddings().weight
         if weight.is_meta:
             return 1.0
@@ -211,7 +212,9 @@ def check_quantization(config: LLMConfig, device: str | torch.device) -> None:
     if config.quantize == "none":
         return
     if torch.device(device).type != "cuda" or not torch.cuda.is_available():
-        raise ValueError(f"llm quantize {config.quantize} needs an NVIDIA GPU: give --ngpu 1 where there is one, or take quantize: none")
+        raise ValueError(
+            f"llm quantize {config.quantize} needs an NVIDIA GPU: give --ngpu 1 where there is one, or take quantize: none"
+        )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"llm quantize {config.quantize} needs the package bitsandbytes: pip install -e '.[quant]'")
 
@@ -312,7 +315,7 @@ def add_lora(model: Any, config: LoRAConfig) -> Any:
     if model.dtype == torch.bfloat16:  # else peft keeps a float32 copy of every adapter's input; see LLM._precision
         for module in adapted.modules():
             if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = False
+                setattr(module, CAST_SWITCH, False)
     return adapted
 
 
@@ -325,7 +328,7 @@ def checkpoint_layers(model: Any) -> None:
 
     for layer in model.modules():
         if isinstance(layer, GradientCheckpointingLayer):
-            layer.forward = functools.partial(_recompute, layer.forward)  # type: ignore[method-assign]
+            layer.forward = functools.partial(_recompute, layer.forward)
 
 
 def _recompute(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

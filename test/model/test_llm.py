@@ -227,8 +227,13 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(tiny_llm: Pat
         lengths, tokens = torch.tensor([4]), torch.tensor([[1, 5, 9, 12]])
         embeddings = llm.embed(tokens).detach().requires_grad_()
         mask = additive(visible(lengths, 4, 0, "non_causal"), llm.base_dtype)
-        kept: list[int] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, kept=kept: kept.append(0) or tensor, lambda x: x):
+        kept: list[torch.Tensor] = []
+
+        def keep(tensor: torch.Tensor, kept: list[torch.Tensor] = kept) -> torch.Tensor:
+            kept.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             logits = llm(embeddings, mask, position_ids(lengths, 4, 0), num_logits=2)
         logits.float().square().sum().backward()
         assert embeddings.grad is not None
@@ -254,7 +259,7 @@ def test_adapters_of_a_bfloat16_llm_keep_no_float32_copy_of_their_input(tiny_llm
     mask = additive(visible(lengths, width, 0, "causal"), llm.base_dtype)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         llm(embeddings, mask, position_ids(lengths, width, 0), num_logits=1)
-    wide = {id(tensor): tensor for tensor in kept if tensor.dtype == torch.float32 and tensor.numel() >= width * llm.dim}
+    wide = {id(kind): kind for kind in kept if kind.dtype == torch.float32 and kind.numel() >= width * llm.dim}
     # What is left are the inputs of the norms, which transformers computes in float32: two a layer and the last.
     assert len({tensor.untyped_storage().data_ptr() for tensor in wide.values()}) <= 2 * 2 + 1
 

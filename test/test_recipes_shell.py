@@ -32,11 +32,12 @@ class Checkout:
         for name in ("egs", "tools", "utils"):
             ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads", "*.md")
             shutil.copytree(root / name, self.directory / name, ignore=ignore)
-        for conf in ("mini_covost2/conf", "covost2/conf/small"):
+        for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small"):
             (self.directory / "egs" / conf).mkdir(parents=True)
             for name, text in CONFS.items():
                 (self.directory / "egs" / conf / name).write_text(text)
-        (self.directory / "egs/covost2/conf/small/llm.yaml").unlink()
+        for conf in ("covost2/conf", "covost2/conf/small"):  # which has none of its own
+            (self.directory / "egs" / conf / "llm.yaml").unlink()
         self.bin.mkdir()
         shutil.copy(root / "test" / "fakes" / "python3", self.bin / "python3")
         self.mini = self.directory / "egs" / "mini_covost2"
@@ -76,7 +77,9 @@ def checkout(tmp_path: Path, root: Path) -> Checkout:
 def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path: Path) -> None:
     result = checkout.run("--help", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0
-    assert "--stop_stage" in result.stdout and "[de fr es]" in result.stdout
+    papers = "[de zh-CN ar es fr it nl ja ru pt et sv-SE sl]"
+    langs = {"mini_covost2": "[de fr es]", "covost2": papers}
+    assert "--stop_stage" in result.stdout and langs[recipe] in result.stdout
     result = checkout.run("--list", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert [line.split()[1] for line in result.stdout.splitlines()] == STAGES

@@ -213,7 +213,7 @@ def check_quantization(config: LLMConfig, device: str | torch.device) -> None:
         return
     if torch.device(device).type != "cuda" or not torch.cuda.is_available():
         raise ValueError(
-            f"llm quantize {config.quantize} needs an NVIDIA GPU: give --ngpu 1 where there is one, or take quantize: none"
+            f"llm quantize {config.quantize} needs an NVIDIA GPU: give --ngpu 1 where there is one, or quantize: none"
         )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(f"llm quantize {config.quantize} needs the package bitsandbytes: pip install -e '.[quant]'")

@@ -170,8 +170,9 @@ def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: 
     for what, memory in needs:
         if card and memory.total > card:
             faults.append(
-                f"{what}: about {memory.total / 1e9:.1f} GB of GPU memory, the card has {card / 1e9:.1f}: smaller "
-                "batch_bins with more accum_grad, llm_conf: gradient_checkpointing or quantize; in decoding --batch_size"
+                f"{what}: about {memory.total / 1e9:.1f} GB of GPU memory, the card has {card / 1e9:.1f}: "
+                "smaller batch_bins with more accum_grad, llm_conf: gradient_checkpointing or quantize; "
+                "for decoding a smaller --batch_size"
             )
     return [[what, *memory_cells(memory)] for what, memory in needs]
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from speechllama.bin import estimate_memory
 from speechllama.bin.preflight import main
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.ctc_encoder import CTCEncoder
@@ -220,3 +221,17 @@ def test_weights_drawn_without_initialisation_make_a_model_that_computes(tiny_ll
     assert torch.equal(model.model.rotary_emb.inv_freq, reference.model.rotary_emb.inv_freq)
     assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.isfinite().all()
     assert Memory(1.0, 2.0, 3.0, 4.0).total == 10.0
+
+
+def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.CaptureFixture[str]) -> None:
+    llms = [str(PAPER / "llm" / f"{name}.json") for name in ("llama_7b", "tinyllama_1.1b")]
+    estimate_memory.main(["--conf", str(PAPER), "--systems", "e5 e6_4bit", "--positions", "2048", "--llms", *llms])
+    page = capsys.readouterr().out
+    rows = [row.split(" | ") for row in page.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [
+        [f"| {llm}", system] for llm in ("llama_7b", "tinyllama_1.1b") for system in ("e5", "e6_4bit")
+    ]
+    # 13.5 GB of weights do not fit where 4 bits do; the README's table is this command's
+    assert float(rows[0][2]) > 14 > float(rows[1][2])
+    readme = (EGS / "covost2" / "README.md").read_text()
+    assert all(" | ".join(row[:3]) in readme for row in rows)

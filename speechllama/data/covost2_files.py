@@ -112,6 +112,27 @@ def find_languages(
     return found
 
 
+def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[Path]:
+    """Look for every language's files without unpacking or downloading any, before a run.
+
+    Args:
+        sources: Where to look.
+        languages: As for `find_languages`.
+        faults: What is missing or ambiguous joins them.
+
+    Returns:
+        The tables that can be read already.
+    """
+    tables = []
+    for name in sorted({corpus_name(language) for language in languages}):
+        if name != ENGLISH:
+            with collecting(faults):
+                tables.append(_locate_table(sources, name)[1])
+        with collecting(faults):
+            _find_recordings(sources, name)
+    return [table for table in tables if table.is_file()]
+
+
 @contextmanager
 def collecting(faults: list[str]) -> Iterator[None]:
     """Put a failure on a list and go on; what is wrong with the machine, such as a full disk, still stops."""
@@ -123,24 +144,29 @@ def collecting(faults: list[str]) -> Iterator[None]:
 
 def _find_table(sources: Sources, name: str) -> Path:
     """Find CoVoST 2's table; download or unpack it first where that is needed."""
+    place, table = _locate_table(sources, name)
+    if place is None:
+        if not table.is_file():
+            _download_table(sources.covost2.rstrip("/"), table)
+    elif place != table and (not table.is_file() or table.stat().st_mtime < place.stat().st_mtime):
+        unpack_single(place, table.name, table)
+    return table
+
+
+def _locate_table(sources: Sources, name: str) -> tuple[Path | None, Path]:
+    """Where CoVoST 2's table comes from (None: the URL) and where it can be read, once it is unpacked or downloaded."""
     file_name, local = f"covost_v2.{name}_en.tsv", sources.work_dir / "covost2"
     if is_url(sources.covost2):
-        target = local / hashlib.sha1(sources.covost2.encode()).hexdigest()[:8] / file_name
-        if not target.is_file():
-            _download_table(sources.covost2.rstrip("/"), target)
-        return target
+        return None, local / hashlib.sha1(sources.covost2.encode()).hexdigest()[:8] / file_name
     folder = Path(sources.covost2)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; --covost2 names a folder or a URL of CoVoST 2's tables")
     places = [place / f"{file_name}{suffix}" for suffix in ("", ".tar.gz") for place in (folder, folder / name)]
     for place in places:
         if place.is_file() and place.suffix == ".tsv":
-            return place
+            return place, place
         if place.is_file():
-            target = local / hashlib.sha1(str(place.resolve()).encode()).hexdigest()[:8] / file_name
-            if not target.is_file() or target.stat().st_mtime < place.stat().st_mtime:
-                unpack_single(place, file_name, target)
-            return target
+            return place, local / hashlib.sha1(str(place.resolve()).encode()).hexdigest()[:8] / file_name
     there = {path.name.removeprefix("covost_v2.").split("_en.tsv")[0] for path in folder.glob("**/covost_v2.*_en.tsv*")}
     looked = f"{folder}/[{name}/]{file_name}[.tar.gz]"
     raise FileNotFoundError(f"language {name!r}: looked for {looked}; languages there: {_listing(there)}")

@@ -49,8 +49,7 @@ def run_main(main: Callable[[], Any]) -> None:
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            hint = "the disk or its quota is full; what is finished is kept: make room, then run it again"
-            print(hint, file=sys.stderr)
+            print("the disk or its quota is full; what is finished is kept: make room and start again", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

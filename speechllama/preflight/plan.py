@@ -115,7 +115,8 @@ def known_options(kind: str) -> set[str]:
     if host is None or not host.submodule_search_locations:
         return set()
     folder = Path(__file__).resolve().parents[1] / "tasks"
-    sources = [Path(next(iter(host.submodule_search_locations))) / f"{module}.py", folder / OWN_OPTIONS[kind]]
+    host_source = Path(next(iter(host.submodule_search_locations))) / f"{module}.py"
+    sources = [host_source, folder / "host.py", folder / OWN_OPTIONS[kind]]
     found = {"config"}
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):

@@ -97,15 +97,25 @@ class Lines(torch.utils.data.Dataset):
 
 
 def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
-    """Pad lines on the right; a causal model never looks there."""
+    """Pad lines on the right; a causal model never looks there, so it needs no mask."""
     ids, lengths = pad_ids([row["input_ids"] for row in rows])
     labels, _ = pad_ids([row["labels"] for row in rows])
     columns = torch.arange(ids.shape[1])[None] < lengths[:, None]
-    return {
-        "input_ids": ids.clamp(min=0),
-        "labels": labels.masked_fill(~columns, -100),
-        "attention_mask": columns.long(),
-    }
+    return {"input_ids": ids.clamp(min=0), "labels": labels.masked_fill(~columns, -100)}
+
+
+def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the targets; the LLM's head runs on their positions only, a sixth of all.
+
+    Args:
+        llm: A causal LM of transformers.
+        input_ids: Token ids (B, N), padded on the right with any id.
+        labels: The same ids where the LLM shall learn them, else -100 (B, N).
+    """
+    hidden = llm.model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]  # column n predicts n + 1
+    expected = labels[:, 1:]
+    learned = expected != -100
+    return torch.nn.functional.cross_entropy(llm.lm_head(hidden[learned]), expected[learned])
 
 
 def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path) -> Path:
@@ -127,6 +137,10 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
     """
     from transformers import Trainer, TrainingArguments
 
+    class TargetTrainer(Trainer):
+        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+            return target_loss(model, **inputs)
+
     lines = read_lines(text)
     seen = {line.sentence for line in lines}
     leaked = [sentence for sentence in held_out if sentence in seen]
@@ -144,7 +158,6 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         weight_decay=0.01,
         warmup_steps=max(1, config.num_steps // 20),
         lr_scheduler_type="cosine",
-        train_sampling_strategy="group_by_length",  # a third of a mixed batch would be padding
         logging_steps=50,
         save_steps=200,
         save_total_limit=2,
@@ -156,7 +169,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
     )
     data = Lines(lines, prompts, config)
     llm = build_llama(config, tokenizer)
-    trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
+    trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     llm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

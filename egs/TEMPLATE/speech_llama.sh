@@ -32,8 +32,8 @@ ctc_units=          # SentencePiece units of CTC; empty: what conf/ctc.yaml says
 seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
-common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips, or its archives in DIR
-covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz
+common_voice=       # Common Voice: DIR/<lang>/validated.tsv and clips/, or its archives in DIR; empty: DOWNLOADS/common_voice
+covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz; empty: DOWNLOADS/covost2
 data_options=       # further options of local/data.sh (its --help), separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
 feature_options=    # of make_features, such as "--max_bad_share 0.2"
@@ -59,7 +59,7 @@ python=             # interpreter to make the environment with, where it must be
 datadir=data        # data directories
 dumpdir=dump        # features
 expdir=exp          # experiments
-downloads=downloads # what the recipe fetches or makes itself
+downloads=downloads # what the recipe fetches, unpacks or makes itself; corpora are looked for here by default
 # --- end of options
 
 # own_value FILE KEY: a top-level "key: value" of this file, with or without quotes -> value.
@@ -133,11 +133,21 @@ check_options() {
   fi
 }
 
-# absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
+# absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe. A recipe's own settings
+# name none of them.
 absolute_inputs() {
   local name
   for name in common_voice covost2 llm token_file python cmd; do
     if [[ -n ${!name} && ${!name} != /* && -e ${!name} ]]; then printf -v "$name" '%s' "$PWD/${!name}"; fi
+  done
+}
+
+# default_corpora: where a recipe that takes corpora (an option of its local/data.sh) looks for those that are not named.
+default_corpora() {
+  local name
+  if [[ ! -f local/data.sh ]] || ! read_options local/data.sh 2>/dev/null; then return 0; fi
+  for name in common_voice covost2; do
+    if [[ " ${option_names[*]} " == *" $name "* && -z ${!name} ]]; then printf -v "$name" '%s' "$downloads/$name"; fi
   done
 }
 
@@ -458,17 +468,74 @@ stage_pack() {
   launch 1 "$system_dir/pack.log" "${command[@]}"
 }
 
-# corpus_files: the tables of a corpus that the user brings -> corpus.
+# corpus_language NAME: CoVoST 2's name of a language, as corpus_name of covost2_files.py has it -> language.
+corpus_language() {
+  language=${1//_/-}
+  language=${language,,}
+  case $language in
+    zh | zh-cn) language=zh-CN ;;
+    sv | sv-se) language=sv-SE ;;
+  esac
+}
+
+# file_stamp FILE: name, bytes and time of change, for files too large for a checksum -> stamps.
+file_stamp() { stamps+=" ${1##*/}:$(wc -c <"$1" | tr -d ' '):$(date -r "$1" +%s)"; }
+
+# archive_stamps: the archives of Common Voice that stage 1 may unpack for the languages in `packed` -> stamps.
+archive_stamps() {
+  local file language known=" ar ca cy de en es et fa fr id it ja lv mn nl pt ru sl sv-SE ta tr zh-CN "
+  for file in "$common_voice"/{,*/}*.{tar.gz,tgz}; do
+    if [[ ! -f $file || ${file##*/} == covost_v2.* ]]; then continue; fi
+    language=${file##*/}
+    language=${language%.tgz}
+    language=${language%.tar.gz}
+    if [[ $language =~ (^|[-_.])([a-z]{2}([-_][A-Za-z]{2})?)$ ]]; then # otherwise only what it holds tells the language
+      corpus_language "${BASH_REMATCH[2]}"
+      if [[ $known == *" $language "* && " $packed " != *" $language "* ]]; then continue; fi
+    fi
+    file_stamp "$file"
+  done
+}
+
+# corpus_files: what a corpus that the user brings is made of: its tables -> corpus; archives and pseudo-labels -> stamps.
 corpus_files() {
-  local lang table
+  local lang name language folder table packed="" found wanted=$langs
   corpus=()
-  for lang in $langs; do
-    # Where a table has another name (zh for zh-CN), stage 1 finds it or says what it looked for.
-    for table in {"$common_voice","$common_voice"/cv-corpus-*}/"$lang"/validated.tsv \
-      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"{,.tar.gz}; do
+  stamps=""
+  if [[ -z $common_voice && -z $covost2 ]]; then return 0; fi
+  if [[ $data_options == *--english* ]]; then wanted+=" en"; fi
+  for lang in $wanted; do
+    corpus_language "$lang"
+    name=$language
+    found=false
+    for folder in "$common_voice"/{,cv-corpus-*/}*/; do
+      folder=${folder%/}
+      corpus_language "${folder##*/}"
+      if [[ $language != "$name" || ! -f $folder/validated.tsv ]]; then continue; fi
+      found=true
+      corpus+=("$folder/validated.tsv")
+      if [[ $name == en && -f $folder/train.tsv ]]; then corpus+=("$folder/train.tsv"); fi
+    done
+    if ! $found; then packed+=" $name"; fi
+    for table in {"$covost2","$covost2/$name"}/"covost_v2.${name}_en.tsv"{,.tar.gz}; do
       if [[ -f $table ]]; then corpus+=("$table"); fi
     done
   done
+  if [[ -n $packed ]]; then archive_stamps; fi
+  if [[ $data_options =~ --pseudo[-_]labels[=[:space:]]+([^[:space:]]+) && -f ${BASH_REMATCH[1]} ]]; then
+    file_stamp "${BASH_REMATCH[1]}"
+  fi
+}
+
+# corpus_settings: where the corpora are and what else stage 1 depends on -> value.
+corpus_settings() {
+  local name place
+  value="langs=$langs"
+  for name in common_voice covost2; do
+    place=${!name#"$PWD"/}
+    if [[ -n $place ]]; then value+=" $name=${place%/}"; fi
+  done
+  value+=" data_options=$data_options${stamps:+ files=$stamps}"
 }
 
 # llm_files: what the LLM is made of -> llm_inputs.
@@ -501,8 +568,9 @@ add_training_stages() {
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
   local -a confs corpus llm_inputs data features
-  local set decoded
+  local set decoded stamps value
   corpus_files
+  corpus_settings
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
@@ -513,7 +581,7 @@ stage_table() {
     "$stop_stage;$langs;$common_voice;$covost2;$llm;$revision;$ctc_units;$nj;$ngpu;$beam_size;$batch_size;$ctc_options;$train_options" \
     "${confs[@]}" "$confdir/ctc.yaml" -- "$preflight_dir/preflight.md"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
-    "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
+    "$value" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
     "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} -- "${features[@]}"
   add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
@@ -599,6 +667,7 @@ speech_llama() {
   # shellcheck source=cmd.sh
   . "$cmd"
   check_options
+  default_corpora
   derive_names
   if [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"

@@ -77,6 +77,22 @@ def test_archives_are_unpacked_as_far_as_needed(archived: Sources, tmp_path: Pat
     assert (folder / "clips/unwanted.mp3").is_file() and clip.stat().st_mtime_ns == first
 
 
+def test_of_english_only_the_clips_of_its_table_are_unpacked(
+    archived: Sources, make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    make_corpus([("e1", "amy", "Good day.", "", ""), ("e2", "zoe", "Good night.", "", "")], "en")
+    tree = archived.common_voice / "cv-corpus-x/en"
+    rows = (tree / "validated.tsv").read_text().splitlines(keepends=True)
+    (tree / "train.tsv").write_text("".join(rows[:2]))
+    pack(archived.common_voice / "cv-corpus-x-en.tar.gz", cv__en=tree)
+    shutil.rmtree(tree)
+    folder = archived.work_dir / "unpacked/cv-corpus-x-en/en"
+    for english, clips in (("train", ["e1.mp3"]), ("validated", ["e1.mp3", "e2.mp3"])):
+        first = prepare_covost2(archived, ["fr"], tmp_path / "data", CorpusOptions(english=english))  # type: ignore[arg-type]
+        assert first[0].splits["train"].kept == len(clips)
+        assert sorted(path.name for path in (folder / "clips").iterdir()) == clips
+
+
 def test_a_cut_archive_is_told_and_the_whole_one_goes_on(archived: Sources, tmp_path: Path) -> None:
     archive = archived.common_voice / "cv-corpus-6.1-2020-12-11-fr.tar.gz"
     whole = archive.read_bytes()

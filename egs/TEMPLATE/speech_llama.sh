@@ -36,7 +36,7 @@ common_voice=       # Common Voice: DIR/<lang>/validated.tsv and clips/, or its 
 covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz; empty: DOWNLOADS/covost2
 data_options=       # further options of local/data.sh (its --help), separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
-feature_options=    # of make_features, such as "--max_bad_share 0.2"
+feature_options=    # of stage 2, such as "--max_bad_share 0.2"
 ctc_options=        # of CTC training, such as "--max_epoch 5"
 llm_options=        # of the training of the recipe's own LLM
 train_options=      # of audio-encoder and LoRA training
@@ -328,7 +328,7 @@ stage_features() {
   for set in train dev test; do
     module make_features --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --job JOB "${further[@]}"
     launch "$nj" "$dumpdir/log/features_$set.JOB.log" "${command[@]}"
-    module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats
+    module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats "${further[@]}"
     launch 1 "$dumpdir/log/merge_$set.log" "${command[@]}"
   done
 }
@@ -343,6 +343,9 @@ stage_statistics() {
   module collect_stats --train_dir "$dumpdir/train" --dev_dir "$dumpdir/dev" --tokenizer "$tokenizer" \
     --text_name "$ctc_text" --output_dir "$stats_dir"
   launch 1 "$stats_dir/collect_stats.log" "${command[@]}"
+  module report_left_out --data_root "$datadir" --dump_root "$dumpdir" --stats_dir "$stats_dir"
+  launch 1 "$stats_dir/left_out.log" "${command[@]}"
+  if ! $dry_run; then cat "$stats_dir/left_out.md"; fi
 }
 
 clear_ctc() { move_aside "$ctc_dir"; }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,7 +93,7 @@ def prepare_covost2(
         raise ValueError("CoVoST 2 has no table en_en; --english train adds English speech with its own transcripts")
     wanted = [*languages, ENGLISH] if options.english != "none" else list(languages)
     untrained = untrained_pseudo_labels(pseudo, [corpus_name(name) for name in wanted]) if pseudo else None
-    more_clips = partial(pseudo_label_clips, pseudo) if pseudo else lambda name: set[str]()
+    more_clips: Callable[[str], set[str]] = partial(pseudo_label_clips, pseudo) if pseudo else lambda name: set[str]()
     places = find_languages(sources, wanted, more_clips, options.english)
     faults: list[str] = []
     for place in places:

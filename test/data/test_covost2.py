@@ -106,7 +106,7 @@ def test_the_limits_hold_for_training_and_leave_dev_and_test_whole(make_corpus: 
         for split in ("train", "test"):
             clip = corpus.common_voice / f"cv-corpus-x/fr/clips/{name}{split}.mp3"
             soundfile.write(clip, np.zeros(int(16000 * seconds)), 16000, format="MP3")
-    prepare_covost2(corpus, ["fr"], tmp_path / "data")
+    prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(drop_overlap=False))
     assert drops(tmp_path / "data", "fr", "train") == {
         "sentence in another script": 1,
         "unprintable character in the sentence": 1,
@@ -115,11 +115,11 @@ def test_the_limits_hold_for_training_and_leave_dev_and_test_whole(make_corpus: 
         "translation above 40 characters a second": 1,
     }
     assert drops(tmp_path / "data", "fr", "test") == {}
-    options = CorpusOptions(min_duration=0.0, text=TextFilter(False, 0.0, 1000.0))
+    options = CorpusOptions(drop_overlap=False, min_duration=0.0, text=TextFilter(False, 0.0, 1000.0))
     [report] = prepare_covost2(corpus, ["fr"], tmp_path / "all", options)
     assert report.splits["train"].kept == 3 + 5
     with pytest.raises(ValueError, match="train: no utterance is left"):
-        prepare_covost2(corpus, ["fr"], tmp_path / "none", CorpusOptions(max_duration=0.05))
+        prepare_covost2(corpus, ["fr"], tmp_path / "none", CorpusOptions(drop_overlap=False, max_duration=0.05))
     assert [path.name for path in (tmp_path / "none").rglob("*") if path.is_file()] == ["report.json", "report.md"]
 
 

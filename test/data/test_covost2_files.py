@@ -40,7 +40,8 @@ def pack(path: Path, **members: Path) -> Path:
 def archived(make_corpus: MakeCorpus, tmp_path: Path) -> Sources:
     """French in an archive as release 6.1 has it, Chinese in one as release 4 has it; no tree is left."""
     sources = make_corpus(ROWS)
-    make_corpus([(f"z{clip}", client, "是。", *rest) for clip, client, _, *rest in ROWS], "zh-CN")
+    chinese = zip(ROWS, ("是。", "不。", "啊。"), strict=True)
+    make_corpus([(f"z{clip}", client, sentence, *rest) for (clip, client, _, *rest), sentence in chinese], "zh-CN")
     tree = sources.common_voice / "cv-corpus-x"
     noise = np.random.default_rng(1).normal(0, 0.1, 1_600_000)  # so long that a cut archive still holds whole clips
     soundfile.write(tree / "fr/clips/c3.mp3", noise, 16000, format="MP3")

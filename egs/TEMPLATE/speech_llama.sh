@@ -123,6 +123,10 @@ check_options() {
   if ((nj < 1 || num_nodes < 1 || beam_size < 1 || batch_size < 1)); then
     wrong_usage "--nj, --num_nodes, --beam_size and --batch_size are at least 1"
   fi
+  if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
+  if [[ $pack_llm == true && -n $llm && ! -d $llm ]]; then
+    wrong_usage "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
+  fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $cmd says $launcher"
@@ -145,6 +149,7 @@ absolute_inputs() {
 derive_names() {
   local value suffix conf llm_name
   confdir=conf${size:+/$size}
+  if [[ ! -d $confdir ]]; then wrong_usage "no size '$size': there is no $PWD/$confdir"; fi
   if [[ -z $ctc_units ]]; then
     yaml_value "$confdir/ctc.yaml" ctc_units
     ctc_units=$value
@@ -373,9 +378,9 @@ stage_llm() {
   else
     read -ra further <<<"$llm_options"
     module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" \
-      --dev_dir "$datadir/dev" --output_dir "$llm_dir" "${further[@]}"
+      --dev_dir "$datadir/dev" --output_dir "$llm_dir" --ngpu "$((ngpu > 0))" "${further[@]}"
   fi
-  launch 1 "$llm_dir/llm.log" "${command[@]}"
+  launch_model 1 "$llm_dir/llm.log" "${command[@]}"
 }
 
 # train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
@@ -500,13 +505,16 @@ add_training_stages() {
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
-  local -a confs corpus llm_inputs data features
-  local set decoded
+  local -a confs corpus llm_inputs data features optional=()
+  local set table decoded
   corpus_files
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
   features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
+  for table in "$datadir"/{train,dev,test}/{segments,prompt}; do
+    if [[ -f $table ]]; then optional+=("$table"); fi
+  done
 
   conf_files "$system_conf"
   add_stage 0 preflight "$preflight_dir/.preflight.done" "what can be checked before hours are spent ($preflight_dir)" \
@@ -515,7 +523,7 @@ stage_table() {
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
-    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} -- "${features[@]}"
+    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} "${optional[@]}" -- "${features[@]}"
   add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
     "$datadir/train/$ctc_text" -- "$tokenizer"
   add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
@@ -554,6 +562,7 @@ stage_table() {
 }
 
 # lock_run: a second run with the same experiment directory is refused; runs of other systems wait where they share a stage.
+# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
 lock_run() {
   local status=0
   if $list || $dry_run || ! command -v flock >/dev/null; then return 0; fi

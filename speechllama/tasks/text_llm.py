@@ -118,7 +118,9 @@ def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(llm.lm_head(hidden[learned]), expected[learned])
 
 
-def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path) -> Path:
+def train_text_llm(
+    config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path, on_gpu: bool = False
+) -> Path:
     """Train tokenizer and LLM and save them as an ordinary Hugging Face directory.
 
     An interrupted training goes on from its last checkpoint.
@@ -128,6 +130,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         text: The text-only pairs.
         held_out: Source sentences that the LLM is tested on; none of them may be among the text.
         llm_dir: Where `model` goes.
+        on_gpu: Train on the first GPU.
 
     Returns:
         The Hugging Face directory.
@@ -164,9 +167,10 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         seed=config.seed,
         report_to=[],
         disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=not on_gpu,
         dataloader_num_workers=0,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # or it would spread so small an LLM over all GPUs
     data = Lines(lines, prompts, config)
     llm = build_llama(config, tokenizer)
     trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)

@@ -48,7 +48,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaMA with random weights (2 layers, width 32) and its tokenizer, as save_pretrained writes them."""
-    from speechllama.tasks.text_llm import Line, TextLLMConfig, build_llama, train_llm_tokenizer
+    from speechllama.tasks.scratch_llm import LlamaConfig, build_llama
+    from speechllama.tasks.text_llm import Line, train_llm_tokenizer
 
     folder = tmp_path_factory.mktemp("llm") / "tiny"
     lines = [
@@ -57,7 +58,8 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Line("El niño come pan.", "The boy eats bread."),
     ]
     tokenizer = train_llm_tokenizer(lines, vocab_size=150)
-    config = TextLLMConfig(vocab_size=150, width=32, num_layers=2, num_heads=4, ffn_dim=64, seed=3)
+    config = LlamaConfig(150, width=32, num_layers=2, num_heads=4, ffn_dim=64, tie_embeddings=True)
+    torch.manual_seed(3)
     llm = build_llama(config, tokenizer)
     with torch.no_grad():
         # Sharper than at birth, so that beams differ by more than rounding.

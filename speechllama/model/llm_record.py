@@ -54,12 +54,18 @@ def prepare_llm(
         "load_seconds": round(time.perf_counter() - start, 2),
         **(more or {}),
     }
+    write_llm_record(folder, record)
+    logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
+    return record
+
+
+def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
+    """Write llm.json, whole or not at all."""
+    folder = Path(llm_dir)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{LLM_FILE}.tmp"
     partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / LLM_FILE)
-    logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
-    return record
 
 
 def read_llm_record(llm_dir: str) -> tuple[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +11,20 @@ import pytest
 import torch
 import yaml
 
+from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.build import build_speech_llama
 from speechllama.model.config import from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.layers import TransformerConfig
 from speechllama.model.llm_record import prepare_llm
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.tasks.config_file import check_keys, read_config
+from speechllama.tasks.scratch_llm import LlamaConfig, build_llama, make_scratch_llm
 from speechllama.tasks.text_llm import TextLLMConfig
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
 FOLDERS = ["covost2/conf/small", "mini_covost2/conf"]
+PAPER = "covost2/conf"
 # Who starts from whom, how audio is shortened, who sees whom, whether LoRA is on: the table of systems in README.
 SYSTEMS = {
     "e0": (None, "convolution", "causal", "frozen"),
@@ -29,9 +34,16 @@ SYSTEMS = {
     "e4": ("e3", "frame_average", "causal", "lora"),
     "e5": (None, "frame_average", "non_causal", "frozen"),
     "e6": ("e5", "frame_average", "non_causal", "lora"),
+    "e6_r8": ("e5", "frame_average", "non_causal", "lora"),
+    "e6_r32": ("e5", "frame_average", "non_causal", "lora"),
+    "d": (None, "none", "non_causal", "full"),
+    "d_causal": (None, "none", "causal", "full"),
+    "u_frozen": (None, "units", "causal", "frozen"),
+    "u": ("u_frozen", "units", "causal", "lora"),
 }
+RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
-BASES = ("ctc.yaml", "train.yaml", "lora.yaml")
+BASES = ("ctc.yaml", "train.yaml", "lora.yaml", "scratch.yaml", "d_llm.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +58,10 @@ def base(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
         settings = {"encoder_conf": dataclasses.asdict(config), "num_units": NUM_UNITS}
         (folder / name / "config.yaml").write_text(yaml.safe_dump(settings))
         torch.save(CTCEncoder(config, NUM_UNITS).state_dict(), folder / name / "model.pth")
+        num_clusters = read_config(EGS / name / "u.yaml")["num_clusters"]
+        np.savez(folder / name / "centroids.npz", centroids=np.zeros((num_clusters, config.transformer.dim)))
+        sizes = from_mapping(LlamaConfig, read_config(EGS / name / "d_llm.yaml"), name)
+        make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / name / "d_llm")
     return folder
 
 
@@ -58,10 +74,13 @@ def build(folder: str, system: str, base: Path) -> SpeechLlama:
     """The network of a recipe's system."""
     path = EGS / folder / f"{system}.yaml"
     settings = {**read_config(path), "llm_dir": str(base / "llm")}
-    if system == "e0":
+    if system in ("e0", "d", "d_causal"):
         settings["cmvn_file"] = str(base / "cmvn.npz")
     else:
         settings["ctc_dir"] = str(base / folder)
+    if settings.get("scratch_llm"):
+        settings["llm_dir"] = str(base / folder / settings["scratch_llm"])
+    settings["centroids_file"] = str(base / folder / "centroids.npz")
     return build_speech_llama(settings, str(path))
 
 
@@ -70,9 +89,10 @@ def test_every_yaml_of_the_recipes_is_one_that_these_tests_build() -> None:
     expected = [
         Path(folder, name) for folder in FOLDERS for name in (*BASES, *(f"{system}.yaml" for system in SYSTEMS))
     ]
+    expected += [Path(PAPER, f"{name}.yaml") for name in ("d", "d_causal", "scratch", "d_llm")]
     assert found == sorted([*expected, Path("mini_covost2/conf/llm.yaml")])
-    assert len(found) == 21
-    assert len(list(EGS.glob("TEMPLATE/conf/*.yaml"))) == 7  # the recipes' systems are links to these
+    assert len(found) == 41
+    assert len(list(EGS.glob("TEMPLATE/conf/*.yaml"))) == 13  # the recipes' systems are links to these
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -89,7 +109,37 @@ def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str,
         expected |= {"encoder", "compressor"}
     if llm == "lora":
         expected |= {"llm"}
+        rank = config.llm.lora.rank
+        assert rank == RANKS[system]
+        assert config.llm.lora.alpha / rank == 2.0  # the same scale at every rank
+    if llm == "full":
+        expected |= {"encoder", "llm"}
+        assert config.llm.random_weights and not config.ctc_dir
+        assert network.encoder.dim == config.audio_encoder.dim
+        assert config.encoder.transformer.num_layers == config.audio_encoder.num_layers == 0
+        assert all(parameter.requires_grad for parameter in network.parameters())
     assert trained == expected
+
+
+@pytest.mark.parametrize("system", ["d", "d_causal"])
+def test_the_decoder_from_scratch_has_the_papers_size(system: str) -> None:
+    settings = read_config(EGS / PAPER / f"{system}.yaml")
+    sizes = from_mapping(LlamaConfig, read_config(EGS / PAPER / f"{settings['scratch_llm']}.yaml"), "d_llm")
+    assert sizes == LlamaConfig()
+    encoder_sizes = from_mapping(CTCEncoderConfig, settings["encoder_conf"], system)
+    audio_sizes = from_mapping(TransformerConfig, settings["audio_encoder_conf"], system)
+    tokenizer = types.SimpleNamespace(bos_token_id=1, eos_token_id=2)
+    with torch.device("meta"):
+        llm = build_llama(sizes, tokenizer, sizes.vocab_size)
+        encoder = CTCEncoder(encoder_sizes, num_units=0)
+        projection = AudioEncoder(audio_sizes, encoder.dim, sizes.width, embedding_std=1.0)
+    assert (llm.config.num_hidden_layers, llm.config.hidden_size, llm.config.num_attention_heads) == (12, 768, 12)
+    count = sum(parameter.numel() for part in (llm, encoder, projection) for parameter in part.parameters())
+    layer = 4 * 768 * 768 + 3 * 768 * 3072 + 2 * 768  # attention, SwiGLU, two norms
+    front = 256 * (9 + 1) + 256 * (256 * 9 + 1) + 768 * (5120 + 1) + 768 * (768 + 1) + 2 * 768
+    assert count == 12 * layer + 768 + 2 * 16000 * 768 + front
+    assert count == pytest.approx(150e6, rel=0.06)  # the paper's class
+    assert 1 - count / 240e6 == pytest.approx(0.4, abs=0.02)  # "about 40 % fewer" than its seq2seq model
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -106,6 +156,7 @@ def test_the_trainers_know_every_key(folder: str) -> None:
     known = {action.dest for action in SpeechLlamaTask.get_parser()._actions}
     for system in SYSTEMS:
         check_keys(["--config", str(EGS / folder / f"{system}.yaml")], known)
+    check_keys(["--config", str(EGS / PAPER / "d.yaml")], known)
     ctc = {action.dest for action in CTCTask.get_parser()._actions}
     check_keys(["--config", str(EGS / folder / "ctc.yaml")], ctc)
     with pytest.raises(ValueError, match="unknown key .audio_encoder_conf.*did you mean .encoder_conf."):

@@ -49,7 +49,7 @@ class PromptConfig:
 
 
 class PromptIds(NamedTuple):
-    """Token ids before the audio and behind it, with the LLM's start token, if it has one, where the config wants it."""
+    """Token ids before the audio and behind it; the LLM's start token, if it has one, is among them."""
 
     prompt: list[int]
     suffix: list[int]

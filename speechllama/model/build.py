@@ -152,7 +152,7 @@ def load_centroids(compressor: nn.Module, path: str) -> None:
 
 
 def base_fingerprint(network: SpeechLlama) -> bytes:
-    """64 bytes that identify what a checkpoint stands on: the LLM's weights, the frozen encoder or statistics, units."""
+    """64 bytes that identify what a checkpoint stands on: the LLM's weights, the frozen encoder and centroids."""
     config, encoder = network.config, network.encoder
     frozen = encoder.state_dict() if config.ctc_dir else {"mean": encoder.mean, "std": encoder.std}
     if config.compressor.name == "units":

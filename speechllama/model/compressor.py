@@ -54,7 +54,7 @@ class CompressorConfig:
         if limit is not None and (limit < 1 or self.name not in CTC_COMPRESSORS):
             raise ValueError(f"max_compressed_length {limit} needs a value of at least 1 and a CTC compressor")
         if self.num_clusters < 0 or (self.num_clusters > 0) != (self.name == "units"):
-            raise ValueError(f"num_clusters {self.num_clusters} with the compressor {self.name}: units, and only they, need it")
+            raise ValueError(f"num_clusters is {self.num_clusters} with {self.name}: units need it, and only they")
 
 
 class Compressed(NamedTuple):
@@ -130,7 +130,7 @@ class RunCompressor(nn.Module):
         return Compressed(numbers, lengths, runs)
 
     def _label(self, encoded: Encoded) -> Tensor:
-        """What says which frames belong together (B, M): the best CTC unit, the nearest centroid, or the frame itself."""
+        """Which frames belong together (B, M): those of one best CTC unit, one nearest centroid, or each by itself."""
         if self.config.name == "none":
             return torch.arange(encoded.hidden.shape[1], device=encoded.hidden.device).expand(encoded.hidden.shape[:2])
         labels: Tensor = best_units(encoded.logits) if self.codebook is None else self.codebook(encoded.hidden)

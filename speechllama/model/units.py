@@ -83,7 +83,7 @@ class UnitEmbedding(nn.Module):
         """
         if units.shape[2] != 1:
             raise ValueError(
-                f"expected units, one number each, found vectors of width {units.shape[2]}: another compressor wrote them"
+                f"expected unit numbers, found vectors of width {units.shape[2]}: another compressor wrote them"
             )
         valid = length_mask(lengths, units.shape[1])
         ids = units[:, :, 0].long().masked_fill(~valid, 0)

@@ -65,7 +65,7 @@ def make_scratch_llm(config: LlamaConfig, texts: Iterable[str], llm_dir: str | P
         raise ValueError(f"{llm_dir}: no target text to make the tokenizer from; run stage 1")
     tokenizer = train_llama_tokenizer(lines, config.vocab_size)
     with torch.device("meta"):
-        llm = build_llama(config, tokenizer)
+        llm = build_llama(config, tokenizer, len(tokenizer))
     folder = Path(llm_dir) / MODEL_DIR
     llm.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -100,13 +100,13 @@ def train_llama_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unk, bos_token=bos, eos_token=eos)
 
 
-def build_llama(config: LlamaConfig, tokenizer: Any) -> Any:
-    """A LLaMA with random weights."""
+def build_llama(config: LlamaConfig, tokenizer: Any, num_tokens: int) -> Any:
+    """A LLaMA with random weights for a tokenizer of `num_tokens`, which may be fewer than the config wants."""
     import transformers
 
     return transformers.LlamaForCausalLM(
         transformers.LlamaConfig(
-            vocab_size=len(tokenizer),
+            vocab_size=num_tokens,
             hidden_size=config.width,
             intermediate_size=config.ffn_dim,
             num_hidden_layers=config.num_layers,

@@ -121,7 +121,7 @@ class SpeechLlamaTask(SpeechTask):
         group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics, without --ctc_dir")
         group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
         group.add_argument("--init_system", type=str_or_none, default=None, help="its config, for the stage script")
-        group.add_argument("--scratch_llm", type=str_or_none, default=None, help="config of an LLM that stage 7 only shapes (D)")
+        group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
         group.add_argument("--task_name", default="st", choices=list(TEMPLATES), help="translation or recognition")
         group.add_argument("--prompt_conf", action=NestedDictAction, default={}, help="see PromptConfig")
         group.add_argument("--compressor", default="frame_average", choices=list(COMPRESSORS))

@@ -149,7 +149,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
     )
     data = Lines(lines, prompts, config)
     torch.manual_seed(config.seed)
-    llm = build_llama(config, tokenizer)
+    llm = build_llama(config, tokenizer, len(tokenizer))
     trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     llm.save_pretrained(folder)

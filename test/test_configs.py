@@ -43,7 +43,7 @@ SYSTEMS = {
 }
 RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
-BASES = ("ctc.yaml", "train.yaml", "lora.yaml", "scratch.yaml", "d_llm.yaml")
+BASES = ("ctc.yaml", "train.yaml", "lora.yaml", "scratch.yaml", "decoder.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +60,8 @@ def base(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
         torch.save(CTCEncoder(config, NUM_UNITS).state_dict(), folder / name / "model.pth")
         num_clusters = read_config(EGS / name / "u.yaml")["num_clusters"]
         np.savez(folder / name / "centroids.npz", centroids=np.zeros((num_clusters, config.transformer.dim)))
-        sizes = from_mapping(LlamaConfig, read_config(EGS / name / "d_llm.yaml"), name)
-        make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / name / "d_llm")
+        sizes = from_mapping(LlamaConfig, read_config(EGS / name / "decoder.yaml"), name)
+        make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / name / "decoder")
     return folder
 
 
@@ -89,7 +89,7 @@ def test_every_yaml_of_the_recipes_is_one_that_these_tests_build() -> None:
     expected = [
         Path(folder, name) for folder in FOLDERS for name in (*BASES, *(f"{system}.yaml" for system in SYSTEMS))
     ]
-    expected += [Path(PAPER, f"{name}.yaml") for name in ("d", "d_causal", "scratch", "d_llm")]
+    expected += [Path(PAPER, f"{name}.yaml") for name in ("d", "d_causal", "scratch", "decoder")]
     assert found == sorted([*expected, Path("mini_covost2/conf/llm.yaml")])
     assert len(found) == 41
     assert len(list(EGS.glob("TEMPLATE/conf/*.yaml"))) == 13  # the recipes' systems are links to these
@@ -124,7 +124,7 @@ def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str,
 @pytest.mark.parametrize("system", ["d", "d_causal"])
 def test_the_decoder_from_scratch_has_the_papers_size(system: str) -> None:
     settings = read_config(EGS / PAPER / f"{system}.yaml")
-    sizes = from_mapping(LlamaConfig, read_config(EGS / PAPER / f"{settings['scratch_llm']}.yaml"), "d_llm")
+    sizes = from_mapping(LlamaConfig, read_config(EGS / PAPER / f"{settings['scratch_llm']}.yaml"), "decoder")
     assert sizes == LlamaConfig()
     encoder_sizes = from_mapping(CTCEncoderConfig, settings["encoder_conf"], system)
     audio_sizes = from_mapping(TransformerConfig, settings["audio_encoder_conf"], system)

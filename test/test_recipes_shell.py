@@ -18,8 +18,8 @@ CONFS = {
     "e1.yaml": "include: train.yaml\ncompressor: blank_removal\n",
     "e5.yaml": "include: train.yaml\ncompressor: frame_average\n",
     "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
-    "d.yaml": "include: train.yaml\ncompressor: none\nscratch_llm: d_llm\n",
-    "d_llm.yaml": "width: 8\n",
+    "d.yaml": "include: train.yaml\ncompressor: none\nscratch_llm: decoder\n",
+    "decoder.yaml": "width: 8\n",
     "u_frozen.yaml": "include: train.yaml\ncompressor: units\nnum_clusters: 500\n",
     "u.yaml": "include: u_frozen.yaml\ninit_system: u_frozen\n",
 }
@@ -228,18 +228,18 @@ def test_the_decoder_from_scratch_needs_neither_ctc_nor_an_llm(checkout: Checkou
     calls = {call[0]: call for call in checkout.calls()}
     assert not {"ctc_train", "ctc_compress", "prepare_llm", "train_text_llm"} & set(calls)
     made, training = calls["make_scratch_llm"], " ".join(calls["llm_train"])
-    assert made[1:5] == "--config conf/small/d_llm.yaml --text data/train/text".split()
-    assert made[5:] == ["--output_dir", "exp/llm_d_llm_small_st"]
-    assert "--llm_dir exp/llm_d_llm_small_st --cmvn_file" in training and "--ctc_dir" not in training
+    assert made[1:5] == "--config conf/small/decoder.yaml --text data/train/text".split()
+    assert made[5:] == ["--output_dir", "exp/llm_decoder_small_st"]
+    assert "--llm_dir exp/llm_decoder_small_st --cmvn_file" in training and "--ctc_dir" not in training
     assert "dump/train/feats.scp,speech,kaldi_ark" in training
     assert "stage 5 ctc: not needed" in result.stdout and "stage 6 compress: not needed" in result.stdout
     checkout.run("--system", "d", "--task", "asr")
     (made,) = (call for call in checkout.calls() if call[0] == "make_scratch_llm")
-    assert made[4:] == "data/train/src_text --output_dir exp/llm_d_llm_asr".split()
-    (checkout.mini / "conf/d_llm.yaml").unlink()
+    assert made[4:] == "data/train/src_text --output_dir exp/llm_decoder_asr".split()
+    (checkout.mini / "conf/decoder.yaml").unlink()
     result = checkout.run("--system", "d")
     assert result.returncode == 2
-    assert "conf/d.yaml: scratch_llm names conf/d_llm.yaml, which is not there" in result.stderr
+    assert "conf/d.yaml: scratch_llm names conf/decoder.yaml, which is not there" in result.stderr
 
 
 def test_units_are_learned_once_and_read_by_both_trainings(checkout: Checkout) -> None:

@@ -60,7 +60,7 @@ class UnitEmbedding(nn.Module):
         llm_dim: Width H of the LLM.
         embedding_std: Standard deviation of the LLM's input embeddings; the new ones start at the same scale.
 
-    Source: AudioPaLM, section 3.2.
+    Source: AudioPaLM, section 3.2; the scale is ours.
     """
 
     def __init__(self, num_units: int, llm_dim: int, embedding_std: float) -> None:

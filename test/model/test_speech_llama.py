@@ -150,9 +150,9 @@ def test_gradients_flow_where_the_config_says_and_nowhere_else(tiny_llm: Path, s
 
 D_MASKS = {
     # [padding ; audio, audio, <SOS> ; text, text]: who (row) sees whom (column), of an utterance of two frames in a
-    # batch whose longest has three. If non-causal, audio and <SOS> see each other fully; the text is causal anyhow.
+    # batch whose longest has three. If non-causal, audio and <SOS> see each other fully; the text is causal anyhow. The
+    # row of padding is left out: nobody sees what it sees.
     "causal": [
-        [1, 0, 0, 0, 0, 0],  # padding sees itself, so that no softmax is empty
         [0, 1, 0, 0, 0, 0],
         [0, 1, 1, 0, 0, 0],
         [0, 1, 1, 1, 0, 0],
@@ -160,7 +160,6 @@ D_MASKS = {
         [0, 1, 1, 1, 1, 1],
     ],
     "non_causal": [
-        [1, 0, 0, 0, 0, 0],
         [0, 1, 1, 1, 0, 0],
         [0, 1, 1, 1, 0, 0],
         [0, 1, 1, 1, 0, 0],
@@ -180,7 +179,7 @@ def test_the_mask_of_the_decoder_from_scratch_is_the_hand_written_one(tiny_llm: 
         speech, torch.tensor([12, 8]), nothing, torch.zeros(2, dtype=torch.long), sos, torch.tensor([1, 1]), False
     )
     network(batch, torch.tensor([[40, 41], [42, 43]]), torch.tensor([2, 2]))
-    assert seen["attention_mask"][1, 0].eq(0).int().tolist() == D_MASKS[mask]
+    assert seen["attention_mask"][1, 0, 1:].eq(0).int().tolist() == D_MASKS[mask]
     assert seen["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5], [0, 0, 1, 2, 3, 4]]
     torch.testing.assert_close(seen["inputs_embeds"][:, 3], network.llm.embed(sos)[:, 0])
     assert not seen["inputs_embeds"][1, 0].any()

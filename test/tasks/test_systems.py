@@ -34,7 +34,7 @@ def assert_same_texts(recipe: Any, one: Speech2Text, other: Speech2Text) -> None
 def scratch(recipe: Any) -> Path:
     """A decoder from scratch, trained for two epochs."""
     sizes = {"vocab_size": 90, "width": 24, "num_layers": 2, "num_heads": 2, "ffn_dim": 32}
-    config = recipe.root / "d_llm.yaml"
+    config = recipe.root / "decoder.yaml"
     config.write_text(yaml.safe_dump(sizes))
     llm_dir = recipe.root / "llm_d"
     make_scratch_llm.main(

@@ -60,7 +60,7 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = train_llm_tokenizer(lines, vocab_size=150)
     config = LlamaConfig(150, width=32, num_layers=2, num_heads=4, ffn_dim=64, tie_embeddings=True)
     torch.manual_seed(3)
-    llm = build_llama(config, tokenizer, len(tokenizer))
+    llm = build_llama(config, tokenizer)
     with torch.no_grad():
         # Sharper than at birth, so that beams differ by more than rounding.
         for parameter in llm.parameters():

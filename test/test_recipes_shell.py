@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 CONFS = {
-    "ctc.yaml": "max_epoch: 1\n",
+    "ctc.yaml": "ctc_units: 70  # of this size\nmax_epoch: 1\n",
     "llm.yaml": "width: 8\n",
     "train.yaml": "max_epoch: 1\n",
     "e0.yaml": "include: train.yaml\ncompressor: convolution  # trained jointly\n",
@@ -23,7 +22,7 @@ CONFS = {
     "u_frozen.yaml": "include: train.yaml\ncompressor: units\nnum_clusters: 500\n",
     "u.yaml": "include: u_frozen.yaml\ninit_system: u_frozen\n",
 }
-STAGES = "data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
+STAGES = "preflight data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
 DECODING = ["decode", "decode", "merge_decoded"] * 2  # in two jobs; then the control
 
 
@@ -37,16 +36,16 @@ class Checkout:
         for name in ("egs", "tools", "utils"):
             ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads", "*.md")
             shutil.copytree(root / name, self.directory / name, ignore=ignore)
-        for conf in ("mini_covost2/conf", "covost2/conf/small"):
+        for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small"):
             (self.directory / "egs" / conf).mkdir(parents=True)
             for name, text in CONFS.items():
                 (self.directory / "egs" / conf / name).write_text(text)
-        (self.directory / "egs/covost2/conf/small/llm.yaml").unlink()
+        for conf in ("covost2/conf", "covost2/conf/small"):  # which has none of its own
+            (self.directory / "egs" / conf / "llm.yaml").unlink()
         self.bin.mkdir()
         shutil.copy(root / "test" / "fakes" / "python3", self.bin / "python3")
         self.mini = self.directory / "egs" / "mini_covost2"
-        (units,) = re.findall(r"--ctc_units (\d+)", (self.mini / "run.sh").read_text())
-        self.ctc = f"exp/ctc_transcript_bpe{units}"
+        self.ctc = "exp/ctc_transcript_bpe70"
 
     def run(
         self, *arguments: str, recipe: str = "mini_covost2", cwd: Path | None = None, **environment: str
@@ -58,7 +57,14 @@ class Checkout:
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)
 
     def calls(self) -> list[list[str]]:
-        """The entry points that ran since the last call of this method, with their arguments."""
+        """The entry points that ran since the last call of this method, with their arguments; see `preflights`."""
+        return [call for call in self.all_calls() if call[0] != "preflight"]
+
+    def preflights(self) -> list[list[str]]:
+        """The preflights among them: what a run checks before it does anything."""
+        return [call for call in self.all_calls() if call[0] == "preflight"]
+
+    def all_calls(self) -> list[list[str]]:
         lines = self.calls_path.read_text().splitlines() if self.calls_path.exists() else []
         self.calls_path.unlink(missing_ok=True)
         return [line.split() for line in lines]
@@ -74,7 +80,9 @@ def checkout(tmp_path: Path, root: Path) -> Checkout:
 def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path: Path) -> None:
     result = checkout.run("--help", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0
-    assert "--stop_stage" in result.stdout and "[de fr es]" in result.stdout
+    papers = "[de zh-CN ar es fr it nl ja ru pt et sv-SE sl]"
+    langs = {"mini_covost2": "[de fr es]", "covost2": papers}
+    assert "--stop_stage" in result.stdout and langs[recipe] in result.stdout
     result = checkout.run("--list", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert [line.split()[1] for line in result.stdout.splitlines()] == STAGES
@@ -119,7 +127,7 @@ def test_wrong_usage_exits_2_before_anything_runs(
 def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
     result = checkout.run("--dry_run")
     assert result.returncode == 0, result.stderr
-    for number, name in enumerate(STAGES, 1):
+    for number, name in enumerate(STAGES):
         assert f"## stage {number} {name}:" in result.stdout
     assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e6/init" in result.stdout
     assert checkout.calls() == []
@@ -402,6 +410,35 @@ def test_another_corpus_is_prepared_anew_however_old_it_is(checkout: Checkout, t
         places = ["--common_voice", str(tmp_path / corpus), "--covost2", str(tmp_path / corpus)]
         assert checkout.run(*arguments, *places, recipe="covost2").returncode == 0
         assert [call[0] for call in checkout.calls()].count("prepare_covost2") == expected
+
+
+def test_the_preflight_sees_the_whole_run_and_runs_again_when_it_is_another(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    (call,) = checkout.preflights()
+    options = " ".join(call)
+    assert "--system_config conf/e6.yaml --init_config conf/e5.yaml --ctc_config conf/ctc.yaml" in options
+    assert "--stop_stage 2" in options and "--launcher local" in options and "--llm_config conf/llm.yaml" in options
+    assert call[-2:] == ["--output_dir", "exp/preflight/st_e6"] and "--token_file token" in options
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    assert checkout.preflights() == []
+    checkout.run("--stop_stage", "2", "--ngpu", "1")
+    assert len(checkout.preflights()) == 1
+
+
+def test_a_fault_of_the_preflight_stops_the_run_before_anything_else(checkout: Checkout) -> None:
+    result = checkout.run(FAKE_FAIL="preflight")
+    assert result.returncode == 7
+    assert "stage 0 preflight failed" in result.stderr
+    assert [call[0] for call in checkout.all_calls()] == ["preflight"]
+
+
+def test_a_dry_run_checks_for_real_prints_all_and_ends_with_the_status_of_the_check(checkout: Checkout) -> None:
+    result = checkout.run("--dry_run", FAKE_FAIL="preflight")
+    assert result.returncode == 1
+    assert "ValueError: preflight was told to fail" in result.stderr
+    assert "## stage 13 pack:" in result.stdout
+    (call,) = checkout.preflights()
+    assert "--output_dir" not in call
 
 
 def test_a_missing_llm_is_said_before_anything_runs(checkout: Checkout) -> None:

@@ -14,10 +14,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # --- options
 # Which stages
-stage=1             # first stage
+stage=0             # first stage; 0 checks what can be checked before hours are spent
 stop_stage=13       # last stage
 list=false          # list the stages and whether they are finished, and stop
-dry_run=false       # print the commands instead of running them
+dry_run=false       # print the commands instead of running them, stage 0 excepted
 help=false          # print this help
 # The experiment
 task=st             # st (speech translation) or asr (recognition of the source language)
@@ -26,14 +26,15 @@ size=               # take the settings in conf/<size> instead of conf
 langs=              # source languages, separated by blanks
 llm=                # LLM: Hugging Face directory or hub id; empty: the recipe trains its own with conf/llm.yaml
 revision=           # revision of a hub LLM
+token_file=         # file with the hub's token, for a gated LLM; or put the token into HF_TOKEN
 ctc_target=transcript  # what CTC learns: transcript or translation
-ctc_units=1000      # SentencePiece units of CTC
+ctc_units=          # SentencePiece units of CTC; empty: what conf/ctc.yaml says
 seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
-common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips
-covost2=            # directory with covost_v2.<lang>_en.tsv
-data_options=       # further options of local/data.sh, separated by blanks
+common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips, or its archives in DIR
+covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz
+data_options=       # further options of local/data.sh (its --help), separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
 feature_options=    # of make_features, such as "--max_bad_share 0.2"
 ctc_options=        # of CTC training, such as "--max_epoch 5"
@@ -135,7 +136,7 @@ check_options() {
 # absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
 absolute_inputs() {
   local name
-  for name in common_voice covost2 llm python cmd; do
+  for name in common_voice covost2 llm token_file python cmd; do
     if [[ -n ${!name} && ${!name} != /* && -e ${!name} ]]; then printf -v "$name" '%s' "$PWD/${!name}"; fi
   done
 }
@@ -144,6 +145,11 @@ absolute_inputs() {
 derive_names() {
   local value suffix conf llm_name
   confdir=conf${size:+/$size}
+  if [[ -z $ctc_units ]]; then
+    yaml_value "$confdir/ctc.yaml" ctc_units
+    ctc_units=$value
+    if [[ -z $ctc_units ]]; then wrong_usage "--ctc_units is needed: $PWD/$confdir/ctc.yaml has no ctc_units"; fi
+  fi
   suffix=${size:+_$size}
   if [[ $seed != 1 ]]; then suffix+=_seed$seed; fi
   find_conf "$system"
@@ -165,6 +171,7 @@ derive_names() {
   if [[ $ctc_target == translation ]]; then suffix+=_ctc_translation; fi
   suffix+=${tag:+_$tag}
   system_dir=$expdir/${task}_$system$suffix
+  preflight_dir=$expdir/preflight/${task}_$system$suffix
   yaml_value "$system_conf" compressor
   compressor=${value:-frame_average}
   trains_encoder=false # with the LLM's loss, in place of CTC
@@ -285,6 +292,27 @@ data_arguments() {
   done
 }
 
+# stage_preflight: every fault in one list. With --dry_run it runs, too, writes nothing, and its status is the run's.
+stage_preflight() {
+  module preflight --system_config "$system_conf" --init_config "$init_conf" --ctc_config "$confdir/ctc.yaml" \
+    --langs "$langs" --common_voice "$common_voice" --covost2 "$covost2" --llm "$llm" ${revision:+--revision "$revision"} \
+    ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
+    --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --beam_size "$beam_size" --batch_size "$batch_size" \
+    --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
+  if [[ -z $llm$scratch_llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
+  if $dry_run; then
+    run "${command[@]}"
+    if ! "$root/tools/install.sh" --present_only ${python:+--python "$python"} 2>/dev/null; then
+      echo "   stage 0 itself is left out: the environment is not installed yet (tools/install.sh)"
+      return 0
+    fi
+    prepare_run
+    "${command[@]}" || dry_run_status=1
+    return 0
+  fi
+  attend "${command[@]}" --output_dir "$preflight_dir"
+}
+
 stage_data() {
   local -a options=(--langs "$langs" --datadir "$datadir" --downloads "$downloads" --nj "$nj")
   local -a further
@@ -365,7 +393,8 @@ stage_llm() {
   if [[ -n $scratch_llm ]]; then
     module make_scratch_llm --config "$confdir/$scratch_llm.yaml" --text "$datadir/train/$target_text" --output_dir "$llm_dir"
   elif [[ -n $llm ]]; then
-    module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} --output_dir "$llm_dir"
+    module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} ${token_file:+--token_file "$token_file"} \
+      --output_dir "$llm_dir" --ngpu "$((ngpu > 0))"
   else
     read -ra further <<<"$llm_options"
     module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" \
@@ -462,7 +491,7 @@ corpus_files() {
   for lang in $langs; do
     # Where a table has another name (zh for zh-CN), stage 1 finds it or says what it looked for.
     for table in {"$common_voice","$common_voice"/cv-corpus-*}/"$lang"/validated.tsv \
-      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"; do
+      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"{,.tar.gz}; do
       if [[ -f $table ]]; then corpus+=("$table"); fi
     done
   done
@@ -508,6 +537,10 @@ stage_table() {
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
   features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
 
+  conf_files "$system_conf"
+  add_stage 0 preflight "$preflight_dir/.preflight.done" "what can be checked before hours are spent ($preflight_dir)" \
+    "$stop_stage;$langs;$common_voice;$covost2;$llm;$revision;$ctc_units;$nj;$ngpu;$beam_size;$batch_size;$ctc_options;$train_options" \
+    "${confs[@]}" "$confdir/ctc.yaml" -- "$preflight_dir/preflight.md"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
@@ -603,5 +636,7 @@ speech_llama() {
   fi
   stage_table
   lock_run
+  dry_run_status=0
   run_stages
+  exit "$dry_run_status"
 }

@@ -27,20 +27,23 @@ MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding rea
 CONFIG_FILE = "config.yaml"  # written by the host beside them
 
 
-def speech_llama_config(settings: Mapping[str, Any], where: str) -> SpeechLlamaConfig:
+def speech_llama_config(
+    settings: Mapping[str, Any], where: str, llm: tuple[str, str | None] | None = None
+) -> SpeechLlamaConfig:
     """Read the network's settings out of an experiment's.
 
     Args:
         settings: The experiment's settings (YAML keys, `config.yaml`); those of other concerns are left alone.
         where: The file, for messages.
+        llm: Path or hub id of the LLM, and its revision; None: those that `llm_dir` records.
 
     Returns:
-        The config, with the LLM that `llm_dir` records.
+        The config.
 
     Raises:
         FileNotFoundError, ValueError: No llm_dir, or a setting that does not exist or fit.
     """
-    path, revision = read_llm_record(str(settings.get("llm_dir") or ""))
+    path, revision = read_llm_record(str(settings.get("llm_dir") or "")) if llm is None else llm
     values: dict[str, Any] = {
         "ctc_dir": settings.get("ctc_dir") or "",
         "encoder": settings.get("encoder_conf") or {},

@@ -65,7 +65,7 @@ def make_scratch_llm(config: LlamaConfig, texts: Iterable[str], llm_dir: str | P
         raise ValueError(f"{llm_dir}: no target text to make the tokenizer from; run stage 1")
     tokenizer = train_llama_tokenizer(lines, config.vocab_size)
     with torch.device("meta"):
-        llm = build_llama(config, tokenizer, len(tokenizer))
+        llm = build_llama(config, tokenizer)
     folder = Path(llm_dir) / MODEL_DIR
     llm.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -100,20 +100,25 @@ def train_llama_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unk, bos_token=bos, eos_token=eos)
 
 
-def build_llama(config: LlamaConfig, tokenizer: Any, num_tokens: int) -> Any:
-    """A LLaMA with random weights for a tokenizer of `num_tokens`, which may be fewer than the config wants."""
+def build_llama(config: LlamaConfig, tokenizer: Any) -> Any:
+    """A LLaMA with random weights for such a tokenizer."""
+    from transformers import LlamaForCausalLM
+
+    return LlamaForCausalLM(llama_shape(config, len(tokenizer)))
+
+
+def llama_shape(config: LlamaConfig, num_tokens: int) -> Any:
+    """The transformers config of these sizes, with as many tokens as the tokenizer has."""
     import transformers
 
-    return transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=num_tokens,
-            hidden_size=config.width,
-            intermediate_size=config.ffn_dim,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            max_position_embeddings=512,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            tie_word_embeddings=config.tie_embeddings,
-        )
+    return transformers.LlamaConfig(
+        vocab_size=num_tokens,
+        hidden_size=config.width,
+        intermediate_size=config.ffn_dim,
+        num_hidden_layers=config.num_layers,
+        num_attention_heads=config.num_heads,
+        max_position_embeddings=512,
+        bos_token_id=SPECIAL_TOKENS.index("<s>"),
+        eos_token_id=SPECIAL_TOKENS.index("</s>"),
+        tie_word_embeddings=config.tie_embeddings,
     )

@@ -138,6 +138,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         weight_decay=0.01,
         warmup_steps=max(1, config.num_steps // 20),
         lr_scheduler_type="cosine",
+        train_sampling_strategy="group_by_length",  # a third of a mixed batch would be padding
         logging_steps=50,
         save_steps=200,
         save_total_limit=2,
@@ -149,7 +150,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
     )
     data = Lines(lines, prompts, config)
     torch.manual_seed(config.seed)
-    llm = build_llama(config, tokenizer, len(tokenizer))
+    llm = build_llama(config, tokenizer)
     trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     llm.save_pretrained(folder)

@@ -123,7 +123,7 @@ def check_llm(plan: Plan, report: Report) -> FoundLLM | None:
 
 
 def scratch_config(plan: Plan) -> str:
-    """YAML of the LLM that the system trains from nothing; "" of others, and where its own is wrong, as is told later."""
+    """YAML of the LLM that the system trains from nothing; "" of others, and where the system's own is faulty."""
     try:
         name = read_config(plan.system_config).get("scratch_llm")
     except (FileNotFoundError, ValueError):

@@ -92,6 +92,8 @@ def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[
     assert training.network is not None
     config = training.network.config
     step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
+    if config.compressor.name == "units":
+        return step, prefix, token  # a table in the audio encoder's place
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, plan.device), prefix, token
 

@@ -202,7 +202,8 @@ def test_every_llm_builds_e6_from_its_shape(llm: str) -> None:
     adapters = num_parameters(network.llm, trainable_only=True)
     assert num_parameters(network.llm) - adapters == LLMS[llm]
     assert 0 < adapters < 3e6
-    assert network.audio_encoder.projection.out_features == network.llm.dim
+    projection = network.audio_encoder.projection
+    assert isinstance(projection, torch.nn.Linear) and projection.out_features == network.llm.dim
     assert sorted(path.stem for path in (PAPER / "llm").iterdir()) == sorted(LLMS)
 
 

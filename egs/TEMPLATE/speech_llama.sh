@@ -124,9 +124,6 @@ check_options() {
     wrong_usage "--nj, --num_nodes, --beam_size and --batch_size are at least 1"
   fi
   if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
-  if [[ $pack_llm == true && -n $llm && ! -d $llm ]]; then
-    wrong_usage "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
-  fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $cmd says $launcher"
@@ -134,6 +131,9 @@ check_options() {
   # Stage 7 would refuse it, hours later. A hub id has one slash, as organisation/name.
   if [[ -n $llm && ! -f $llm/config.json ]] && [[ -e $llm || ! $llm =~ ^[^./~][^/]*/[^/]+$ ]]; then
     wrong_usage "--llm '$llm' is no directory with config.json, nor a hub id such as organisation/name"
+  fi
+  if [[ $pack_llm == true && -n $llm && ! -d $llm ]]; then
+    wrong_usage "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
   fi
 }
 

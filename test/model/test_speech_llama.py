@@ -32,7 +32,7 @@ def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
     encoder = CTCEncoder(config.encoder, num_units=6 if config.ctc_dir else 0)
     network = SpeechLlama(config, encoder, LLM(config.llm)).eval()
     if config.compressor.name == "units":
-        network.compressor.codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))  # type: ignore[union-attr]
+        network.compressor.codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))  # type: ignore[union-attr, operator]
     return network
 
 

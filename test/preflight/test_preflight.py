@@ -248,6 +248,18 @@ def test_weights_drawn_without_initialisation_make_a_model_that_computes(tiny_ll
     assert Memory(1.0, 2.0, 3.0, 4.0).total == 10.0
 
 
+@pytest.mark.parametrize("stop_stage", [6, 13])
+def test_a_recipe_that_trains_its_own_llm_is_timed_as_far_as_it_runs(tmp_path: Path, stop_stage: int) -> None:
+    mini = EGS / "mini_covost2" / "conf"
+    folders = {name: str(tmp_path / name) for name in ("datadir", "dumpdir", "expdir")}
+    settings = {"init_config": str(mini / "e5.yaml"), "llm_config": str(mini / "llm.yaml"), "langs": "de", **folders}
+    plan = Plan(str(mini / "e6.yaml"), str(mini / "ctc.yaml"), ctc_units=40, stop_stage=stop_stage, **settings)
+    report = checks.run_preflight(plan)
+    assert report.faults == []
+    stages = [row.split()[1] for row in report.tables[-1].splitlines()[2:]]
+    assert stages == (["2", "5", "6"] if stop_stage == 6 else ["2", "7", "5", "6", "8", "9", "11"])
+
+
 def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.CaptureFixture[str]) -> None:
     llms = [str(PAPER / "llm" / f"{name}.json") for name in ("llama_7b", "tinyllama_1.1b")]
     estimate_memory.main(["--conf", str(PAPER), "--systems", "e5 e6_4bit", "--positions", "2048", "--llms", *llms])

@@ -9,6 +9,7 @@
 export launcher=${launcher:-local}
 
 # Times that a failed job is tried again; the others of its array are not. What someone cancelled is not tried again.
+# A training that Slurm takes away (preemption, time limit, dead node) goes on without counting here, if it has saved something.
 export retries=0
 if [[ $launcher != local ]]; then retries=1; fi
 

@@ -317,6 +317,17 @@ def test_training_with_other_settings_keeps_the_old_experiment(checkout: Checkou
     assert "--max_epoch 2" in (checkout.mini / checkout.ctc / "config.yaml").read_text()
 
 
+def test_decoding_with_other_options_keeps_the_old_hypotheses_and_scores(checkout: Checkout) -> None:
+    checkout.run("--system", "e5")
+    decoded = checkout.mini / "exp/st_e5"
+    scores = (decoded / "decode_test_beam4/score.json").read_text()
+    result = checkout.run("--system", "e5", "--decode_options", "--length_penalty 0.5")
+    assert result.returncode == 0, result.stderr
+    for name in ("decode_test_beam4", "decode_test_beam4_control"):
+        assert (decoded / f"old/{name}.1/text").is_file() and (decoded / name / "text").is_file()
+    assert (decoded / "old/decode_test_beam4.1/score.json").read_text() == scores
+
+
 def test_a_second_beam_size_decodes_beside_the_first(checkout: Checkout) -> None:
     checkout.run("--system", "e5")
     checkout.calls()

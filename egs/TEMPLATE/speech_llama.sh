@@ -455,7 +455,12 @@ stage_average() { average "$system_dir" "$system_dir"; }
 # decode_dir SET: where a set's hypotheses are.
 decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
 
-clear_decode() { rm -rf "$(decode_dir "$1")" "$(decode_dir "$1")_control"; }
+clear_decode() {
+  local directory
+  directory=$(decode_dir "$1")
+  move_aside "$directory"
+  move_aside "${directory}_control"
+}
 stage_decode() {
   local set=$1 control directory jobs
   local -a further

@@ -132,8 +132,8 @@ def test_a_good_run_is_described_and_timed(tmp_path: Path, tiny_llm: Path) -> No
 
 
 def test_a_decoder_from_scratch_needs_neither_an_llm_nor_ctc(tmp_path: Path) -> None:
-    plan = small_plan(tmp_path, Path(), llm="", init_config="")
-    plan = dataclasses.replace(plan, system_config=str(PAPER / "d.yaml"), ctc_config=str(PAPER / "ctc.yaml"))
+    plan = small_plan(tmp_path, Path(), init_config="")
+    plan = dataclasses.replace(plan, llm="", system_config=str(PAPER / "d.yaml"), ctc_config=str(PAPER / "ctc.yaml"))
     report = checks.Report()
     found = checks.check_llm(plan, report)
     assert found is not None

@@ -123,6 +123,7 @@ check_options() {
   if ((nj < 1 || num_nodes < 1 || beam_size < 1 || batch_size < 1)); then
     wrong_usage "--nj, --num_nodes, --beam_size and --batch_size are at least 1"
   fi
+  if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $cmd says $launcher"
@@ -130,6 +131,9 @@ check_options() {
   # Stage 7 would refuse it, hours later. A hub id has one slash, as organisation/name.
   if [[ -n $llm && ! -f $llm/config.json ]] && [[ -e $llm || ! $llm =~ ^[^./~][^/]*/[^/]+$ ]]; then
     wrong_usage "--llm '$llm' is no directory with config.json, nor a hub id such as organisation/name"
+  fi
+  if [[ $pack_llm == true && -n $llm && ! -d $llm ]]; then
+    wrong_usage "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
   fi
 }
 
@@ -155,6 +159,7 @@ default_corpora() {
 derive_names() {
   local value suffix conf llm_name
   confdir=conf${size:+/$size}
+  if [[ ! -d $confdir ]]; then wrong_usage "no size '$size': there is no $PWD/$confdir"; fi
   if [[ -z $ctc_units ]]; then
     yaml_value "$confdir/ctc.yaml" ctc_units
     ctc_units=$value
@@ -162,8 +167,17 @@ derive_names() {
   fi
   suffix=${size:+_$size}
   if [[ $seed != 1 ]]; then suffix+=_seed$seed; fi
+  find_conf "$system"
+  system_conf=$conf
+  yaml_value "$system_conf" scratch_llm
+  scratch_llm=$value
   llm_dir=$expdir/llm${size:+_$size}
-  if [[ -n $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    if [[ ! -f $confdir/$scratch_llm.yaml ]]; then
+      wrong_usage "$system_conf: scratch_llm names $confdir/$scratch_llm.yaml, which is not there"
+    fi
+    llm_dir=$expdir/llm_$scratch_llm${size:+_$size}_$task # its tokenizer is that of the task's target
+  elif [[ -n $llm ]]; then
     llm_name=${llm%/}
     llm_name=${llm_name##*/}
     llm_dir=$expdir/llm_$llm_name${revision:+_$revision}
@@ -171,12 +185,12 @@ derive_names() {
   fi
   if [[ $ctc_target == translation ]]; then suffix+=_ctc_translation; fi
   suffix+=${tag:+_$tag}
-  find_conf "$system"
-  system_conf=$conf
   system_dir=$expdir/${task}_$system$suffix
   preflight_dir=$expdir/preflight/${task}_$system$suffix
   yaml_value "$system_conf" compressor
   compressor=${value:-frame_average}
+  trains_encoder=false # with the LLM's loss, in place of CTC
+  if [[ $compressor == convolution || -n $scratch_llm ]]; then trains_encoder=true; fi
   yaml_value "$system_conf" init_system
   init_system=$value
   init_conf=""
@@ -205,13 +219,22 @@ derive_names() {
     compressed_dir+=_max$value
     compress_settings+=(--max_compressed_length "$value")
   fi
+  yaml_value "$system_conf" num_clusters
+  num_clusters=$value
+  centroids=""
+  if [[ $compressor == units ]]; then
+    if [[ ! $num_clusters =~ ^[1-9][0-9]*$ ]]; then wrong_usage "$system_conf: the compressor units needs num_clusters"; fi
+    compressed_dir+=$num_clusters
+    centroids=$compressed_dir/centroids.npz
+    compress_settings+=(--num_clusters "$num_clusters" --centroids_file "$centroids")
+  fi
   ctc_text=src_text
   if [[ $ctc_target == translation ]]; then ctc_text=text; fi
   target_text=text
   if [[ $task == asr ]]; then target_text=src_text; fi
   llm_input_dir=$dumpdir
   llm_input=feats.scp,speech
-  if [[ $compressor == frame_average || $compressor == blank_removal ]]; then
+  if [[ $compressor == frame_average || $compressor == blank_removal || $compressor == units ]]; then
     llm_input_dir=$compressed_dir
     llm_input=compressed.scp,compressed
   fi
@@ -291,7 +314,7 @@ stage_preflight() {
     ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
     --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --beam_size "$beam_size" --batch_size "$batch_size" \
     --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
-  if [[ -z $llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
+  if [[ -z $llm$scratch_llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
   if $dry_run; then
     run "${command[@]}"
     if ! "$root/tools/install.sh" --present_only ${python:+--python "$python"} 2>/dev/null; then
@@ -364,6 +387,11 @@ clear_compress() { rm -rf "${compressed_dir:?}"/{train,dev,test,report.json,repo
 stage_compress() {
   local set jobs
   model_jobs
+  if [[ $compressor == units ]]; then
+    module learn_units --ctc_dir "$ctc_dir" --data_dir "$dumpdir/train" --num_clusters "$num_clusters" --seed "$seed" \
+      --output_file "$centroids" --ngpu "$((ngpu > 0))"
+    launch_model 1 "$compressed_dir/log/learn_units.log" "${command[@]}"
+  fi
   for set in train dev test; do
     module ctc_compress --ctc_dir "$ctc_dir" --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" \
       --tokenizer "$tokenizer" "${compress_settings[@]}" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))"
@@ -380,15 +408,17 @@ stage_compress() {
 clear_llm() { move_aside "$llm_dir"; }
 stage_llm() {
   local -a further
-  if [[ -n $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    module make_scratch_llm --config "$confdir/$scratch_llm.yaml" --text "$datadir/train/$target_text" --output_dir "$llm_dir"
+  elif [[ -n $llm ]]; then
     module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} ${token_file:+--token_file "$token_file"} \
       --output_dir "$llm_dir" --ngpu "$((ngpu > 0))"
   else
     read -ra further <<<"$llm_options"
     module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" \
-      --dev_dir "$datadir/dev" --output_dir "$llm_dir" "${further[@]}"
+      --dev_dir "$datadir/dev" --output_dir "$llm_dir" --ngpu "$((ngpu > 0))" "${further[@]}"
   fi
-  launch 1 "$llm_dir/llm.log" "${command[@]}"
+  launch_model 1 "$llm_dir/llm.log" "${command[@]}"
 }
 
 # train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
@@ -396,7 +426,8 @@ train_system() {
   local conf=$1 directory=$2 set side
   local -a further inputs=(--ctc_dir "$ctc_dir")
   shift 2
-  if [[ $compressor == convolution ]]; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
+  if $trains_encoder; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
+  if [[ -n $centroids ]]; then inputs+=(--centroids_file "$centroids"); fi
   for set in train dev; do
     module collect_llm_stats --config "$conf" --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
       --output_file "$directory/llm_stats/$set"
@@ -437,7 +468,12 @@ stage_average() { average "$system_dir" "$system_dir"; }
 # decode_dir SET: where a set's hypotheses are.
 decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
 
-clear_decode() { rm -rf "$(decode_dir "$1")" "$(decode_dir "$1")_control"; }
+clear_decode() {
+  local directory
+  directory=$(decode_dir "$1")
+  move_aside "$directory"
+  move_aside "${directory}_control"
+}
 stage_decode() {
   local set=$1 control directory jobs
   local -a further
@@ -544,7 +580,9 @@ corpus_settings() {
 # llm_files: what the LLM is made of -> llm_inputs.
 llm_files() {
   llm_inputs=()
-  if [[ -z $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    llm_inputs=("$confdir/$scratch_llm.yaml" "$datadir/train/$target_text")
+  elif [[ -z $llm ]]; then
     llm_inputs=("$confdir/llm.yaml" "$downloads/llm_text.tsv" "$datadir"/dev/{src_text,text,utt2lang})
   elif [[ -f $llm/config.json ]]; then
     llm_inputs=("$llm/config.json")
@@ -556,7 +594,8 @@ add_training_stages() {
   local -a confs inputs=("$llm_dir/llm.json" "$llm_input_dir"/{train,dev}/{"${llm_input%,*}",utt2lang,"$target_text"})
   local settings="task=$task seed=$seed train_options=$train_options"
   conf_files "${init_conf:-$system_conf}"
-  if [[ $compressor == convolution ]]; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  if $trains_encoder; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  if [[ -n $centroids ]]; then inputs+=("$centroids"); fi
   add_stage 8 train "${init_dir:-$system_dir}/.train.done" "audio-encoder training (${init_dir:-$system_dir})" \
     "$settings" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$system_dir}/config.yaml"
   if [[ -z $init_system ]]; then
@@ -570,14 +609,17 @@ add_training_stages() {
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
-  local -a confs corpus llm_inputs data features
-  local set decoded stamps value
+  local -a confs corpus llm_inputs data features optional=()
+  local set table decoded stamps value
   corpus_files
   corpus_settings
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
   features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
+  for table in "$datadir"/{train,dev,test}/{segments,prompt}; do
+    if [[ -f $table ]]; then optional+=("$table"); fi
+  done
 
   conf_files "$system_conf"
   add_stage 0 preflight "$preflight_dir/.preflight.done" "what can be checked before hours are spent ($preflight_dir)" \
@@ -586,25 +628,27 @@ stage_table() {
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "$value" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
-    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} -- "${features[@]}"
+    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} "${optional[@]}" -- "${features[@]}"
   add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
     "$datadir/train/$ctc_text" -- "$tokenizer"
   add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
     "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape}
-  if [[ $compressor == convolution ]]; then
-    skip_stage 5 ctc "the convolution compressor of $system learns with the LLM's loss"
+  if $trains_encoder; then
+    skip_stage 5 ctc "the encoder of $system learns with the LLM's loss"
     skip_stage 6 compress "$system trains from features"
   else
     conf_files "$confdir/ctc.yaml"
     add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
       "seed=$seed num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
       "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
-    data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
+    data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text} ${centroids:+"$centroids"})
     add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
       "" \
       "$ctc_dir/model.pth" "$tokenizer" "${features[@]}" -- "${data[@]}" "$compressed_dir/report.json"
   fi
-  add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
+  local llm_settings="llm=$llm revision=$revision llm_options=$llm_options"
+  if [[ -n $scratch_llm ]]; then llm_settings=""; fi
+  add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "$llm_settings" \
     "${llm_inputs[@]}" -- "$llm_dir/llm.json"
   add_training_stages
   add_stage 10 average "$system_dir/.average.done" "average of the $num_best best epochs ($system_dir/model.pth)" \
@@ -625,6 +669,7 @@ stage_table() {
 }
 
 # lock_run: a second run with the same experiment directory is refused; runs of other systems wait where they share a stage.
+# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
 lock_run() {
   local status=0
   if $list || $dry_run || ! command -v flock >/dev/null; then return 0; fi
@@ -672,7 +717,7 @@ speech_llama() {
   check_options
   default_corpora
   derive_names
-  if [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
+  if [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi
   stage_table

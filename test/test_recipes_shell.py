@@ -454,7 +454,7 @@ def test_archives_and_pseudo_labels_that_change_are_prepared_anew(checkout: Chec
         if text == "an older one":
             os.utime(path, (1, 1))
         assert [prepared("new"), prepared("new")] == [expected, 0], path
-    arguments[3:5] = ["1", "--covost2=https://example.net"]
+    arguments[4:6] = ["--covost2", "https://example.net"]
     assert prepared("new") == 1
 
 

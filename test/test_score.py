@@ -124,7 +124,7 @@ def test_text_is_not_touched(text: str) -> None:
 
 def test_missing_hypotheses_are_counted_and_the_first_ten_named() -> None:
     references = {f"u{number:02}": "text" for number in range(20)}
-    message = r"12 of 20 utterances have no hypothesis: u08, .*u17, \.\.\.;"
+    message = r"12 of 20 utterances have no hypothesis; .*resumes\):\n  u08\n  (.|\n)*u17\n  \.\.\. and 2 more"
     with pytest.raises(ValueError, match=message) as error:
         pair({f"u{number:02}": "text" for number in range(8)}, references, "exp/e6/text")
     assert str(error.value).startswith("exp/e6/text: ")
@@ -134,9 +134,11 @@ def test_missing_hypotheses_are_counted_and_the_first_ten_named() -> None:
 def test_extra_hypotheses_and_empty_references_are_named_in_the_same_message() -> None:
     with pytest.raises(ValueError) as error:
         pair({"u1": "a", "x9": "b"}, {"u1": " ", "u2": "c"})
-    assert "1 of 2 utterances have no hypothesis: u2" in str(error.value)
-    assert "1 of 2 hypotheses have no reference: x9" in str(error.value)
-    assert "1 of 2 references are empty: u1" in str(error.value)
+    assert "1 of 2 utterances have no hypothesis; decode them (the same command resumes):\n  u2" in str(error.value)
+    assert "1 of 2 hypotheses have no reference; score against the data they were decoded from:\n  x9" in (
+        str(error.value)
+    )
+    assert "1 of 2 references are empty; remove these utterances from the data:\n  u1" in str(error.value)
 
 
 def test_no_utterance_is_an_error() -> None:
@@ -145,7 +147,7 @@ def test_no_utterance_is_an_error() -> None:
 
 
 def test_an_utterance_without_language_is_an_error() -> None:
-    with pytest.raises(ValueError, match="1 of 3 utterances have no language: b1"):
+    with pytest.raises(ValueError, match="1 of 3 utterances have no language; .*:\n  b1"):
         split_by_language(pair(HYPOTHESES, REFERENCES), {"a1": "de", "a2": "de"})
 
 
@@ -216,7 +218,7 @@ def test_better_means_clearly_above_the_control(report: dict[str, float], is_war
 
 def test_a_control_with_missing_utterances_is_an_error_that_names_its_file(tmp_path: Path) -> None:
     options = write_set(tmp_path, HYPOTHESES, {"a1": "x"})
-    with pytest.raises(ValueError, match=r"control.text: 2 of 3 utterances have no hypothesis: a2, b1"):
+    with pytest.raises(ValueError, match=r"control.text: 2 of 3 utterances have no hypothesis; .*:\n  a2\n  b1"):
         main(options)
 
 

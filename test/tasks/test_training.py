@@ -113,6 +113,11 @@ def test_misspelt_keys_and_parameters_are_refused(recipe: Any) -> None:
         recipe.train_llm("misspelt", optim_conf={"learning_rate": 0.1})
     with pytest.raises(ValueError, match=r"scheduler_conf: warmuplr has no \['warmup'\], known are \['warmup_steps'"):
         recipe.train_llm("misspelt", scheduler="warmuplr", scheduler_conf={"warmup": 10})
+    nothing = r"misspelt: nothing is left to train \(freeze_param: .*, train_audio_encoder: False, .*'train': 'frozen'"
+    with pytest.raises(ValueError, match=nothing):
+        recipe.train_llm("misspelt", train_audio_encoder=False)
+    with pytest.raises(ValueError, match=r"nothing is left to train \(freeze_param: \['network.audio_encoder'\]"):
+        recipe.train_llm("misspelt", "--freeze_param", "network.audio_encoder")
     with pytest.raises(ValueError, match="task_name 'translation' is none of st, asr"):
         recipe.train_llm("misspelt", task_name="translation")
 

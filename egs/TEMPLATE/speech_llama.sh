@@ -424,13 +424,17 @@ stage_llm() {
 # train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
 train_system() {
   local conf=$1 directory=$2 set side
-  local -a further inputs=(--ctc_dir "$ctc_dir")
+  local -a further cache=(--ctc_dir "$ctc_dir") inputs
   shift 2
-  if $trains_encoder; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
-  if [[ -n $centroids ]]; then inputs+=(--centroids_file "$centroids"); fi
+  if [[ -n $centroids ]]; then cache+=(--centroids_file "$centroids"); fi
+  inputs=("${cache[@]}")
+  if $trains_encoder; then
+    cache=()
+    inputs=(--cmvn_file "$stats_dir/cmvn.npz")
+  fi
   for set in train dev; do
     module collect_llm_stats --config "$conf" --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
-      --output_file "$directory/llm_stats/$set"
+      "${cache[@]}" --output_file "$directory/llm_stats/$set"
     launch 1 "$directory/llm_stats/$set.log" "${command[@]}"
   done
   read -ra further <<<"$train_options"

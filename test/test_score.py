@@ -179,6 +179,22 @@ def test_the_score_file_of_a_translation_holds_control_languages_and_decoding(tm
     assert report["per_language"]["de"]["control_bleu"] == pytest.approx(expected.bleu, abs=1e-4)
 
 
+def test_what_was_left_out_is_counted_and_its_files_named(tmp_path: Path) -> None:
+    main(write_set(tmp_path, REFERENCES))
+    report = json.loads(score_path(tmp_path / "hyp").read_text(encoding="utf-8"))
+    assert report["num_official"] == 3 and "left_out" not in report
+    data = tmp_path / "dump" / "test"
+    (data / "skipped").write_text("c9\tno feature frame\n")
+    report = score_decoded_set(tmp_path / "hyp", data, "st")
+    assert (report["num_utterances"], report["num_official"], report["left_out"]) == (3, 4, [str(data / "skipped")])
+    corpus = tmp_path / "report.json"  # stage 1 dropped two more, which had no clip
+    languages = {"de": {"splits": {"test": {"rows": 4}}}, "fr": {"splits": {"test": {"rows": 2}, "train": {"rows": 9}}}}
+    corpus.write_text(json.dumps({"languages": languages}))
+    report = score_decoded_set(tmp_path / "hyp", data, "st", corpus_report=corpus)
+    assert report["num_official"] == 6 and report["left_out"] == [str(data / "skipped"), str(corpus)]
+    assert "3 of 6 utterances" in format_report(report)
+
+
 def test_the_score_file_of_a_recognition_holds_error_rates_and_control(tmp_path: Path) -> None:
     control = {"a1": "He reads a book.", "a2": "A dog.", "b1": "The cat sat on the mat."}
     main([*write_set(tmp_path, HYPOTHESES, control), "--task", "asr"])

@@ -21,7 +21,7 @@ from speechllama.model.compressor import CompressorConfig, build_compressor
 from speechllama.model.config import SpeechLlamaConfig, from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.llm import LLM
-from speechllama.model.llm_files import fingerprint
+from speechllama.model.llm_files import fingerprint, load_tokenizer
 from speechllama.model.llm_record import read_llm_record
 from speechllama.model.speech_llama import SpeechLlama
 
@@ -84,6 +84,8 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
     check_device(device)
     config = speech_llama_config(settings, where)
     llm = LLM(config.llm, device)
+    # Of several ends the tokenizer's: a chat model's config.json may begin with the end of its base model.
+    llm.eos_token_id = load_tokenizer(config.llm.path, config.llm.revision).eos_token_id
     if config.ctc_dir:
         encoder = load_ctc_encoder(config.ctc_dir)
     else:

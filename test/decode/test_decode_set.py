@@ -28,7 +28,7 @@ def test_cache_features_and_batch_size_give_the_same_text(recipe: Any) -> None:
     assert all(len(record["nbest"]) == 2 for record in nbest)
 
 
-def read_nbest(recipe: Any, output: str) -> list[tuple[str, object]]:
+def read_nbest(recipe: Any, output: str) -> list[tuple[str, Any]]:
     """Utterances in the file's order, with their hypotheses and scores in every digit."""
     records = [json.loads(line) for line in (recipe.root / output / "nbest.jsonl").read_text().splitlines()[1:]]
     return [(record["utt"], record["nbest"]) for record in records]
@@ -88,6 +88,11 @@ def test_decoding_goes_on_behind_the_utterances_it_has(recipe: Any, caplog: pyte
     assert again == {**whole, kept: f"STILL {whole[kept]}".strip()}
     # other settings start anew
     assert "STILL" not in "".join(recipe.decode("e5", "compressed", "d", "--length_penalty", "0.9").values())
+
+
+def test_the_shortest_audio_gets_the_least_limit(recipe: Any) -> None:
+    recipe.decode("e5", "compressed", "short", "--tokens_per_second", "0.001", "--min_tokens", "2")
+    assert max(len(nbest["tokens"]) for _, found in read_nbest(recipe, "short") for nbest in found) == 2
 
 
 @pytest.mark.parametrize("first_line", ["", "{", "[1]", '{"utt": "x"}'])

@@ -32,7 +32,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.llm_shapes import write_llm_shapes
     from speechllama.data.prompt import Prompt, PromptConfig
     from speechllama.model.build import expected_cache
-    from speechllama.model.compressor import CONVOLUTION_RATIO
+    from speechllama.model.compressor import FIXED_RATIOS
     from speechllama.model.config import from_mapping
     from speechllama.model.llm_files import load_tokenizer
     from speechllama.model.llm_record import read_llm_record
@@ -41,7 +41,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     settings = read_config(args.config)
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
-    frames_per_vector = CONVOLUTION_RATIO if settings.get("compressor") == "convolution" else 1
+    frames_per_vector = FIXED_RATIOS.get(str(settings.get("compressor")), 1)
     data = read_data_dir(args.data_dir)
     if data.table("compressed.scp"):
         own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}

@@ -213,7 +213,7 @@ def report_trainable(network: SpeechLlama) -> None:
     config = network.config
     expected = {
         "encoder": not config.ctc_dir,
-        "compressor": config.compressor.name == "convolution",
+        "compressor": any(True for _ in network.compressor.parameters()),  # whatever it has trains
         "audio_encoder": config.train_audio_encoder,
         "llm": config.llm.train != "frozen",
     }

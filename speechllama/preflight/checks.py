@@ -143,7 +143,7 @@ def disk_needs(
     if not (Path(plan.dumpdir) / ".features.done").is_file():
         needs.append(("features", plan.dumpdir, feature_bytes(amounts)))
     for training in trainings:
-        size = checkpoint_bytes(training.num_trained, int(training.settings.get("keep_nbest_models", 1)))
+        size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
         if training.network is None and training.encoder:
             size += compressed_bytes(amounts, training.encoder[0].transformer.dim)
         needs.append((f"stage {training.stage}", plan.expdir, size))
@@ -151,6 +151,11 @@ def disk_needs(
         home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
         needs.append(("LLM", home, found.bytes_to_fetch))
     return needs
+
+
+def num_kept(epochs: int | list[int]) -> int:
+    """Epochs that the host keeps: a number, or a list of which the largest counts."""
+    return max(epochs) if isinstance(epochs, list) else epochs
 
 
 def add_times(

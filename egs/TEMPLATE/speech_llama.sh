@@ -279,8 +279,8 @@ stage_preflight() {
   module preflight --system_config "$system_conf" --init_config "$init_conf" --ctc_config "$confdir/ctc.yaml" \
     --langs "$langs" --common_voice "$common_voice" --covost2 "$covost2" --llm "$llm" ${revision:+--revision "$revision"} \
     ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
-    --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --beam_size "$beam_size" --batch_size "$batch_size" \
-    --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
+    --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --num_nodes "$num_nodes" --beam_size "$beam_size" \
+    --batch_size "$batch_size" --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
   if $dry_run; then
     run "${command[@]}"
@@ -509,9 +509,7 @@ stage_table() {
   features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
 
   conf_files "$system_conf"
-  add_stage 0 preflight "$preflight_dir/.preflight.done" "what can be checked before hours are spent ($preflight_dir)" \
-    "$stop_stage;$langs;$common_voice;$covost2;$llm;$revision;$ctc_units;$nj;$ngpu;$beam_size;$batch_size;$ctc_options;$train_options" \
-    "${confs[@]}" "$confdir/ctc.yaml" -- "$preflight_dir/preflight.md"
+  check_stage 0 preflight "what can be checked before hours are spent ($preflight_dir)" "${confs[@]}" "$confdir/ctc.yaml"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \

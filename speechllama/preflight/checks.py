@@ -57,7 +57,7 @@ def run_preflight(plan: Plan) -> Report:
     found = check_llm(plan, report)
     architecture = found.architecture if found else None
     trainings = find_trainings(plan, architecture, report.faults)
-    report.lines += [training.describe(plan.ngpu) for training in trainings]
+    report.lines += [training.describe(plan.num_processes) for training in trainings]
     memory = check_gpu(plan, trainings, architecture, report.faults)
     if memory:
         report.tables.append(format_table(MEMORY_HEADER, memory))
@@ -165,6 +165,10 @@ def add_times(
     if plan.ngpu and not torch.cuda.is_available():
         report.lines.append("times: not measured, since this machine has no GPU; the jobs run on another")
         return
-    rows = estimate_times(plan, trainings, architecture, amounts)
+    try:
+        rows = estimate_times(plan, trainings, architecture, amounts)
+    except torch.cuda.OutOfMemoryError:  # on a cluster its cards may be larger; here, memory has been checked
+        report.lines.append("times: not measured, since the batches do not fit on this machine's GPU")
+        return
     what = "time" if amounts else "time for an hour of speech"
     report.tables.append(format_table(["stage", "measured on this machine", what], rows))

@@ -40,7 +40,8 @@ class Plan:
         expdir: Experiments.
         ctc_units: Units of CTC.
         nj: Parallel jobs of data work.
-        ngpu: GPUs.
+        ngpu: GPUs of each node.
+        num_nodes: Nodes that share a training.
         launcher: How jobs start; on a cluster (not `local`) this machine need not have the GPUs.
         beam_size: Of decoding.
         batch_size: Utterances decoded together.
@@ -65,6 +66,7 @@ class Plan:
     ctc_units: int = 1000
     nj: int = 1
     ngpu: int = 0
+    num_nodes: int = 1
     launcher: str = "local"
     beam_size: int = 4
     batch_size: int = 16
@@ -76,6 +78,11 @@ class Plan:
     def needs_llm(self) -> bool:
         """Whether a stage with the LLM runs."""
         return self.stop_stage >= 7
+
+    @property
+    def num_processes(self) -> int:
+        """Processes that share a training, and its batches."""
+        return max(1, self.ngpu) * self.num_nodes
 
     @property
     def device(self) -> str:

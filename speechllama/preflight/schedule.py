@@ -51,7 +51,11 @@ def estimate_times(
     train = amounts["train"] if known else hour
     others = [amounts[split] for split in ("dev", "test")] if known else []
     everything = train.seconds + sum(amount.seconds for amount in others)
-    gpus = max(1, plan.ngpu)
+    jobs = plan.num_processes if plan.ngpu else 1  # of compression and decoding; on a CPU they share its cores
+    # What an epoch costs, in training steps: validation has no backward pass.
+    dev = amounts["dev"] if known else Amount(0, 0.0)
+    heard = train.seconds + VALIDATION * dev.seconds
+    seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows = []
 
     reading = feature_seconds() + reading_seconds(plan.datadir)
@@ -63,11 +67,11 @@ def estimate_times(
         if training.network is None:
             assert training.encoder is not None
             step, alone = ctc_seconds(*training.encoder, training.batch, plan.device)
-            rows.append(_row("5 ctc", f"{1 / step:.0f} x real time", train.seconds * step * epochs / gpus))
-            rows.append(_row("6 compress", f"{1 / alone:.0f} x real time", everything * alone))
+            rows.append(_row("5 ctc", f"{1 / step:.0f} x real time", heard * step * epochs / plan.num_processes))
+            rows.append(_row("6 compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
             continue
         step, prefix, token = _system_seconds(training, architecture, plan)
-        updates = train.num_utterances / training.batch.num_utterances / gpus
+        updates = seen / training.batch.num_utterances / plan.num_processes
         rate = training.batch.num_utterances * training.batch.num_positions / step
         rows.append(_row(f"{training.stage} training", f"{rate:,.0f} positions/s a process", updates * epochs * step))
     if trainings and trainings[-1].network is not None:
@@ -75,8 +79,9 @@ def estimate_times(
         shape = BatchShape(num_utterances=plan.batch_size)
         _, prefix, token = llm_seconds(trainings[-1].network.config.llm, architecture, shape, plan.device)
         batch = prefix + TOKENS_PER_TEXT * token
+        num_batches = 2 * test.num_utterances / plan.batch_size  # the control, too
         rate = plan.batch_size * 5.0 / batch
-        rows.append(_row("11 decode", f"{rate:.0f} x real time", 2 * test.num_utterances / plan.batch_size * batch))
+        rows.append(_row("11 decode", f"{rate:.0f} x real time", num_batches * batch / jobs))
     return rows
 
 

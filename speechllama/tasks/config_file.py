@@ -147,4 +147,5 @@ def override(settings: dict[str, Any], options: str, known: Collection[str]) -> 
         given = vars(parser.parse_args(shlex.split(options), argparse.Namespace(**settings)))
     except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"options {options!r}: {error}") from error
-    return {name: value[0] if isinstance(value, list) and len(value) == 1 else value for name, value in given.items()}
+    single = {name: value[0] for name, value in given.items() if isinstance(value, list) and len(value) == 1}
+    return given | {name: value for name, value in single.items() if given[name] is not settings.get(name)}

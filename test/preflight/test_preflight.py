@@ -135,6 +135,13 @@ def test_nested_settings_that_are_none_are_a_fault(tmp_path: Path) -> None:
         read_settings(str(tmp_path / "e5.yaml"), "", "system")
 
 
+def test_a_batch_is_shared_by_the_gpus_of_all_nodes() -> None:
+    one, all_nodes = (
+        systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"), ngpu=4, num_nodes=nodes)).batch for nodes in (1, 2)
+    )
+    assert one.num_utterances // 2 == all_nodes.num_utterances > 0
+
+
 def small_plan(tmp_path: Path, llm: Path, **changes: object) -> Plan:
     """A plan of the small size whose corpus is not there yet."""
     folders = {name: str(tmp_path / name) for name in ("datadir", "dumpdir", "expdir")}
@@ -211,13 +218,18 @@ def test_a_batch_that_the_card_cannot_hold_is_a_fault(
         assert len(systems.check_gpu(plan, trainings, read_architecture(tiny_llm), faults)) == 4
         assert len(faults) == expected
         assert all("GB of GPU memory, the card has 0.7: smaller batch_bins" in fault for fault in faults)
+    # A cluster's cards are not the one of the machine where the recipe is started.
+    faults = []
+    plan = small_plan(tmp_path, tiny_llm, ngpu=4, launcher="slurm")
+    systems.check_gpu(plan, trainings, read_architecture(tiny_llm), faults)
+    assert faults == []
 
 
 def test_a_run_on_a_cluster_needs_no_gpu_where_it_starts(tmp_path: Path, tiny_llm: Path) -> None:
-    report = checks.run_preflight(small_plan(tmp_path, tiny_llm, ngpu=2, launcher="slurm"))
+    report = checks.run_preflight(small_plan(tmp_path, tiny_llm, ngpu=2, num_nodes=3, launcher="slurm"))
     assert report.faults == []
     assert "times: not measured, since this machine has no GPU" in report.text()
-    assert "shared by 2 processes" in report.text()
+    assert "shared by 6 processes" in report.text()
 
 
 def test_speech_is_counted_from_data_directories_or_from_tables(tmp_path: Path) -> None:

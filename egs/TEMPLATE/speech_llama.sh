@@ -276,7 +276,10 @@ data_arguments() {
 
 # stage_preflight: every fault in one list. With --dry_run it runs, too, writes nothing, and its status is the run's.
 stage_preflight() {
-  module preflight --system_config "$system_conf" --init_config "$init_conf" --ctc_config "$confdir/ctc.yaml" \
+  local verdict reason is_prepared_data=false
+  judge_stage 1
+  if [[ $verdict == finished ]]; then is_prepared_data=true; fi
+  module preflight --is_prepared "$is_prepared_data" --system_config "$system_conf" --init_config "$init_conf" --ctc_config "$confdir/ctc.yaml" \
     --langs "$langs" --common_voice "$common_voice" --covost2 "$covost2" --llm "$llm" ${revision:+--revision "$revision"} \
     ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
     --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --num_nodes "$num_nodes" --beam_size "$beam_size" \

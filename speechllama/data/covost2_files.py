@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from speechllama.data.archive import ARCHIVE_SUFFIXES, MARKER, archive_stem, peek_archive, unpack, unpack_single
+from speechllama.data.archive import (
+    ARCHIVE_SUFFIXES,
+    MARKER,
+    archive_stem,
+    open_single,
+    peek_archive,
+    unpack,
+    unpack_single,
+)
 from speechllama.data.clips import clip_name
 from speechllama.data.download import fetch, is_url
 from speechllama.data.faults import raise_all
@@ -112,25 +121,56 @@ def find_languages(
     return found
 
 
-def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[Path]:
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a language before its archives are unpacked.
+
+    Attributes:
+        rows: Rows of its table by split; empty while the table is not here yet.
+        bytes_to_unpack: Disk that its recordings will take below `work_dir`.
+    """
+
+    rows: Counter[str]
+    bytes_to_unpack: float
+
+
+def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[Outlook]:
     """Look for every language's files without unpacking or downloading any, before a run.
 
     Args:
         sources: Where to look.
         languages: As for `find_languages`.
-        faults: What is missing or ambiguous joins them.
+        faults: What is missing, ambiguous or damaged joins them.
 
     Returns:
-        The tables that can be read already.
+        A language each.
     """
-    tables = []
+    found = []
     for name in sorted({corpus_name(language) for language in languages}):
+        rows: Counter[str] = Counter()
+        size = 0.0
         if name != ENGLISH:
             with collecting(faults):
-                tables.append(_locate_table(sources, name)[1])
+                place, table = _locate_table(sources, name)
+                rows = count_rows(table if table.is_file() or place is None else place, table.name)
         with collecting(faults):
-            _find_recordings(sources, name)
-    return [table for table in tables if table.is_file()]
+            folder, archive = _find_recordings(sources, name)
+            if folder is None and archive is not None:
+                unpacked = _unpacked_folder(archive, sources.work_dir, name)
+                if not (unpacked / MARKER).is_file():
+                    size = _bytes_to_unpack(archive, unpacked, sum(rows.values()) or None)
+        found.append(Outlook(rows, size))
+    return found
+
+
+def count_rows(table: Path, name: str) -> Counter[str]:
+    """Rows of a table by split, plain or in its archive; none if it is not there."""
+    if not table.is_file():
+        return Counter()
+    with table.open("rb") if table.suffix == ".tsv" else open_single(table, name) as stream:
+        next(iter(stream), None)
+        # The split is the last column; training rows beyond the official ones are marked train_covost.
+        return Counter(line.rstrip().rpartition(b"\t")[2].decode("utf-8", "replace").split("_")[0] for line in stream)
 
 
 @contextmanager
@@ -226,9 +266,13 @@ def _archive_language(path: Path) -> str:
     return next((part for part in parts if part in known), "")
 
 
+def _unpacked_folder(archive: Path, work_dir: Path, name: str) -> Path:
+    return work_dir / "unpacked" / archive_stem(archive) / name
+
+
 def _unpack_recordings(archive: Path, work_dir: Path, name: str, wanted: set[str] | None) -> Path:
     """Unpack the tables and the wanted clips of one language; None wants all clips."""
-    folder = work_dir / "unpacked" / archive_stem(archive) / name
+    folder = _unpacked_folder(archive, work_dir, name)
 
     def choose(member: str) -> str | None:
         path = PurePosixPath(member)
@@ -246,16 +290,21 @@ def _unpack_recordings(archive: Path, work_dir: Path, name: str, wanted: set[str
 def _check_space(archive: Path, folder: Path, wanted: set[str] | None) -> None:
     """Refuse to begin what the disk cannot hold."""
     folder.mkdir(parents=True, exist_ok=True)
-    needed = archive.stat().st_size
-    if wanted is not None:
-        needed = min(needed, CLIP_BYTES * len(wanted))
-    needed -= sum(path.stat().st_size for path in folder.glob("clips/*"))
+    needed = _bytes_to_unpack(archive, folder, None if wanted is None else len(wanted))
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ValueError(
             f"{archive}: unpacking needs about {needed / 1e9:.1f} GB below {folder}, {free / 1e9:.1f} GB are free; "
             "make room, or name another place with --work_dir (--downloads of the recipe)"
         )
+
+
+def _bytes_to_unpack(archive: Path, folder: Path, num_clips: int | None) -> float:
+    """Disk that so many clips of an archive take (None: all of them), beside what is unpacked already."""
+    needed = archive.stat().st_size
+    if num_clips is not None:
+        needed = min(needed, CLIP_BYTES * num_clips)
+    return max(0.0, needed - sum(path.stat().st_size for path in folder.glob("clips/*")))
 
 
 def _clips_of(table: Path) -> set[str]:

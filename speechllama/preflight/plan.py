@@ -36,6 +36,7 @@ class Plan:
         covost2: CoVoST 2's folder or URL.
         downloads: Where archives are unpacked and tables downloaded.
         datadir: Data directories.
+        is_prepared: Whether stage 1 is finished, for these languages and corpora.
         dumpdir: Features.
         expdir: Experiments.
         ctc_units: Units of CTC.
@@ -61,6 +62,7 @@ class Plan:
     covost2: str = ""
     downloads: str = "downloads"
     datadir: str = "data"
+    is_prepared: bool = False
     dumpdir: str = "dump"
     expdir: str = "exp"
     ctc_units: int = 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from transformers import AutoModelForCausalLM
 
 from speechllama.bin import estimate_memory
 from speechllama.bin.preflight import main
+from speechllama.data.covost2_files import Sources, look_up_languages
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.llm import LLM, LLMConfig
 from speechllama.model.outline import outline_speech_llama, read_architecture
-from speechllama.preflight import checks, memory, systems
+from speechllama.preflight import checks, llm_check, memory, systems
 from speechllama.preflight.amounts import Amount, check_disk, read_amounts
 from speechllama.preflight.memory import BatchShape, Memory, kept_bytes, llm_activations, training_memory, weight_bytes
 from speechllama.preflight.plan import Plan, known_options, read_settings
@@ -233,14 +235,60 @@ def test_a_run_on_a_cluster_needs_no_gpu_where_it_starts(tmp_path: Path, tiny_ll
 
 
 def test_speech_is_counted_from_data_directories_or_from_tables(tmp_path: Path) -> None:
-    table = tmp_path / "covost_v2.de_en.tsv"
-    table.write_text('path\ttranslation\tsplit\na\tx "\ttrain\nb\ty\ttrain_covost\nc\tz\tdev\nd\tz\ttest\n')
-    amounts = read_amounts(str(tmp_path), [table])
+    rows = {"train": 2, "dev": 1, "test": 1}
+    amounts = read_amounts(str(tmp_path), rows)
     assert amounts == {"train": Amount(2, 10.0), "dev": Amount(1, 5.0), "test": Amount(1, 5.0)}
     for split in ("train", "dev", "test"):
         (tmp_path / split).mkdir()
         (tmp_path / split / "utt2dur").write_text("a 1.5\nb 2.5\n")
-    assert read_amounts(str(tmp_path), [table])["train"] == Amount(2, 4.0)
+    assert read_amounts(str(tmp_path), {})["train"] == Amount(2, 4.0)
+    assert read_amounts(str(tmp_path), rows) == amounts  # of another corpus than the directories'
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_corpus_in_archives_is_counted_and_its_clips_need_disk(tmp_path: Path, is_packed: bool) -> None:
+    table = tmp_path / "covost_v2.de_en.tsv"
+    table.write_text('path\ttranslation\tsplit\na\tx "\ttrain\nb\ty\ttrain_covost\nc\tz\tdev\nd\tz\ttest\n')
+    if is_packed:
+        with tarfile.open(f"{table}.tar.gz", "w:gz") as tar:
+            tar.add(table, table.name)
+        table.unlink()
+    (tmp_path / "de.tar.gz").write_bytes(bytes(1_000_000))
+    faults: list[str] = []
+    (language,) = look_up_languages(Sources(tmp_path, str(tmp_path), tmp_path / "downloads"), ["de"], faults)
+    assert faults == [] and language.rows == {"train": 2, "dev": 1, "test": 1}
+    assert language.bytes_to_unpack == 4 * 50_000  # 50 kB a clip; not the whole archive
+    assert not (tmp_path / "downloads").exists()
+
+
+def test_the_corpora_of_another_run_are_checked_and_those_of_finished_data_are_not(
+    tmp_path: Path, tiny_llm: Path
+) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / "datadir" / split).mkdir(parents=True)
+        (tmp_path / "datadir" / split / "utt2dur").write_text("a 1.5\n")
+    for is_prepared in (False, True):
+        report = checks.Report()
+        plan = small_plan(tmp_path, tiny_llm, covost2=str(tmp_path / "none"), is_prepared=is_prepared)
+        checks.check_corpus(plan, report)
+        assert bool(report.faults) is not is_prepared
+
+
+def test_a_hub_whose_connection_breaks_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    class ConnectError(Exception):
+        """As of an HTTP client that does not derive it from OSError."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectError("no route")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
+    monkeypatch.setattr(llm_check, "resolve_folder", lambda *_: Path("nowhere"))
+    monkeypatch.setattr(llm_check, "missing_weights", lambda _: ["model*.safetensors"])
+    faults: list[str] = []
+    assert llm_check.bytes_on_hub("org/name", None, faults) == 0.0
+    assert faults == ["org/name: the hub did not answer (ConnectError: no route); try again"]
 
 
 def test_folders_of_one_disk_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import soundfile
 
 from speechllama.data.audio import read_audio
 from speechllama.files import read_table
@@ -27,6 +31,7 @@ from speechllama.preflight.systems import Training
 from speechllama.tasks.config_file import read_config
 from speechllama.tasks.text_llm import TextLLMConfig
 
+COMMON_VOICE_RATE = 48000  # Hz, of its newer releases' MP3
 NUM_CLIPS = 5  # read to know what reading costs
 VALIDATION = 1 / 3  # of a training step: no backward pass
 TOKENS_PER_TEXT = 22  # steps of decoding; see BatchShape
@@ -76,7 +81,7 @@ def estimate_times(
         rows.append(_row(f"{training.stage} training", f"{rate:,.0f} positions/s a process", updates * epochs * step))
     if trainings and trainings[-1].network is not None:
         test = amounts["test"] if known else hour
-        shape = BatchShape(num_utterances=plan.batch_size)
+        shape = BatchShape(num_utterances=plan.batch_size, num_hypotheses=plan.beam_size)
         _, prefix, token = llm_seconds(trainings[-1].network.config.llm, architecture, shape, plan.device)
         batch = prefix + TOKENS_PER_TEXT * token
         num_batches = 2 * test.num_utterances / plan.batch_size  # the control, too
@@ -97,20 +102,32 @@ def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[
     assert training.network is not None
     config = training.network.config
     step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
+    if training.encoder is None:  # E0's own, which trains with it
+        own, _ = ctc_seconds(config.encoder, 0, training.batch, plan.device)
+        step += own * training.batch.num_utterances * training.batch.num_frames / 100
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, plan.device), prefix, token
 
 
 def reading_seconds(datadir: str) -> float:
-    """Seconds to read a second of speech, from the first clips of the training data; 0 where there is none yet."""
+    """Seconds to read a second of speech, from the first training clips; of noise as MP3 before stage 1."""
     place = Path(datadir) / "train"
     if not (place / "wav.scp").is_file() or not (place / "utt2dur").is_file():
-        return 0.0
+        return mp3_seconds()
     durations = read_table(place / "utt2dur")
     places = [(path, durations.get(name)) for name, path in read_table(place / "wav.scp").items()][:NUM_CLIPS]
     clips = [(path, float(seconds)) for path, seconds in places if seconds and Path(path).is_file()]
     total = sum(seconds for _, seconds in clips)
     return seconds_of(lambda: [read_audio(path) for path, _ in clips], "cpu") / total if total else 0.0
+
+
+def mp3_seconds() -> float:
+    """Seconds to read a second of an MP3 at Common Voice's rate."""
+    noise = np.random.default_rng(0).standard_normal(10 * COMMON_VOICE_RATE).astype(np.float32) * 0.1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.mp3"
+        soundfile.write(path, noise, COMMON_VOICE_RATE, format="MP3")
+        return seconds_of(lambda: read_audio(path), "cpu") / 10
 
 
 def _row(stage: str, rate: str, seconds: float) -> list[str]:

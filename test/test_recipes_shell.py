@@ -484,7 +484,7 @@ def test_the_preflight_sees_the_whole_run_and_runs_again_when_it_is_another(chec
     checkout.run("--stop_stage", "2", "--token_file", "token")
     assert checkout.preflights() == []
     # With work ahead it checks again, however often it found nothing.
-    for dry in ([], ["--dry_run"]):
+    for dry in (["--dry_run"], list[str]()):
         checkout.run("--stop_stage", "3", *dry, "--ngpu", "4", "--num_nodes", "2", launcher="slurm")
         (call,) = checkout.preflights()
         assert "--ngpu 4 --num_nodes 2" in " ".join(call)

@@ -135,7 +135,7 @@ def override(settings: dict[str, Any], options: str, known: Collection[str]) -> 
     Raises:
         ValueError: An option that is none, or a value that cannot be read.
     """
-    from espnet2.utils.nested_dict_action import NestedDictAction
+    from speechllama.tasks.host import NestedDictAction  # which imports this module
 
     parser = _Overrides(add_help=False, argument_default=argparse.SUPPRESS)
     for name in sorted(known):

@@ -232,7 +232,7 @@ def test_a_cancelled_training_is_reported_and_goes_on_with_the_same_command(prep
     assert process.returncode == 137, said[-4000:]
     assert "1 of 1 jobs failed" in said and "CANCELLED by Slurm" in said and "tried again" not in said
     assert "to go on from here" in said
-    assert (log.parent / "interrupted.pth").exists()
+    assert (log.parent / "interrupted.pth").exists(), f"{os.listdir(log.parent)}\n{log.read_text()[-4000:]}\n{said}"
     prepared.recipe(*arguments)
     assert "going on in epoch 1 behind " in log.read_text().split("# started ")[2]
 

@@ -1,17 +1,33 @@
-"""What every test may ask for: the development data beside the checkout, if it is there."""
+"""What every test may ask for: the development data, a tiny LLaMA, and a recipe trained on noise."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 
 # A shell starts background jobs with SIGINT ignored, and scripts cannot undo that; a handler of ours is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
+WORDS = ["der", "hund", "la", "femme", "el", "pan", "rot"]
+SIZES = {"num_layers": 1, "dim": 16, "num_heads": 2, "ffn_dim": 32, "dropout": 0.0}
+LORA = {"train": "lora", "lora": {"rank": 2}}
+MASKS = {"num_freq_masks": 0, "freq_width": 0, "num_time_masks": 0, "time_ratio": 0.0}
+TRAINER = {
+    "batch_type": "numel",
+    "num_workers": 0,
+    "optim": "adamw",
+    "optim_conf": {"lr": 0.01},
+    "best_model_criterion": [["valid", "loss", "min"]],
+    "keep_nbest_models": 2,
+    "num_att_plot": 0,
+    "max_epoch": 2,
+}
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +66,157 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     llm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def make_set(path: Path, num_utterances: int, seed: int) -> None:
+    """A data directory with features of noise, 0.6 to 1.2 s each."""
+    from speechllama.data.ark import ark_writer, merge_parts
+    from speechllama.data.data_dir import DataDir, write_data_dir
+    from speechllama.files import write_table
+
+    random = np.random.default_rng(seed)
+    names = [f"de_{seed}-{index:03d}" for index in range(num_utterances)]
+    texts = {name: " ".join(random.choice(WORDS, 3)) + f" {index}" for index, name in enumerate(names)}
+    path.mkdir(parents=True)
+    tables = {
+        "text": {utt: text.title() for utt, text in texts.items()},
+        "src_text": texts,
+        "utt2spk": {utt: f"de_{seed}" for utt in texts},
+        "utt2lang": dict.fromkeys(texts, "de"),
+    }
+    frames = {utt: int(random.integers(60, 120)) for utt in texts}
+    tables["utt2dur"] = {utt: f"{count / 100:.2f}" for utt, count in frames.items()}
+    tables["wav.scp"] = {utt: f"{utt}.wav" for utt in texts}
+    write_data_dir(DataDir(path / "data", tables), path / "data")
+    with ark_writer(path / "dump", "feats", 1) as write:
+        for utt, count in frames.items():
+            write(utt, random.normal(size=(count, 80)).astype(np.float32))
+    write_table(path / "dump" / "utt2num_frames.1", {utt: str(count) for utt, count in frames.items()})
+    merge_parts(path / "data", path / "dump", 1, "feats")
+
+
+class Recipe:
+    """A recipe's folder; every method is one stage."""
+
+    sizes, masks, lora = SIZES, MASKS, LORA
+
+    def __init__(self, root: Path, llm: Path) -> None:
+        from speechllama.data.stats import collect_stats
+        from speechllama.data.tokenizer import train_tokenizer
+        from speechllama.files import read_table
+        from speechllama.model.llm_record import prepare_llm
+
+        self.root = root
+        for name, count in (("train", 12), ("dev", 4), ("test", 6)):
+            make_set(root / name, count, len(name))
+        train_tokenizer(list(read_table(root / "train/dump/src_text").values()), root / "bpe", 40)
+        collect_stats(root / "train/dump", root / "dev/dump", root / "bpe/bpe.model", root / "stats")
+        prepare_llm(str(llm), None, root / "llm")
+
+    def config(self, name: str, **settings: object) -> str:
+        path = self.root / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**TRAINER, **settings}), encoding="utf-8")
+        return str(path)
+
+    def train_ctc(self, name: str, **settings: object) -> Path:
+        from speechllama.bin import average_checkpoints, ctc_train
+
+        encoder = {"conv_channels": 2, "transformer": SIZES, "spec_augment": MASKS}
+        config = self.config(name, encoder_conf=encoder, batch_bins=40000, **settings)
+        parts, kinds = ("train", "dev"), ("speech_shape", "text_shape")
+        data = [self.data(f"{part}/dump", "feats.scp,speech,kaldi_ark", "src_text,text,text") for part in parts]
+        shapes = [str(self.root / "stats" / part / kind) for part in parts for kind in kinds]
+        ctc_train.main(
+            ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
+            + ["--tokenizer", str(self.root / "bpe/bpe.model"), "--cmvn_file", str(self.root / "stats/cmvn.npz")]
+            + self.options(data, [shapes[:2], shapes[2:]])
+        )
+        average_checkpoints.main(["--exp_dir", str(self.root / name), "--num_best", "2"])
+        return self.root / name
+
+    def compress(self, part: str) -> Path:
+        from speechllama.bin import ctc_compress
+        from speechllama.data.ark import merge_parts
+
+        output = self.root / part / "compressed"
+        ctc_compress.main(
+            ["--ctc_dir", str(self.root / "ctc"), "--data_dir", str(self.root / part / "dump")]
+            + ["--output_dir", str(output), "--tokenizer", str(self.root / "bpe/bpe.model"), "--batch_frames", "300"]
+        )
+        merge_parts(self.root / part / "dump", output, 1, "compressed")
+        return output
+
+    def llm_command(self, name: str, *more: str, source: str = "compressed", **settings: object) -> list[str]:
+        """Write the YAML and the shapes of a Speech-LLaMA training -> the arguments of llm_train."""
+        from speechllama.bin import collect_llm_stats
+
+        config = self.config(name, **{"audio_encoder_conf": SIZES, "batch_bins": 300, **settings})
+        table = {"compressed": "compressed.scp,compressed,kaldi_ark", "dump": "feats.scp,speech,kaldi_ark"}[source]
+        tables = (table, "text,text,text", "utt2lang,lang,text")
+        data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
+        shapes = []
+        for part in ("train", "dev"):
+            shape = self.root / part / f"{source}_llm_shape"
+            collect_llm_stats.main(
+                ["--config", config, "--data_dir", str(self.root / part / source)]
+                + ["--llm_dir", str(self.root / "llm")]
+                + ["--output_file", str(shape)]
+            )
+            shapes.append([str(shape)])
+        base = ["--ctc_dir", str(self.root / "ctc")] if source == "compressed" else []
+        base += [] if base else ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
+        words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
+        return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
+
+    def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
+        from speechllama.bin import llm_train
+
+        llm_train.main(self.llm_command(name, *more, source=source, **settings))
+        return self.root / name
+
+    @staticmethod
+    def load(path: Path) -> dict[str, torch.Tensor]:
+        """Weights of a checkpoint."""
+        state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)
+        return state
+
+    def average(self, name: str) -> None:
+        from speechllama.bin import average_checkpoints
+
+        average_checkpoints.main(["--exp_dir", str(self.root / name), "--num_best", "2"])
+
+    def decode(self, system: str, source: str, output: str, *more: str) -> dict[str, str]:
+        """Decode the test set from the cache ("compressed") or from features ("dump")."""
+        from speechllama.bin import decode
+        from speechllama.files import read_table
+
+        decode.main(
+            ["--exp_dir", str(self.root / system), "--data_dir", str(self.root / "test" / source)]
+            + ["--output_dir", str(self.root / output), "--beam_size", "3", "--num_best", "2", *more]
+        )
+        return read_table(self.root / output / "text")
+
+    def data(self, folder: str, *tables: str) -> list[str]:
+        return [str(self.root / folder / table) for table in tables]
+
+    @staticmethod
+    def options(data: list[list[str]], shapes: list[list[str]]) -> list[str]:
+        words = []
+        for phase, tables, files in zip(("train", "valid"), data, shapes, strict=True):
+            words += [word for table in tables for word in (f"--{phase}_data_path_and_name_and_type", table)]
+            words += [word for file in files for word in (f"--{phase}_shape_file", file)]
+        return words
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Recipe:
+    """A trained CTC encoder, its cache, E5 and E6 on it."""
+    made = Recipe(tmp_path_factory.mktemp("recipe"), tiny_llm)
+    made.train_ctc("ctc")
+    for part in ("train", "dev", "test"):
+        made.compress(part)
+    made.train_llm("e5", prefix_mask="non_causal")
+    made.average("e5")
+    made.train_llm("e6", "--init_from", str(made.root / "e5"), prefix_mask="non_causal", llm_conf=LORA)
+    made.average("e6")
+    return made

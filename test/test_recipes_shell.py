@@ -20,6 +20,7 @@ CONFS = {
     "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
 }
 STAGES = "data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
+DECODING = ["decode", "decode", "merge_decoded"] * 2  # in two jobs; then the control
 
 
 class Checkout:
@@ -93,6 +94,8 @@ def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
         (["--system", "e9"], "no system 'e9'"),
         (["--sets", "tset"], "--sets holds train, dev or test, not 'tset'"),
         (["--nj", "0"], "at least 1"),
+        (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
+        (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),
         (["extra"], "unexpected argument 'extra'"),
         (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
         (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
@@ -132,7 +135,9 @@ def test_a_lora_system_trains_its_first_system_and_then_itself(checkout: Checkou
     assert not (checkout.mini / "exp/st_e5/model.pth").exists()  # stage 10 of E5 alone writes that
     compressed = f"{checkout.ctc}/compressed_frame_average"
     assert f"{compressed}/train/compressed.scp,compressed,kaldi_ark" in trainings[1]
-    assert [call[call.index("--control") + 1] for call in calls if call[0] == "decode"] == ["false", "true"]
+    assert [call[call.index("--control") + 1] for call in calls if call[0] == "merge_decoded"] == ["false", "true"]
+    parts = sorted(call[call.index("--job") + 1] for call in calls if call[0] == "decode")
+    assert parts == ["1", "1", "2", "2"]
     assert (checkout.mini / "exp/st_e6/decode_test_beam4/score.json").exists()
     assert checkout.run().returncode == 0
     assert checkout.calls() == []
@@ -191,8 +196,7 @@ def test_another_system_shares_what_it_can(checkout: Checkout) -> None:
     assert checkout.run("--system", "e5").returncode == 0
     assert [call[0] for call in checkout.calls()] == [
         "average_checkpoints",
-        "decode",
-        "decode",
+        *DECODING,
         "score",
         "write_results",
         "pack",
@@ -259,9 +263,68 @@ def test_a_second_beam_size_decodes_beside_the_first(checkout: Checkout) -> None
     checkout.run("--system", "e5")
     checkout.calls()
     checkout.run("--system", "e5", "--beam_size", "1")
-    assert [call[0] for call in checkout.calls()] == ["decode", "decode", "score", "write_results"]
+    assert [call[0] for call in checkout.calls()] == [*DECODING, "score", "write_results"]
     names = {path.name for path in (checkout.mini / "exp/st_e5").glob("decode_*")}
     assert names == {f"decode_test_beam{k}{end}" for k in (1, 4) for end in ("", "_control")}
+
+
+def test_a_set_that_another_list_of_sets_has_decoded_is_not_decoded_again(checkout: Checkout) -> None:
+    checkout.run("--system", "e5")
+    checkout.calls()
+    assert checkout.run("--system", "e5", "--sets", "dev test").returncode == 0
+    decoded = [call for call in checkout.calls() if call[0] in ("decode", "score")]
+    assert {call[call.index("--data_dir") + 1].rsplit("/")[-1] for call in decoded} == {"dev"}
+    for sets in ("test", "dev", "test dev"):
+        checkout.run("--system", "e5", "--sets", sets, "--batch_size", "3")
+        assert checkout.calls() == []
+    checkout.run("--system", "e5", "--sets", "test dev", "--decode_options", "--length_penalty 0.5")
+    assert [call[0] for call in checkout.calls()].count("merge_decoded") == 4
+
+
+def test_trainings_on_several_gpus_and_nodes_go_through_torchrun(checkout: Checkout) -> None:
+    result = checkout.run("--dry_run", "--ngpu", "4", "--num_nodes", "2", launcher="slurm")
+    (line,) = (line for line in result.stdout.splitlines() if "speechllama.bin.ctc_train" in line)
+    assert "torch.distributed.run --nproc_per_node 4 --nnodes 2 -m speechllama.bin.ctc_train" in line
+    assert "--multiprocessing_distributed false --ngpu 1 " in line
+    assert "--dist_backend" not in line
+    result = checkout.run("--dry_run", "--num_nodes", "2", launcher="slurm")
+    assert "--nproc_per_node 1 --nnodes 2" in result.stdout and "--ngpu 0 --dist_backend gloo" in result.stdout
+    result = checkout.run("--dry_run", "--ngpu", "4")
+    assert "torch.distributed.run --nproc_per_node 4 --standalone" in result.stdout
+    assert "--num_jobs 4 --job JOB" in result.stdout  # decoding: a job a GPU
+
+
+def test_a_site_says_in_one_file_how_jobs_start(checkout: Checkout, tmp_path: Path) -> None:
+    note = tmp_path / "submit"
+    note.write_text('#!/usr/bin/env bash\necho "$JOB_KIND" >>"$FAKE_CALLS.kinds"\nexec "$@"\n')
+    note.chmod(0o755)
+    text = (checkout.directory / "egs/TEMPLATE/cmd.sh").read_text()
+    (checkout.mini / "cmd.sh").write_text(text.replace('site_command=""', f'site_command="{note}"'))
+    result = checkout.run("--system", "e5", "--stop_stage", "11", launcher="site")
+    assert result.returncode == 0, result.stderr
+    kinds = Path(f"{checkout.calls_path}.kinds").read_text().split()
+    assert kinds.count("train") == 2 and set(kinds) == {"cpu", "train"}
+    assert not list(checkout.mini.rglob(".*.jobs"))
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
+def test_a_second_run_on_the_same_experiment_is_refused(checkout: Checkout) -> None:
+    lock = checkout.mini / "exp/st_e5/.run.lock"
+    lock.parent.mkdir(parents=True)
+    command = ["flock", "--no-fork", str(lock), "sh", "-c", "echo held; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        lock.write_text("host n7, process 12, since today\n")
+        result = checkout.run("--system", "e5")
+        assert result.returncode == 1
+        assert "exp/st_e5: another run is at work there (host n7, process 12, since today)" in result.stderr
+        assert "--tag" in result.stderr
+        assert checkout.calls() == []
+        assert checkout.run("--system", "e5", "--list").returncode == 0
+        assert checkout.run("--system", "e1", "--stop_stage", "8").returncode == 0  # another system is no such run
+        holder.terminate()
+    assert checkout.run("--system", "e5").returncode == 0
 
 
 def test_paths_of_the_user_are_relative_to_the_user(checkout: Checkout, tmp_path: Path) -> None:

@@ -6,18 +6,32 @@
 # An argument that is `JOB`, and `.JOB.` within an argument or the log's name, becomes the job's number, 1 to nj. Each job
 # has its own log, which a repeated run continues. Meanwhile the number of finished jobs and, every --every seconds, the
 # last line of a running job's log (of a training: the epoch, the time left and the losses) are shown. When jobs fail, the
-# others are waited for, then the last lines of the first one that failed and the names of the failing logs are printed;
-# the exit status is that job's. Nothing is tried twice. Each job gets its share of the cores as OMP_NUM_THREADS, unless
-# that is set already. Ctrl-C ends all jobs.
+# others are waited for, the failed ones are tried again --retries times, then the last lines of the first one that still
+# fails and the names of the failing logs are printed; the exit status is that job's. Each job gets its share of the cores
+# as OMP_NUM_THREADS, unless that is set already. Ctrl-C ends all jobs; a training saves first.
+#
+# Where they run: here (local), as an array of Slurm's (slurm: utils/launch_slurm.sh), or by the site's own command (site):
+# $site_command, then `utils/job.sh DIRECTORY NUMBER`, must run that somewhere and end when it has ended. All of them need
+# this directory at the same path. egs/TEMPLATE/cmd.sh has the settings of both.
 set -euo pipefail
+utils=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=parse_options.sh
-. "$(dirname "${BASH_SOURCE[0]}")/parse_options.sh"
+. "$utils/parse_options.sh"
+# shellcheck source=launch_slurm.sh
+. "$utils/launch_slurm.sh"
+# shellcheck source=launch_report.sh
+. "$utils/launch_report.sh"
 
 # --- options
-launcher=local  # where the jobs run: local (this machine)
+launcher=local  # where the jobs run: local (this machine), slurm, or site ($site_command)
+kind=cpu        # what a job is: cpu, gpu (one GPU), or train (all GPUs of all its nodes)
 nj=1            # number of jobs
+nodes=1         # nodes of a training
+gpus=0          # GPUs of each node of a training; of this machine, which local jobs of kind gpu share out
 log=launch.log  # log file; JOB in it is the job's number
+retries=0       # times that failed jobs are tried again
 every=20        # seconds between two lines of progress
+poll=10         # seconds between two questions to Slurm
 lines=15        # lines of a failing log to print
 help=false      # print this help
 # --- end of options
@@ -37,128 +51,137 @@ threads_per_job() {
   echo $((cores > nj ? cores / nj : 1))
 }
 
-# run_job NUMBER COMMAND...: one job with its log; its exit status goes to a file, since `wait` may see it too late.
-run_job() {
-  local job=$1 argument word status=0
-  local -a command=()
-  shift
-  for argument in "$@"; do
-    for_job "$job" "$argument"
-    command+=("$word")
+# write_commands COMMAND...: what utils/job.sh reads, a file a job; and all in one, to know the same work again.
+write_commands() {
+  local job argument word
+  rm -rf "$work"
+  mkdir -p "$work"
+  printf '%s\0' "$kind" "$nodes" "$gpus" "$nj" "$@" >"$work/command"
+  for ((job = 1; job <= nj; job++)); do
+    {
+      printf '%s\0%s\0' "${logs[job]}" "$kind"
+      for argument in "$@"; do
+        for_job "$job" "$argument"
+        printf '%s\0' "$word"
+      done
+    } >"$work/$job.command"
   done
-  {
-    printf '# started %s:' "$(date '+%F %T')"
-    printf ' %q' "${command[@]}"
-    printf '\n'
-    "${command[@]}" || status=$?
-    printf '# ended %s with status %d\n' "$(date '+%F %T')" "$status"
-  } >>"${logs[job]}" 2>&1 </dev/null
-  echo "$status" >"$work/$job.part"
-  mv "$work/$job.part" "$work/$job.status"
 }
 
-# latest_news LOG: of a training the current epoch, the time left and the last losses; of anything else the last line.
-latest_news() {
-  awk '
-    /^# started /{last = ""; epoch = ""; losses = ""; next}
-    {gsub(/\r/, "")}
-    /^\[.*INFO: /{sub(/^\[.*INFO: /, "")}
-    /^[0-9]+\/[0-9]+epoch started/{epoch = $0}
-    /^[0-9]+epoch results: /{
-      losses = ""
-      number = split($0, parts, /\[|, /)
-      for (i = 1; i <= number; i++) {
-        if (parts[i] ~ /^(train|valid)\] /) {side = substr(parts[i], 1, 5); sub(/^[a-z]*\] /, "", parts[i])}
-        if (parts[i] ~ /^loss=/) losses = losses "; " side " " parts[i]
-      }
-    }
-    NF {last = $0}
-    END {if (epoch != "") print epoch losses; else print last}' "$1" | cut -c 1-150
+# visible_gpu JOB: the GPU of a local job, as one of those that the user left visible.
+visible_gpu() {
+  local -a all
+  IFS=, read -ra all <<<"${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((gpus - 1)))}"
+  echo "${all[($1 - 1) % ${#all[@]}]}"
 }
 
-# show_progress: for ever, what the first job that still runs is at.
-show_progress() {
+# start_local JOB...: jobs as processes of this machine, or through the site's command.
+start_local() {
   local job
-  while sleep "$every"; do
-    for ((job = 1; job <= nj; job++)); do
-      if [[ ! -e $work/$job.status ]]; then
-        printf '   %s\n' "$(latest_news "${logs[job]}")" >&2
-        break
+  local -a prefix=()
+  export JOB_KIND=$kind JOB_NODES=$nodes JOB_GPUS=$gpus # for the site's command
+  if [[ $launcher == site ]]; then
+    read -ra prefix <<<"${site_command:-}"
+  else
+    OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(threads_per_job)}
+    export OMP_NUM_THREADS
+    if [[ $kind == gpu ]] && ((gpus > 0)); then prefix=(env); fi
+  fi
+  set -m # every job is a process group of its own, which stop_all can end
+  for job in "$@"; do
+    if ((${#prefix[@]})) && [[ ${prefix[0]} == env && $launcher == local ]]; then
+      prefix=(env "CUDA_VISIBLE_DEVICES=$(visible_gpu "$job")")
+    fi
+    "${prefix[@]}" "$utils/job.sh" "$work" "$job" </dev/null >>"$work/$job.out" 2>&1 &
+    pids[job]=$!
+  done
+}
+
+# await_local JOB...: until all have ended; one that ends without a status was killed.
+await_local() {
+  local job left=$# before
+  while ((left > 0)); do
+    wait -n "${pids[@]}" 2>/dev/null || sleep 0.1 # it fails when a job has ended before
+    before=$left
+    left=0
+    for job in "$@"; do
+      if [[ -e $work/$job.status ]]; then continue; fi
+      if kill -0 "${pids[job]}" 2>/dev/null; then
+        left=$((left + 1))
+      elif [[ ! -e $work/$job.status ]]; then # it may have been written meanwhile
+        echo "137 killed" >"$work/$job.status"
       fi
     done
+    if ((left != before && nj > 1)); then say_done; fi
   done
 }
 
-# stop_all: end every process group that was started (they hold grandchildren, too).
-stop_all() {
+# is_alive: whether a job that was started here still runs.
+is_alive() {
   local pid
-  exec 2>/dev/null # bash would report each job that it sees killed
-  for pid in "${pids[@]}" ${progress_pid:+"$progress_pid"}; do
-    kill -TERM -- "-$pid" 2>/dev/null || true
+  for pid in "${pids[@]}"; do
+    if kill -0 -- "-$pid" 2>/dev/null; then return 0; fi
   done
-  rm -rf "$work"
+  return 1
 }
 
-# last_lines LOG: the last lines of the latest run in a log.
-last_lines() {
-  awk '/^# started /{text = ""; next} /^# ended /{next} {text = text $0 "\n"} END{printf "%s", text}' "$1" | tail -n "$lines"
+# stop_local: end every process group that was started (they hold grandchildren, too); a training may save before.
+stop_local() {
+  local pid tries
+  if ! is_alive; then return 0; fi
+  if [[ $kind == train ]]; then echo "   waiting for the training to save; Ctrl-C again kills it" >&3; fi
+  for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  for ((tries = 0; tries < (is_hurried ? 0 : 10) * patience; tries++)); do
+    if ! is_alive; then return 0; fi
+    sleep 0.1
+  done
+  for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
 }
 
-# report_failures: what failed, where, and why; leave with the first failing job's status.
-report_failures() {
-  local job status first=0 first_status=1
-  local -a failed=()
-  for ((job = 1; job <= nj; job++)); do
-    status=137 # no status file: the job was killed
-    if [[ -e $work/$job.status ]]; then status=$(<"$work/$job.status"); fi
-    if ((status != 0)); then
-      failed+=("${logs[job]}")
-      if ((first == 0)); then
-        first=$job
-        first_status=$status
-      fi
-    fi
-  done
-  if ((first == 0)); then return 0; fi
-  {
-    printf '%d of %d jobs failed; the last lines of job %d (status %d):\n' "${#failed[@]}" "$nj" "$first" "$first_status"
-    last_lines "${logs[first]}" | sed 's/^/   | /'
-    printf 'failing log: %s\n' "${failed[@]}"
-  } >&2
-  return "$first_status"
+# stop_all: what the EXIT trap does. Jobs of Slurm outlive a lost connection; the next run finds them.
+stop_all() {
+  local status=$?
+  trap '' HUP
+  trap 'is_hurried=1' INT TERM
+  exec 3>&2 2>/dev/null # bash would report each job that it sees killed
+  if [[ -n $progress_pid ]]; then kill -TERM -- "-$progress_pid" || true; fi
+  if $is_done; then
+    rm -rf "$work"
+  else
+    if [[ $launcher == slurm ]]; then stop_slurm "$status"; else stop_local; fi
+    if [[ ! -e $work/slurm_job ]]; then rm -rf "$work"; fi
+  fi
 }
 
-# run_local COMMAND...: all jobs at once on this machine.
-run_local() {
-  local job word num_done=0
-  OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(threads_per_job)}
-  export OMP_NUM_THREADS
-  for ((job = 1; job <= nj; job++)); do
-    for_job "$job" "$log"
-    logs[job]=$word
-    mkdir -p "$(dirname "$word")"
-  done
-  set -m # every job is a process group of its own, which stop_all can end
-  for ((job = 1; job <= nj; job++)); do
-    run_job "$job" "$@" &
-    pids+=("$!")
-  done
-  show_progress &
-  progress_pid=$!
-  while ((num_done < nj)); do
-    wait -n "${pids[@]}" 2>/dev/null || sleep 0.1 # it fails when a job has ended before
-    count_done
-  done
+# run_jobs JOB...: start them, or go on waiting for those of an earlier run, until all have a status.
+run_jobs() {
+  if [[ $launcher == slurm ]]; then
+    if [[ ! -e $work/slurm_job ]]; then submit_slurm "$@"; fi
+    await_slurm "$@"
+    rm -f "$work/slurm_job"
+  else
+    start_local "$@"
+    await_local "$@"
+    pids=()
+  fi
 }
 
-# count_done: the number of ended jobs -> num_done; those that ended without a status file were killed.
-count_done() {
-  local job ended=0
-  for ((job = 1; job <= nj; job++)); do
-    if [[ -e $work/$job.status ]] || ! kill -0 "${pids[job - 1]}" 2>/dev/null; then ended=$((ended + 1)); fi
+# run_and_retry: all jobs, then the failed ones again; what someone cancelled is not tried again.
+run_and_retry() {
+  local attempt job status note
+  local -a todo=()
+  for ((job = 1; job <= nj; job++)); do todo+=("$job"); done
+  for ((attempt = 0; ; attempt++)); do
+    run_jobs "${todo[@]}"
+    todo=()
+    for ((job = 1; job <= nj; job++)); do
+      read -r status note <"$work/$job.status"
+      if ((status != 0)) && [[ $note != CANCELLED* ]]; then todo+=("$job"); fi
+    done
+    if ((attempt >= retries || ${#todo[@]} == 0)); then return 0; fi
+    printf '   failed and tried again (%d of %d times): job %s\n' "$((attempt + 1))" "$retries" "${todo[*]}" >&2
+    for job in "${todo[@]}"; do rm "$work/$job.status"; done
   done
-  if ((ended != num_done && nj > 1)); then printf '   %d/%d jobs done\n' "$ended" "$nj" >&2; fi
-  num_done=$ended
 }
 
 if $help; then
@@ -169,15 +192,33 @@ fi
 if ((${#positional[@]} == 0)); then wrong_usage "no command given after --"; fi
 if ((nj < 1)); then wrong_usage "--nj is at least 1"; fi
 if ((nj > 1)) && [[ $log != *.JOB.* ]]; then wrong_usage "--log '$log' needs .JOB. in it: $nj jobs cannot share a log"; fi
+case $kind in cpu | gpu | train) ;; *) wrong_usage "unknown --kind '$kind'; there are: cpu gpu train" ;; esac
+case $launcher in
+  local) if ((nodes > 1)); then wrong_usage "--nodes $nodes needs --launcher slurm: this is one machine"; fi ;;
+  slurm) ;;
+  site) if [[ -z ${site_command:-} ]]; then wrong_usage "--launcher site needs the variable site_command (cmd.sh)"; fi ;;
+  *) wrong_usage "unknown --launcher '$launcher'; there are: local slurm site" ;;
+esac
 logs=()
+for ((job = 1; job <= nj; job++)); do
+  for_job "$job" "$log"
+  logs[job]=$word
+done
+mkdir -p "$(dirname "${logs[1]}")"
+work=$(cd "$(dirname "${logs[1]}")" && pwd)/.$(basename "${log/.JOB./.}").jobs # every machine must see it
 pids=()
 progress_pid=""
-work=$(mktemp -d)
+is_done=false
+is_hurried=0
+patience=$([[ $kind == train ]] && echo 300 || echo 10) # seconds
+if [[ $launcher == slurm ]]; then find_slurm "${positional[@]}"; else write_commands "${positional[@]}"; fi
 trap stop_all EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-case $launcher in
-  local) run_local "${positional[@]}" ;;
-  *) wrong_usage "unknown --launcher '$launcher'; there is: local" ;;
-esac
+trap 'exit 143' TERM
+set -m
+show_progress &
+progress_pid=$!
+run_and_retry
+is_done=true
 report_failures

@@ -13,7 +13,7 @@
 : "${stage:=1}" "${stop_stage:=99}" "${list:=false}" "${dry_run:=false}"
 
 stage_numbers=()
-declare -A stage_names stage_markers stage_titles stage_settings stage_inputs stage_outputs stage_skips
+declare -A stage_names stage_arguments stage_markers stage_titles stage_settings stage_inputs stage_outputs stage_skips
 running_stage=""
 stage_log=""
 is_prepared=false
@@ -21,12 +21,19 @@ attended=""
 resume_command=()
 declare -A pending_stages # --list and --dry_run: stages that would run
 
-# add_stage NUMBER NAME MARKER TITLE SETTINGS [INPUT...] [-- OUTPUT...]: a row of the table; its function is stage_NAME.
-# A path below this directory counts as the relative one, however it was given.
+# add_stage NUMBER NAME[:ARGUMENT] MARKER TITLE SETTINGS [INPUT...] [-- OUTPUT...]: a row of the table; its function is
+# stage_NAME, called with the argument. Rows of one number are parts of a stage, each with its own marker; the key of the
+# second is NUMBER.2. A path below this directory counts as the relative one, however it was given.
 add_stage() {
-  local number=$1 list=inputs path
+  local number=$1 list=inputs path part=1
+  while [[ -n ${stage_names[$number]:-} ]]; do
+    part=$((part + 1))
+    number=$1.$part
+  done
   stage_numbers+=("$number")
-  stage_names[$number]=$2
+  stage_names[$number]=${2%%:*}
+  stage_arguments[$number]=""
+  if [[ $2 == *:* ]]; then stage_arguments[$number]=${2#*:}; fi
   stage_markers[$number]=$3
   stage_titles[$number]=$4
   stage_settings[$number]=$5
@@ -105,7 +112,7 @@ judge_stage() {
     if [[ $known != *$'\n'"$path"$'\n'* ]]; then reason="it was made without $path"; fi
     if [[ $path -nt $marker ]]; then reason="$path is newer"; fi
     producer_of "$path"
-    if [[ -z $reason && -n ${pending_stages[${producer:-0}]:-} ]]; then reason="after stage $producer"; fi
+    if [[ -z $reason && -n ${pending_stages[${producer:-0}]:-} ]]; then reason="after stage ${producer%.*}"; fi
   done <<<"${stage_inputs[$1]}"
   IFS= read -r recorded <"$marker" || true
   if [[ $recorded != "settings: ${stage_settings[$1]}" ]]; then reason="its settings were ${recorded#settings: }"; fi
@@ -118,7 +125,7 @@ list_stages() {
   for number in "${stage_numbers[@]}"; do
     judge_stage "$number"
     if [[ $verdict == stale || $verdict == unfinished ]]; then pending_stages[$number]=true; fi
-    printf '%3d  %-12s %-11s %s%s\n' "$number" "${stage_names[$number]}" "$verdict" "${stage_titles[$number]}" \
+    printf '%3d  %-12s %-11s %s%s\n' "${number%.*}" "${stage_names[$number]}" "$verdict" "${stage_titles[$number]}" \
       "${reason:+ (${reason})}"
   done
 }
@@ -129,9 +136,9 @@ require_inputs() {
   while IFS= read -r path; do
     if [[ -z $path || -e $path ]]; then continue; fi
     producer_of "$path"
-    printf 'stage %s (%s) needs %s, which is not there' "$1" "${stage_names[$1]}" "$path" >&2
+    printf 'stage %s (%s) needs %s, which is not there' "${1%.*}" "${stage_names[$1]}" "$path" >&2
     if [[ -n $producer ]]; then
-      printf '; stage %s (%s) writes it\n' "$producer" "${stage_names[$producer]}" >&2
+      printf '; stage %s (%s) writes it\n' "${producer%.*}" "${stage_names[$producer]}" >&2
     else
       printf '; no stage writes it, so an option must name it (--help)\n' >&2
     fi
@@ -165,7 +172,7 @@ begin_stage() {
     previous=$(<"$marker")
   fi
   if [[ -n $previous && $previous != "$record" ]] && declare -F "clear_${stage_names[$1]}" >/dev/null; then
-    "clear_${stage_names[$1]}"
+    "clear_${stage_names[$1]}" ${stage_arguments[$1]:+"${stage_arguments[$1]}"}
   fi
   note_begin "$1" "$record"
 }
@@ -235,12 +242,12 @@ run_stage() {
     fi
     begin_stage "$number"
   fi
-  "stage_${stage_names[$number]}"
+  "stage_${stage_names[$number]}" ${stage_arguments[$number]:+"${stage_arguments[$number]}"}
   if ! $dry_run; then
     require_outputs "$number"
     mv "$marker.begun" "$marker"
     unlock_stage
-    printf '## stage %d %s: done in %d s\n' "$number" "${stage_names[$number]}" $((SECONDS - started))
+    printf '## stage %d %s: done in %d s\n' "${number%.*}" "${stage_names[$number]}" $((SECONDS - started))
   fi
   running_stage=""
 }
@@ -250,7 +257,7 @@ require_outputs() {
   local path
   while IFS= read -r path; do
     if [[ -n $path && ! -e $path ]]; then
-      printf 'stage %s (%s) ended without an error but did not write %s\n' "$1" "${stage_names[$1]}" "$path" >&2
+      printf 'stage %s (%s) ended without an error but did not write %s\n' "${1%.*}" "${stage_names[$1]}" "$path" >&2
       return 1
     fi
   done <<<"${stage_outputs[$1]}"
@@ -260,15 +267,16 @@ require_outputs() {
 report_failure() {
   local status=$?
   if [[ -n $attended ]]; then
+    trap 'kill -TERM "$attended" 2>/dev/null || true' INT # Ctrl-C again: utils/launch.sh waits no longer
     kill -TERM "$attended" 2>/dev/null || true
-    wait "$attended" || true
+    while kill -0 "$attended" 2>/dev/null; do wait "$attended" || true; done
   fi
   if [[ -z $running_stage || $status == 0 ]]; then return 0; fi
   {
-    printf '## stage %d %s failed with status %d\n' "$running_stage" "${stage_names[$running_stage]}" "$status"
+    printf '## stage %d %s failed with status %d\n' "${running_stage%.*}" "${stage_names[$running_stage]}" "$status"
     if [[ -n $stage_log ]]; then printf '   log: %s\n' "$stage_log"; fi
     printf '   to go on from here, once the cause is mended:%s --stage %d\n' \
-      "$(printf ' %q' "${resume_command[@]}")" "$running_stage"
+      "$(printf ' %q' "${resume_command[@]}")" "${running_stage%.*}"
   } >&2
 }
 
@@ -283,15 +291,15 @@ run_stages() {
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
   for number in "${stage_numbers[@]}"; do
-    if ((number < stage || number > stop_stage)); then continue; fi
+    if ((${number%.*} < stage || ${number%.*} > stop_stage)); then continue; fi
     judge_stage "$number"
     case $verdict in
-      "not needed") printf '## stage %d %s: not needed: %s\n' "$number" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
+      "not needed") printf '## stage %d %s: not needed: %s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
       finished)
-        printf '## stage %d %s: finished before (%s)\n' "$number" "${stage_names[$number]}" "${stage_markers[$number]}"
+        printf '## stage %d %s: finished before (%s)\n' "${number%.*}" "${stage_names[$number]}" "${stage_markers[$number]}"
         ;;
       *)
-        printf '## stage %d %s: %s%s\n' "$number" "${stage_names[$number]}" "${stage_titles[$number]}" \
+        printf '## stage %d %s: %s%s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" \
           "${reason:+ ($verdict: $reason)}"
         if $dry_run; then pending_stages[$number]=true; fi
         run_stage "$number"

@@ -48,8 +48,11 @@ beam_size=4         # 1 is greedy
 batch_size=16       # utterances decoded together
 pack_llm=false      # put the LLM's weights into the packed model, too
 # The machine
+cmd=                # file that says where jobs run (TEMPLATE/cmd.sh explains); empty: cmd.sh of the recipe or of TEMPLATE
 nj=2                # parallel jobs of data work
-ngpu=0              # GPUs; 0 runs everything on the CPU
+decode_nj=0         # parallel jobs of compression and decoding; 0: a job a GPU, or nj without GPUs
+ngpu=0              # GPUs of each node; 0 runs everything on the CPU
+num_nodes=1         # nodes that share a training (launcher=slurm)
 python=             # interpreter to make the environment with, where it must be made
 # Where things are written, from the recipe's directory
 datadir=data        # data directories
@@ -116,7 +119,13 @@ check_options() {
   for name in $sets; do
     case $name in train | dev | test) ;; *) wrong_usage "--sets holds train, dev or test, not '$name'" ;; esac
   done
-  if ((nj < 1 || beam_size < 1 || batch_size < 1)); then wrong_usage "--nj, --beam_size and --batch_size are at least 1"; fi
+  if ((nj < 1 || num_nodes < 1 || beam_size < 1 || batch_size < 1)); then
+    wrong_usage "--nj, --num_nodes, --beam_size and --batch_size are at least 1"
+  fi
+  one_of launcher local slurm site
+  if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
+    wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $cmd says $launcher"
+  fi
   # Stage 7 would refuse it, hours later. A hub id has one slash, as organisation/name.
   if [[ -n $llm && ! -f $llm/config.json ]] && [[ -e $llm || ! $llm =~ ^[^./~][^/]*/[^/]+$ ]]; then
     wrong_usage "--llm '$llm' is no directory with config.json, nor a hub id such as organisation/name"
@@ -126,7 +135,7 @@ check_options() {
 # absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
 absolute_inputs() {
   local name
-  for name in common_voice covost2 llm python; do
+  for name in common_voice covost2 llm python cmd; do
     if [[ -n ${!name} && ${!name} != /* && -e ${!name} ]]; then printf -v "$name" '%s' "$PWD/${!name}"; fi
   done
 }
@@ -191,15 +200,24 @@ derive_names() {
   fi
 }
 
-# launch JOBS LOG COMMAND...: run the command as that many parallel jobs, each with its log.
-launch() {
-  local jobs=$1
-  stage_log=$2
-  shift 2
+# launch JOBS LOG COMMAND...: run the command as that many parallel jobs on CPUs, each with its log.
+launch() { launch_as cpu "$@"; }
+
+# launch_model JOBS LOG COMMAND...: the same with a GPU for each job, where there are any.
+launch_model() {
+  if ((ngpu > 0)); then launch_as gpu "$@"; else launch_as cpu "$@"; fi
+}
+
+# launch_as KIND JOBS LOG COMMAND...: the same as jobs of a kind: cpu, gpu or train (one job on all nodes).
+launch_as() {
+  local kind=$1 jobs=$2
+  stage_log=$3
+  shift 3
   if $dry_run; then
     run "$@"
   else
-    attend "$root/utils/launch.sh" --launcher "$launcher" --nj "$jobs" --log "$stage_log" -- "$@"
+    attend "$root/utils/launch.sh" --launcher "$launcher" --retries "$retries" --poll "$poll" --kind "$kind" \
+      --nodes "$num_nodes" --gpus "$ngpu" --nj "$jobs" --log "$stage_log" -- "$@"
   fi
 }
 
@@ -210,17 +228,26 @@ module() {
   command=(python3 -m "speechllama.bin.$name" "$@")
 }
 
-# trainer NAME ARGUMENT...: the same for training, which several GPUs share through torchrun -> command.
+# trainer NAME ARGUMENT...: the same for training, which several GPUs or nodes share through torchrun -> command.
 trainer() {
-  local name=$1
+  local name=$1 num_processes=$((ngpu > 0 ? ngpu : 1))
   shift
-  if ((ngpu > 1)); then
-    command=(python3 -m torch.distributed.run --standalone --nproc_per_node "$ngpu" -m "speechllama.bin.$name"
-      --multiprocessing_distributed false --ngpu 1)
+  if ((num_processes * num_nodes > 1)); then
+    command=(python3 -m torch.distributed.run --nproc_per_node "$num_processes")
+    # utils/job.sh tells the processes of several nodes where to meet.
+    if ((num_nodes > 1)); then command+=(--nnodes "$num_nodes"); else command+=(--standalone); fi
+    command+=(-m "speechllama.bin.$name" --multiprocessing_distributed false --ngpu "$((ngpu > 0))")
+    if ((ngpu == 0)); then command+=(--dist_backend gloo); fi
   else
     command=(python3 -m "speechllama.bin.$name" --ngpu "$ngpu")
   fi
   command+=("$@" --seed "$seed" --resume true)
+}
+
+# model_jobs: parallel jobs of compression and decoding -> jobs.
+model_jobs() {
+  jobs=$decode_nj
+  if ((jobs == 0)); then jobs=$((ngpu > 0 ? ngpu * num_nodes : nj)); fi
 }
 
 # data_arguments ROOT TEXT SHAPES INPUT...: ESPnet's options for the training and the validation data -> arguments.
@@ -287,19 +314,19 @@ stage_ctc() {
   data_arguments "$dumpdir" "$ctc_text" feats.scp,speech "$stats_dir/SET/speech_shape" "$stats_dir/SET/text_shape"
   trainer ctc_train --config "$confdir/ctc.yaml" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
     "${arguments[@]}" --output_dir "$ctc_dir" "${further[@]}"
-  launch 1 "$ctc_dir/train.log" "${command[@]}"
+  launch_as train 1 "$ctc_dir/train.log" "${command[@]}"
   module average_checkpoints --exp_dir "$ctc_dir" --num_best "$ctc_num_best"
   launch 1 "$ctc_dir/average.log" "${command[@]}"
 }
 
 clear_compress() { rm -rf "${compressed_dir:?}"/{train,dev,test,report.json,report.md}; }
 stage_compress() {
-  local set jobs=$nj
-  if ((ngpu > 0)); then jobs=1; fi
+  local set jobs
+  model_jobs
   for set in train dev test; do
     module ctc_compress --ctc_dir "$ctc_dir" --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" \
       --tokenizer "$tokenizer" "${compress_settings[@]}" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))"
-    launch "$jobs" "$compressed_dir/log/compress_$set.JOB.log" "${command[@]}"
+    launch_model "$jobs" "$compressed_dir/log/compress_$set.JOB.log" "${command[@]}"
     module merge_parts --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" --num_jobs "$jobs" --name compressed
     launch 1 "$compressed_dir/log/merge_$set.log" "${command[@]}"
   done
@@ -345,7 +372,7 @@ train_system() {
     --train_data_path_and_name_and_type "$llm_input_dir/train/utt2lang,lang,text" \
     --valid_data_path_and_name_and_type "$llm_input_dir/dev/utt2lang,lang,text" \
     --output_dir "$directory" "$@" "${further[@]}"
-  launch 1 "$directory/train.log" "${command[@]}"
+  launch_as train 1 "$directory/train.log" "${command[@]}"
 }
 
 # average DIR OUTPUT_DIR: the best epochs of DIR -> OUTPUT_DIR/model.pth.
@@ -368,33 +395,30 @@ stage_average() { average "$system_dir" "$system_dir"; }
 # decode_dir SET: where a set's hypotheses are.
 decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
 
-clear_decode() {
-  local set
-  for set in $sets; do rm -rf "$(decode_dir "$set")" "$(decode_dir "$set")_control"; done
-}
+clear_decode() { rm -rf "$(decode_dir "$1")" "$(decode_dir "$1")_control"; }
 stage_decode() {
-  local set control directory
+  local set=$1 control directory jobs
   local -a further
   read -ra further <<<"$decode_options"
-  for set in $sets; do
-    for control in false true; do
-      directory=$(decode_dir "$set")
-      if $control; then directory+=_control; fi
-      module decode --exp_dir "$system_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
-        --beam_size "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
-        "${further[@]}"
-      launch 1 "$directory/decode.log" "${command[@]}"
-    done
+  model_jobs
+  for control in false true; do
+    directory=$(decode_dir "$set")
+    if $control; then directory+=_control; fi
+    module decode --exp_dir "$system_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
+      --beam_size "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
+      --num_jobs "$jobs" --job JOB "${further[@]}"
+    launch_model "$jobs" "$directory/log/decode.JOB.log" "${command[@]}"
+    if ((jobs == 1)); then continue; fi # a single job merges itself
+    module merge_decoded --data_dir "$llm_input_dir/$set" --output_dir "$directory" --num_jobs "$jobs" --control "$control"
+    launch 1 "$directory/log/merge.log" "${command[@]}"
   done
 }
 
 stage_score() {
-  local set directory
-  for set in $sets; do
-    directory=$(decode_dir "$set")
-    module score --hyp_dir "$directory" --control_dir "${directory}_control" --data_dir "$dumpdir/$set" --task "$task"
-    launch 1 "$directory/score.log" "${command[@]}"
-  done
+  local directory
+  directory=$(decode_dir "$1")
+  module score --hyp_dir "$directory" --control_dir "${directory}_control" --data_dir "$dumpdir/$1" --task "$task"
+  launch 1 "$directory/score.log" "${command[@]}"
   module write_results --exp_dir "$expdir" --title "${PWD##*/}"
   launch 1 "$expdir/log/results.log" "${command[@]}"
   if ! $dry_run; then cat "$expdir/RESULTS.md"; fi
@@ -447,14 +471,13 @@ add_training_stages() {
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
-  local -a confs corpus llm_inputs data features scores=()
-  local set run_name=${sets// /+}_beam$beam_size
+  local -a confs corpus llm_inputs data features
+  local set decoded
   corpus_files
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
   features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
-  for set in $sets; do scores+=("$(decode_dir "$set")/score.json"); done
 
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
@@ -482,13 +505,34 @@ stage_table() {
   add_training_stages
   add_stage 10 average "$system_dir/.average.done" "average of the $num_best best epochs ($system_dir/model.pth)" \
     "num_best=$num_best" "$system_dir/config.yaml" -- "$system_dir/model.pth"
-  add_stage 11 decode "$system_dir/.decode_$run_name.done" "decoding of $sets, and its control ($system_dir/decode_*)" \
-    "decode_options=$decode_options" \
-    "$system_dir/model.pth" -- "${scores[@]/%score.json/text}"
-  add_stage 12 score "$system_dir/.score_$run_name.done" "scores ($expdir/RESULTS.md)" "" \
-    "${scores[@]/%score.json/text}" -- "${scores[@]}"
+  for set in $sets; do # a row a set: what one list of sets has decoded, another finds
+    decoded=$(decode_dir "$set")
+    add_stage 11 "decode:$set" "$system_dir/.decode_${set}_beam$beam_size.done" \
+      "decoding of $set, and its control ($decoded)" "decode_options=$decode_options" \
+      "$system_dir/model.pth" -- "$decoded/text"
+  done
+  for set in $sets; do
+    decoded=$(decode_dir "$set")
+    add_stage 12 "score:$set" "$system_dir/.score_${set}_beam$beam_size.done" "scores of $set ($expdir/RESULTS.md)" "" \
+      "$decoded/text" -- "$decoded/score.json"
+  done
   add_stage 13 pack "$system_dir/.pack.done" "model in one file ($system_dir/packed.zip)" "pack_llm=$pack_llm" \
     "$system_dir/model.pth" -- "$system_dir/packed.zip"
+}
+
+# lock_run: a second run with the same experiment directory is refused; runs of other systems wait where they share a stage.
+lock_run() {
+  local status=0
+  if $list || $dry_run || ! command -v flock >/dev/null; then return 0; fi
+  mkdir -p "$system_dir"
+  exec {run_lock}>>"$system_dir/.run.lock"
+  flock --nonblock --conflict-exit-code 99 "$run_lock" || status=$?
+  if ((status == 99)); then
+    echo "$PWD/$system_dir: another run is at work there ($(tail -n 1 "$system_dir/.run.lock"));" \
+      "wait for it, end it, or give this one a directory of its own with --tag" >&2
+    exit 1
+  fi
+  echo "host $(hostname), process $$, since $(date '+%F %T')" >"$system_dir/.run.lock"
 }
 
 # prepare_run: the environment, before the first stage that runs.
@@ -513,13 +557,20 @@ speech_llama() {
   fi
   absolute_inputs
   cd "$recipe" || exit 1
+  if [[ -z $cmd ]]; then
+    cmd=$root/egs/TEMPLATE/cmd.sh
+    if [[ -f cmd.sh ]]; then cmd=$PWD/cmd.sh; fi
+  elif [[ ! -f $cmd ]]; then
+    wrong_usage "--cmd '$cmd' is no file"
+  fi
+  # shellcheck source=cmd.sh
+  . "$cmd"
   check_options
   derive_names
   if [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi
   stage_table
-  launcher=local
-  if [[ -f cmd.sh ]]; then . ./cmd.sh; else . "$root/egs/TEMPLATE/cmd.sh"; fi
+  lock_run
   run_stages
 }

@@ -1,9 +1,8 @@
-"""Decode a data directory with a trained experiment."""
+"""Decode a data directory with a trained experiment, alone or as one of several jobs (then: merge_decoded)."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -26,9 +25,11 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--exp_dir", required=True, help="trained experiment, or a packed zip")
     parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
-    parser.add_argument("--output_dir", required=True, help="where text, nbest.jsonl and decode.json go")
+    parser.add_argument("--output_dir", required=True, help="where nbest.jsonl, text and decode.json go")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at once")
     parser.add_argument("--control", type=str2bool, default=False, help="give each utterance another one's audio")
+    parser.add_argument("--num_jobs", type=int, default=1, help="parts in all")
+    parser.add_argument("--job", type=int, default=1, help="this part, from 1")
     add_search_options(parser)
     return parser
 
@@ -45,9 +46,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         args.beam_size, args.num_best, args.length_penalty, args.max_tokens, args.tokens_per_second
     )
     translate = Speech2Text.from_pretrained(args.exp_dir, "cuda" if args.ngpu else "cpu", config)
-    job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control)
-    words = sys.argv[1:] if cmd is None else list(cmd)
-    decode_set(translate, job, shlex.join(["python3", "-m", "speechllama.bin.decode", *words]))
+    job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control, args.num_jobs, args.job)
+    decode_set(translate, job, sys.argv[1:] if cmd is None else cmd)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Decode a data directory: batches by length, resumable by utterance, with or without the right audio.
+"""Decode a data directory: batches by length, in parts, resumable by utterance, with or without the right audio.
 
-    {feats,compressed}.scp -> nbest.jsonl, text, decode.json
+    {feats,compressed}.scp -> nbest.J.jsonl -> (decoded_parts.py) nbest.jsonl, text, decode.json
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +21,8 @@ from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.cache import check_cache
 from speechllama.decode.control import Audio, find_audio
+from speechllama.decode.decoded_parts import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Speech2Text, Translation
-from speechllama.files import write_json, write_table
 from speechllama.progress import progress
 
 
@@ -32,64 +32,106 @@ class DecodeJob:
 
     Attributes:
         data_dir: Data directory with compressed.scp or feats.scp, and utt2dur.
-        output_dir: Where text, nbest.jsonl and decode.json go.
+        output_dir: Where the parts, then text, nbest.jsonl and decode.json go.
         batch_size: Utterances at once; halved where memory ends.
         control: Give each utterance another utterance's audio.
+        num_jobs: Parts in all; a single one is merged at once.
+        job: This part, from 1.
     """
 
     data_dir: str
     output_dir: str
     batch_size: int = 16
     control: bool = False
+    num_jobs: int = 1
+    job: int = 1
 
 
-def decode_set(translate: Speech2Text, job: DecodeJob, command: str = "") -> dict[str, Any]:
-    """Decode every utterance of a data directory.
+def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Decode one part of a data directory.
 
-    Finished utterances are kept in nbest.jsonl.part: after an interruption the same call goes on behind them, if
-    model, settings and audio are the same. A finished set is not decoded again.
+    The batches are those of a single job, and each part takes some of them: so the number of parts changes no score
+    in any digit. Finished utterances, of any part, are not decoded again if model, search and audio are the same.
 
     Args:
         translate: The model and its search settings.
         job: What to decode.
-        command: The command line, for the record.
+        words: The command line behind the module, for the record.
 
     Returns:
-        The record written to decode.json: settings, number of utterances, real-time factor, device.
+        What `merge_decoded` returns, if this was the only part.
+
+    Raises:
+        ValueError: There is no such part, or one utterance alone does not fit into memory.
     """
+    if not 1 <= job.job <= job.num_jobs or job.batch_size < 1:
+        raise ValueError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
     data = read_data_dir(job.data_dir)
     audio = find_audio(data, job.control)
     if audio.is_compressed:
         check_cache(data.path, translate.experiment.network.config.compressor)
+    stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)
+    own = decoded_part_path(output, job.job)
+    known = {utt for part in read_parts(output) if part.stamp == stamp for utt in part.records}
+    start_part(own, Part(stamp, describe(translate, job, words)))
+    batches = list(own_batches(audio.seconds, job))
+    left = [[utt for utt in batch if utt not in known] for batch in batches]
+    num_left = sum(map(len, left))
+    logging.info("%s: %d of %d utterances are to be decoded", own, num_left, sum(map(len, batches)))
+    with own.open("a", encoding="utf-8") as stream:
+        for batch in progress([batch for batch in left if batch], sum(map(bool, left)), "batches"):
+            start = time.perf_counter()
+            results = list(decode_batch(translate, data, audio, batch))
+            spent = (time.perf_counter() - start) / len(batch)
+            records = (
+                {"utt": utterance, "nbest": [entry._asdict() for entry in nbest], "spent": spent}
+                for utterance, nbest in results
+            )
+            stream.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+            stream.flush()
+    if job.num_jobs > 1:
+        return None
+    return merge_decoded(job.data_dir, output, 1, job.control)
+
+
+def own_batches(seconds: Mapping[str, float], job: DecodeJob) -> Iterator[list[str]]:
+    """The batches of this part: every num_jobs-th of all, which go from long utterances to short ones."""
+    ordered = sorted(seconds, key=lambda utt: (-seconds[utt], utt))
+    starts = range(0, len(ordered), job.batch_size)
+    for start in starts[job.job - 1 :: job.num_jobs]:
+        yield ordered[start : start + job.batch_size]
+
+
+def make_stamp(translate: Speech2Text, job: DecodeJob, data: DataDir, audio: Audio) -> dict[str, Any]:
+    """What the hypotheses depend on, as JSON reads it; how they are shared out and batched is not among it."""
     stamp = {
         "search": asdict(translate.config),
-        "job": asdict(job),
+        "data_dir": job.data_dir,
+        "control": job.control,
         "model": (translate.experiment.folder / "model.pth").stat().st_mtime_ns,
         "num_utterances": len(audio.places),
         "audio": (data.path / ("compressed.scp" if audio.is_compressed else "feats.scp")).stat().st_mtime_ns,
     }
-    part = output / "nbest.jsonl.part"
-    if (output / "nbest.jsonl").is_file() and not part.is_file():
-        (output / "nbest.jsonl").replace(part)  # finished before; stays so unless model, settings or audio are others
-    done = read_part(part, stamp)
-    left = sorted((utt for utt in audio.places if utt not in done), key=lambda utt: (-audio.seconds[utt], utt))
-    if done:
-        logging.info("%s: %d utterances are done, going on with %d", output, len(done), len(left))
-    batches = [left[start : start + job.batch_size] for start in range(0, len(left), job.batch_size)]
-    with part.open("a" if done else "w", encoding="utf-8") as stream:
-        if not done:
-            stream.write(json.dumps({"stamp": stamp}) + "\n")
-        for batch in progress(batches, len(batches), "batches"):
-            start = time.perf_counter()
-            results = list(decode_batch(translate, data, audio, batch))
-            spent = (time.perf_counter() - start) / len(batch)
-            for utterance, nbest in results:
-                done[utterance] = {"utt": utterance, "nbest": [entry._asdict() for entry in nbest], "spent": spent}
-                stream.write(json.dumps(done[utterance], ensure_ascii=False) + "\n")
-            stream.flush()
-    return write_outputs(translate, job, audio, done, command)
+    read_back: dict[str, Any] = json.loads(json.dumps(stamp))
+    return read_back
+
+
+def describe(translate: Speech2Text, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
+    """What decode.json says beside counts and times."""
+    parameters = list(translate.experiment.network.parameters())
+    return {
+        "beam_size": translate.config.beam_size,
+        "length_penalty": translate.config.length_penalty,
+        "batch_size": job.batch_size,
+        "control": job.control,
+        "commit": read_commit(),
+        "device": describe_device(translate.experiment.device),
+        "num_parameters": sum(parameter.numel() for parameter in parameters),
+        "num_trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "command": shlex.join(["python3", "-m", "speechllama.bin.decode", *words]),
+    }
 
 
 def decode_batch(
@@ -133,51 +175,6 @@ def decode_batch(
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ended, the GPU's or, where torch raises a plain RuntimeError, the CPU's."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def read_part(path: Path, stamp: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Utterances an interrupted run finished with the same model and settings; its last, torn line is dropped."""
-    if not path.is_file():
-        return {}
-    lines = path.read_text(encoding="utf-8").split("\n")
-    whole = lines[:-1]  # a line counts once its line break is there
-    if not whole or json.loads(whole[0]).get("stamp") != json.loads(json.dumps(stamp)):
-        return {}
-    records = [json.loads(line) for line in whole[1:]]
-    partial = path.with_name(f"{path.name}.tmp")
-    partial.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
-    os.replace(partial, path)
-    return {record["utt"]: record for record in records}
-
-
-def write_outputs(
-    translate: Speech2Text, job: DecodeJob, audio: Audio, done: Mapping[str, dict[str, Any]], command: str
-) -> dict[str, Any]:
-    """Write text (best hypotheses), nbest.jsonl, and decode.json last."""
-    output, network = Path(job.output_dir), translate.experiment.network
-    audio_seconds = sum(audio.seconds.values())
-    spent = sum(record["spent"] for record in done.values())
-    report = {
-        "beam_size": translate.config.beam_size,
-        "length_penalty": translate.config.length_penalty,
-        "batch_size": job.batch_size,
-        "control": job.control,
-        "num_utterances": len(done),
-        "audio_seconds": round(audio_seconds, 2),
-        "decode_seconds": round(spent, 2),
-        "rtf": round(spent / audio_seconds, 5),
-        "commit": read_commit(),
-        "device": describe_device(translate.experiment.device),
-        "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "num_trainable": sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
-        "command": command,
-    }
-    best = {utt: record["nbest"][0]["text"] if record["nbest"] else "" for utt, record in done.items()}
-    write_table(output / "text", best)
-    (output / "nbest.jsonl.part").replace(output / "nbest.jsonl")
-    write_json(output / "decode.json", report)
-    logging.info("%s: %d utterances, real-time factor %.4f", output, len(done), report["rtf"])
-    return report
 
 
 def read_commit() -> str:

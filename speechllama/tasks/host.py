@@ -15,6 +15,7 @@ import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ import torch
 
 from speechllama.model.build import check_device
 from speechllama.tasks.config_file import check_keys, resolve_includes
+from speechllama.tasks.resume import INTERRUPTED, EpochInFlight, Training, rank
+from speechllama.tasks.stop import StopRequest, only_training
 
 
 @contextmanager
@@ -46,8 +49,9 @@ with left_out("g2p_en"):
     from espnet2.torch_utils.device_funcs import force_gatherable
     from espnet2.train.abs_espnet_model import AbsESPnetModel
     from espnet2.train.collate_fn import CommonCollateFn
-    from espnet2.train.reporter import Reporter
-    from espnet2.train.trainer import Trainer
+    from espnet2.train.reporter import Average, Reporter, WeightedAverage
+    from espnet2.train.trainer import Trainer, TrainerOptions
+    from espnet2.utils.build_dataclass import build_dataclass
     from espnet2.utils.nested_dict_action import NestedDictAction
     from espnet2.utils.types import str2bool, str_or_none
 
@@ -57,30 +61,74 @@ CHECKPOINT = "checkpoint.pth"
 PREVIOUS = "checkpoint.previous.pth"
 
 
+@dataclass
+class ResumableOptions(TrainerOptions):
+    """The host's options of its trainer, and ours.
+
+    Attributes:
+        save_minutes: Minutes between two saves inside an epoch; 0: only when asked to stop.
+    """
+
+    save_minutes: float
+
+
 class ResumableTrainer(Trainer):
-    """ESPnet's trainer; a kill at any moment, also while it saves, loses at most the epoch in flight.
+    """ESPnet's trainer; asked to stop, it saves between two updates, and a kill loses no more than `save_minutes`.
 
     The host overwrites `checkpoint.pth` in place and writes `<epoch>epoch.pth` after it. Before it does, we keep a
     copy of the last whole checkpoint; before it starts, we put right what a kill left behind.
     """
 
+    request: StopRequest
+    in_flight: EpochInFlight
+
+    @classmethod
+    def build_options(cls, args: argparse.Namespace) -> TrainerOptions:
+        """Take the trainer's options out of all."""
+        options: TrainerOptions = build_dataclass(ResumableOptions, args)
+        return options
+
     @classmethod
     def run(cls, *args: Any, **kwargs: Any) -> None:
         """Mend the output directory, then train."""
-        options, distributed = kwargs["trainer_options"], kwargs["distributed_option"]
-        if options.resume and (not distributed.distributed or distributed.dist_rank == 0):
-            recover(Path(options.output_dir))
-        if distributed.distributed:
+        options = kwargs["trainer_options"]
+        folder = Path(options.output_dir)
+        if rank() == 0:
+            if options.resume:
+                recover(folder)
+            else:
+                (folder / INTERRUPTED).unlink(missing_ok=True)
+        if kwargs["distributed_option"].distributed:
             torch.distributed.barrier()
-        super().run(*args, **kwargs)
+        with StopRequest(options.save_minutes) as cls.request:
+            super().run(*args, **kwargs)
+        if rank() == 0:
+            (folder / INTERRUPTED).unlink(missing_ok=True)
+
+    @classmethod
+    def train_one_epoch(cls, *args: Any, **kwargs: Any) -> bool:
+        """Train an epoch, or what an interruption left of it; False unless no update at all was possible."""
+        options, model, reporter = kwargs["options"], kwargs["model"], kwargs["reporter"]
+        plain_model = getattr(model, "module", model)  # without the wrapper of data-parallel training
+        training = Training(plain_model, kwargs["optimizers"], kwargs["schedulers"], kwargs["scaler"], reporter)
+        for optimizer in training.optimizers:
+            optimizer.zero_grad()  # the host leaves what accum_grad had begun at an epoch's end to the next one
+        device = "cuda" if options.ngpu > 0 else "cpu"
+        cls.in_flight = EpochInFlight(
+            Path(options.output_dir), reporter.get_epoch(), training, cls.request, options.accum_grad, device
+        )
+        num_done = cls.in_flight.restore(kwargs["iterator"], WeightedAverage, Average)
+        kwargs["iterator"] = cls.in_flight.batches()
+        is_invalid: bool = super().train_one_epoch(*args, **kwargs)
+        return is_invalid and num_done == 0
 
     @classmethod
     def validate_one_epoch(cls, *args: Any, **kwargs: Any) -> None:
         """Validate, then keep a copy of the checkpoint the host is about to overwrite."""
+        kwargs["iterator"] = cls.in_flight.validation(kwargs["iterator"])
         super().validate_one_epoch(*args, **kwargs)
         folder = Path(kwargs["options"].output_dir)
-        distributed = kwargs["distributed_option"]
-        if (folder / CHECKPOINT).is_file() and (not distributed.distributed or distributed.dist_rank == 0):
+        if (folder / CHECKPOINT).is_file() and rank() == 0:
             partial = folder / f"{PREVIOUS}.tmp"
             shutil.copyfile(folder / CHECKPOINT, partial)
             os.replace(partial, folder / PREVIOUS)
@@ -138,6 +186,8 @@ class SpeechTask(AbsTask):
         """The host's parser, without its habit to accept any unique beginning of an option."""
         parser = super().get_parser()
         parser.allow_abbrev = False
+        minutes = "minutes between two saves inside an epoch; 0: only when asked to stop (SIGTERM, SIGUSR1)"
+        parser.add_argument("--save_minutes", type=float, default=30.0, help=minutes)
         return parser
 
     @classmethod
@@ -148,7 +198,11 @@ class SpeechTask(AbsTask):
             cmd = list(cmd or [])
             check_keys(cmd, {action.dest for action in parser._actions})
             args = parser.parse_args(resolve_includes(cmd))
-        super().main(args=args)
+        if args.output_dir is None:  # --print_config, or the host says that it is missing
+            super().main(args=args)
+            return
+        with only_training(args.output_dir):
+            super().main(args=args)
 
     @classmethod
     def build_collate_fn(

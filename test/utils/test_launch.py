@@ -30,7 +30,7 @@ def test_a_failing_job_shows_its_own_last_lines_and_its_log(root: Path, tmp_path
     code = 'for i in $(seq 30); do echo "line $i of $1"; done; if [[ $1 != 1 ]]; then exit $((3 + $1)); fi'
     result = launch(root, tmp_path, "--nj", "3", "--log", "x.JOB.log", "--", "bash", "-c", code, "name", "JOB")
     assert result.returncode == 5
-    assert "2 of 3 jobs failed; the last lines of job 2 (status 5)" in result.stderr
+    assert "2 of 3 jobs failed; the last lines of job 2 (status 5, " in result.stderr
     assert "line 30 of 2" in result.stderr and "line 16 of 2" in result.stderr
     assert "line 15 of 2" not in result.stderr and "of 1\n" not in result.stderr
     assert "failing log: x.2.log\nfailing log: x.3.log" in result.stderr
@@ -41,6 +41,57 @@ def test_only_the_last_run_of_a_log_is_shown(root: Path, tmp_path: Path) -> None
     result = launch(root, tmp_path, "--log", "x.log", "--", "bash", "-c", "echo after; exit 1")
     assert "after" in result.stderr and "before" not in result.stderr
     assert "before" in (tmp_path / "x.log").read_text()
+
+
+def test_failed_jobs_alone_are_tried_again(root: Path, tmp_path: Path) -> None:
+    code = 'echo run >>"ran.$1"; [[ $1 != 2 || $(wc -l <ran.2) == 2 ]] || { echo "ValueError: not yet"; exit 4; }'
+    command = ["--nj", "3", "--log", "x.JOB.log", "--retries", "1", "--", "bash", "-c", code, "name", "JOB"]
+    result = launch(root, tmp_path, *command)
+    assert result.returncode == 0, result.stderr
+    assert "failed and tried again (1 of 1 times): job 2\n" in result.stderr
+    assert [len((tmp_path / f"ran.{job}").read_text().splitlines()) for job in (1, 2, 3)] == [1, 2, 1]
+    (tmp_path / "ran.2").write_text("run\nrun\n")  # fails for good
+    result = launch(root, tmp_path, *command)
+    assert result.returncode == 4
+    assert "1 of 3 jobs failed; the last lines of job 2 (status 4," in result.stderr
+    assert "ValueError: not yet" in result.stderr
+    assert not list(tmp_path.glob(".*.jobs"))
+
+
+def test_a_sites_command_starts_the_jobs(root: Path, tmp_path: Path) -> None:
+    script = '#!/usr/bin/env bash\necho "$JOB_KIND $JOB_GPUS" >>kinds\n[[ $FULL ]] || exec "$@"\n'
+    (tmp_path / "submit").write_text(script)
+    (tmp_path / "submit").chmod(0o755)
+    command = ["--launcher", "site", "--kind", "gpu", "--gpus", "4", "--nj", "2", "--log", "x.JOB.log", "--"]
+    command += ["echo", "JOB"]
+    result = launch(root, tmp_path, *command, site_command="./submit", FULL="")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "kinds").read_text() == "gpu 4\ngpu 4\n"
+    assert "\n2\n" in (tmp_path / "x.2.log").read_text()
+    result = launch(root, tmp_path, *command, site_command="./submit", FULL="1")  # it never starts them
+    assert result.returncode == 137
+    assert "2 of 2 jobs failed" in result.stderr
+
+
+def test_local_jobs_share_out_the_gpus(root: Path, tmp_path: Path) -> None:
+    command = ["--kind", "gpu", "--gpus", "2", "--nj", "3", "--log", "x.JOB.log", "--"]
+    launch(root, tmp_path, *command, "bash", "-c", "echo gpu=$CUDA_VISIBLE_DEVICES")
+    assert ["gpu=0\n" in (tmp_path / f"x.{job}.log").read_text() for job in (1, 2, 3)] == [True, False, True]
+    launch(root, tmp_path, *command, "bash", "-c", "echo gpu=$CUDA_VISIBLE_DEVICES", CUDA_VISIBLE_DEVICES="5,7")
+    assert "gpu=7\n" in (tmp_path / "x.2.log").read_text()
+
+
+def test_an_interrupted_training_is_waited_for_until_it_has_saved(root: Path, tmp_path: Path) -> None:
+    wait = "while [[ ! -e $SPEECHLLAMA_STOP_FILE ]]; do sleep 0.1; done; sleep 0.5"
+    code = f'trap "" TERM; echo $$ >pid; {wait}; echo >saved; exit 75'
+    command = [str(root / "utils" / "launch.sh"), "--kind", "train", "--log", "x.log", "--", "bash", "-c", code]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: (tmp_path / "pid").exists())
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "waiting for the training to save" in errors
+    assert (tmp_path / "saved").exists()
 
 
 def test_a_killed_job_is_a_failed_job(root: Path, tmp_path: Path) -> None:
@@ -93,6 +144,9 @@ def test_wrong_usage_exits_2(root: Path, tmp_path: Path) -> None:
         (["--nj", "2", "--log", "x.log", "--", "true"], "2 jobs cannot share a log"),
         (["--nj", "2"], "no command"),
         (["--launcher", "cloud", "--", "true"], "unknown --launcher 'cloud'"),
+        (["--launcher", "site", "--", "true"], "needs the variable site_command"),
+        (["--kind", "big", "--", "true"], "unknown --kind 'big'"),
+        (["--nodes", "2", "--", "true"], "--nodes 2 needs --launcher slurm"),
     ]:
         result = launch(root, tmp_path, *arguments)
         assert result.returncode == 2

@@ -1,0 +1,32 @@
+"""Merge what parallel decoding jobs wrote into what one job would have written (stage 11)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main, str2bool
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--data_dir", required=True, help="data directory that was decoded")
+    parser.add_argument("--output_dir", required=True, help="where the parts are and nbest.jsonl, text, decode.json go")
+    parser.add_argument("--num_jobs", type=int, required=True, help="number of parts")
+    parser.add_argument("--control", type=str2bool, default=False, help="as decode was told")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Merge."""
+    args = get_parser().parse_args(cmd)
+    from speechllama.decode.decoded_parts import merge_decoded
+    from speechllama.progress import setup_logging
+
+    setup_logging()
+    merge_decoded(args.data_dir, args.output_dir, args.num_jobs, args.control)
+
+
+if __name__ == "__main__":
+    run_main(main)

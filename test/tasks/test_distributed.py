@@ -1,0 +1,52 @@
+"""Two processes that share every batch train what one process trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+PROCESSES = 2
+
+
+def train_shared(recipe: Any, words: list[str]) -> None:
+    """Run llm_train as a recipe does with several GPUs, here on CPUs."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(PROCESSES)]
+    command += ["-m", "speechllama.bin.llm_train", *words, "--multiprocessing_distributed", "false"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [*command, "--dist_backend", "gloo"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert f"shared by {PROCESSES} processes" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("stage", ["audio_encoder", "lora"])
+def test_two_processes_train_the_parameters_of_one(recipe: Any, stage: str) -> None:
+    settings: dict[str, Any] = {"prefix_mask": "non_causal", "batch_bins": 120, "optim": "sgd"}
+    settings["optim_conf"] = {"lr": 0.1}  # Adam's first steps are signs of gradients: they would hide a wrong scale
+    more: list[str] = []
+    if stage == "lora":
+        settings["llm_conf"], more = recipe.lora, ["--init_from", str(recipe.root / "e5")]
+    # The host wants at least one utterance a process in each batch; one process is given the same batches.
+    more += ["--min_batch_size", str(PROCESSES), "--max_epoch", "2"]
+    one, two = recipe.root / f"{stage}_alone", recipe.root / f"{stage}_shared"
+    recipe.train_llm(one.name, *more, **settings)
+    train_shared(recipe, recipe.llm_command(two.name, *more, **settings))
+    alone, shared = recipe.load(one / "2epoch.pth"), recipe.load(two / "2epoch.pth")
+    assert alone.keys() == shared.keys()
+    begin = recipe.load(one / "1epoch.pth")
+    moved = max(float((begin[name].double() - alone[name].double()).abs().max()) for name in alone)
+    assert moved > 1e-3  # the updates are large beside the tolerance
+    for name, tensor in alone.items():
+        torch.testing.assert_close(shared[name], tensor, atol=1e-5, rtol=1e-4)
+    stats = [torch.load(path / "checkpoint.pth", weights_only=False)["reporter"]["stats"] for path in (one, two)]
+    for epoch in (1, 2):
+        for phase in ("train", "valid"):
+            values = [part[epoch][phase]["loss"] for part in stats]
+            assert values[1] == pytest.approx(values[0], rel=1e-5)
+    assert stats[0][1]["train"]["total_count"] >= 2  # several updates an epoch

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# One job of utils/launch.sh, on whatever machine it runs:
+#
+#     utils/job.sh DIRECTORY [NUMBER]
+#
+# DIRECTORY/NUMBER.command holds the log, the kind (cpu, gpu or train) and the command, each ended by a zero byte; NUMBER is
+# that of Slurm's array, if it is not given. The last thing written is DIRECTORY/NUMBER.status: exit status and machine.
+#
+# SIGTERM ends the command. A training is asked to stop instead (SPEECHLLAMA_STOP_FILE): it saves and ends by itself. SIGUSR1,
+# which Slurm sends ahead of the time limit, does the same, and then the job is put back into Slurm's queue, from where it
+# goes on. A job that Slurm itself takes away (preemption, a dead node, scancel) writes no status: Slurm knows better.
+set -euo pipefail
+
+directory=$1
+job=${2:-${SLURM_ARRAY_TASK_ID:?is the second argument, outside of Slurm}}
+mapfile -d "" words <"$directory/$job.command"
+log=${words[0]}
+kind=${words[1]}
+command=("${words[@]:2}")
+signal=""
+child=""
+is_interrupted=false
+
+# stop SIGNAL: end the command, or ask a training to.
+stop() {
+  signal=$1
+  is_interrupted=true
+  if [[ $kind == train ]]; then
+    : >"$directory/$job.stop"
+  elif [[ -n $child ]]; then
+    kill -TERM "$child" 2>/dev/null || true
+  fi
+}
+
+# start_on_nodes: make of the command one that starts it once on every node of this Slurm job; torchrun reads PET_*.
+start_on_nodes() {
+  local first
+  local -a cpus=()
+  first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
+  # The address that Slurm itself uses for the node: names of nodes need not be known to the network.
+  PET_MASTER_ADDR=$(scontrol show node "$first" | sed -n 's/.*NodeAddr=\([^ ]*\).*/\1/p')
+  PET_MASTER_PORT=$((20000 + (SLURM_JOB_ID + ${SLURM_RESTART_COUNT:-0} * 1009) % 12000))
+  export PET_MASTER_ADDR PET_MASTER_PORT
+  if [[ -n ${SLURM_CPUS_PER_TASK:-} ]]; then cpus=(--cpus-per-task="$SLURM_CPUS_PER_TASK"); fi # srun no longer inherits it
+  command=(srun --nodes="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "${cpus[@]}" --kill-on-bad-exit=1
+    bash -c "PET_NODE_RANK=\$SLURM_NODEID exec \"\$@\"" node "${command[@]}")
+}
+
+# run_command: the command with its log, until it has ended -> status. A trapped signal ends `wait`, not the command.
+run_command() {
+  "${command[@]}" &
+  child=$!
+  while :; do
+    status=0
+    is_interrupted=false
+    wait "$child" || status=$?
+    if ! $is_interrupted; then break; fi
+  done
+}
+
+mkdir -p "$(dirname "$log")"
+exec >>"$log" 2>&1 </dev/null
+trap 'stop USR1' USR1
+trap 'stop TERM' TERM
+rm -f "$directory/$job.status" "$directory/$job.stop"
+printf '# started %s on %s:' "$(date '+%F %T')" "${SLURMD_NODENAME:-$(hostname)}"
+printf ' %q' "${command[@]}"
+printf '\n'
+if [[ $kind == train ]]; then export SPEECHLLAMA_STOP_FILE=$directory/$job.stop; fi
+if [[ -n ${SLURM_JOB_ID:-} ]]; then
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+  if [[ $kind == train ]]; then start_on_nodes; fi
+fi
+run_command
+printf '# ended %s with status %d\n' "$(date '+%F %T')" "$status"
+if [[ -n $signal && $status != 0 && -n ${SLURM_JOB_ID:-} ]]; then
+  if [[ $signal == TERM ]]; then exit "$status"; fi
+  printf '# back into the queue of Slurm\n'
+  if scontrol requeue "$SLURM_JOB_ID"; then exit 0; fi
+fi
+printf '%d %s\n' "$status" "${SLURMD_NODENAME:-$(hostname)}" >"$directory/$job.status.part"
+mv "$directory/$job.status.part" "$directory/$job.status"

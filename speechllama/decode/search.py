@@ -1,8 +1,8 @@
-"""Greedy and beam search over an LLM whose prefix is audio.
+"""Greedy and beam search, for any model that scores continuations, and the LLM whose prefix is audio as one of them.
 
     prefix (B, P, H) -> keys and values, once per utterance -> n-best token sequences
 
-The K hypotheses of an utterance are K query columns of one row, not K rows: they share the prefix's keys and values,
+The rules of the search are in `run_search`, what a model says of a continuation in its `Scorer`. In the LLM's, the K hypotheses of an utterance are K query columns of one row, not K rows: they share the prefix's keys and values,
 and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
 history, so that nothing is copied or reordered when hypotheses change places. One step costs the attention over
 P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the cache.
@@ -11,7 +11,7 @@ P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -61,12 +61,13 @@ class Hypothesis(NamedTuple):
     score: float
 
 
-class _Beams(NamedTuple):
+class Beams(NamedTuple):
     """The search's state for A utterances still running; t tokens have been written.
 
     Attributes:
         tokens: Running hypotheses (A, K, t).
         scores: Their log-probabilities (A, K).
+        parents: Which hypothesis of the step before each continues (A, K), int64.
         history: Which of the K t token columns of the cache belong to each hypothesis (A, K, K t), bool.
         done_tokens: Finished hypotheses (A, K, t), end of sequence included, padded with -1.
         done_scores: Their scores after length penalty (A, K), IMPOSSIBLE where none.
@@ -74,13 +75,38 @@ class _Beams(NamedTuple):
 
     tokens: Tensor
     scores: Tensor
+    parents: Tensor
     history: Tensor
     done_tokens: Tensor
     done_scores: Tensor
 
-    def select(self, rows: Tensor) -> _Beams:
+    def select(self, rows: Tensor) -> Beams:
         """Keep some utterances."""
-        return _Beams(*(tensor[rows] for tensor in self))
+        return Beams(*(tensor[rows] for tensor in self))
+
+
+class Candidates(NamedTuple):
+    """The best continuations of an utterance's hypotheses together, best first, (A, n) each.
+
+    Attributes:
+        scores: Log-probability of the whole hypothesis.
+        parents: Which hypothesis it continues.
+        tokens: The token written.
+    """
+
+    scores: Tensor
+    parents: Tensor
+    tokens: Tensor
+
+
+class Scorer(Protocol):
+    """What the search asks of a model."""
+
+    def candidates(self, beams: Beams, number: int) -> Candidates:
+        """The best `number` continuations of the running hypotheses; called once a step."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep the state of some utterances."""
 
 
 @torch.no_grad()
@@ -88,10 +114,6 @@ def search(
     llm: LLM, prefix: Prefix, limits: Tensor, eos_token_id: int, prefix_mask: PrefixMaskName, config: SearchConfig
 ) -> list[list[Hypothesis]]:
     """Find the most probable texts behind each prefix.
-
-    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance alone: 2 K
-    candidates a step, of which those that end among the best K are finished; an utterance is done when its best
-    running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
 
     Args:
         llm: The language model.
@@ -102,26 +124,36 @@ def search(
         config: Beam, penalty, n-best.
 
     Returns:
+        As `run_search`.
+    """
+    return run_search(LLMScorer(llm, prefix, prefix_mask), limits.to(prefix.embeddings.device), eos_token_id, config)
+
+
+@torch.no_grad()
+def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: SearchConfig) -> list[list[Hypothesis]]:
+    """Search with any model.
+
+    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance alone: 2 K
+    candidates a step, of which those that end among the best K are finished; an utterance is done when its best
+    running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
+
+    Args:
+        scorer: The model, with the utterances it heard.
+        limits: Most tokens per utterance (B,), int64, end of sequence included, each at least 1.
+        eos_token_id: End of sequence.
+        config: Beam, penalty, n-best.
+
+    Returns:
         Per utterance its hypotheses, best first, `config.num_best` of them (fewer only if fewer ended).
     """
-    from transformers import DynamicCache
-
-    batch, width = prefix.embeddings.shape[:2]
-    cache = DynamicCache()
-    mask = visible(prefix.lengths, width, 0, prefix_mask)
-    logits = llm(
-        prefix.embeddings, _additive(mask, llm), position_ids(prefix.lengths, width, 0), num_logits=1, cache=cache
-    )
-    beams = _start(batch, config.beam_size, logits.device)
-    logits = logits.expand(-1, config.beam_size, -1)  # (A, K, V): before the first token all hypotheses agree
-    real = torch.arange(width, device=logits.device)[None] >= (width - prefix.lengths)[:, None]  # (A, P)
-    lengths, limits = prefix.lengths, limits.to(logits.device)
-    alive = torch.arange(batch, device=logits.device)
+    batch = len(limits)
+    beams = _start(batch, config.beam_size, limits.device)
+    alive = torch.arange(batch, device=limits.device)
     results: list[list[Hypothesis]] = [[] for _ in range(batch)]
     step = 0
     while True:
         step += 1
-        beams, ended = _advance(beams, logits, limits, eos_token_id, step, config)
+        beams, ended = _advance(beams, scorer.candidates(beams, 2 * config.beam_size), limits, eos_token_id, config)
         finished = _finished(beams, ended, step, config)
         if bool(finished.any()):
             rows = finished.nonzero()[:, 0]
@@ -130,37 +162,66 @@ def search(
             rows = (~finished).nonzero()[:, 0]
             if len(rows) == 0:
                 return results
-            cache.batch_select_indices(rows)
-            beams, alive, real = beams.select(rows), alive[rows], real[rows]
-            lengths, limits = lengths[rows], limits[rows]
-        logits = _score_next(llm, beams, real, lengths, cache)
+            scorer.select(rows)
+            beams, alive, limits = beams.select(rows), alive[rows], limits[rows]
 
 
-def _start(batch: int, beam: int, device: torch.device) -> _Beams:
+class LLMScorer:
+    """The LLM behind its prefix.
+
+    Args:
+        llm: The language model.
+        prefix: [prompt ; audio ; suffix], right-aligned.
+        prefix_mask: Mask over the prefix, as in training.
+    """
+
+    def __init__(self, llm: LLM, prefix: Prefix, prefix_mask: PrefixMaskName) -> None:
+        from transformers import DynamicCache
+
+        self.llm, self.lengths = llm, prefix.lengths
+        self.cache: Any = DynamicCache()
+        width = prefix.embeddings.shape[1]
+        self.real = torch.arange(width, device=prefix.lengths.device)[None] >= (width - prefix.lengths)[:, None]  # (A, P)
+        mask = visible(prefix.lengths, width, 0, prefix_mask)
+        positions = position_ids(prefix.lengths, width, 0)
+        self.first = llm(prefix.embeddings, _additive(mask, llm), positions, num_logits=1, cache=self.cache)  # (A, 1, V)
+
+    def candidates(self, beams: Beams, number: int) -> Candidates:
+        """See `Scorer`. Before the first token all hypotheses agree."""
+        beam, step = beams.tokens.shape[1:]
+        logits = self._score_next(beams) if step else self.first.expand(-1, beam, -1)
+        return _best_tokens(logits, beams.scores, number)
+
+    def select(self, rows: Tensor) -> None:
+        """See `Scorer`."""
+        self.cache.batch_select_indices(rows)
+        self.real, self.lengths = self.real[rows], self.lengths[rows]
+
+    def _score_next(self, beams: Beams) -> Tensor:
+        """Logits (A, K, V) behind the last token of each hypothesis; its keys and values join the cache."""
+        beam, step = beams.tokens.shape[1:]
+        shared = self.real[:, None, :].expand(-1, beam, -1)  # (A, K, P)
+        mask = torch.cat((shared, beams.history), dim=2)[:, None]  # (A, 1, K, P + K t)
+        positions = (self.lengths[:, None] + step - 1).expand(-1, beam)
+        embeddings = self.llm.embed(beams.tokens[:, :, -1])  # (A, K, H)
+        return self.llm(embeddings, _additive(mask, self.llm), positions, num_logits=beam, cache=self.cache)
+
+
+def _start(batch: int, beam: int, device: torch.device) -> Beams:
     # Only the first of the K equal beginnings counts, or the first step would choose the best token K times.
     scores = torch.full((batch, beam), IMPOSSIBLE, device=device)
     done_scores = scores.clone()
     scores[:, 0] = 0.0
     tokens = torch.zeros(batch, beam, 0, dtype=torch.long, device=device)
-    return _Beams(tokens, scores, tokens.bool(), tokens.clone(), done_scores)
-
-
-def _score_next(llm: LLM, beams: _Beams, real: Tensor, lengths: Tensor, cache: Any) -> Tensor:
-    """Logits (A, K, V) behind the last token of each hypothesis; its keys and values join the cache."""
-    beam, step = beams.tokens.shape[1:]
-    shared = real[:, None, :].expand(-1, beam, -1)  # (A, K, P)
-    mask = torch.cat((shared, beams.history), dim=2)[:, None]  # (A, 1, K, P + K t)
-    positions = (lengths[:, None] + step - 1).expand(-1, beam)
-    embeddings = llm.embed(beams.tokens[:, :, -1])  # (A, K, H)
-    return llm(embeddings, _additive(mask, llm), positions, num_logits=beam, cache=cache)
+    return Beams(tokens, scores, torch.zeros_like(scores).long(), tokens.bool(), tokens.clone(), done_scores)
 
 
 def _advance(
-    beams: _Beams, logits: Tensor, limits: Tensor, eos_token_id: int, step: int, config: SearchConfig
-) -> tuple[_Beams, Tensor]:
+    beams: Beams, candidates: Candidates, limits: Tensor, eos_token_id: int, config: SearchConfig
+) -> tuple[Beams, Tensor]:
     """Write one token: returns the new state and which utterances have no hypothesis left to continue (A,)."""
-    beam = config.beam_size
-    scores, parents, tokens = _candidates(logits, beams.scores, 2 * beam)  # (A, 2 K) each, best first
+    beam, step = config.beam_size, beams.tokens.shape[2] + 1
+    scores, parents, tokens = candidates
     extended = torch.cat((_gather(beams.tokens, parents), tokens[:, :, None]), dim=2)  # (A, 2 K, t)
     ends = (tokens == eos_token_id) | (step >= limits)[:, None]
 
@@ -176,11 +237,11 @@ def _advance(
     parents = parents.gather(1, kept)
     own = torch.eye(beam, dtype=torch.bool, device=parents.device).expand(len(parents), -1, -1)
     history = torch.cat((_gather(beams.history, parents), own), dim=2)  # (A, K, K t)
-    return _Beams(_gather(extended, kept), running, history, done_tokens, done_scores), ends.all(1)
+    return Beams(_gather(extended, kept), running, parents, history, done_tokens, done_scores), ends.all(1)
 
 
-def _candidates(logits: Tensor, scores: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best continuations of all hypotheses: log-probability, parent, token, each (A, number).
+def _best_tokens(logits: Tensor, scores: Tensor, number: int) -> Candidates:
+    """The best continuations of all hypotheses by their logits (A, K, V) and scores (A, K).
 
     The best `number` of all K V lie among the best `number` of each hypothesis, so the vocabulary is read twice
     (normaliser, top) instead of being copied and sorted as one row of K V.
@@ -189,10 +250,10 @@ def _candidates(logits: Tensor, scores: Tensor, number: int) -> tuple[Tensor, Te
     best, tokens = logits.topk(min(number, logits.shape[2]), dim=2)  # (A, K, number)
     total = best - logits.logsumexp(2, keepdim=True) + scores[:, :, None]
     chosen, index = total.flatten(1).topk(min(number, total[0].numel()))
-    return chosen, index // best.shape[2], tokens.flatten(1).gather(1, index)
+    return Candidates(chosen, index // best.shape[2], tokens.flatten(1).gather(1, index))
 
 
-def _finished(beams: _Beams, ended: Tensor, step: int, config: SearchConfig) -> Tensor:
+def _finished(beams: Beams, ended: Tensor, step: int, config: SearchConfig) -> Tensor:
     """Which utterances are done (A,): no continuation is left, or none can improve the worst finished hypothesis."""
     if config.beam_size == 1:
         return ended | (beams.done_scores[:, 0] > IMPOSSIBLE)  # greedy ends at its first end of sequence
@@ -200,7 +261,7 @@ def _finished(beams: _Beams, ended: Tensor, step: int, config: SearchConfig) -> 
     return ended | (beams.scores[:, 0] / step**config.length_penalty <= worst)
 
 
-def _collect(beams: _Beams, eos_token_id: int) -> list[list[Hypothesis]]:
+def _collect(beams: Beams, eos_token_id: int) -> list[list[Hypothesis]]:
     """Finished hypotheses of each utterance, best first, without the end of sequence."""
     collected = []
     for tokens, scores in zip(beams.done_tokens.tolist(), beams.done_scores.tolist(), strict=True):

@@ -45,6 +45,9 @@ def left_out(name: str) -> Iterator[None]:
 
 # Every import of the host would load g2p_en for its phonemes: eight seconds, and two attempts to download.
 with left_out("g2p_en"):
+    from espnet2.asr.ctc import CTC
+    from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+    from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
     from espnet2.tasks.abs_task import AbsTask, optim_classes, scheduler_classes
     from espnet2.torch_utils.device_funcs import force_gatherable
     from espnet2.train.abs_espnet_model import AbsESPnetModel
@@ -55,7 +58,17 @@ with left_out("g2p_en"):
     from espnet2.utils.nested_dict_action import NestedDictAction
     from espnet2.utils.types import str2bool, str_or_none
 
-__all__ = ["AbsESPnetModel", "NestedDictAction", "SpeechTask", "force_gatherable", "str2bool", "str_or_none"]
+__all__ = [
+    "CTC",
+    "AbsESPnetModel",
+    "NestedDictAction",
+    "SpeechTask",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "force_gatherable",
+    "str2bool",
+    "str_or_none",
+]
 
 CHECKPOINT = "checkpoint.pth"
 PREVIOUS = "checkpoint.previous.pth"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
 from speechllama.decode.ctc_prefix import CTCPrefix
-from speechllama.decode.search import Beams, Candidates, Hypothesis, SearchConfig, run_search
 from speechllama.model.seq2seq import Seq2Seq
 
 

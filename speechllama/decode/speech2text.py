@@ -18,6 +18,7 @@ import torch
 
 from speechllama.data.audio import SAMPLE_RATE, read_audio, resample
 from speechllama.data.features import log_mel
+from speechllama.decode.cache import check_cache
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
 from speechllama.model.layers import pad_ids
@@ -45,6 +46,7 @@ class Speech2Text:
     def __init__(self, experiment: Experiment, config: SearchConfig | None = None) -> None:
         self.experiment = experiment
         self.config = config or SearchConfig()
+        self.network, self.device, self.folder = experiment.network, experiment.device, experiment.folder
 
     @classmethod
     def from_pretrained(
@@ -73,6 +75,11 @@ class Speech2Text:
         features = log_mel(waveform)
         return self.translate([features], [len(waveform) / SAMPLE_RATE], [language], is_compressed=False)[0]
 
+    def check_data(self, data_dir: Path, is_compressed: bool) -> None:
+        """Refuse a cache that another compressor made; see `check_cache`."""
+        if is_compressed:
+            check_cache(data_dir, self.network.config.compressor)
+
     def translate(
         self,
         audio: Sequence[np.ndarray],
@@ -93,8 +100,7 @@ class Speech2Text:
         Returns:
             N-best hypotheses of each utterance, best first.
         """
-        network, prompt = self.experiment.network, self.experiment.prompt
-        device = self.experiment.device
+        network, prompt, device = self.network, self.experiment.prompt, self.device
         ids = [
             prompt.render(language, template)
             for language, template in zip(languages, templates or [""] * len(languages), strict=True)

@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 
 from speechllama.data.tokenizer import CTCTokenizer
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, read_cmvn
+from speechllama.model.build import CONFIG_FILE, MODEL_FILE, SEQ2SEQ, check_device, read_cmvn
 from speechllama.model.config import from_mapping
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.tasks.ctc import CTCTask
@@ -29,8 +29,6 @@ from speechllama.tasks.host import (
     force_gatherable,
     str_or_none,
 )
-
-MODEL_NAME = "seq2seq"  # `model:` of a system's YAML
 
 
 class Seq2SeqModel(Seq2Seq, AbsESPnetModel):
@@ -58,13 +56,13 @@ class Seq2SeqModel(Seq2Seq, AbsESPnetModel):
 
 
 class Seq2SeqTask(CTCTask):
-    """ESPnet task of the encoder-decoder; data, units and batches are those of CTC training, on the target text."""
+    """ESPnet task of the encoder-decoder; data, units and batches are as in CTC training, on the target text."""
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
         """Options beside the host's."""
         group = parser.add_argument_group("sequence to sequence")
-        group.add_argument("--model", default=MODEL_NAME, choices=[MODEL_NAME], help="what a system's YAML is for")
+        group.add_argument("--model", default=SEQ2SEQ, choices=[SEQ2SEQ], help="what a system's YAML is for")
         group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the text")
         group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
         group.add_argument("--network_conf", action=NestedDictAction, default={}, help="sizes, see Seq2SeqConfig")
@@ -106,12 +104,6 @@ def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
     return Parts(encoder, decoder, CTC(num_units, config.dim))
 
 
-def is_seq2seq(exp_dir: str | Path) -> bool:
-    """Whether an experiment directory holds a model of this kind, finished or not."""
-    path = Path(exp_dir) / CONFIG_FILE
-    return path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")).get("model") == MODEL_NAME
-
-
 def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTCTokenizer]:
     """Load a trained experiment.
 
@@ -136,7 +128,8 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     tokenizer = CTCTokenizer(settings["tokenizer"])
     if tokenizer.num_units != settings["num_units"]:
         raise ValueError(
-            f"{tokenizer.path}: {tokenizer.num_units} units, {folder} was trained with {settings['num_units']}; train again"
+            f"{tokenizer.path}: {tokenizer.num_units} units, but {folder} was trained with {settings['num_units']}; "
+            "train it again"
         )
     network = Seq2Seq(config, tokenizer.num_units, make_parts(config, tokenizer.num_units))
     try:

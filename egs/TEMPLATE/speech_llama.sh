@@ -28,6 +28,7 @@ llm=                # LLM: Hugging Face directory or hub id; empty: the recipe t
 revision=           # revision of a hub LLM
 ctc_target=transcript  # what CTC learns: transcript or translation
 ctc_units=1000      # SentencePiece units of CTC
+target_units=0      # SentencePiece units of the encoder-decoder's text; 0: as many as CTC's
 seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
@@ -142,10 +143,11 @@ absolute_inputs() {
 
 # derive_names: every path below comes from the options, and only here. Runs after the options are parsed.
 derive_names() {
-  local value suffix conf llm_name
+  local value suffix base_suffix conf llm_name
   confdir=conf${size:+/$size}
   suffix=${size:+_$size}
   if [[ $seed != 1 ]]; then suffix+=_seed$seed; fi
+  base_suffix=$suffix${tag:+_$tag}
   llm_dir=$expdir/llm${size:+_$size}
   if [[ -n $llm ]]; then
     llm_name=${llm%/}
@@ -157,10 +159,23 @@ derive_names() {
   suffix+=${tag:+_$tag}
   find_conf "$system"
   system_conf=$conf
-  system_dir=$expdir/${task}_$system$suffix
-  yaml_value "$system_conf" compressor
+  # A rescoring system has no training: it stands on a base, which stages 1 to 11 train and decode; others are their own.
+  yaml_value "$system_conf" rescore_system
+  rescore_system=$value
+  find_conf "${rescore_system:-$system}"
+  base_conf=$conf
+  yaml_value "$base_conf" model
+  model=${value:-speech_llama}
+  if [[ $model != seq2seq ]]; then base_suffix=$suffix; fi # an encoder-decoder is the same beside any LLM
+  base_dir=$expdir/${task}_${rescore_system:-$system}$base_suffix
+  system_dir=$base_dir
+  if [[ -n $rescore_system ]]; then system_dir=$expdir/${task}_$system$suffix; fi
+  tuned=$system_dir/rescoring_beam$beam_size.json
+  needs_llm=true
+  if [[ $model == seq2seq && -z $rescore_system ]]; then needs_llm=false; fi
+  yaml_value "$base_conf" compressor
   compressor=${value:-frame_average}
-  yaml_value "$system_conf" init_system
+  yaml_value "$base_conf" init_system
   init_system=$value
   init_conf=""
   init_dir=""
@@ -168,6 +183,12 @@ derive_names() {
     find_conf "$init_system"
     init_conf=$conf
     init_dir=$expdir/${task}_$init_system$suffix
+  fi
+  if [[ $model == seq2seq ]]; then # its units are those of what it writes
+    compressor=""
+    ctc_target=transcript
+    if [[ $task == st ]]; then ctc_target=translation; fi
+    if ((target_units > 0)); then ctc_units=$target_units; fi
   fi
   tokenizer=$datadir/ctc_${ctc_target}_bpe$ctc_units/bpe.model
   stats_dir=$expdir/stats_${ctc_target}_bpe$ctc_units
@@ -178,12 +199,12 @@ derive_names() {
   # The cache is made by the settings of the system's YAML, and its name tells them.
   compressed_dir=$ctc_dir/compressed_$cached_compressor
   compress_settings=(--compressor "$cached_compressor")
-  yaml_value "$system_conf" drop_blank_runs
+  yaml_value "$base_conf" drop_blank_runs
   if [[ $value == true ]]; then
     compressed_dir+=_no_blanks
     compress_settings+=(--drop_blank_runs true)
   fi
-  yaml_value "$system_conf" max_compressed_length
+  yaml_value "$base_conf" max_compressed_length
   if [[ -n $value ]]; then
     compressed_dir+=_max$value
     compress_settings+=(--max_compressed_length "$value")
@@ -307,14 +328,21 @@ stage_statistics() {
   launch 1 "$stats_dir/collect_stats.log" "${command[@]}"
 }
 
+# train_on_features NAME CONF DIR ARGUMENT...: a training from features to the units of stage 3.
+train_on_features() {
+  local name=$1 conf=$2 directory=$3
+  shift 3
+  data_arguments "$dumpdir" "$ctc_text" feats.scp,speech "$stats_dir/SET/speech_shape" "$stats_dir/SET/text_shape"
+  trainer "$name" --config "$conf" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
+    "${arguments[@]}" --output_dir "$directory" "$@"
+  launch_as train 1 "$directory/train.log" "${command[@]}"
+}
+
 clear_ctc() { move_aside "$ctc_dir"; }
 stage_ctc() {
   local -a further
   read -ra further <<<"$ctc_options"
-  data_arguments "$dumpdir" "$ctc_text" feats.scp,speech "$stats_dir/SET/speech_shape" "$stats_dir/SET/text_shape"
-  trainer ctc_train --config "$confdir/ctc.yaml" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
-    "${arguments[@]}" --output_dir "$ctc_dir" "${further[@]}"
-  launch_as train 1 "$ctc_dir/train.log" "${command[@]}"
+  train_on_features ctc_train "$confdir/ctc.yaml" "$ctc_dir" "${further[@]}"
   module average_checkpoints --exp_dir "$ctc_dir" --num_best "$ctc_num_best"
   launch 1 "$ctc_dir/average.log" "${command[@]}"
 }
@@ -381,31 +409,39 @@ average() {
   launch 1 "$2/average.log" "${command[@]}"
 }
 
-clear_train() { move_aside "${init_dir:-$system_dir}"; }
-stage_train() { train_system "${init_conf:-$system_conf}" "${init_dir:-$system_dir}"; }
-
-clear_lora() { move_aside "$system_dir"; }
-stage_lora() {
-  average "$init_dir" "$system_dir/init" # not into init_dir: its own stages 10 and 11 vouch for the model.pth there
-  train_system "$system_conf" "$system_dir" --init_from "$system_dir/init"
+clear_train() { move_aside "${init_dir:-$base_dir}"; }
+stage_train() {
+  local -a further
+  if [[ $model == seq2seq ]]; then
+    read -ra further <<<"$train_options"
+    train_on_features seq2seq_train "$base_conf" "$base_dir" "${further[@]}"
+  else
+    train_system "${init_conf:-$base_conf}" "${init_dir:-$base_dir}"
+  fi
 }
 
-stage_average() { average "$system_dir" "$system_dir"; }
+clear_lora() { move_aside "$base_dir"; }
+stage_lora() {
+  average "$init_dir" "$base_dir/init" # not into init_dir: its own stages 10 and 11 vouch for the model.pth there
+  train_system "$base_conf" "$base_dir" --init_from "$base_dir/init"
+}
 
-# decode_dir SET: where a set's hypotheses are.
-decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
+stage_average() { average "$base_dir" "$base_dir"; }
 
-clear_decode() { rm -rf "$(decode_dir "$1")" "$(decode_dir "$1")_control"; }
+# decode_dir DIR SET: where a set's hypotheses are, of the system in DIR.
+decode_dir() { echo "$1/decode_$2_beam$beam_size"; }
+
+clear_decode() { rm -rf "$(decode_dir "$base_dir" "$1")" "$(decode_dir "$base_dir" "$1")_control"; }
 stage_decode() {
   local set=$1 control directory jobs
   local -a further
   read -ra further <<<"$decode_options"
   model_jobs
   for control in false true; do
-    directory=$(decode_dir "$set")
+    directory=$(decode_dir "$base_dir" "$set")
     if $control; then directory+=_control; fi
-    module decode --exp_dir "$system_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
-      --beam_size "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
+    module decode --exp_dir "$base_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
+      --beam_size "$beam_size" --num_best "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
       --num_jobs "$jobs" --job JOB "${further[@]}"
     launch_model "$jobs" "$directory/log/decode.JOB.log" "${command[@]}"
     if ((jobs == 1)); then continue; fi # a single job merges itself
@@ -414,9 +450,26 @@ stage_decode() {
   done
 }
 
+stage_tune() {
+  module tune_rescoring --config "$system_conf" --llm_dir "$llm_dir" --decode_dir "$(decode_dir "$base_dir" dev)" \
+    --data_dir "$dumpdir/dev" --task "$task" --output_file "$tuned" --ngpu "$((ngpu > 0))"
+  launch_model 1 "$system_dir/log/tune_beam$beam_size.log" "${command[@]}"
+}
+
+clear_rescore() { rm -rf "$(decode_dir "$system_dir" "$1")" "$(decode_dir "$system_dir" "$1")_control"; }
+stage_rescore() {
+  local control directory
+  for control in "" _control; do
+    directory=$(decode_dir "$system_dir" "$1")$control
+    module rescore --settings "$tuned" --decode_dir "$(decode_dir "$base_dir" "$1")$control" --data_dir "$dumpdir/$1" \
+      --output_dir "$directory" --ngpu "$((ngpu > 0))"
+    launch_model 1 "$directory/log/rescore.log" "${command[@]}"
+  done
+}
+
 stage_score() {
   local directory
-  directory=$(decode_dir "$1")
+  directory=$(decode_dir "$system_dir" "$1")
   module score --hyp_dir "$directory" --control_dir "${directory}_control" --data_dir "$dumpdir/$1" --task "$task"
   launch 1 "$directory/score.log" "${command[@]}"
   module write_results --exp_dir "$expdir" --title "${PWD##*/}"
@@ -456,22 +509,52 @@ llm_files() {
 add_training_stages() {
   local -a confs inputs=("$llm_dir/llm.json" "$llm_input_dir"/{train,dev}/{"${llm_input%,*}",utt2lang,"$target_text"})
   local settings="task=$task seed=$seed train_options=$train_options"
-  conf_files "${init_conf:-$system_conf}"
-  if [[ $compressor == convolution ]]; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
-  add_stage 8 train "${init_dir:-$system_dir}/.train.done" "audio-encoder training (${init_dir:-$system_dir})" \
-    "$settings" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$system_dir}/config.yaml"
-  if [[ -z $init_system ]]; then
-    skip_stage 9 lora "$system has no init_system, so stage 8 trains it"
+  conf_files "${init_conf:-$base_conf}"
+  if [[ $model == seq2seq ]]; then
+    add_stage 8 train "$base_dir/.train.done" "encoder-decoder training ($base_dir)" "$settings" "${confs[@]}" "$tokenizer" \
+      "${statistics[@]}" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$base_dir/config.yaml"
+    skip_stage 9 lora "an encoder-decoder has no LLM to adapt"
     return 0
   fi
+  if [[ $compressor == convolution ]]; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  add_stage 8 train "${init_dir:-$base_dir}/.train.done" "audio-encoder training (${init_dir:-$base_dir})" \
+    "$settings" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$base_dir}/config.yaml"
+  if [[ -z $init_system ]]; then
+    skip_stage 9 lora "${rescore_system:-$system} has no init_system, so stage 8 trains it"
+    return 0
+  fi
+  conf_files "$base_conf"
+  add_stage 9 lora "$base_dir/.lora.done" "LoRA training ($base_dir)" "$settings num_best=$num_best" "${confs[@]}" \
+    "${inputs[@]}" "$init_dir/config.yaml" -- "$base_dir/config.yaml"
+}
+
+# add_decoding_stages: rows 10 and 11, a row a set: what one list of sets has decoded, another finds.
+add_decoding_stages() {
+  local set own rescored decoded=$sets
+  local -a confs
+  add_stage 10 average "$base_dir/.average.done" "average of the $num_best best epochs ($base_dir/model.pth)" \
+    "num_best=$num_best" "$base_dir/config.yaml" -- "$base_dir/model.pth"
+  if [[ -n $rescore_system && " $sets " != *" dev "* ]]; then decoded+=" dev"; fi
+  for set in $decoded; do
+    own=$(decode_dir "$base_dir" "$set")
+    add_stage 11 "decode:$set" "$base_dir/.decode_${set}_beam$beam_size.done" "decoding of $set, and its control ($own)" \
+      "decode_options=$decode_options" "$base_dir/model.pth" -- "$own"{,_control}/text
+  done
+  if [[ -z $rescore_system ]]; then return 0; fi
   conf_files "$system_conf"
-  add_stage 9 lora "$system_dir/.lora.done" "LoRA training ($system_dir)" "$settings num_best=$num_best" "${confs[@]}" \
-    "${inputs[@]}" "$init_dir/config.yaml" -- "$system_dir/config.yaml"
+  add_stage 11 tune "$system_dir/.tune_beam$beam_size.done" "weight of the LLM's score ($tuned)" "" "${confs[@]}" \
+    "$llm_dir/llm.json" "$(decode_dir "$base_dir" dev)/text" -- "$tuned"
+  for set in $sets; do
+    own=$(decode_dir "$base_dir" "$set")
+    rescored=$(decode_dir "$system_dir" "$set")
+    add_stage 11 "rescore:$set" "$system_dir/.rescore_${set}_beam$beam_size.done" "rescoring of $set, and its control ($rescored)" \
+      "" "$tuned" "$own"{,_control}/text -- "$rescored"{,_control}/text
+  done
 }
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
-  local -a confs corpus llm_inputs data features
+  local -a confs corpus llm_inputs data features statistics=("$stats_dir"/{cmvn.npz,{train,dev}/speech_shape})
   local set decoded
   corpus_files
   llm_files
@@ -486,36 +569,40 @@ stage_table() {
   add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
     "$datadir/train/$ctc_text" -- "$tokenizer"
   add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
-    "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape}
-  if [[ $compressor == convolution ]]; then
+    "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "${statistics[@]}"
+  if [[ $model == seq2seq ]]; then
+    skip_stage 5 ctc "the encoder-decoder trains its CTC head along with the rest"
+    skip_stage 6 compress "an encoder-decoder trains from features"
+  elif [[ $compressor == convolution ]]; then
     skip_stage 5 ctc "the convolution compressor of $system learns with the LLM's loss"
     skip_stage 6 compress "$system trains from features"
   else
     conf_files "$confdir/ctc.yaml"
     add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
       "seed=$seed num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
-      "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
+      "${statistics[@]}" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
     data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
     add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
       "" \
       "$ctc_dir/model.pth" "$tokenizer" "${features[@]}" -- "${data[@]}" "$compressed_dir/report.json"
   fi
-  add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
-    "${llm_inputs[@]}" -- "$llm_dir/llm.json"
+  if $needs_llm; then
+    add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
+      "${llm_inputs[@]}" -- "$llm_dir/llm.json"
+  else
+    skip_stage 7 llm "$system has no LLM"
+  fi
   add_training_stages
-  add_stage 10 average "$system_dir/.average.done" "average of the $num_best best epochs ($system_dir/model.pth)" \
-    "num_best=$num_best" "$system_dir/config.yaml" -- "$system_dir/model.pth"
-  for set in $sets; do # a row a set: what one list of sets has decoded, another finds
-    decoded=$(decode_dir "$set")
-    add_stage 11 "decode:$set" "$system_dir/.decode_${set}_beam$beam_size.done" \
-      "decoding of $set, and its control ($decoded)" "decode_options=$decode_options" \
-      "$system_dir/model.pth" -- "$decoded/text"
-  done
+  add_decoding_stages
   for set in $sets; do
-    decoded=$(decode_dir "$set")
+    decoded=$(decode_dir "$system_dir" "$set")
     add_stage 12 "score:$set" "$system_dir/.score_${set}_beam$beam_size.done" "scores of $set ($expdir/RESULTS.md)" "" \
       "$decoded/text" -- "$decoded/score.json"
   done
+  if [[ $model == seq2seq || -n $rescore_system ]]; then
+    skip_stage 13 pack "only speech LLMs are packed"
+    return 0
+  fi
   add_stage 13 pack "$system_dir/.pack.done" "model in one file ($system_dir/packed.zip)" "pack_llm=$pack_llm" \
     "$system_dir/model.pth" -- "$system_dir/packed.zip"
 }
@@ -567,7 +654,7 @@ speech_llama() {
   . "$cmd"
   check_options
   derive_names
-  if [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
+  if $needs_llm && [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi
   stage_table

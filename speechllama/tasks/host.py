@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import logging
 import os
 import shutil
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -45,9 +46,11 @@ def left_out(name: str) -> Iterator[None]:
 
 # Every import of the host would load g2p_en for its phonemes: eight seconds, and two attempts to download.
 with left_out("g2p_en"):
-    from espnet2.asr.ctc import CTC
-    from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
-    from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
+    # These tell every user, on stdout or stderr, that they do not find flash_attn, which nobody needs.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        from espnet2.asr.ctc import CTC
+        from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+        from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
     from espnet2.tasks.abs_task import AbsTask, optim_classes, scheduler_classes
     from espnet2.torch_utils.device_funcs import force_gatherable
     from espnet2.train.abs_espnet_model import AbsESPnetModel

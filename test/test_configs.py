@@ -66,13 +66,15 @@ def build(folder: str, system: str, base: Path) -> SpeechLlama:
 
 
 def test_every_yaml_of_the_recipes_is_one_that_these_tests_build() -> None:
-    found = sorted(path.relative_to(EGS) for path in EGS.glob("*/conf/**/*.yaml") if path.parts[-3] != "TEMPLATE")
+    baselines = {path for path in EGS.glob("*/conf/**/b*.yaml")}  # of these speaks test_seq2seq_configs.py
+    paths = set(EGS.glob("*/conf/**/*.yaml")) - baselines
+    found = sorted(path.relative_to(EGS) for path in paths if path.parts[-3] != "TEMPLATE")
     expected = [
         Path(folder, name) for folder in FOLDERS for name in (*BASES, *(f"{system}.yaml" for system in SYSTEMS))
     ]
     assert found == sorted([*expected, Path("mini_covost2/conf/llm.yaml")])
     assert len(found) == 21
-    assert len(list(EGS.glob("TEMPLATE/conf/*.yaml"))) == 7  # the recipes' systems are links to these
+    assert len(list(EGS.glob("TEMPLATE/conf/e*.yaml"))) == 7  # the recipes' systems are links to these
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

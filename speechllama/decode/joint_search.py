@@ -85,7 +85,8 @@ class JointScorer:
             history = torch.nn.functional.pad(beams.history, (1, 0), value=True)
             return self.network.step(beams.tokens[:, :, -1], history, step, self.cache)
         start = beams.tokens.new_full((utterances, 1), self.network.eos)
-        return self.network.step(start, start[:, :, None].bool() | True, 0, self.cache).expand(-1, beam, -1)
+        itself = torch.ones_like(start, dtype=torch.bool)[:, :, None]
+        return self.network.step(start, itself, 0, self.cache).expand(-1, beam, -1)
 
 
 @torch.no_grad()

@@ -45,12 +45,11 @@ class Reader:
 
     def item(self, text: str, language: str = "", template: str = "") -> Item:
         """What the LLM reads of a hypothesis; an LLM without a start token starts with its end of sequence."""
+        start = self.prompt.tokenizer.bos_token_id
+        prefix = [self.llm.eos_token_id if start is None else start]
         if self.prompted:
             ids = self.prompt.render(language, template)
-            prefix = ids.prompt + ids.suffix
-        else:
-            start = self.prompt.tokenizer.bos_token_id
-            prefix = [self.llm.eos_token_id if start is None else start]
+            prefix = ids.prompt + ids.suffix or prefix
         return Item(prefix, self.prompt.encode(text))
 
     def score(self, items: Sequence[Item]) -> list[float]:

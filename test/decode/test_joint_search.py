@@ -39,6 +39,8 @@ def score_hypothesis(
         logits, _ = network.decoder(memory.states, memory.lengths, read, torch.tensor([len(units) + 1]))
     labels = [*units, network.eos] if ended else units
     attention = sum(float(logits[0, place].log_softmax(-1)[label]) for place, label in enumerate(labels))
+    if not weight:
+        return attention
     score = ctc_oracle.whole if ended else ctc_oracle.prefix
     ctc = score(memory.ctc_log_probs[0].double(), units)
     return (1 - weight) * attention + weight * float(torch.tensor(ctc).double().log())

@@ -168,7 +168,6 @@ def test_the_tuned_weight_is_applied_and_reported(
         (lambda lines: [*lines, lines[-1]], r"nbest.jsonl:8: utterance \S+ comes a second time"),
         (lambda lines: ["[]", *lines[1:]], r"nbest.jsonl:1: no stamp, report"),
         (lambda lines: [*lines[:1], '{"utt": "x", "nbest": []}', *lines[2:]], r":2: no spent"),
-        (lambda lines: [line.replace('"score": -', '"score": "a') for line in lines[:1]] + ["x"], r":2: not JSON"),
         (lambda lines: lines[:1], r"1 of 1 lines are not.*no utterance"),
         (
             lambda lines: [lines[0], '{"utt": "x", "spent": 1, "nbest": [{"text": "a", "score": NaN}]}'],

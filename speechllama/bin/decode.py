@@ -11,7 +11,7 @@ from speechllama.cli import new_parser, run_main, str2bool
 from speechllama.progress import setup_logging
 
 if TYPE_CHECKING:
-    from speechllama.decode.decode_set import Translator
+    from speechllama.decode.speech2text import Translator
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:

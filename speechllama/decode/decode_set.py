@@ -13,51 +13,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.decoded_parts import Part, decoded_part_path, merge_decoded, read_parts, start_part
-from speechllama.decode.speech2text import Translation
+from speechllama.decode.speech2text import Translation, Translator
 from speechllama.progress import progress
-
-
-class Translator(Protocol):
-    """What decoding asks of a system: `Speech2Text`, or `Seq2SeqToText` for B1.
-
-    Attributes:
-        config: How it searches.
-        folder: Where its model.pth is.
-        device: Where it computes.
-        network: All of its parameters.
-    """
-
-    @property
-    def config(self) -> SearchConfig: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def device(self) -> torch.device: ...
-    @property
-    def network(self) -> torch.nn.Module: ...
-
-    def check_data(self, data_dir: Path, is_compressed: bool) -> None:
-        """Refuse audio of another kind than the system was trained on."""
-
-    def translate(
-        self,
-        audio: Sequence[np.ndarray],
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        is_compressed: bool,
-        templates: Sequence[str] | None = None,
-    ) -> list[list[Translation]]:
-        """N-best hypotheses of a batch; see `Speech2Text.translate`."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
 from speechllama.decode.ctc_prefix import CTCPrefix
+from speechllama.model.cached_decoder import CachedDecoder
 from speechllama.model.seq2seq import Seq2Seq
 
 
@@ -51,11 +52,11 @@ class JointScorer:
 
     def __init__(self, network: Seq2Seq, speech: Tensor, speech_lengths: Tensor, config: JointSearchConfig) -> None:
         memory = network.encode(speech, speech_lengths)
-        self.network, self.beam = network, config.beam_size
+        self.eos = network.eos
         self.weight = network.config.ctc_weight if config.ctc_weight is None else config.ctc_weight
         self.num_proposed = max(config.num_proposed, 2 * config.beam_size)
         self.ctc = CTCPrefix(memory.ctc_log_probs, memory.lengths, config.beam_size)
-        self.cache = network.start(memory)
+        self.decoder = CachedDecoder(network, memory)
 
     def candidates(self, beams: Beams, number: int) -> Candidates:
         """See `Scorer`."""
@@ -63,30 +64,30 @@ class JointScorer:
         log_probs = self._attend(beams)  # (A, K, C + 1)
         if step:
             self.ctc.extend(beams.parents, beams.tokens[:, :, -1])
-        eos = self.network.eos
-        attention, units = log_probs[:, :, :eos].topk(min(self.num_proposed, eos - 1), dim=2)  # (A, K, n); never blank
-        attention = torch.cat((attention, log_probs[:, :, eos:]), dim=2)
+        num_proposed = min(self.num_proposed, self.eos - 1)  # never blank
+        attention, units = log_probs[:, :, : self.eos].topk(num_proposed, dim=2)  # (A, K, n)
+        attention = torch.cat((attention, log_probs[:, :, self.eos :]), dim=2)
         ctc = torch.cat((self.ctc.score(units), self.ctc.score_end()[:, :, None]), dim=2)
         gained = (ctc - self.ctc.scores[:, :, None]).to(attention.dtype)
         total = (1.0 - self.weight) * attention + self.weight * gained + beams.scores[:, :, None]
-        units = torch.cat((units, torch.full_like(units[:, :, :1], eos)), dim=2)
+        units = torch.cat((units, torch.full_like(units[:, :, :1], self.eos)), dim=2)
         chosen, index = total.flatten(1).topk(min(number, total[0].numel()))
         return Candidates(chosen, index // units.shape[2], units.flatten(1).gather(1, index))
 
     def select(self, rows: Tensor) -> None:
         """See `Scorer`."""
         self.ctc.select(rows)
-        self.cache.select(rows)
+        self.decoder.select(rows)
 
     def _attend(self, beams: Beams) -> Tensor:
         """Log-probabilities of the decoder behind each hypothesis; all see the column of the start."""
         utterances, beam, step = beams.tokens.shape
         if step:
             history = torch.nn.functional.pad(beams.history, (1, 0), value=True)
-            return self.network.step(beams.tokens[:, :, -1], history, step, self.cache)
-        start = beams.tokens.new_full((utterances, 1), self.network.eos)
+            return self.decoder.step(beams.tokens[:, :, -1], history, step)
+        start = beams.tokens.new_full((utterances, 1), self.eos)
         itself = torch.ones_like(start, dtype=torch.bool)[:, :, None]
-        return self.network.step(start, itself, 0, self.cache).expand(-1, beam, -1)
+        return self.decoder.step(start, itself, 0).expand(-1, beam, -1)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,39 @@ class Translation(NamedTuple):
     text: str
     tokens: list[int]
     score: float
+
+
+class Translator(Protocol):
+    """What decoding asks of a system: `Speech2Text`, or `Seq2SeqToText` for B1.
+
+    Attributes:
+        config: How it searches.
+        folder: Where its model.pth is.
+        device: Where it computes.
+        network: All of its parameters.
+    """
+
+    @property
+    def config(self) -> SearchConfig: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def network(self) -> torch.nn.Module: ...
+
+    def check_data(self, data_dir: Path, is_compressed: bool) -> None:
+        """Refuse audio of another kind than the system was trained on."""
+
+    def translate(
+        self,
+        audio: Sequence[np.ndarray],
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        is_compressed: bool,
+        templates: Sequence[str] | None = None,
+    ) -> list[list[Translation]]:
+        """N-best hypotheses of a batch; see `Speech2Text.translate`."""
 
 
 class Speech2Text:

@@ -92,27 +92,6 @@ class Seq2SeqLoss(NamedTuple):
     accuracy: Tensor
 
 
-@dataclass
-class DecoderCache:
-    """Keys and values of every decoder layer, (A, heads, n, D / heads) each, for A utterances.
-
-    Attributes:
-        memory: Of the encoder's states; made once.
-        text: Of the units written so far: the start, then K columns a step, one for each hypothesis.
-        heard: Which encoder frames are real (A, 1, 1, M), bool.
-    """
-
-    memory: list[tuple[Tensor, Tensor]]
-    text: list[tuple[Tensor, Tensor]]
-    heard: Tensor
-
-    def select(self, rows: Tensor) -> None:
-        """Keep some utterances."""
-        self.memory = [(keys[rows], values[rows]) for keys, values in self.memory]
-        self.text = [(keys[rows], values[rows]) for keys, values in self.text]
-        self.heard = self.heard[rows]
-
-
 class Seq2Seq(nn.Module):
     """The network.
 
@@ -196,59 +175,3 @@ class Seq2Seq(nn.Module):
         positions = sinusoidal_positions(hidden.shape[1], hidden.shape[2], hidden.device)
         states, _, _ = self.encoder(self.dropout(hidden * math.sqrt(self.config.dim) + positions), lengths)
         return Memory(states, lengths, self.ctc.log_softmax(states))
-
-    def start(self, memory: Memory) -> DecoderCache:
-        """Project the encoder's states once, for all steps of a search."""
-        projected = []
-        for layer in self.decoder.decoders:
-            _, keys, values = layer.src_attn.forward_qkv(memory.states, memory.states, memory.states)
-            projected.append((keys, values))
-        heard = length_mask(memory.lengths, memory.states.shape[1])[:, None, None]
-        return DecoderCache(projected, [], heard)
-
-    def step(self, units: Tensor, history: Tensor, place: int, cache: DecoderCache) -> Tensor:
-        """Score what follows the K hypotheses of each utterance, as the decoder's own forward would.
-
-        ESPnet's own stepping caches the layers' outputs and projects them and the encoder's states again at every
-        step; here keys and values are cached, and the hypotheses of an utterance share its columns.
-
-        Args:
-            units: Last unit of each hypothesis (A, K).
-            history: Which of the cache's columns, these K included, each hypothesis sees (A, K, n), bool.
-            place: Position of these units; 0 is the start.
-            cache: Extended in place.
-
-        Returns:
-            Log-probabilities (A, K, C + 1); blank is impossible.
-        """
-        embedding, _ = self.decoder.embed
-        positions = sinusoidal_positions(place + 1, self.config.dim, units.device)
-        hidden = embedding(units) * math.sqrt(self.config.dim) + positions[place]
-        is_first = not cache.text
-        for index, layer in enumerate(self.decoder.decoders):
-            normed = layer.norm1(hidden)
-            query, keys, values = layer.self_attn.forward_qkv(normed, normed, normed)
-            if is_first:
-                cache.text.append((keys, values))
-            else:
-                before = cache.text[index]
-                cache.text[index] = (torch.cat((before[0], keys), 2), torch.cat((before[1], values), 2))
-            hidden = hidden + _attend(layer.self_attn, query, cache.text[index], history[:, None])
-            query = _split_heads(layer.src_attn, layer.src_attn.linear_q(layer.norm2(hidden)))
-            hidden = hidden + _attend(layer.src_attn, query, cache.memory[index], cache.heard)
-            hidden = hidden + layer.feed_forward(layer.norm3(hidden))
-        log_probs: Tensor = self.decoder.output_layer(self.decoder.after_norm(hidden)).float().log_softmax(-1)
-        log_probs[:, :, BLANK] = -torch.inf
-        return log_probs
-
-
-def _split_heads(attention: Any, vectors: Tensor) -> Tensor:
-    """(A, K, D) -> (A, heads, K, D / heads)."""
-    return vectors.unflatten(2, (attention.h, attention.d_k)).transpose(1, 2)
-
-
-def _attend(attention: Any, query: Tensor, cached: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-    """Attention of ESPnet's module over cached keys and values -> (A, K, D)."""
-    seen = F.scaled_dot_product_attention(query, *cached, attn_mask=mask)
-    output: Tensor = attention.linear_out(seen.transpose(1, 2).flatten(2))
-    return output

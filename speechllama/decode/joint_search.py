@@ -63,7 +63,8 @@ class JointScorer:
         step = beams.tokens.shape[2]
         log_probs = self._attend(beams)  # (A, K, C + 1)
         if step:
-            self.ctc.extend(beams.parents, beams.tokens[:, :, -1])
+            # Where fewer than K hypotheses go on, the rest are impossible and may have ended: CTC knows no such unit.
+            self.ctc.extend(beams.parents, beams.tokens[:, :, -1].clamp(max=self.eos - 1))
         num_proposed = min(self.num_proposed, self.eos - 1)  # never blank
         attention, units = log_probs[:, :, : self.eos].topk(num_proposed, dim=2)  # (A, K, n)
         attention = torch.cat((attention, log_probs[:, :, self.eos :]), dim=2)

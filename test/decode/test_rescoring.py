@@ -48,7 +48,8 @@ def test_a_batch_scores_as_each_text_alone(reader: Reader) -> None:
 def test_texts_behind_prompts_of_several_lengths_score_as_alone(reader: Reader) -> None:
     if not reader.prompted:
         pytest.skip("there is no prompt")
-    items = [reader.item(text, "de", "{language}: {audio}" * (n % 2)) for n, text in enumerate(TEXTS)]
+    long = "{language} {language} {language}: {audio}"
+    items = [reader.item(text, "de", long * (n % 2)) for n, text in enumerate(TEXTS)]
     assert len({len(item.prefix) for item in items}) == 2
     assert reader.score(items) == pytest.approx([score_alone(reader, item) for item in items], abs=1e-3)
 

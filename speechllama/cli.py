@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,8 @@ def run_main(main: Callable[[], Any]) -> None:
         status = main()
     except (ValueError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            print("the disk or its quota is full; what is finished is kept: make room and start again", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

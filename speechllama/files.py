@@ -33,11 +33,12 @@ def atomic_write(path: str | Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
-def read_table(path: str | Path) -> dict[str, str]:
+def read_table(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, str]:
     """Read a Kaldi table: one "key value" a line; a key alone has the value "".
 
     Args:
         path: The file, UTF-8.
+        keys: Keys of tables read before; a key that several tables have is then in memory once. Gets the new ones.
 
     Returns:
         The values by key, in the order of the file.
@@ -50,20 +51,23 @@ def read_table(path: str | Path) -> dict[str, str]:
     table: dict[str, str] = {}
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; run the stage that writes it")
-    # Only "\n" ends a line: splitlines() would also split at U+2028 or U+0085, which real transcripts contain.
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
-        if not raw.strip():
-            continue
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}:{number}: not UTF-8 ({error}); convert the file") from error
-        key, _, value = line.rstrip("\r").partition(" ")
-        if not key:
-            raise ValueError(f"{path}:{number}: the line starts with a space, expected 'key value': {line!r}")
-        if key in table:
-            raise ValueError(f"{path}:{number}: the key {key!r} comes a second time; keys must be unique")
-        table[key] = value.strip()
+    value = ""
+    with path.open("rb") as stream:  # of a binary file only "\n" ends a line; U+2028 or U+0085 are in real transcripts
+        for number, raw in enumerate(stream, 1):
+            if not raw.strip():
+                continue
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{path}:{number}: not UTF-8 ({error}); convert the file") from error
+            key, _, found = line.rstrip("\r\n").partition(" ")
+            if not key:
+                raise ValueError(f"{path}:{number}: the line starts with a space, expected 'key value': {line!r}")
+            if key in table:
+                raise ValueError(f"{path}:{number}: the key {key!r} comes a second time; keys must be unique")
+            found = found.strip()
+            value = value if value == found else found  # neighbours often have the same: speaker, language
+            table[key if keys is None else keys.setdefault(key, key)] = value
     return table
 
 

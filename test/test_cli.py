@@ -77,6 +77,18 @@ def test_the_default_is_in_the_help() -> None:
     assert "default: 7" in parser.format_help()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is needed")
+def test_a_full_disk_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    def write() -> None:
+        with open("/dev/full", "w") as stream:
+            stream.write("x")
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(write)
+    assert caught.value.code == 1
+    assert "the disk or its quota is full; what is finished is kept" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", DATA_ENTRY_POINTS)
 def test_help_imports_nothing_heavy(name: str, root: Path) -> None:
     code = (

@@ -11,18 +11,22 @@ from pathlib import Path
 import pytest
 
 CONFS = {
-    "ctc.yaml": "max_epoch: 1\n",
+    "ctc.yaml": "ctc_units: 70  # of this size\nmax_epoch: 1\n",
     "llm.yaml": "width: 8\n",
     "train.yaml": "max_epoch: 1\n",
     "e0.yaml": "include: train.yaml\ncompressor: convolution  # trained jointly\n",
     "e1.yaml": "include: train.yaml\ncompressor: blank_removal\n",
     "e5.yaml": "include: train.yaml\ncompressor: frame_average\n",
     "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
-    "b1.yaml": "model: seq2seq\n",
+    "b1.yaml": "model: seq2seq\ntarget_units: 50\n",
     "b2.yaml": "rescore_system: b1\n",
     "b5.yaml": "rescore_system: e5\n",
+    "d.yaml": "include: train.yaml\ncompressor: none\nscratch_llm: decoder\n",
+    "decoder.yaml": "width: 8\n",
+    "u_frozen.yaml": "include: train.yaml\ncompressor: units\nnum_clusters: 500\n",
+    "u.yaml": "include: u_frozen.yaml\ninit_system: u_frozen\n",
 }
-STAGES = "data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
+STAGES = "preflight data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
 DECODING = ["decode", "decode", "merge_decoded"] * 2  # in two jobs; then the control
 
 
@@ -36,16 +40,16 @@ class Checkout:
         for name in ("egs", "tools", "utils"):
             ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads", "*.md")
             shutil.copytree(root / name, self.directory / name, ignore=ignore)
-        for conf in ("mini_covost2/conf", "covost2/conf/small"):
+        for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small"):
             (self.directory / "egs" / conf).mkdir(parents=True)
             for name, text in CONFS.items():
                 (self.directory / "egs" / conf / name).write_text(text)
-        (self.directory / "egs/covost2/conf/small/llm.yaml").unlink()
+        for conf in ("covost2/conf", "covost2/conf/small"):  # which has none of its own
+            (self.directory / "egs" / conf / "llm.yaml").unlink()
         self.bin.mkdir()
         shutil.copy(root / "test" / "fakes" / "python3", self.bin / "python3")
         self.mini = self.directory / "egs" / "mini_covost2"
-        (units,) = re.findall(r"--ctc_units (\d+)", (self.mini / "run.sh").read_text())
-        self.ctc = f"exp/ctc_transcript_bpe{units}"
+        self.ctc = "exp/ctc_transcript_bpe70"
 
     def run(
         self, *arguments: str, recipe: str = "mini_covost2", cwd: Path | None = None, **environment: str
@@ -57,7 +61,14 @@ class Checkout:
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)
 
     def calls(self) -> list[list[str]]:
-        """The entry points that ran since the last call of this method, with their arguments."""
+        """The entry points that ran since the last call of this method, with their arguments; see `preflights`."""
+        return [call for call in self.all_calls() if call[0] != "preflight"]
+
+    def preflights(self) -> list[list[str]]:
+        """The preflights among them: what a run checks before it does anything."""
+        return [call for call in self.all_calls() if call[0] == "preflight"]
+
+    def all_calls(self) -> list[list[str]]:
         lines = self.calls_path.read_text().splitlines() if self.calls_path.exists() else []
         self.calls_path.unlink(missing_ok=True)
         return [line.split() for line in lines]
@@ -73,7 +84,9 @@ def checkout(tmp_path: Path, root: Path) -> Checkout:
 def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path: Path) -> None:
     result = checkout.run("--help", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0
-    assert "--stop_stage" in result.stdout and "[de fr es]" in result.stdout
+    papers = "[de zh-CN ar es fr it nl ja ru pt et sv-SE sl]"
+    langs = {"mini_covost2": "[de fr es]", "covost2": papers}
+    assert "--stop_stage" in result.stdout and langs[recipe] in result.stdout
     result = checkout.run("--list", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert [line.split()[1] for line in result.stdout.splitlines()] == STAGES
@@ -99,6 +112,9 @@ def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
         (["--nj", "0"], "at least 1"),
         (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
         (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),
+        (["--size", "smal"], "no size 'smal': there is no"),
+        (["--num_best", "0"], "--num_best and --ctc_num_best are at least 1"),
+        (["--llm", "org/name"], "--pack_llm true needs --llm DIRECTORY"),
         (["extra"], "unexpected argument 'extra'"),
         (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
         (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
@@ -118,7 +134,7 @@ def test_wrong_usage_exits_2_before_anything_runs(
 def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
     result = checkout.run("--dry_run")
     assert result.returncode == 0, result.stderr
-    for number, name in enumerate(STAGES, 1):
+    for number, name in enumerate(STAGES):
         assert f"## stage {number} {name}:" in result.stdout
     assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e6/init" in result.stdout
     assert checkout.calls() == []
@@ -248,7 +264,7 @@ def test_the_encoder_decoder_is_the_same_beside_any_llm(checkout: Checkout) -> N
     assert checkout.run(*small, recipe="covost2").returncode == 0  # which has no LLM of its own
     checkout.calls()
     assert checkout.run(*small, "--llm", "a/b", "--ctc_target", "translation", recipe="covost2").returncode == 0
-    assert checkout.calls() == []
+    assert [call[0] for call in checkout.calls()] == ["preflight"]
 
 
 def test_a_rescoring_system_trains_decodes_and_tunes_on_dev_what_it_stands_on(checkout: Checkout) -> None:
@@ -256,7 +272,7 @@ def test_a_rescoring_system_trains_decodes_and_tunes_on_dev_what_it_stands_on(ch
     checkout.calls()
     result = checkout.run("--system", "b2")
     assert result.returncode == 0, result.stderr
-    calls = [call for call in checkout.calls() if call[0] != "merge_decoded"]
+    calls = [call for call in checkout.calls() if call[0] not in ("preflight", "merge_decoded")]
     names = [call[0] for call in calls]
     rescoring = ["tune_rescoring", "rescore", "rescore", "score", "write_results"]
     assert names == ["train_text_llm", *["decode"] * 4, *rescoring]
@@ -272,7 +288,7 @@ def test_a_rescoring_system_trains_decodes_and_tunes_on_dev_what_it_stands_on(ch
     later = (checkout.mini / "exp/st_b2/.tune_beam4.done").stat().st_mtime + 2
     os.utime(checkout.mini / "conf/b2.yaml", (later, later))
     checkout.run("--system", "b2")
-    assert [call[0] for call in checkout.calls()] == rescoring
+    assert [call[0] for call in checkout.calls()] == ["preflight", *rescoring]
 
 
 def test_any_system_can_be_rescored(checkout: Checkout) -> None:
@@ -283,7 +299,54 @@ def test_any_system_can_be_rescored(checkout: Checkout) -> None:
     assert names.count("llm_train") == 1 and names.count("rescore") == 4 and names.count("score") == 2
     assert "exp/st_e5/decode_dev_beam4" in next(call for call in calls if call[0] == "tune_rescoring")
     checkout.run("--system", "e5", "--stop_stage", "11")
+    assert [call[0] for call in checkout.calls()] == ["preflight"]
+    (checkout.mini / "conf/bd.yaml").write_text("rescore_system: d\n")
+    result = checkout.run("--system", "bd")
+    assert result.returncode == 2
+    assert "conf/bd.yaml: rescore_system d has no LLM but its own decoder" in result.stderr
+
+
+def test_the_decoder_from_scratch_needs_neither_ctc_nor_an_llm(checkout: Checkout) -> None:
+    result = checkout.run("--system", "d", "--size", "small", recipe="covost2")  # where others need --llm
+    assert result.returncode == 0, result.stderr
+    calls = {call[0]: call for call in checkout.calls()}
+    assert not {"ctc_train", "ctc_compress", "prepare_llm", "train_text_llm"} & set(calls)
+    made, training = calls["make_scratch_llm"], " ".join(calls["llm_train"])
+    assert made[1:5] == "--config conf/small/decoder.yaml --text data/train/text".split()
+    assert made[5:] == ["--output_dir", "exp/llm_decoder_small_st"]
+    assert "--llm_dir exp/llm_decoder_small_st --cmvn_file" in training and "--ctc_dir" not in training
+    assert "dump/train/feats.scp,speech,kaldi_ark" in training
+    assert "stage 5 ctc: not needed" in result.stdout and "stage 6 compress: not needed" in result.stdout
+    checkout.run("--system", "d", "--task", "asr")
+    (made,) = (call for call in checkout.calls() if call[0] == "make_scratch_llm")
+    assert made[4:] == "data/train/src_text --output_dir exp/llm_decoder_asr".split()
+    (checkout.mini / "conf/decoder.yaml").unlink()
+    result = checkout.run("--system", "d")
+    assert result.returncode == 2
+    assert "conf/d.yaml: scratch_llm names conf/decoder.yaml, which is not there" in result.stderr
+
+
+def test_units_are_learned_once_and_read_by_both_trainings(checkout: Checkout) -> None:
+    result = checkout.run("--system", "u", "--stop_stage", "9")
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    names = [call[0] for call in calls]
+    cache = f"{checkout.ctc}/compressed_units500"
+    assert names.count("learn_units") == 1 and names.index("learn_units") < names.index("ctc_compress")
+    compressions = [" ".join(call) for call in calls if call[0] == "ctc_compress"]
+    where = f"--num_clusters 500 --centroids_file {cache}/centroids.npz"
+    assert all(f"--compressor units {where}" in call for call in compressions)
+    trainings = [" ".join(call) for call in calls if call[0] == "llm_train"]
+    assert len(trainings) == 2
+    for training in trainings:
+        assert f"--centroids_file {cache}/centroids.npz" in training
+        assert f"{cache}/train/compressed.scp,compressed,kaldi_ark" in training
+    assert checkout.run("--system", "u", "--stop_stage", "9").returncode == 0
     assert checkout.calls() == []
+    (checkout.mini / "conf/u_frozen.yaml").write_text("include: train.yaml\ncompressor: units\n")
+    result = checkout.run("--system", "u_frozen")
+    assert result.returncode == 2
+    assert "conf/u_frozen.yaml: the compressor units needs num_clusters" in result.stderr
 
 
 def test_recognition_changes_the_target_and_the_directory_only(checkout: Checkout) -> None:
@@ -423,6 +486,35 @@ def test_another_corpus_is_prepared_anew_however_old_it_is(checkout: Checkout, t
         places = ["--common_voice", str(tmp_path / corpus), "--covost2", str(tmp_path / corpus)]
         assert checkout.run(*arguments, *places, recipe="covost2").returncode == 0
         assert [call[0] for call in checkout.calls()].count("prepare_covost2") == expected
+
+
+def test_the_preflight_sees_the_whole_run_and_runs_again_when_it_is_another(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    (call,) = checkout.preflights()
+    options = " ".join(call)
+    assert "--system_config conf/e6.yaml --init_config conf/e5.yaml --ctc_config conf/ctc.yaml" in options
+    assert "--stop_stage 2" in options and "--launcher local" in options and "--llm_config conf/llm.yaml" in options
+    assert call[-2:] == ["--output_dir", "exp/preflight/st_e6"] and "--token_file token" in options
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    assert checkout.preflights() == []
+    checkout.run("--stop_stage", "2", "--ngpu", "1")
+    assert len(checkout.preflights()) == 1
+
+
+def test_a_fault_of_the_preflight_stops_the_run_before_anything_else(checkout: Checkout) -> None:
+    result = checkout.run(FAKE_FAIL="preflight")
+    assert result.returncode == 7
+    assert "stage 0 preflight failed" in result.stderr
+    assert [call[0] for call in checkout.all_calls()] == ["preflight"]
+
+
+def test_a_dry_run_checks_for_real_prints_all_and_ends_with_the_status_of_the_check(checkout: Checkout) -> None:
+    result = checkout.run("--dry_run", FAKE_FAIL="preflight")
+    assert result.returncode == 1
+    assert "ValueError: preflight was told to fail" in result.stderr
+    assert "## stage 13 pack:" in result.stdout
+    (call,) = checkout.preflights()
+    assert "--output_dir" not in call
 
 
 def test_a_missing_llm_is_said_before_anything_runs(checkout: Checkout) -> None:

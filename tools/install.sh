@@ -17,6 +17,7 @@ venv=             # make this environment, whatever is active [tools/venv, if no
 python=           # interpreter to make it with [the first good one on the PATH]
 extra=            # the active environment must also have this extra of setup.py, such as test
 print_bin=false   # print the directory of the python3 to use, on stdout
+present_only=false # make nothing: leave with status 1 if there is no environment yet
 help=false        # print this help
 # --- end of options
 parse_options "${BASH_SOURCE[0]}" "$@"
@@ -144,5 +145,8 @@ if [[ -z $venv ]]; then
 elif [[ $venv != /* ]]; then
   venv=$PWD/$venv
 fi
-if ! is_installed "$venv"; then make_venv; fi
+if ! is_installed "$venv"; then
+  if $present_only; then exit 1; fi
+  make_venv
+fi
 leave "$venv/bin"

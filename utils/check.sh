@@ -3,7 +3,7 @@
 #
 #     utils/check.sh                     # everything
 #     utils/check.sh -k compressor -x    # arguments go to pytest
-#     utils/check.sh --all_pythons       # also the unit tests on Python 3.12, with the other ESPnet line; so does CI=true
+#     utils/check.sh --all_pythons       # also the unit tests on Python 3.12, with the other ESPnet line
 #
 # All checkers run even if one fails; the exit status says whether all passed. pytest comes last, with its own summary.
 set -euo pipefail
@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=parse_options.sh
 . utils/parse_options.sh
 
-all_pythons=${CI:-false}
+all_pythons=false
 pytest_arguments=()
 num_failed=0
 
@@ -92,7 +92,7 @@ check ruff python3 -m ruff check .
 check mypy python3 -m mypy
 mapfile -d "" scripts < <(shell_scripts)
 check shellcheck shellcheck "${scripts[@]}"
-if [[ $all_pythons == true || $all_pythons == 1 ]]; then test_python312; fi
+if $all_pythons; then test_python312; fi
 if ((num_failed)); then echo "== $num_failed checks FAILED before pytest; see above"; fi
 status=0
 echo "== pytest"

@@ -25,7 +25,7 @@ latest_news() {
 # show_progress: for ever, what the first job that still runs is at, and what waits in a queue and why.
 show_progress() {
   local job
-  while sleep "$every"; do
+  while sleep "$every" && kill -0 $$ 2>/dev/null; do # as long as the launcher itself is there
     if [[ -s $work/queue ]]; then sed 's/^/   /' "$work/queue" >&2; fi
     for ((job = 1; job <= nj; job++)); do
       if [[ ! -e $work/$job.status && -e ${logs[job]} ]]; then

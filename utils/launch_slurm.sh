@@ -87,7 +87,9 @@ describe_queue() {
     END {for (state in number) text = text (text ? ", " : "") number[state] " " tolower(substr(state, 1, 7)) substr(state, 8)
          if (text) print "Slurm job " id ": " text (odd ? "; more: scontrol show job " id ", sinfo -R; to give up: Ctrl-C" : "")}
   ' <<<"$answer" >"$work/queue.part"
-  if grep -qi 'down\|drain\|notavail' "$work/queue.part"; then sinfo --noheader -R --format='%N: %E' >>"$work/queue.part" || true; fi
+  if grep -q pending "$work/queue.part"; then # Slurm says late, or not at all, that it waits for a node that is down
+    sinfo --noheader --list-reasons --format='not in service: %N: %E' | sed -n '1,3p' >>"$work/queue.part" || true
+  fi
   mv "$work/queue.part" "$work/queue"
 }
 

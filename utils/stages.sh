@@ -112,7 +112,7 @@ judge_stage() {
     if [[ $known != *$'\n'"$path"$'\n'* ]]; then reason="it was made without $path"; fi
     if [[ $path -nt $marker ]]; then reason="$path is newer"; fi
     producer_of "$path"
-    if [[ -z $reason && -n ${pending_stages[${producer:-0}]:-} ]]; then reason="after stage ${producer%.*}"; fi
+    if [[ -z $reason && -n ${pending_stages[${producer:-none}]:-} ]]; then reason="after stage ${producer%.*}"; fi
   done <<<"${stage_inputs[$1]}"
   IFS= read -r recorded <"$marker" || true
   if [[ $recorded != "settings: ${stage_settings[$1]}" ]]; then reason="its settings were ${recorded#settings: }"; fi
@@ -215,7 +215,11 @@ run() {
 # (While bash waits for a command in the foreground, its traps wait as well.)
 attend() {
   local status=0
-  "$@" &
+  if [[ -n ${run_lock:-} ]]; then
+    "$@" {run_lock}>&- &
+  else
+    "$@" &
+  fi
   attended=$!
   wait "$attended" || status=$?
   attended=""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The environment in which the stages run: installed on first use, then first on the PATH. Sourced by speech_llama.sh after
-# its options, since --help, --list and --dry_run need no environment.
+# its options, since --help and --list need no environment.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 bin=$("$root/tools/install.sh" --print_bin ${python:+--python "$python"})
 export PATH=$bin:$PATH

@@ -14,10 +14,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # --- options
 # Which stages
-stage=1             # first stage
+stage=0             # first stage; 0 checks what can be checked before hours are spent
 stop_stage=13       # last stage
 list=false          # list the stages and whether they are finished, and stop
-dry_run=false       # print the commands instead of running them
+dry_run=false       # print the commands instead of running them, stage 0 excepted
 help=false          # print this help
 # The experiment
 task=st             # st (speech translation) or asr (recognition of the source language)
@@ -26,15 +26,16 @@ size=               # take the settings in conf/<size> instead of conf
 langs=              # source languages, separated by blanks
 llm=                # LLM: Hugging Face directory or hub id; empty: the recipe trains its own with conf/llm.yaml
 revision=           # revision of a hub LLM
+token_file=         # file with the hub's token, for a gated LLM; or put the token into HF_TOKEN
 ctc_target=transcript  # what CTC learns: transcript or translation
-ctc_units=1000      # SentencePiece units of CTC
-target_units=0      # SentencePiece units of the encoder-decoder's text; 0: as many as CTC's
+ctc_units=          # SentencePiece units of CTC; empty: what conf/ctc.yaml says
+target_units=       # SentencePiece units of what an encoder-decoder writes; empty: what its YAML says
 seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
-common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips
-covost2=            # directory with covost_v2.<lang>_en.tsv
-data_options=       # further options of local/data.sh, separated by blanks
+common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips, or its archives in DIR
+covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz
+data_options=       # further options of local/data.sh (its --help), separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
 feature_options=    # of make_features, such as "--max_bad_share 0.2"
 ctc_options=        # of CTC training, such as "--max_epoch 5"
@@ -123,6 +124,7 @@ check_options() {
   if ((nj < 1 || num_nodes < 1 || beam_size < 1 || batch_size < 1)); then
     wrong_usage "--nj, --num_nodes, --beam_size and --batch_size are at least 1"
   fi
+  if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $cmd says $launcher"
@@ -131,25 +133,61 @@ check_options() {
   if [[ -n $llm && ! -f $llm/config.json ]] && [[ -e $llm || ! $llm =~ ^[^./~][^/]*/[^/]+$ ]]; then
     wrong_usage "--llm '$llm' is no directory with config.json, nor a hub id such as organisation/name"
   fi
+  if [[ $pack_llm == true && -n $llm && ! -d $llm ]]; then
+    wrong_usage "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
+  fi
 }
 
 # absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
 absolute_inputs() {
   local name
-  for name in common_voice covost2 llm python cmd; do
+  for name in common_voice covost2 llm token_file python cmd; do
     if [[ -n ${!name} && ${!name} != /* && -e ${!name} ]]; then printf -v "$name" '%s' "$PWD/${!name}"; fi
   done
+}
+
+# find_base: what stages 1 to 11 train and decode -> base_conf, its model, scratch_llm. A rescoring system trains nothing
+# and stands on another system; every other is its own base.
+find_base() {
+  local value conf
+  find_conf "$system"
+  system_conf=$conf
+  yaml_value "$system_conf" rescore_system
+  rescore_system=$value
+  find_conf "${rescore_system:-$system}"
+  base_conf=$conf
+  yaml_value "$base_conf" model
+  model=$value
+  yaml_value "$base_conf" scratch_llm
+  scratch_llm=$value
+  if [[ -n $rescore_system && -n $scratch_llm ]]; then
+    wrong_usage "$system_conf: rescore_system $rescore_system has no LLM but its own decoder, and that would rescore itself"
+  fi
+  needs_llm=true
+  if [[ $model == seq2seq && -z $rescore_system ]]; then needs_llm=false; fi
 }
 
 # derive_names: every path below comes from the options, and only here. Runs after the options are parsed.
 derive_names() {
   local value suffix base_suffix conf llm_name
   confdir=conf${size:+/$size}
+  if [[ ! -d $confdir ]]; then wrong_usage "no size '$size': there is no $PWD/$confdir"; fi
+  if [[ -z $ctc_units ]]; then
+    yaml_value "$confdir/ctc.yaml" ctc_units
+    ctc_units=$value
+    if [[ -z $ctc_units ]]; then wrong_usage "--ctc_units is needed: $PWD/$confdir/ctc.yaml has no ctc_units"; fi
+  fi
   suffix=${size:+_$size}
   if [[ $seed != 1 ]]; then suffix+=_seed$seed; fi
   base_suffix=$suffix${tag:+_$tag}
+  find_base
   llm_dir=$expdir/llm${size:+_$size}
-  if [[ -n $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    if [[ ! -f $confdir/$scratch_llm.yaml ]]; then
+      wrong_usage "$system_conf: scratch_llm names $confdir/$scratch_llm.yaml, which is not there"
+    fi
+    llm_dir=$expdir/llm_$scratch_llm${size:+_$size}_$task # its tokenizer is that of the task's target
+  elif [[ -n $llm ]]; then
     llm_name=${llm%/}
     llm_name=${llm_name##*/}
     llm_dir=$expdir/llm_$llm_name${revision:+_$revision}
@@ -157,24 +195,16 @@ derive_names() {
   fi
   if [[ $ctc_target == translation ]]; then suffix+=_ctc_translation; fi
   suffix+=${tag:+_$tag}
-  find_conf "$system"
-  system_conf=$conf
-  # A rescoring system has no training: it stands on a base, which stages 1 to 11 train and decode; others are their own.
-  yaml_value "$system_conf" rescore_system
-  rescore_system=$value
-  find_conf "${rescore_system:-$system}"
-  base_conf=$conf
-  yaml_value "$base_conf" model
-  model=${value:-speech_llama}
   if [[ $model != seq2seq ]]; then base_suffix=$suffix; fi # an encoder-decoder is the same beside any LLM
   base_dir=$expdir/${task}_${rescore_system:-$system}$base_suffix
   system_dir=$base_dir
   if [[ -n $rescore_system ]]; then system_dir=$expdir/${task}_$system$suffix; fi
   tuned=$system_dir/rescoring_beam$beam_size.json
-  needs_llm=true
-  if [[ $model == seq2seq && -z $rescore_system ]]; then needs_llm=false; fi
+  preflight_dir=$expdir/preflight/${system_dir##*/}
   yaml_value "$base_conf" compressor
   compressor=${value:-frame_average}
+  trains_encoder=false # with the LLM's loss, in place of CTC
+  if [[ $compressor == convolution || -n $scratch_llm ]]; then trains_encoder=true; fi
   yaml_value "$base_conf" init_system
   init_system=$value
   init_conf=""
@@ -184,11 +214,13 @@ derive_names() {
     init_conf=$conf
     init_dir=$expdir/${task}_$init_system$suffix
   fi
-  if [[ $model == seq2seq ]]; then # its units are those of what it writes
+  if [[ $model == seq2seq ]]; then # CTC and the decoder have the units of what is written
     compressor=""
     ctc_target=transcript
     if [[ $task == st ]]; then ctc_target=translation; fi
-    if ((target_units > 0)); then ctc_units=$target_units; fi
+    yaml_value "$base_conf" target_units
+    ctc_units=${target_units:-$value}
+    if [[ -z $ctc_units ]]; then wrong_usage "--target_units is needed: $PWD/$base_conf has no target_units"; fi
   fi
   tokenizer=$datadir/ctc_${ctc_target}_bpe$ctc_units/bpe.model
   stats_dir=$expdir/stats_${ctc_target}_bpe$ctc_units
@@ -209,13 +241,22 @@ derive_names() {
     compressed_dir+=_max$value
     compress_settings+=(--max_compressed_length "$value")
   fi
+  yaml_value "$base_conf" num_clusters
+  num_clusters=$value
+  centroids=""
+  if [[ $compressor == units ]]; then
+    if [[ ! $num_clusters =~ ^[1-9][0-9]*$ ]]; then wrong_usage "$base_conf: the compressor units needs num_clusters"; fi
+    compressed_dir+=$num_clusters
+    centroids=$compressed_dir/centroids.npz
+    compress_settings+=(--num_clusters "$num_clusters" --centroids_file "$centroids")
+  fi
   ctc_text=src_text
   if [[ $ctc_target == translation ]]; then ctc_text=text; fi
   target_text=text
   if [[ $task == asr ]]; then target_text=src_text; fi
   llm_input_dir=$dumpdir
   llm_input=feats.scp,speech
-  if [[ $compressor == frame_average || $compressor == blank_removal ]]; then
+  if [[ $compressor == frame_average || $compressor == blank_removal || $compressor == units ]]; then
     llm_input_dir=$compressed_dir
     llm_input=compressed.scp,compressed
   fi
@@ -288,6 +329,28 @@ data_arguments() {
   done
 }
 
+# stage_preflight: every fault in one list. With --dry_run it runs, too, writes nothing, and its status is the run's.
+stage_preflight() {
+  module preflight --system_config "$base_conf" --init_config "$init_conf" --ctc_config "$confdir/ctc.yaml" \
+    --langs "$langs" --common_voice "$common_voice" --covost2 "$covost2" --llm "$llm" ${revision:+--revision "$revision"} \
+    ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
+    --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --beam_size "$beam_size" --batch_size "$batch_size" \
+    --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
+  if [[ -n $rescore_system ]]; then command+=(--rescore_config "$system_conf"); fi
+  if [[ -z $llm$scratch_llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
+  if $dry_run; then
+    run "${command[@]}"
+    if ! "$root/tools/install.sh" --present_only ${python:+--python "$python"} 2>/dev/null; then
+      echo "   stage 0 itself is left out: the environment is not installed yet (tools/install.sh)"
+      return 0
+    fi
+    prepare_run
+    "${command[@]}" || dry_run_status=1
+    return 0
+  fi
+  attend "${command[@]}" --output_dir "$preflight_dir"
+}
+
 stage_data() {
   local -a options=(--langs "$langs" --datadir "$datadir" --downloads "$downloads" --nj "$nj")
   local -a further
@@ -351,6 +414,11 @@ clear_compress() { rm -rf "${compressed_dir:?}"/{train,dev,test,report.json,repo
 stage_compress() {
   local set jobs
   model_jobs
+  if [[ $compressor == units ]]; then
+    module learn_units --ctc_dir "$ctc_dir" --data_dir "$dumpdir/train" --num_clusters "$num_clusters" --seed "$seed" \
+      --output_file "$centroids" --ngpu "$((ngpu > 0))"
+    launch_model 1 "$compressed_dir/log/learn_units.log" "${command[@]}"
+  fi
   for set in train dev test; do
     module ctc_compress --ctc_dir "$ctc_dir" --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" \
       --tokenizer "$tokenizer" "${compress_settings[@]}" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))"
@@ -367,14 +435,17 @@ stage_compress() {
 clear_llm() { move_aside "$llm_dir"; }
 stage_llm() {
   local -a further
-  if [[ -n $llm ]]; then
-    module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} --output_dir "$llm_dir"
+  if [[ -n $scratch_llm ]]; then
+    module make_scratch_llm --config "$confdir/$scratch_llm.yaml" --text "$datadir/train/$target_text" --output_dir "$llm_dir"
+  elif [[ -n $llm ]]; then
+    module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} ${token_file:+--token_file "$token_file"} \
+      --output_dir "$llm_dir" --ngpu "$((ngpu > 0))"
   else
     read -ra further <<<"$llm_options"
     module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" \
-      --dev_dir "$datadir/dev" --output_dir "$llm_dir" "${further[@]}"
+      --dev_dir "$datadir/dev" --output_dir "$llm_dir" --ngpu "$((ngpu > 0))" "${further[@]}"
   fi
-  launch 1 "$llm_dir/llm.log" "${command[@]}"
+  launch_model 1 "$llm_dir/llm.log" "${command[@]}"
 }
 
 # train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
@@ -382,7 +453,8 @@ train_system() {
   local conf=$1 directory=$2 set side
   local -a further inputs=(--ctc_dir "$ctc_dir")
   shift 2
-  if [[ $compressor == convolution ]]; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
+  if $trains_encoder; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
+  if [[ -n $centroids ]]; then inputs+=(--centroids_file "$centroids"); fi
   for set in train dev; do
     module collect_llm_stats --config "$conf" --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
       --output_file "$directory/llm_stats/$set"
@@ -489,7 +561,7 @@ corpus_files() {
   for lang in $langs; do
     # Where a table has another name (zh for zh-CN), stage 1 finds it or says what it looked for.
     for table in {"$common_voice","$common_voice"/cv-corpus-*}/"$lang"/validated.tsv \
-      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"; do
+      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"{,.tar.gz}; do
       if [[ -f $table ]]; then corpus+=("$table"); fi
     done
   done
@@ -498,7 +570,9 @@ corpus_files() {
 # llm_files: what the LLM is made of -> llm_inputs.
 llm_files() {
   llm_inputs=()
-  if [[ -z $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    llm_inputs=("$confdir/$scratch_llm.yaml" "$datadir/train/$target_text")
+  elif [[ -z $llm ]]; then
     llm_inputs=("$confdir/llm.yaml" "$downloads/llm_text.tsv" "$datadir"/dev/{src_text,text,utt2lang})
   elif [[ -f $llm/config.json ]]; then
     llm_inputs=("$llm/config.json")
@@ -516,7 +590,8 @@ add_training_stages() {
     skip_stage 9 lora "an encoder-decoder has no LLM to adapt"
     return 0
   fi
-  if [[ $compressor == convolution ]]; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  if $trains_encoder; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  if [[ -n $centroids ]]; then inputs+=("$centroids"); fi
   add_stage 8 train "${init_dir:-$base_dir}/.train.done" "audio-encoder training (${init_dir:-$base_dir})" \
     "$settings" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$base_dir}/config.yaml"
   if [[ -z $init_system ]]; then
@@ -547,25 +622,33 @@ add_decoding_stages() {
   for set in $sets; do
     own=$(decode_dir "$base_dir" "$set")
     rescored=$(decode_dir "$system_dir" "$set")
-    add_stage 11 "rescore:$set" "$system_dir/.rescore_${set}_beam$beam_size.done" "rescoring of $set, and its control ($rescored)" \
-      "" "$tuned" "$own"{,_control}/text -- "$rescored"{,_control}/text
+    add_stage 11 "rescore:$set" "$system_dir/.rescore_${set}_beam$beam_size.done" \
+      "rescoring of $set, and its control ($rescored)" "" "$tuned" "$own"{,_control}/text -- "$rescored"{,_control}/text
   done
 }
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
-  local -a confs corpus llm_inputs data features statistics=("$stats_dir"/{cmvn.npz,{train,dev}/speech_shape})
-  local set decoded
+  local -a confs corpus llm_inputs data features optional=() statistics=("$stats_dir"/{cmvn.npz,{train,dev}/speech_shape})
+  local set table decoded
   corpus_files
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
   features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
+  for table in "$datadir"/{train,dev,test}/{segments,prompt}; do
+    if [[ -f $table ]]; then optional+=("$table"); fi
+  done
 
+  conf_files "$base_conf"
+  if [[ -n $rescore_system ]]; then confs+=("$system_conf"); fi
+  add_stage 0 preflight "$preflight_dir/.preflight.done" "what can be checked before hours are spent ($preflight_dir)" \
+    "$stop_stage;$langs;$common_voice;$covost2;$llm;$revision;$ctc_units;$nj;$ngpu;$beam_size;$batch_size;$ctc_options;$train_options" \
+    "${confs[@]}" "$confdir/ctc.yaml" -- "$preflight_dir/preflight.md"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
-    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} -- "${features[@]}"
+    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} "${optional[@]}" -- "${features[@]}"
   add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
     "$datadir/train/$ctc_text" -- "$tokenizer"
   add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
@@ -573,22 +656,23 @@ stage_table() {
   if [[ $model == seq2seq ]]; then
     skip_stage 5 ctc "the encoder-decoder trains its CTC head along with the rest"
     skip_stage 6 compress "an encoder-decoder trains from features"
-  elif [[ $compressor == convolution ]]; then
-    skip_stage 5 ctc "the convolution compressor of $system learns with the LLM's loss"
+  elif $trains_encoder; then
+    skip_stage 5 ctc "the encoder of $system learns with the LLM's loss"
     skip_stage 6 compress "$system trains from features"
   else
     conf_files "$confdir/ctc.yaml"
     add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
       "seed=$seed num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
       "${statistics[@]}" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
-    data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
+    data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text} ${centroids:+"$centroids"})
     add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
       "" \
       "$ctc_dir/model.pth" "$tokenizer" "${features[@]}" -- "${data[@]}" "$compressed_dir/report.json"
   fi
+  local llm_settings="llm=$llm revision=$revision llm_options=$llm_options"
+  if [[ -n $scratch_llm ]]; then llm_settings=""; fi
   if $needs_llm; then
-    add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
-      "${llm_inputs[@]}" -- "$llm_dir/llm.json"
+    add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "$llm_settings" "${llm_inputs[@]}" -- "$llm_dir/llm.json"
   else
     skip_stage 7 llm "$system has no LLM"
   fi
@@ -608,6 +692,7 @@ stage_table() {
 }
 
 # lock_run: a second run with the same experiment directory is refused; runs of other systems wait where they share a stage.
+# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
 lock_run() {
   local status=0
   if $list || $dry_run || ! command -v flock >/dev/null; then return 0; fi
@@ -654,10 +739,12 @@ speech_llama() {
   . "$cmd"
   check_options
   derive_names
-  if $needs_llm && [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
+  if $needs_llm && [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi
   stage_table
   lock_run
+  dry_run_status=0
   run_stages
+  exit "$dry_run_status"
 }

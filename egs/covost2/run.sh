@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
-# Speech-LLaMA on CoVoST 2: speech in any of its languages into English. Needs Common Voice (DIR/<lang>/validated.tsv and
-# clips/), CoVoST 2's covost_v2.<lang>_en.tsv and a Hugging Face causal LM, by directory or hub id.
+# Speech-LLaMA on CoVoST 2: speech in any of its languages into English, by default the paper's 13 together. Needs Common
+# Voice (DIR/<lang>/validated.tsv and clips/, or its archives in DIR), CoVoST 2's covost_v2.<lang>_en.tsv (a directory or a
+# URL) and a Hugging Face causal LM, by directory or hub id.
 #
-#     egs/covost2/run.sh --common_voice DIR --covost2 DIR --langs "de fr es" --llm DIR --size small
+#     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm openlm-research/open_llama_7b --ngpu 1
+#     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --dry_run     # is everything there, does it fit?
+#     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --langs "de fr es" --size small
 #
-# Without the first two options, the corpora are looked for in downloads/ beside this script. --size small takes the
-# settings in conf/small, which a CPU can bear. Results: exp/RESULTS.md. The same command goes on after a stop.
+# Without the first two options, the corpora are looked for in downloads/ beside this script. The settings in conf/ are of
+# the paper's size; --size small takes those in conf/small, which a CPU can bear. By default its 13 languages are trained
+# together. Results: exp/RESULTS.md. The same command goes on after a stop.
 set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
 
-speech_llama --langs "de fr es" --ctc_units 200 --size small \
+speech_llama --langs "de zh-CN ar es fr it nl ja ru pt et sv-SE sl" \
   --common_voice downloads/common_voice --covost2 downloads/covost2 -- "$@"

@@ -13,4 +13,4 @@ set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
 
-speech_llama --langs "de fr es" --ctc_units 120 --pack_llm true -- "$@"
+speech_llama --langs "de fr es" --pack_llm true -- "$@"

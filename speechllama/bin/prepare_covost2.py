@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import new_parser, run_main, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        "--common_voice", required=True, help="folder with [cv-corpus-*/]<lang>/validated.tsv and clips"
-    )
-    parser.add_argument("--covost2", required=True, help="folder with covost_v2.<lang>_en.tsv")
-    parser.add_argument("--langs", required=True, help='source languages, as in "de fr zh-CN"')
-    parser.add_argument(
-        "--output_dir", required=True, help="gets train, dev, test, report.json and report.md"
-    )
-    parser.add_argument("--min_duration", type=float, default=0.3, help="shortest clip in seconds")
-    parser.add_argument("--max_duration", type=float, default=30.0, help="longest clip in seconds")
-    parser.add_argument("--num_threads", type=int, default=4, help="threads that read the clips' headers")
+    add = parser.add_argument
+    add("--common_voice", required=True, help="folder with [cv-corpus-*/]<lang>/validated.tsv and clips, or archives")
+    add("--covost2", required=True, help="folder or URL with covost_v2.<lang>_en.tsv or .tsv.tar.gz")
+    add("--langs", required=True, help='source languages, as in "de fr zh-CN"')
+    add("--output_dir", required=True, help="gets train, dev, test, report.json and report.md")
+    add("--work_dir", default="downloads", help="where archives are unpacked and tables downloaded")
+    add("--english", choices=("none", "train", "validated"), default="none", help="English table to train with, too")
+    add("--pseudo_labels", type=Path, default=None, help="TSV: lang, path, sentence, translation[, client_id]")
+    add("--drop_overlap", type=str2bool, default=False, help="no training sentence that dev or test have, too")
+    add("--min_duration", type=float, default=0.3, help="shortest training clip in seconds")
+    add("--max_duration", type=float, default=30.0, help="longest training clip in seconds")
+    add("--check_characters", type=str2bool, default=True, help="no training text unprintable or in another script")
+    add("--min_chars_per_second", type=float, default=0.2, help="least text of a training clip for its audio")
+    add("--max_chars_per_second", type=float, default=40.0, help="most text of a training clip for its audio")
+    add("--max_bad_share", type=float, default=0.05, help="share of a language's clips that may be absent or damaged")
+    add("--max_missing_share", type=float, default=0.5, help="share of CoVoST 2's rows that validated.tsv may lack")
+    add("--num_threads", type=int, default=4, help="threads that read the clips' headers")
     return parser
 
 
@@ -29,14 +36,25 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Prepare the corpus."""
     args = get_parser().parse_args(cmd)
     from speechllama.data.covost2 import CorpusOptions, prepare_covost2
+    from speechllama.data.covost2_files import Sources
     from speechllama.data.covost2_report import log_reports
+    from speechllama.data.text_filter import TextFilter
     from speechllama.progress import setup_logging
 
     setup_logging()
-    options = CorpusOptions(args.min_duration, args.max_duration, args.num_threads)
-    log_reports(
-        prepare_covost2(args.common_voice, args.covost2, args.langs.split(), args.output_dir, options)
+    options = CorpusOptions(
+        english=args.english,
+        pseudo_labels=args.pseudo_labels,
+        drop_overlap=args.drop_overlap,
+        min_duration=args.min_duration,
+        max_duration=args.max_duration,
+        text=TextFilter(args.check_characters, args.min_chars_per_second, args.max_chars_per_second),
+        max_bad_share=args.max_bad_share,
+        max_missing_share=args.max_missing_share,
+        num_threads=args.num_threads,
     )
+    sources = Sources(Path(args.common_voice), args.covost2, Path(args.work_dir))
+    log_reports(prepare_covost2(sources, args.langs.split(), args.output_dir, options))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--llm", required=True, help="local directory or hub id")
-    parser.add_argument("--revision", default=None, help="revision on the hub")
+    parser.add_argument("--revision", default=None, help="revision on the hub: branch, tag or commit")
+    parser.add_argument("--token_file", default=None, help="file with the hub's token; or put it into HF_TOKEN")
     parser.add_argument("--output_dir", required=True, help="where llm.json goes")
+    parser.add_argument("--ngpu", type=int, default=0, help="load it on the GPU and report that memory")
     return parser
 
 
@@ -22,9 +24,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Prepare."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.model.build import check_device
+    from speechllama.model.llm_files import use_token_file
     from speechllama.model.llm_record import prepare_llm
 
-    prepare_llm(args.llm, args.revision, args.output_dir)
+    device = "cuda" if args.ngpu > 0 else "cpu"
+    check_device(device)
+    use_token_file(args.token_file)
+    prepare_llm(args.llm, args.revision, args.output_dir, device=device)
 
 
 if __name__ == "__main__":

@@ -115,8 +115,9 @@ def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, nam
     """
     data, output_dir = read_data_dir(data_dir), Path(output_dir)
     jobs = range(1, num_jobs + 1)
-    scp = _merge([part_path(output_dir, name, job, "scp") for job in jobs])
-    num_frames = _merge([output_dir / f"utt2num_frames.{job}" for job in jobs])
+    keys = {utterance: utterance for utterance in data.utterances}
+    scp = _merge([part_path(output_dir, name, job, "scp") for job in jobs], keys)
+    num_frames = _merge([output_dir / f"utt2num_frames.{job}" for job in jobs], keys)
     skipped: dict[str, str] = {}
     for job in jobs:
         skipped.update(read_skipped(output_dir / f"skipped.{job}"))
@@ -126,7 +127,7 @@ def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, nam
     tables.update({f"{name}.scp": scp, "utt2num_frames": num_frames})
     hypotheses = [output_dir / f"ctc_hyp.{job}" for job in jobs]
     if any(path.is_file() for path in hypotheses):
-        tables["ctc_hyp"] = _merge(hypotheses)
+        tables["ctc_hyp"] = _merge(hypotheses, keys)
     merged = DataDir(output_dir, tables)
     write_skipped(output_dir / "skipped", skipped)
     write_data_dir(merged, output_dir)
@@ -135,10 +136,10 @@ def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, nam
     return merged
 
 
-def _merge(paths: Sequence[Path]) -> dict[str, str]:
+def _merge(paths: Sequence[Path], keys: dict[str, str]) -> dict[str, str]:
     merged: dict[str, str] = {}
     for path in paths:
-        part = read_table(path)
+        part = read_table(path, keys)
         twice = [utterance for utterance in part if utterance in merged]
         if twice:
             raise ValueError(

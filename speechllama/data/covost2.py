@@ -2,216 +2,200 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-from speechllama.data.audio import read_duration
-from speechllama.data.covost2_files import Language, clip_name, find_language, list_clips
-from speechllama.data.covost2_report import Drops, LanguageReport, SplitReport, write_report
-from speechllama.data.data_dir import DataDir, write_data_dir
-from speechllama.data.tsv import read_tsv
-from speechllama.progress import progress
+from speechllama.data.clips import read_durations
+from speechllama.data.covost2_checks import check_bad_share, check_belonging
+from speechllama.data.covost2_files import ENGLISH, Language, Sources, collecting, find_languages
+from speechllama.data.covost2_report import SPLITS, SourceReport, write_report
+from speechllama.data.covost2_rows import (
+    PSEUDO_COLUMNS,
+    Clip,
+    Official,
+    held_out_translations,
+    pseudo_label_clips,
+    read_covost2,
+    read_english,
+    read_pseudo_labels,
+)
+from speechllama.data.data_dir_writer import DataDirWriter
+from speechllama.data.faults import raise_all
+from speechllama.data.text_filter import TextFilter, sentence_key
+from speechllama.data.tsv import read_header
 
-SPLITS = ("train", "dev", "test")
-# CoVoST 2 marks sentences that were in CoVoST 1; its own script takes them as training data.
-SPLIT_NAMES = {"train": "train", "train_covost": "train", "dev": "dev", "test": "test"}
+TABLES = ("wav.scp", "text", "src_text", "utt2spk", "utt2lang", "utt2dur")
+EnglishTable = Literal["none", "train", "validated"]
 
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """What is kept.
+    """What is taken and what is kept. The limits of duration and text hold for training: dev and test stay whole.
 
     Attributes:
+        english: The table of English speech that is trained with its own transcripts, or "none".
+        pseudo_labels: Table of transcripts with machine-translated targets, or None.
+        drop_overlap: Leave training sentences out that dev or test have too, instead of only reporting them.
         min_duration: Shortest clip in seconds.
         max_duration: Longest clip in seconds.
+        text: Limits of the texts.
+        max_bad_share: Clips of a language that may be absent or damaged; one always may.
+        max_missing_share: Rows of CoVoST 2 that a language's validated.tsv may lack.
         num_threads: Threads that read headers.
     """
 
+    english: EnglishTable = "none"
+    pseudo_labels: Path | None = None
+    drop_overlap: bool = False
     min_duration: float = 0.3
     max_duration: float = 30.0
+    text: TextFilter = field(default_factory=TextFilter)
+    max_bad_share: float = 0.05
+    max_missing_share: float = 0.5
     num_threads: int = 4
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One translated clip."""
-
-    utterance: str
-    speaker: str
-    audio: Path
-    sentence: str
-    translation: str
-
-
-@dataclass
-class _Rows:
-    """CoVoST 2's rows of one language by clip: split and translation."""
-
-    splits: dict[str, str] = field(default_factory=dict)
-    translations: dict[str, str] = field(default_factory=dict)
-
-
 def prepare_covost2(
-    common_voice: str | Path,
-    covost2: str | Path,
-    languages: Sequence[str],
-    output_dir: str | Path,
-    options: CorpusOptions | None = None,
-) -> list[LanguageReport]:
+    sources: Sources, languages: Sequence[str], output_dir: str | Path, options: CorpusOptions | None = None
+) -> list[SourceReport]:
     """Make data directories, all languages together, and report.json and report.md beside them.
 
+    One language is in memory at a time. Nothing is written, but for the report, unless all is well.
+
     Args:
-        common_voice: Folder that holds <lang>/validated.tsv, or cv-corpus-*/<lang>/validated.tsv.
-        covost2: Folder that holds covost_v2.<lang>_en.tsv, or <lang>/covost_v2.<lang>_en.tsv.
+        sources: Where the corpora are.
         languages: Names as in either corpus; "zh" finds zh-CN.
         output_dir: Gets train, dev, test and the report.
-        options: What is kept.
+        options: What is taken and what is kept.
 
     Returns:
-        What was kept and dropped, by language.
+        What was kept and dropped, by language and kind.
 
     Raises:
-        FileNotFoundError: A language's files are missing; the message says what is there instead.
-        ValueError: A table lacks a column, or a language or a split has no utterance at all.
+        ValueError: Files are missing or do not belong together, or a language or a split has no utterance at all;
+            the message lists all that was found.
     """
-    options = options or CorpusOptions()
-    found: dict[str, Language] = {}  # all of them first: a missing one is reported before any work
-    for language in languages:
-        place = find_language(Path(common_voice), Path(covost2), language)
-        found.setdefault(place.name, place)
-    if not found:
+    options, output_dir = options or CorpusOptions(), Path(output_dir)
+    if not languages:
         raise ValueError("no language is given; expected --langs 'de fr ...'")
-    merged = {split: DataDir(Path(output_dir) / split, _empty_tables()) for split in SPLITS}
-    reports = []
-    for place in found.values():
-        report = LanguageReport(place.name, str(place.folder / "validated.tsv"), str(place.table))
-        for split, clips in _read_language(place, report).items():
-            _add_clips(merged[split], clips, place.name, report.splits[split], options)
-        reports.append(report)
-    write_report(reports, Path(output_dir))
-    empty = [report.name for report in reports if not any(split.kept for split in report.splits.values())]
-    empty += [split for split in SPLITS if not merged[split].table("text")]
-    if empty:
-        raise ValueError(f"{', '.join(empty)}: no utterance is left; see why in {output_dir}/report.md")
-    for data in merged.values():
-        write_data_dir(data, data.path)
+    if options.pseudo_labels is not None:
+        missing = [column for column in PSEUDO_COLUMNS if column not in read_header(options.pseudo_labels)]
+        if missing:
+            raise ValueError(f"{options.pseudo_labels}:1: no column {', '.join(missing)}")
+    pseudo = options.pseudo_labels
+    if options.english == "none" and ENGLISH in languages:
+        raise ValueError("CoVoST 2 has no table en_en; --english train adds English speech with its own transcripts")
+    wanted = [*languages, ENGLISH] if options.english != "none" else list(languages)
+    places = find_languages(sources, wanted, lambda name: pseudo_label_clips(pseudo, name) if pseudo else set())
+    faults: list[str] = []
+    for place in places:
+        with collecting(faults):
+            check_belonging(place, options.english, options.max_missing_share, options.max_bad_share)
+    raise_all(faults, "corpus")
+    english = Official()  # English speech should not say what dev and test shall be translated to
+    if options.english != "none":
+        for text, split in (pair for place in places for pair in held_out_translations(place)):
+            english.add_sentence(text, split)
+    reports: list[SourceReport] = []
+    with ExitStack() as stack:
+        writers = {split: stack.enter_context(DataDirWriter(output_dir / split, TABLES)) for split in SPLITS}
+        for place in places:
+            with collecting(faults):
+                added = _prepare_language(place, writers, options, english)
+                reports += added
+                for report in added:
+                    check_bad_share(report, place, options.max_bad_share)
+        write_report(reports, output_dir)
+        empty = [report.name for report in reports if not any(split.kept for split in report.splits.values())]
+        empty += [split for split in SPLITS if not writers[split].num_utterances]
+        if empty:
+            faults.append(f"{', '.join(empty)}: no utterance is left; see why in {output_dir}/report.md")
+        raise_all(faults, "corpus")
     return reports
 
 
-def normalise_text(text: str) -> str:
-    """Compose accents (NFC) and make each run of white space one space; case and punctuation stay."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def _read_language(place: Language, report: LanguageReport) -> dict[str, list[Clip]]:
-    """Join both tables of a language on the clip, in the order of Common Voice."""
-    rows = _read_translations(place, report)
-    audio = list_clips(place.folder / "clips")
+def _prepare_language(
+    place: Language, writers: dict[str, DataDirWriter], options: CorpusOptions, official: Official
+) -> list[SourceReport]:
+    """Read, judge and write all clips of one language; `official` holds what English speech must not repeat."""
+    reports: list[SourceReport] = []
     clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
-    seen: set[str] = set()
-    table = place.folder / "validated.tsv"
-    faults: list[str] = []
-    for number, (client, path, sentence) in read_tsv(table, ("client_id", "path", "sentence"), faults):
-        report.num_validated += 1
-        clip, where = clip_name(path), f"{table}:{number}"
-        if clip not in rows.splits:
-            continue  # validated, but nobody translated it: most of Common Voice
-        if clip in seen:
-            report.dropped.add("duplicate clip in validated.tsv", f"{where}: {path!r}")
-            continue
-        seen.add(clip)
-        split, translation = rows.splits[clip], normalise_text(rows.translations[clip])
-        dropped = report.splits[split].dropped
-        if clip not in audio:
-            dropped.add("no such clip", f"{where}: {place.folder / 'clips' / path}")
-        elif not normalise_text(sentence):
-            dropped.add("empty sentence", f"{where}: {path}")
-        elif not translation:
-            dropped.add("empty translation", f"{place.table}: {path}")
-        elif not client.strip():
-            dropped.add("no speaker", f"{where}: {path}")
-        else:
-            speaker = f"{place.name}_{hashlib.sha1(client.strip().encode()).hexdigest()[:16]}"
-            sentence = normalise_text(sentence)
-            clips[split].append(Clip(f"{speaker}-{clip}", speaker, audio[clip], sentence, translation))
-    report.dropped.extend("bad row in validated.tsv", faults)
-    for clip, split in rows.splits.items():
-        if clip not in seen:
-            report.splits[split].dropped.add("not in validated.tsv", f"{place.table}: {clip}")
-    report.note_overlap({split: [clip.sentence for clip in clips[split]] for split in SPLITS})
-    return clips
+    if place.table is not None:
+        official = Official()
+        reports.append(SourceReport(place.name, str(place.folder / "validated.tsv"), str(place.table)))
+        clips = read_covost2(place, reports[-1], official)
+        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], official, options)
+    else:
+        table = place.folder / f"{options.english}.tsv"
+        reports.append(SourceReport(f"{place.name} transcripts", str(table), str(table)))
+        clips["train"] = read_english(place, options.english, reports[-1], official)
+        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], official, options)
+    rows = [(reports[0], split, clip) for split in SPLITS for clip in clips.pop(split)]
+    if options.pseudo_labels is not None:
+        file = options.pseudo_labels
+        report = SourceReport(f"{place.name} pseudo-labels", str(file), str(file))
+        pseudo = read_pseudo_labels(file, place, report, official)
+        if report.num_rows:
+            reports.append(report)
+            rows += [(report, "train", clip) for clip in _judge_train(pseudo, place.name, report, official, options)]
+    rows.sort(key=lambda row: row[2].utterance.encode())
+    _write(rows, place.name, writers, options)
+    return reports
 
 
-def _read_translations(place: Language, report: LanguageReport) -> _Rows:
-    """Read CoVoST 2's table; a clip that is in two splits stays in test before dev before train."""
-    rows = _Rows()
-    faults: list[str] = []
-    for number, (path, translation, name) in read_tsv(place.table, ("path", "translation", "split"), faults):
-        clip, where, split = clip_name(path), f"{place.table}:{number}", SPLIT_NAMES.get(name.strip())
-        if split is None:
-            report.dropped.add("unknown split", f"{where}: {name!r}, expected {', '.join(SPLIT_NAMES)}")
-            continue
-        report.splits[split].rows += 1
-        if not clip or any(mark.isspace() or mark == "/" for mark in clip):
-            report.splits[split].dropped.add("bad clip name", f"{where}: {path!r}")
-            continue
-        earlier = rows.splits.get(clip)
-        if earlier == split:
-            report.splits[split].dropped.add("duplicate clip", f"{where}: {path}")
-            continue
-        if earlier is not None:
-            winner, loser = sorted((earlier, split), key=SPLITS.index, reverse=True)
-            report.splits[loser].dropped.add(f"clip is in {winner} too", f"{where}: {path}")
-            if winner == earlier:
+def _judge_train(
+    clips: list[Clip], language: str, report: SourceReport, official: Official, options: CorpusOptions
+) -> list[Clip]:
+    """Leave out training clips for their texts; note sentences that are in dev or test."""
+    kept = []
+    dropped = report.splits["train"].dropped
+    for clip in clips:
+        split = official.sentences.get(sentence_key(clip.sentence))
+        if split is not None:
+            report.overlap.add(f"train sentences are in {split} too", f"{clip.utterance}: {clip.sentence}")
+            if options.drop_overlap:
+                dropped.add(f"sentence is in {split} too", f"{clip.utterance}: {clip.sentence}")
                 continue
-        rows.splits[clip], rows.translations[clip] = split, translation
-    report.dropped.extend("bad row in CoVoST 2's table", faults)
-    return rows
+        reason = options.text.judge_characters(language, clip.sentence, clip.translation)
+        if reason:
+            dropped.add(reason, f"{clip.utterance}: {clip.sentence!r}, {clip.translation!r}")
+        else:
+            kept.append(clip)
+    return kept
 
 
-def _empty_tables() -> dict[str, dict[str, str]]:
-    return {name: {} for name in ("wav.scp", "text", "src_text", "utt2spk", "utt2lang", "utt2dur")}
-
-
-def _add_clips(
-    data: DataDir, clips: Sequence[Clip], language: str, report: SplitReport, options: CorpusOptions
+def _write(
+    rows: list[tuple[SourceReport, str, Clip]],
+    language: str,
+    writers: dict[str, DataDirWriter],
+    options: CorpusOptions,
 ) -> None:
-    """Measure the clips and add those of a good duration to a data directory."""
-    speakers = set()
-    for clip, duration in zip(clips, _measure(clips, options.num_threads, report.dropped), strict=True):
-        if duration is None:
+    """Measure the clips and write those that are good; a damaged one is counted and named."""
+    speakers: dict[tuple[str, str], set[str]] = {}
+    durations = read_durations([clip.audio for _, _, clip in rows], options.num_threads)
+    for (report, split, clip), duration in zip(rows, durations, strict=True):
+        split_report = report.splits[split]
+        if isinstance(duration, str):
+            split_report.dropped.add("unreadable clip", duration)
             continue
-        if not options.min_duration <= duration <= options.max_duration:
-            kind = "shorter" if duration < options.min_duration else "longer"
-            limit = options.min_duration if kind == "shorter" else options.max_duration
-            report.dropped.add(f"{kind} than {limit:g} s", f"{clip.audio}: {duration:.3f} s")
+        reason = _judge_duration(clip, duration, options) if split == "train" else ""
+        if reason:
+            split_report.dropped.add(reason, f"{clip.audio}: {duration:.3f} s, {clip.sentence!r}")
             continue
-        values = (str(clip.audio), clip.translation, clip.sentence, clip.speaker, language, f"{duration:.3f}")
-        for table, value in zip(_empty_tables(), values, strict=True):
-            data.tables[table][clip.utterance] = value
-        speakers.add(clip.speaker)
-        report.kept += 1
-        report.hours += duration / 3600
-    report.speakers = len(speakers)
+        values = (clip.audio, clip.translation, clip.sentence, clip.speaker, language, f"{duration:.3f}")
+        writers[split].add(clip.utterance, values)
+        speakers.setdefault((report.name, split), set()).add(clip.speaker)
+        split_report.kept += 1
+        split_report.hours += duration / 3600
+        split_report.speakers = len(speakers[report.name, split])
 
 
-def _measure(clips: Sequence[Clip], num_threads: int, dropped: Drops) -> Iterator[float | None]:
-    """Read the clips' durations from their headers, in order; None for a clip that cannot be read."""
-
-    def measure(clip: Clip) -> float | str:
-        try:
-            return read_duration(clip.audio)
-        except (ValueError, OSError) as error:
-            return str(error)
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        for duration in progress(pool.map(measure, clips), len(clips), "clips"):
-            if isinstance(duration, str):
-                dropped.add("unreadable clip", duration)
-                yield None
-            else:
-                yield duration
+def _judge_duration(clip: Clip, duration: float, options: CorpusOptions) -> str:
+    if duration < options.min_duration:
+        return f"shorter than {options.min_duration:g} s"
+    if duration > options.max_duration:
+        return f"longer than {options.max_duration:g} s"
+    return options.text.judge_ratio(clip.sentence, clip.translation, duration)

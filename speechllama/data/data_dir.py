@@ -103,7 +103,8 @@ def read_data_dir(path: str | Path) -> DataDir:
     missing = [name for name in REQUIRED_TABLES if name not in names]
     if missing:
         raise FileNotFoundError(f"{path}: {', '.join(missing)} missing; found {', '.join(names) or 'none'}")
-    data = DataDir(path, {name: read_table(path / name) for name in names})
+    keys: dict[str, str] = {}
+    data = DataDir(path, {name: read_table(path / name, keys) for name in names})
     faults = []
     for name, table in data.tables.items():
         if name == "wav.scp" and "segments" in names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,10 +122,12 @@ def write_shapes(data: DataDir, tokenizer: CTCTokenizer, text_name: str, output_
         else:
             speech[utterance], text[utterance] = f"{num_frames},{width}", str(len(units))
     shown = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    languages = Counter(data.table("utt2lang").get(utterance, "") for utterance in skipped)
+    counts = ", ".join(f"{language} {count:,}" for language, count in sorted(languages.items()))
     message = f"{data.path}: kept {len(speech):,} of {len(data.utterances):,} utterances for CTC"
     if not speech:
         raise ValueError(f"{message}; larger units or other data are needed:{shown}")
-    logging.info("%s%s", message, f"; left out {len(skipped):,}:{shown}" if skipped else "")
+    logging.info("%s%s", message, f"; left out {len(skipped):,} ({counts}):{shown}" if skipped else "")
     write_table(output_dir / "speech_shape", speech)
     write_table(output_dir / "text_shape", text)
     write_skipped(output_dir / "skipped", skipped)

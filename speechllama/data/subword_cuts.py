@@ -35,6 +35,7 @@ class SubwordCutter:
         self.share = share
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         self.special = set(tokenizer.all_special_ids)  # an unknown character's piece is "<unk>", no text to cut
+        self._words: dict[str, list[tuple[int, str]]] = {}  # a corpus has few words, and asking the tokenizer is slow
 
     def encode(self, text: str, draw: random.Random) -> list[int]:
         """Ids of a text, without start or end token; they decode to the same text as the tokenizer's own.
@@ -45,14 +46,21 @@ class SubwordCutter:
         """
         ids: list[int] = []
         for word in text.split():
-            whole: list[int] = self.tokenizer(word, add_special_tokens=False).input_ids
-            ids += self._cut(whole, draw) if draw.random() < self.share else whole
+            pieces = self._pieces(word)
+            ids += self._cut(pieces, draw) if draw.random() < self.share else [whole for whole, _ in pieces]
         return ids
 
-    def _cut(self, ids: list[int], draw: random.Random) -> list[int]:
+    def _pieces(self, word: str) -> list[tuple[int, str]]:
+        """The tokenizer's own pieces of a word: ids and texts."""
+        if word not in self._words:
+            ids = self.tokenizer(word, add_special_tokens=False).input_ids
+            self._words[word] = list(zip(ids, self.tokenizer.convert_ids_to_tokens(ids), strict=True))
+        return self._words[word]
+
+    def _cut(self, pieces: list[tuple[int, str]], draw: random.Random) -> list[int]:
         """Cut each piece into parts that the vocabulary has; a piece without such parts stays whole."""
         cut: list[int] = []
-        for whole, piece in zip(ids, self.tokenizer.convert_ids_to_tokens(ids), strict=True):
+        for whole, piece in pieces:
             parts: list[int] = []
             start = len(piece) if whole in self.special else 0
             while start < len(piece):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import os
@@ -13,6 +14,7 @@ from typing import Literal
 import sentencepiece
 
 BLANK = 0
+REQUIRED = re.compile(r"required_chars\. \d+ vs (\d+)")  # SentencePiece's message about too few pieces
 MAX_SENTENCE_BYTES = 16384  # SentencePiece leaves out longer lines; no spoken sentence is that long
 
 
@@ -30,7 +32,8 @@ def train_tokenizer(
     Args:
         texts: Transcripts; empty ones are left out.
         output_dir: Where `bpe.model` goes (the name is the same for both types).
-        vocab_size: Pieces wanted, the unknown piece included; little text gives fewer, above all unigram.
+        vocab_size: Pieces wanted, the unknown piece included. Little text gives fewer, above all unigram; a text of
+            more characters than that gets one for each, with a warning.
         model_type: SentencePiece's model.
         character_coverage: Share of the characters that get pieces; the rest is unknown.
 
@@ -43,47 +46,51 @@ def train_tokenizer(
     sentences = [text for text in (" ".join(text.split()) for text in texts) if text]
     if not sentences:
         raise ValueError(f"found no text in {len(texts):,} lines to train CTC units on")
-    written = io.BytesIO()
+    make = functools.partial(_make_pieces, sentences, model_type, character_coverage)
     try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
-            model_writer=written,
-            vocab_size=vocab_size,
-            model_type=model_type,
-            character_coverage=character_coverage,
-            hard_vocab_limit=False,
-            normalization_rule_name="identity",
-            unk_id=0,
-            bos_id=-1,
-            eos_id=-1,
-            pad_id=-1,
-            num_threads=1,  # sums of several threads would differ from run to run
-            max_sentence_length=MAX_SENTENCE_BYTES,
-            minloglevel=2,
-        )
+        model = make(vocab_size)
     except (RuntimeError, OSError) as error:
-        raise ValueError(
-            f"SentencePiece cannot make {vocab_size} {model_type} pieces of {len(sentences):,} sentences: "
-            f"{explain_refusal(str(error))}"
-        ) from error
+        least = REQUIRED.search(str(error))
+        if not least:
+            raise ValueError(
+                f"SentencePiece cannot make {vocab_size} {model_type} pieces of {len(sentences):,} sentences: {error}"
+            ) from error
+        logging.warning(
+            "%d CTC units are too few for the characters of this text, as Chinese or several scripts have; "
+            "taking %s, the least there can be. More are better: --vocab_size (--ctc_units of a recipe)",
+            vocab_size,
+            least[1],
+        )
+        model = make(int(least[1]))
     path = Path(output_dir) / "bpe.model"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    temporary.write_bytes(written.getvalue())
+    temporary.write_bytes(model)
     os.replace(temporary, path)
     logging.info("%s: %d CTC units, blank included", path, CTCTokenizer(path).num_units)
     return path
 
 
-def explain_refusal(message: str) -> str:
-    """SentencePiece's message about too few pieces in words that say what to do; any other as it is."""
-    sizes = re.search(r"required_chars\. (\d+) vs (\d+)", message)
-    if not sizes:
-        return message
-    return (
-        f"the text has too many different characters, as Chinese or several scripts have; {sizes[2]} pieces are "
-        "the least, more are better: raise --vocab_size (--ctc_units of a recipe)"
+def _make_pieces(sentences: Sequence[str], model_type: str, character_coverage: float, vocab_size: int) -> bytes:
+    """SentencePiece's model of these sentences."""
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences),
+        model_writer=written,
+        vocab_size=vocab_size,
+        model_type=model_type,
+        character_coverage=character_coverage,
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        unk_id=0,
+        bos_id=-1,
+        eos_id=-1,
+        pad_id=-1,
+        num_threads=1,  # sums of several threads would differ from run to run
+        max_sentence_length=MAX_SENTENCE_BYTES,
+        minloglevel=2,
     )
+    return written.getvalue()
 
 
 def collapse(labels: Sequence[int]) -> list[int]:

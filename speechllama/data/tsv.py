@@ -9,6 +9,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
+def read_header(path: str | Path) -> list[str]:
+    """Read the names of the columns.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table")
+    with path.open("rb") as stream:
+        return stream.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
+
+
 def read_tsv(
     path: str | Path, columns: Sequence[str], faults: list[str]
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -27,10 +40,9 @@ def read_tsv(
         ValueError: A column is missing.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such table")
+    header = read_header(path)
     with path.open("rb") as stream:
-        header = stream.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
+        stream.readline()
         missing = [column for column in columns if column not in header]
         if missing:
             raise ValueError(f"{path}:1: no column {', '.join(missing)}; found {', '.join(header)}")

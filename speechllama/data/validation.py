@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from speechllama.data.data_dir import (
@@ -14,7 +15,6 @@ from speechllama.data.data_dir import (
     SOURCE_TABLES,
     DataDir,
     find_tables,
-    invert,
     write_data_dir,
 )
 
@@ -44,44 +44,65 @@ class Fault:
 
 @dataclass(frozen=True)
 class ScannedTable:
-    """A table read without stopping at faults: values and line numbers by key, and its faulty lines."""
+    """A table read without stopping at faults: values by key, and its faulty lines."""
 
     path: Path
     values: dict[str, str]
-    lines: dict[str, int]
     faults: list[Fault]
+
+    @cached_property
+    def lines(self) -> dict[str, int]:
+        """Line numbers by key, read when a fault first asks for one: a good table of a million needs none."""
+        lines: dict[str, int] = {}
+        with self.path.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                lines.setdefault(raw.rstrip(b"\r\n").partition(b" ")[0].decode(errors="replace"), number)
+        return lines
 
     def where(self, key: str) -> str:
         """Give file and line of a key."""
         return f"{self.path}:{self.lines[key]}"
 
 
-def scan_table(path: Path) -> ScannedTable:
-    """Read a table line by line and collect faults of lines: encoding, key, repetition, order."""
-    scanned = ScannedTable(path, {}, {}, [])
-    last = b""
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), 1):
-        if not raw.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            key, _, value = raw.decode("utf-8").rstrip("\r").partition(" ")
-        except UnicodeDecodeError as error:
-            scanned.faults.append(Fault("not UTF-8", where, f"{raw[:60]!r} ({error.reason})"))
-            continue
-        if not key or "\t" in key:
-            scanned.faults.append(Fault("no key", where, f"{raw[:60]!r}, expected 'key value'"))
-        elif key in scanned.values:
-            scanned.faults.append(
-                Fault("duplicate key", where, f"{key!r}, first in line {scanned.lines[key]}")
-            )
-        else:
-            scanned.values[key], scanned.lines[key] = value.strip(), number
-            if key.encode() < last:
-                found = f"{key!r} after {last.decode()!r} (LC_ALL=C order)"
-                scanned.faults.append(Fault("not sorted", where, found))
-            last = key.encode()
+def scan_table(path: Path, keys: dict[str, str] | None = None) -> ScannedTable:
+    """Read a table line by line and collect faults of lines: encoding, key, repetition, order.
+
+    Args:
+        path: The table.
+        keys: As in `read_table`.
+    """
+    scanned, keys = ScannedTable(path, {}, []), {} if keys is None else keys
+    last, value = b"", ""
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            if not raw.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                key, _, found = raw.decode("utf-8").rstrip("\r\n").partition(" ")
+            except UnicodeDecodeError as error:
+                scanned.faults.append(Fault("not UTF-8", where, f"{raw[:60]!r} ({error.reason})"))
+                continue
+            if not key or "\t" in key:
+                scanned.faults.append(Fault("no key", where, f"{raw[:60]!r}, expected 'key value'"))
+            elif key in scanned.values:
+                first = f"{key!r}, first in line {scanned.lines[key]}"
+                scanned.faults.append(Fault("duplicate key", where, first))
+            else:
+                found = found.strip()
+                value = value if value == found else found  # neighbours often have the same: speaker, language
+                scanned.values[keys.setdefault(key, key)] = value
+                if key.encode() < last:
+                    order = f"{key!r} after {last.decode()!r} (LC_ALL=C order)"
+                    scanned.faults.append(Fault("not sorted", where, order))
+                last = key.encode()
     return scanned
+
+
+def scan_tables(path: Path) -> dict[str, ScannedTable]:
+    """Read all tables of a folder; what is the same in several is in memory once."""
+    keys: dict[str, str] = {}
+    return {name: scan_table(path / name, keys) for name in find_tables(path)}
 
 
 def validate_data_dir(path: str | Path) -> list[Fault]:
@@ -96,7 +117,7 @@ def validate_data_dir(path: str | Path) -> list[Fault]:
     Raises:
         FileNotFoundError: There is no such folder.
     """
-    return _find_faults(Path(path), {name: scan_table(Path(path) / name) for name in find_tables(path)})
+    return _find_faults(Path(path), scan_tables(Path(path)))
 
 
 def fix_data_dir(path: str | Path) -> dict[str, int]:
@@ -109,7 +130,7 @@ def fix_data_dir(path: str | Path) -> dict[str, int]:
         Number of utterances or lines dropped, by reason.
     """
     path = Path(path)
-    tables = {name: scan_table(path / name) for name in find_tables(path)}
+    tables = scan_tables(path)
     faults = _find_faults(path, tables)
     dropped = Counter(fault.kind for fault in faults if fault.kind in BAD_LINES)
     bad: dict[str, str] = {}
@@ -145,25 +166,24 @@ def _find_faults(path: Path, tables: dict[str, ScannedTable]) -> list[Fault]:
 def _check_keys(tables: dict[str, ScannedTable]) -> Iterator[Fault]:
     """Each utterance is in every table."""
     keyed = {name: table for name, table in tables.items() if name != "wav.scp" or "segments" not in tables}
-    first = {utt: table.where(utt) for table in reversed(keyed.values()) for utt in table.values}
+    first = {utt: table for table in reversed(keyed.values()) for utt in table.values}
     for name, table in keyed.items():
-        for utterance, where in first.items():
+        for utterance, there in first.items():
             if utterance not in table.values:
                 found = f"{utterance!r} has no line in {table.path}"
-                yield Fault(f"missing in {name}", where, found, utterance)
+                yield Fault(f"missing in {name}", there.where(utterance), found, utterance)
 
 
 def _check_values(name: str, table: ScannedTable) -> Iterator[Fault]:
     is_text = name in ("text", "src_text") or NAMED_TEXT.fullmatch(name)
     for key, value in table.values.items():
-        where = table.where(key)
         if not value and name not in BLANK_TABLES and name != "wav.scp":
-            yield Fault(f"empty {'text' if is_text else 'value'}", where, f"{key!r} has none", key)
+            yield Fault(f"empty {'text' if is_text else 'value'}", table.where(key), f"{key!r} has none", key)
         elif name == "utt2dur" and not _is_positive(value):
-            yield Fault("bad duration", where, f"{key!r} has {value!r}, expected seconds above 0", key)
+            yield Fault("bad duration", table.where(key), f"{key!r} has {value!r}, expected seconds above 0", key)
         elif name == "utt2num_frames" and not (value.isascii() and value.isdigit() and int(value) > 0):
             found = f"{key!r} has {value!r}, expected a whole number above 0"
-            yield Fault("bad number of frames", where, found, key)
+            yield Fault("bad number of frames", table.where(key), found, key)
 
 
 def _check_audio(wav_scp: ScannedTable, segments: ScannedTable | None) -> Iterator[Fault]:
@@ -173,12 +193,12 @@ def _check_audio(wav_scp: ScannedTable, segments: ScannedTable | None) -> Iterat
         yield Fault("no recording", wav_scp.where(key), found, key)
     for key, value in segments.values.items() if segments is not None else ():
         assert segments is not None
-        fields, where = value.split(), segments.where(key)
+        fields = value.split()
         if len(fields) != 3 or not _is_positive(fields[2]) or not 0 <= _number(fields[1]) < float(fields[2]):
             expected = "expected 'recording start end' with 0 <= start < end"
-            yield Fault("bad segment", where, f"{key!r} has {value!r}, {expected}", key)
+            yield Fault("bad segment", segments.where(key), f"{key!r} has {value!r}, {expected}", key)
         elif fields[0] not in wav_scp.values:
-            yield Fault("bad segment", where, f"{key!r} names {fields[0]!r}, not in {wav_scp.path}", key)
+            yield Fault("bad segment", segments.where(key), f"{key!r} names {fields[0]!r}, not in {wav_scp.path}", key)
         elif fields[0] in missing:
             found = f"{key!r} needs {wav_scp.values[fields[0]]!r}, no such file"
             yield Fault("no recording", wav_scp.where(fields[0]), found, key)
@@ -194,7 +214,9 @@ def _check_speakers(path: Path, utt2spk: ScannedTable) -> Iterator[Fault]:
         return
     spk2utt = scan_table(path / "spk2utt")
     yield from spk2utt.faults
-    expected = {speaker: value.split() for speaker, value in invert(utt2spk.values).items()}
+    expected: dict[str, list[str]] = {}
+    for utterance in sorted(utt2spk.values, key=str.encode):
+        expected.setdefault(utt2spk.values[utterance], []).append(utterance)
     for speaker in sorted(expected.keys() | spk2utt.values.keys(), key=str.encode):
         listed = sorted(spk2utt.values.get(speaker, "").split(), key=str.encode)
         if listed != expected.get(speaker, []):

@@ -111,7 +111,7 @@ class Speech2Text:
     def check_data(self, data_dir: Path, is_compressed: bool) -> None:
         """Refuse a cache that another compressor made; see `check_cache`."""
         if is_compressed:
-            check_cache(data_dir, self.network.config.compressor)
+            check_cache(data_dir, self.network.compressor, self.network.config.compressor)
 
     def translate(
         self,

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import importlib.util
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,10 +15,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from speechllama.model.llm_files import check_llm_path
+from speechllama.model.llm_files import check_llm_path, explain_hub_error
 
 TrainMode = Literal["frozen", "lora", "full"]
+Quantization = Literal["none", "8bit", "4bit"]
+CAST_SWITCH = "cast_input_dtype_enabled"  # of peft's layers
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,10 @@ class LLMConfig:
         random_weights: Take only the architecture from `path` and draw weights (decoder-only from scratch); only
             for `full`, since frozen weights are in no checkpoint and would be drawn anew for decoding.
         attention: Attention implementation of transformers; it must take a 4-D mask.
+        quantize: `8bit` or `4bit` (NF4, quantised scales) keep the linear layers so through bitsandbytes, for a GPU
+            with little memory; embeddings and LM head keep `dtype`. Not for `full`.
+        gradient_checkpointing: Keep only each layer's input for the backward pass and compute the rest again: about
+            a third more time for a small part of the memory.
         lora: Adapter settings, used if `train` is `lora`.
     """
 
@@ -57,6 +67,8 @@ class LLMConfig:
     dtype: str = "auto"
     random_weights: bool = False
     attention: Literal["sdpa", "eager"] = "sdpa"
+    quantize: Quantization = "none"
+    gradient_checkpointing: bool = False
     lora: LoRAConfig = field(default_factory=LoRAConfig)
 
     def __post_init__(self) -> None:
@@ -64,6 +76,10 @@ class LLMConfig:
             raise ValueError(f"llm train {self.train!r} is none of frozen, lora, full")
         if self.random_weights and self.train != "full":
             raise ValueError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
+        if self.quantize not in ("none", "8bit", "4bit"):
+            raise ValueError(f"llm quantize {self.quantize!r} is none of none, 8bit, 4bit")
+        if self.quantize != "none" and self.train == "full":
+            raise ValueError(f"llm quantize {self.quantize} needs train: frozen or lora; {self.quantize} cannot train")
         if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise ValueError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")
 
@@ -76,17 +92,19 @@ class LLM(nn.Module):
 
     Args:
         config: Which LLM.
-        device: Where it will compute; it decides what dtype `auto` means. The weights stay on the CPU until `to`.
+        device: Where it will compute; it decides what dtype `auto` means. Weights that exist are read straight to a
+            GPU, without a copy in the machine's memory; random ones stay on the CPU until `to`.
+        model: A causal LM made elsewhere, in place of the one at `config.path`.
 
     Raises:
         FileNotFoundError, ValueError: The path is no causal LM, it has no end of sequence or takes no position_ids,
-            or a LoRA target is absent.
+            or a LoRA target is absent; it shall be quantised where that is not possible.
     """
 
-    def __init__(self, config: LLMConfig, device: str | torch.device = "cpu") -> None:
+    def __init__(self, config: LLMConfig, device: str | torch.device = "cpu", model: Any = None) -> None:
         super().__init__()
         self.config = config
-        self.model = load_causal_lm(config, device)
+        self.model = load_causal_lm(config, device) if model is None else model
         if "position_ids" not in inspect.signature(self.model.forward).parameters:
             raise ValueError(
                 f"{config.path}: {type(self.model).__name__} takes no position_ids; without them a padded utterance "
@@ -98,6 +116,8 @@ class LLM(nn.Module):
             self.model.requires_grad_(False)
         if config.train == "lora":
             self.model = add_lora(self.model, config.lora)
+        if config.gradient_checkpointing:
+            checkpoint_layers(self.model)
 
     @property
     def dim(self) -> int:
@@ -106,8 +126,10 @@ class LLM(nn.Module):
 
     @property
     def embedding_std(self) -> float:
-        """Standard deviation of the input embeddings: the scale audio must have."""
+        """Standard deviation of the input embeddings, the scale audio must have; 1 without weights (meta device)."""
         weight = self.model.get_input_embeddings().weight
+        if weight.is_meta:
+            return 1.0
         # Looked up, not read from the weight: Gemma's embedding layer multiplies by the root of its width.
         with torch.no_grad():
             return float(self.embed(torch.arange(len(weight), device=weight.device)).float().std())
@@ -133,16 +155,23 @@ class LLM(nn.Module):
         Returns:
             Logits (B, K, V).
         """
-        output = self.model(
-            inputs_embeds=embeddings.to(self.base_dtype),
-            attention_mask=mask.to(self.base_dtype),
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=num_logits,
-        )
+        with self._precision(embeddings.device):
+            output = self.model(
+                inputs_embeds=embeddings.to(self.base_dtype),
+                attention_mask=mask.to(self.base_dtype),
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=cache is not None,
+                logits_to_keep=num_logits,
+            )
         logits: Tensor = output.logits[:, -num_logits:]  # some models pass over logits_to_keep
         return logits
+
+    def _precision(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        """Adapters of a bfloat16 LLM compute in bfloat16, too, so that no float32 copy of their input is kept."""
+        if self.config.train != "lora" or self.base_dtype != torch.bfloat16 or device.type == "meta":
+            return contextlib.nullcontext()
+        return torch.autocast(device.type, torch.bfloat16)
 
     def train(self, mode: bool = True) -> LLM:
         """Set training mode without waking the dropout of frozen layers (adapters keep theirs)."""
@@ -174,28 +203,70 @@ def choose_dtype(name: str, device: str | torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
+def check_quantization(config: LLMConfig, device: str | torch.device) -> None:
+    """Refuse a quantised LLM where it cannot be had.
+
+    Raises:
+        ValueError: There is no GPU to compute on, or bitsandbytes is not installed.
+    """
+    if config.quantize == "none":
+        return
+    if torch.device(device).type != "cuda" or not torch.cuda.is_available():
+        raise ValueError(
+            f"llm quantize {config.quantize} needs an NVIDIA GPU: give --ngpu 1 where there is one, or quantize: none"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(f"llm quantize {config.quantize} needs the package bitsandbytes: pip install -e '.[quant]'")
+
+
+def _quantization_settings(config: LLMConfig, dtype: torch.dtype) -> dict[str, Any]:
+    from transformers import BitsAndBytesConfig
+
+    if config.quantize == "none":
+        return {}
+    if config.quantize == "8bit":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    # NF4 with quantised scales: QLoRA's setting (arXiv 2305.14314, section 3).
+    four = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": four}
+
+
+def _placement(device: str | torch.device) -> dict[str, Any]:
+    """Where the weights are read to: the process' own GPU, which the host has chosen by now, or the CPU."""
+    where = torch.device(device)
+    if where.type != "cuda":
+        return {}
+    return {"device_map": {"": torch.cuda.current_device() if where.index is None else where.index}}
+
+
 def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
     """Load a Hugging Face causal LM, or build it with random weights.
 
     Raises:
         FileNotFoundError: A local path is no directory with a config.json.
-        ValueError: transformers cannot make a causal LM of it, or its files lack some of the weights.
+        ValueError: transformers cannot make a causal LM of it, its files lack some of the weights, the hub refuses
+            it, or it cannot be quantised here.
     """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     check_llm_path(config.path)
+    check_quantization(config, device)
     dtype = torch.float32 if config.train == "full" else choose_dtype(config.dtype, device)
     settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": config.attention}
     try:
         if config.random_weights:
             architecture = AutoConfig.from_pretrained(config.path, revision=config.revision)
             return AutoModelForCausalLM.from_config(architecture, **settings)
+        settings |= _placement(device) | _quantization_settings(config, dtype)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             config.path, revision=config.revision, output_loading_info=True, **settings
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{config.path}: transformers cannot load a causal LM from it: {error}") from error
+        reason = explain_hub_error(error) or f"transformers cannot load a causal LM from it: {error}"
+        raise ValueError(f"{config.path}: {reason}") from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:  # transformers draws them at random and goes on
@@ -223,6 +294,7 @@ def add_lora(model: Any, config: LoRAConfig) -> Any:
         ValueError: A target names no layer of the model.
     """
     from peft import LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     missing = [target for target in config.targets if target not in names]
@@ -240,4 +312,26 @@ def add_lora(model: Any, config: LoRAConfig) -> Any:
         parameter.requires_grad_("lora_" in name)
         if "lora_" in name:
             parameter.data = parameter.data.float()  # master weights: an update of 1e-4 vanishes in bfloat16
+    if model.dtype == torch.bfloat16:  # else peft keeps a float32 copy of every adapter's input; see LLM._precision
+        for module in adapted.modules():
+            if isinstance(module, BaseTunerLayer):
+                setattr(module, CAST_SWITCH, False)
     return adapted
+
+
+def checkpoint_layers(model: Any) -> None:
+    """Make each decoder layer keep only its input for the backward pass.
+
+    transformers does so only for layers in training mode, where dropout would wake; ours stay in evaluation mode.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.forward = functools.partial(_recompute, layer.forward)
+
+
+def _recompute(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

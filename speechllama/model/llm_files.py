@@ -1,12 +1,13 @@
 """A Hugging Face model directory: is it one, does its tokenizer fit, which weights are these.
 
-    path or hub id -> tokenizer, fingerprint
+    path or hub id -> tokenizer, commit, fingerprint
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         vocabulary = AutoConfig.from_pretrained(path, revision=revision).vocab_size
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: transformers cannot load its tokenizer: {error}") from error
+        reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
+        raise ValueError(f"{path}: {reason}") from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
     if len(tokenizer) > vocabulary:
@@ -55,6 +57,87 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
             "this tokenizer belongs to another LLM"
         )
     return tokenizer
+
+
+def use_token_file(path: str | None) -> None:
+    """Give the hub the token in a file: a token among the options would stand in logs and in the list of processes.
+
+    Args:
+        path: The file; None changes nothing, and HF_TOKEN or the token of `hf auth login` serve.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such file, or no token in it.
+    """
+    if not path:
+        return
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; --token_file names one that holds the hub's token")
+    words = Path(path).read_text(encoding="utf-8").split()
+    if len(words) != 1:
+        raise ValueError(f"{path}: {len(words)} words, expected the hub's token and nothing else")
+    os.environ["HF_TOKEN"] = words[0]
+
+
+def explain_hub_error(error: BaseException) -> str:
+    """Say what to do where the hub refuses a model; "" where it is not the hub that refuses.
+
+    Args:
+        error: What transformers or huggingface_hub raised; what it was raised from is looked at, too.
+    """
+    from huggingface_hub import errors
+
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+
+    def holds(kind: type[BaseException]) -> bool:
+        return any(isinstance(link, kind) for link in chain)
+
+    token = "put a token of https://huggingface.co/settings/tokens into HF_TOKEN or a file for --token_file"
+    if holds(errors.GatedRepoError):
+        return f"its licence must be accepted: log in on its page, https://huggingface.co, accept it, then {token}"
+    if holds(errors.RepositoryNotFoundError):
+        return f"the hub knows no such model, or it is private: check the spelling; if it is private, {token}"
+    if holds(errors.RevisionNotFoundError):
+        return "the hub has no such revision of it: give --revision a branch, a tag or a whole commit of this model"
+    if holds(errors.LocalEntryNotFoundError) or holds(errors.OfflineModeIsEnabled):
+        return (
+            "not on this machine, and the hub cannot be reached: fetch it where there is a network "
+            "(hf download ID --local-dir DIR) and give that directory as --llm, or fill the cache that HF_HOME names"
+        )
+    return ""
+
+
+def resolve_folder(path: str, revision: str | None = None) -> Path:
+    """The directory of a model that has been loaded: itself, or where the hub's cache keeps that revision."""
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(path, revision=revision, local_files_only=True))
+
+
+def resolve_commit(path: str, revision: str | None = None) -> str | None:
+    """The whole commit of a hub model that has been loaded: the name of its folder in the cache; None of a directory.
+
+    A commit, unlike a branch, cannot move, and a model loaded by it asks the hub nothing.
+    """
+    return None if Path(path).is_dir() else resolve_folder(path, revision).name
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """Weight files that a local model directory should hold and does not; all kinds where there is none.
+
+    Args:
+        folder: Directory with config.json.
+    """
+    for index in sorted(folder.glob("*.index.json")):
+        if folder.joinpath("model.safetensors").is_file():
+            break  # a whole file goes before one in pieces
+        pieces = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        return sorted(piece for piece in pieces if not (folder / piece).is_file())
+    return [] if any(any(folder.glob(kind)) for kind in WEIGHT_FILES) else list(WEIGHT_FILES)
 
 
 def fingerprint(path: str, revision: str | None = None) -> bytes:
@@ -70,11 +153,7 @@ def fingerprint(path: str, revision: str | None = None) -> bytes:
     Returns:
         A SHA-256 digest.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(path, revision=revision, local_files_only=True))
+    folder = resolve_folder(path, revision)
     digest = hashlib.sha256()
     files = next((found for found in (sorted(folder.glob(kind)) for kind in WEIGHT_FILES) if found), [])
     for file in files:

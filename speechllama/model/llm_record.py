@@ -5,61 +5,121 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import logging
 import os
+import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from speechllama.model.llm import LLM, LLMConfig
-from speechllama.model.llm_files import fingerprint, load_tokenizer
+from speechllama.model.llm_files import fingerprint, load_tokenizer, resolve_commit
 
 LLM_FILE = "llm.json"
 
 
 def prepare_llm(
-    path: str, revision: str | None, llm_dir: str | Path, more: Mapping[str, Any] | None = None
+    path: str,
+    revision: str | None,
+    llm_dir: str | Path,
+    more: Mapping[str, Any] | None = None,
+    device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
     """Load an LLM and its tokenizer once, check that they fit, and record them.
+
+    It is loaded in bfloat16 whatever the device, since nothing is computed: one copy of the weights, in half the
+    memory of float32.
 
     Args:
         path: Local directory or hub id; a directory inside `llm_dir` is recorded relative to it.
         revision: Revision on the hub.
         llm_dir: Where llm.json goes.
         more: Further entries of the record.
+        device: Where it is loaded, and whose memory is reported.
 
     Returns:
-        The record: path, revision, fingerprint, sizes, load time.
+        The record: path, revision (of a hub id the whole commit, so that the LLM cannot change under the experiments),
+        fingerprint, sizes, load time and memory.
 
     Raises:
-        FileNotFoundError, ValueError: It is no causal LM, or its tokenizer does not fit.
+        FileNotFoundError, ValueError: It is no causal LM, its tokenizer does not fit, or the hub refuses it.
     """
     folder = Path(llm_dir)
-    start = time.perf_counter()
     tokenizer = load_tokenizer(path, revision)
-    llm = LLM(LLMConfig(path=path, revision=revision))
+    memory = PeakMemory(device)
+    start = time.perf_counter()
+    llm = LLM(LLMConfig(path=path, revision=revision, dtype="bfloat16"), device)
+    seconds = time.perf_counter() - start
     inside = Path(path).resolve().is_relative_to(folder.resolve())
     local = Path(path).is_dir()
     record: dict[str, Any] = {
         "path": os.path.relpath(path, folder) if inside else str(Path(path).resolve()) if local else path,
-        "revision": revision,
+        "revision": resolve_commit(path, revision) or revision,
         "fingerprint": fingerprint(path, revision).hex(),
         "architecture": type(llm.model).__name__,
         "num_parameters": sum(parameter.numel() for parameter in llm.parameters()),
         "width": llm.dim,
         "num_tokens": len(tokenizer),
         "has_start_token": tokenizer.bos_token_id is not None,
-        "load_seconds": round(time.perf_counter() - start, 2),
+        "load_seconds": round(seconds, 2),
+        "weights_gb": round(sum(weight.nbytes for weight in llm.parameters()) / 1e9, 3),
+        "peak_gb": round(memory.peak() / 1e9, 3),
+        "peak_of": memory.what,
         **(more or {}),
     }
+    write_llm_record(folder, record)
+    logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
+    sizes = (record["load_seconds"], record["weights_gb"], record["peak_gb"], record["peak_of"])
+    logging.info("loaded in %.1f s: %.2f GB of weights, at most %.2f GB more than before of %s", *sizes)
+    return record
+
+
+def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
+    """Write llm.json, whole or not at all."""
+    folder = Path(llm_dir)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{LLM_FILE}.tmp"
     partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / LLM_FILE)
-    logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
-    return record
+
+
+class PeakMemory:
+    """The most memory in use at once since this was made, beyond what was in use then.
+
+    Args:
+        device: A GPU, or the CPU: then the resident memory of this process, pages of mapped files included.
+    """
+
+    def __init__(self, device: str | torch.device) -> None:
+        self.is_gpu = torch.device(device).type == "cuda"
+        self.what = torch.cuda.get_device_name(device) if self.is_gpu else "this process"
+        gc.collect()
+        if self.is_gpu:
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            with contextlib.suppress(OSError):  # where it is not allowed, a higher peak of before hides a later one
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the highest so far is what is in use now
+        self.before = self._highest()
+
+    def _highest(self) -> int:
+        """Bytes, the highest so far."""
+        if self.is_gpu:
+            return torch.cuda.max_memory_allocated()
+        status = Path("/proc/self/status")
+        if not status.is_file():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+    def peak(self) -> int:
+        """Bytes."""
+        return self._highest() - self.before
 
 
 def read_llm_record(llm_dir: str) -> tuple[str, str | None]:

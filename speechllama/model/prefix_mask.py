@@ -16,6 +16,7 @@ from torch import Tensor
 from speechllama.model.layers import length_mask
 
 PrefixMaskName = Literal["causal", "non_causal"]
+ALIGNMENT = 8  # elements
 PREFIX_MASKS: tuple[PrefixMaskName, ...] = ("causal", "non_causal")
 
 
@@ -98,5 +99,10 @@ def visible(prefix_lengths: Tensor, prefix_width: int, num_text: int, kind: Pref
 
 
 def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Turn True/False into 0/lowest, which every attention implementation of transformers takes."""
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+    """Turn True/False into 0/lowest, which every attention implementation of transformers takes.
+
+    Rows start at multiples of 8 elements: a GPU's fused attention would otherwise copy the mask in every layer.
+    """
+    width = mask.shape[-1]
+    rows = torch.zeros(*mask.shape[:-1], -(-width // ALIGNMENT) * ALIGNMENT, dtype=dtype, device=mask.device)
+    return rows[..., :width].masked_fill_(~mask, torch.finfo(dtype).min)

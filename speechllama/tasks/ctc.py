@@ -83,6 +83,7 @@ class CTCTask(SpeechTask):
         group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the CTC units")
         group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
         group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="sizes, see CTCEncoderConfig")
+        group.add_argument("--ctc_units", type=int, default=None, help="units to make in stage 3")
         group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
         parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
 

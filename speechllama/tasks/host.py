@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from speechllama.data.sampling import BatchLimits, LanguageSampler
+from speechllama.files import read_table
 from speechllama.model.build import check_device
 from speechllama.tasks.config_file import check_keys, resolve_includes
 from speechllama.tasks.resume import INTERRUPTED, EpochInFlight, Training, rank
@@ -51,6 +53,9 @@ with left_out("g2p_en"):
         from espnet2.asr.ctc import CTC
         from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
         from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
+    from espnet2.fileio.read_text import load_num_sequence_text
+    from espnet2.iterators.abs_iter_factory import AbsIterFactory
+    from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
     from espnet2.tasks.abs_task import AbsTask, optim_classes, scheduler_classes
     from espnet2.torch_utils.device_funcs import force_gatherable
     from espnet2.train.abs_espnet_model import AbsESPnetModel
@@ -190,6 +195,19 @@ def _load_whole(path: Path) -> dict[str, Any] | None:
     return content
 
 
+class LanguageIterFactory(AbsIterFactory):
+    """Gives each epoch the batches that a `LanguageSampler` draws for it, this process's share of each."""
+
+    def __init__(self, sampler: LanguageSampler, num_iterations: int | None, share: slice, **loader: Any) -> None:
+        self.sampler, self.num_iterations, self.share, self.loader = sampler, num_iterations, share, loader
+
+    def build_iter(self, epoch: int, shuffle: bool | None = None) -> torch.utils.data.DataLoader:
+        """The host's loader over the epoch's batches, with its seeds; they are in random order already."""
+        batches = [batch[self.share] for batch in self.sampler.batches(epoch, self.num_iterations)]
+        factory = SequenceIterFactory(batches=batches, seed=self.sampler.seed, shuffle=False, **self.loader)
+        return factory.build_iter(epoch)
+
+
 class SpeechTask(AbsTask):
     """What both of our tasks share: strict options, an optimizer of what trains, safe resume."""
 
@@ -204,6 +222,12 @@ class SpeechTask(AbsTask):
         parser.allow_abbrev = False
         minutes = "minutes between two saves inside an epoch; 0: only when asked to stop (SIGTERM, SIGUSR1)"
         parser.add_argument("--save_minutes", type=float, default=30.0, help=minutes)
+        parser.add_argument(
+            "--language_temperature",
+            type=float,
+            default=1.0,
+            help="training sees language l in proportion to (its utterances) ** (1 / temperature); 1: as the data is",
+        )
         return parser
 
     @classmethod
@@ -226,6 +250,34 @@ class SpeechTask(AbsTask):
     ) -> Callable[[Collection[tuple[str, dict[str, np.ndarray]]]], tuple[list[str], dict[str, torch.Tensor]]]:
         """Pad features with 0 and ids with -1."""
         return CommonCollateFn(float_pad_value=0.0, int_pad_value=cls.padding)
+
+    @classmethod
+    def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options: Any, mode: str) -> AbsIterFactory:
+        """The host's batches; in training with a temperature over languages, those of `LanguageSampler`."""
+        if mode != "train" or args.language_temperature == 1:
+            return super().build_sequence_iter_factory(args, iter_options, mode)
+        if iter_options.batch_type != "numel":
+            raise ValueError(f"--language_temperature needs batch_type numel, found {iter_options.batch_type}")
+        files = [load_num_sequence_text(path, loader_type="csv_int") for path in iter_options.shape_files]
+        shapes = {
+            utterance: [(int(file[utterance][0]), int(np.prod(file[utterance][1:]))) for file in files]
+            for utterance in files[0]
+        }
+        table = Path(iter_options.data_path_and_name_and_type[0][0]).parent / "utt2lang"
+        ranks = torch.distributed.get_world_size() if iter_options.distributed else 1
+        limits = BatchLimits(iter_options.batch_bins, max(args.min_batch_size, ranks))
+        sampler = LanguageSampler(read_table(table), shapes, args.language_temperature, limits, args.seed)
+        draws = ", ".join(f"{name} {num:,}" for name, num in sampler.num_draws.items())
+        logging.info("language_temperature %g: an epoch draws %s", args.language_temperature, draws)
+        return LanguageIterFactory(
+            sampler,
+            iter_options.num_iters_per_epoch,
+            slice(torch.distributed.get_rank(), None, ranks) if iter_options.distributed else slice(None),
+            dataset=cls.build_dataset(args, iter_options, set(shapes)),
+            num_workers=args.num_workers,
+            collate_fn=iter_options.collate_fn,
+            pin_memory=args.ngpu > 0,
+        )
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:

@@ -66,6 +66,7 @@ class Seq2SeqTask(CTCTask):
         group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the text")
         group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
         group.add_argument("--network_conf", action=NestedDictAction, default={}, help="sizes, see Seq2SeqConfig")
+        group.add_argument("--target_units", type=int, default=None, help="units to make in stage 3")
         group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
         parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
 

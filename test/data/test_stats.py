@@ -73,7 +73,7 @@ def test_only_utterances_that_ctc_can_learn_get_shapes(
     command = ["--train_dir", str(dump), "--dev_dir", str(dump), "--tokenizer", str(tokenizer_path)]
     with caplog.at_level(logging.INFO):
         entry.main([*command, "--output_dir", str(tmp_path / "stats")])
-    assert "kept 4 of 6 utterances for CTC; left out 2" in caplog.text
+    assert "kept 4 of 6 utterances for CTC; left out 2 (fr 2):" in caplog.text
     tokenizer = CTCTokenizer(tokenizer_path)
     for name in ("train", "dev"):
         speech = read_table(tmp_path / f"stats/{name}/speech_shape")

@@ -64,9 +64,15 @@ def test_no_text_is_refused(tmp_path: Path) -> None:
         train_tokenizer(["", " "], tmp_path, 60)
 
 
-def test_too_few_pieces_for_the_characters_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot make 5 bpe pieces of 20 sentences.*raise --vocab_size"):
-        train_tokenizer(TEXTS, tmp_path, 5)
+def test_too_few_pieces_for_the_characters_become_enough(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = CTCTokenizer(train_tokenizer(TEXTS, tmp_path, 5))
+    assert "5 CTC units are too few" in caplog.text
+    assert all(tokenizer.decode(tokenizer.encode(text)) == text for text in TEXTS)
+
+
+def test_pieces_that_sentencepiece_refuses_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot make -3 bpe pieces of 20 sentences"):
+        train_tokenizer(TEXTS, tmp_path, -3)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:

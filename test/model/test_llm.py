@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
+import importlib.util
 import json
+import os
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechllama.model.llm import LLM, LLMConfig, LoRAConfig, choose_dtype
-from speechllama.model.llm_files import fingerprint, load_tokenizer
+from speechllama.model.llm import LLM, LLMConfig, LoRAConfig, check_quantization, choose_dtype
+from speechllama.model.llm_files import fingerprint, load_tokenizer, missing_weights, use_token_file
 from speechllama.model.llm_record import prepare_llm, read_llm_record
 from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
 
@@ -197,3 +203,194 @@ def test_a_lora_target_that_is_no_layer_is_refused(tiny_llm: Path) -> None:
 def test_impossible_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LLMConfig("x", **arguments)
+
+
+@pytest.mark.parametrize("quantize", ["8bit", "4bit"])
+def test_a_quantised_llm_is_refused_without_a_gpu_or_without_its_package(
+    quantize: Any, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = LLMConfig(str(tiny_llm), quantize=quantize)
+    with pytest.raises(ValueError, match=f"quantize {quantize} needs an NVIDIA GPU: give --ngpu 1"):
+        LLM(config)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"quantize {quantize} needs the package bitsandbytes: pip install"):
+        check_quantization(config, "cuda")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gradient_checkpointing_changes_neither_loss_nor_gradients(tiny_llm: Path, dtype: str) -> None:
+    results, saved = [], []
+    for again in (False, True):
+        torch.manual_seed(1)  # of the adapters
+        llm = LLM(LLMConfig(str(tiny_llm), train="lora", dtype=dtype, gradient_checkpointing=again)).train()
+        lengths, tokens = torch.tensor([4]), torch.tensor([[1, 5, 9, 12]])
+        embeddings = llm.embed(tokens).detach().requires_grad_()
+        mask = additive(visible(lengths, 4, 0, "non_causal"), llm.base_dtype)
+        kept: list[torch.Tensor] = []
+
+        def keep(tensor: torch.Tensor, kept: list[torch.Tensor] = kept) -> torch.Tensor:
+            kept.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            logits = llm(embeddings, mask, position_ids(lengths, 4, 0), num_logits=2)
+        logits.float().square().sum().backward()
+        assert embeddings.grad is not None
+        adapters = [weight.grad for weight in llm.parameters() if weight.requires_grad]
+        results.append([logits.detach(), embeddings.grad, *adapters])
+        saved.append(len(kept))
+    for plain, recomputed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, recomputed, rtol=0, atol=0)
+    assert saved[1] < saved[0] / 3
+
+
+def test_adapters_of_a_bfloat16_llm_keep_no_float32_copy_of_their_input(tiny_llm: Path) -> None:
+    llm = LLM(LLMConfig(str(tiny_llm), train="lora", dtype="bfloat16")).train()
+    width = 7  # columns; no size of the LLM
+    lengths = torch.tensor([width])
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    embeddings = llm.embed(torch.arange(width)[None]).detach().requires_grad_()
+    mask = additive(visible(lengths, width, 0, "causal"), llm.base_dtype)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        llm(embeddings, mask, position_ids(lengths, width, 0), num_logits=1)
+    wide = {id(kind): kind for kind in kept if kind.dtype == torch.float32 and kind.numel() >= width * llm.dim}
+    # What is left are the inputs of the norms, which transformers computes in float32: two a layer and the last.
+    assert len({tensor.untyped_storage().data_ptr() for tensor in wide.values()}) <= 2 * 2 + 1
+
+
+def test_the_record_says_what_loading_took(tiny_llm: Path, tmp_path: Path) -> None:
+    record = prepare_llm(str(tiny_llm), None, tmp_path)
+    assert record["weights_gb"] == pytest.approx(2 * record["num_parameters"] / 1e9, abs=1e-3)  # bfloat16
+    assert record["load_seconds"] >= 0 and record["peak_of"] == "this process"
+    assert record["peak_gb"] >= 0 and record["revision"] is None
+
+
+def test_the_files_of_weights_that_are_missing_are_named(tiny_llm: Path, tmp_path: Path) -> None:
+    assert missing_weights(tiny_llm) == []
+    assert missing_weights(tmp_path) == ["model*.safetensors", "pytorch_model*.bin"]
+    names = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    (tmp_path / names["a"]).touch()
+    assert missing_weights(tmp_path) == [names["b"]]
+
+
+def test_a_token_is_read_from_a_file_that_holds_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    file = tmp_path / "token"
+    with pytest.raises(FileNotFoundError, match="no such file; --token_file names one"):
+        use_token_file(str(file))
+    file.write_text("two words\n")
+    with pytest.raises(ValueError, match="2 words, expected the hub's token and nothing else"):
+        use_token_file(str(file))
+    monkeypatch.setenv("HF_TOKEN", "of before")
+    use_token_file(None)
+    assert os.environ["HF_TOKEN"] == "of before"
+    file.write_text("secret\n")
+    use_token_file(str(file))
+    assert os.environ["HF_TOKEN"] == "secret"
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """The hub's answers for org/tiny (a model), org/gated (licence not accepted), and whatever else (unknown)."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def answer(self, with_body: bool) -> None:
+        if self.path.startswith("/api/models/org/tiny/tree/"):  # what lies in a subfolder
+            self.reply(404, {"X-Error-Code": "EntryNotFound"})
+        elif self.path.startswith("/api/models/org/tiny"):
+            names = [{"rfilename": file.name} for file in self.folder.iterdir()]
+            self.reply(200, {}, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": names}).encode(), with_body)
+        elif self.path.startswith("/org/gated"):
+            self.reply(403, {"X-Error-Code": "GatedRepo"})
+        elif not self.path.startswith("/org/tiny"):
+            self.reply(404, {"X-Error-Code": "RepoNotFound"})
+        elif self.path.split("/")[4] not in ("main", COMMIT):
+            self.reply(404, {"X-Error-Code": "RevisionNotFound"})
+        elif not (file := self.folder / self.path.split("/")[5]).is_file():
+            self.reply(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+        else:
+            etag = f'"{hashlib.sha256(file.read_bytes()).hexdigest()}"'
+            self.reply(200, {"ETag": etag, "X-Repo-Commit": COMMIT}, file.read_bytes(), with_body)
+
+    def reply(self, status: int, headers: dict[str, str], body: bytes = b"", with_body: bool = False) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def hub(tiny_llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A hub on this machine; its address."""
+    from huggingface_hub import constants
+
+    Hub.folder = tiny_llm
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield address
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("org/gated", None, "org/gated: its licence must be accepted: log in on its page.*HF_TOKEN"),
+        ("org/typo", None, "org/typo: the hub knows no such model, or it is private: check the spelling"),
+        ("org/tiny", "v9", "org/tiny: the hub has no such revision of it: give --revision a branch"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_with_what_to_do(
+    hub: str, tmp_path: Path, name: str, revision: str | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        prepare_llm(name, revision, tmp_path / "llm")
+    with pytest.raises(ValueError, match=message):
+        LLM(LLMConfig(name, revision=revision))
+
+
+def test_a_hub_that_cannot_be_reached_is_said(
+    hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="not on this machine, and the hub cannot be reached: fetch it where"):
+        prepare_llm("org/tiny", None, tmp_path / "llm")
+
+
+def test_a_hub_model_is_pinned_to_the_commit_that_was_checked(hub: str, tiny_llm: Path, tmp_path: Path) -> None:
+    record = prepare_llm("org/tiny", "main", tmp_path / "llm")
+    assert (record["path"], record["revision"]) == ("org/tiny", COMMIT)
+    assert record["fingerprint"] == fingerprint(str(tiny_llm)).hex()
+    # Later stages ask for the commit, which is in the cache: the branch may move, the licence be withdrawn.
+    Hub.folder = tmp_path
+    LLM(LLMConfig(*read_llm_record(str(tmp_path / "llm"))))

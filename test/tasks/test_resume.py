@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechllama.files import read_table, write_table
 from speechllama.tasks.resume import EpochInFlight
 from speechllama.tasks.stop import only_training
 
@@ -24,6 +25,24 @@ def test_training_resumed_equals_training_unbroken(recipe: Any) -> None:
     recipe.train_llm("broken", max_epoch=3)
     whole, broken = recipe.load(recipe.root / "whole/3epoch.pth"), recipe.load(recipe.root / "broken/3epoch.pth")
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
+
+
+def test_sampling_over_languages_resumes_as_if_unbroken(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
+    table = recipe.root / "train/compressed/utt2lang"
+    original = read_table(table)
+    write_table(table, {utt: "fr" if index < 2 else "de" for index, utt in enumerate(sorted(original))})
+    settings: dict[str, Any] = {"language_temperature": 100.0, "batch_bins": 150}
+    with caplog.at_level("INFO"):
+        recipe.train_llm("whole_sampled", max_epoch=3, **settings)
+    assert "language_temperature 100: an epoch draws de 6, fr 6" in caplog.text  # of 10 and 2
+    recipe.train_llm("broken_sampled", max_epoch=1, **settings)
+    recipe.train_llm("broken_sampled", max_epoch=3, **settings)
+    recipe.train_llm("unsampled", max_epoch=3, batch_bins=150)
+    write_table(table, original)
+    names = ("whole_sampled", "broken_sampled", "unsampled")
+    whole, broken, other = (recipe.load(recipe.root / name / "3epoch.pth") for name in names)
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert not all(torch.equal(whole[name], other[name]) for name in whole)
 
 
 def test_a_checkpoint_of_the_other_espnet_is_resumed(recipe: Any) -> None:

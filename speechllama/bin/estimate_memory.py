@@ -1,0 +1,55 @@
+"""Estimate the GPU memory of training and decoding for LLMs and batches, without a GPU and weights."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from speechllama.cli import new_parser, run_main
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--conf", required=True, help="folder with ctc.yaml and the systems' YAML files")
+    parser.add_argument("--systems", default="e5 e6", help="names of systems")
+    parser.add_argument("--llms", nargs="+", required=True, help="config.json files, directories or hub ids")
+    parser.add_argument("--positions", default="2048 4096 8192", help="LLM positions of a batch on one GPU")
+    parser.add_argument("--decode_batch", type=int, default=16, help="utterances decoded together")
+    parser.add_argument("--beam_size", type=int, default=4)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Print the table, in GB."""
+    args = get_parser().parse_args(cmd)
+    from speechllama.markdown import format_table
+    from speechllama.model.outline import outline_speech_llama, read_architecture
+    from speechllama.preflight.memory import BatchShape, decoding_memory, training_memory
+    from speechllama.preflight.plan import Plan, read_settings
+    from speechllama.preflight.systems import ctc_training
+
+    conf = Path(args.conf)
+    ctc = ctc_training(Plan("", str(conf / "ctc.yaml"))).encoder
+    sizes = [int(total) for total in args.positions.split()]
+    rows = []
+    for path in args.llms:
+        architecture = read_architecture(path)
+        for system in args.systems.split():
+            where = str(conf / f"{system}.yaml")
+            settings = read_settings(where, "", "system")
+            network = outline_speech_llama(settings, where, architecture, ctc)
+            shapes = [BatchShape().of_positions(total) for total in sizes]
+            is_amp = bool(settings.get("use_amp", False))
+            cells = [training_memory(network, architecture, shape, is_amp).total for shape in shapes]
+            decoded = BatchShape(num_utterances=args.decode_batch)
+            cells.append(decoding_memory(network, architecture, decoded, args.beam_size).total)
+            name = Path(path).stem if Path(path).is_file() else Path(path).name
+            rows.append([name, system, *(f"{cell / 1e9:.0f}" for cell in cells)])
+    header = ["LLM", "system", *(f"{total:,} positions" for total in sizes)]
+    print(format_table([*header, f"decoding {args.decode_batch}, beam {args.beam_size}"], rows), end="")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,98 @@
+"""Which transcripts can be right: language, text, duration -> a reason to leave the clip out, or none."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+# Scripts by the first word of a character's Unicode name.
+_LATIN, _ARABIC, _CYRILLIC = frozenset({"LATIN"}), frozenset({"ARABIC"}), frozenset({"CYRILLIC"})
+_JAPANESE = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"})
+SCRIPTS: dict[str, frozenset[str]] = {
+    "ar": _ARABIC, "fa": _ARABIC, "ja": _JAPANESE, "mn": _CYRILLIC, "ru": _CYRILLIC,
+    "ta": frozenset({"TAMIL"}), "zh": frozenset({"CJK", "BOPOMOFO"}),
+}  # fmt: skip
+KNOWN_LATIN = ("ca", "cy", "de", "en", "es", "et", "fr", "id", "it", "lv", "nl", "pt", "sl", "sv", "tr")
+SCRIPT_SHARE = 0.5  # names and quotations of other scripts are ordinary, a text of mostly them is not
+REPLACEMENT = "\ufffd"  # what a wrong decoding leaves
+
+
+@dataclass(frozen=True)
+class TextFilter:
+    """Limits of what is said.
+
+    Attributes:
+        check_characters: Leave out texts with unprintable characters or mostly in another script.
+        min_chars_per_second: Least characters a second of audio, of transcript and translation each.
+        max_chars_per_second: Most of them. Fast reading of Latin script is about 25, so more is another text.
+    """
+
+    check_characters: bool = True
+    min_chars_per_second: float = 0.2
+    max_chars_per_second: float = 40.0
+
+    def judge_characters(self, language: str, sentence: str, translation: str) -> str:
+        """Give the reason to leave out a pair of texts, "" for none."""
+        if not self.check_characters:
+            return ""
+        for text, scripts, name in ((sentence, scripts_of(language), "sentence"), (translation, _LATIN, "translation")):
+            if any(_is_unprintable(mark) for mark in set(text)):
+                return f"unprintable character in the {name}"
+            if scripts is not None and not is_in_script(text, scripts):
+                return f"{name} in another script"
+        return ""
+
+    def judge_ratio(self, sentence: str, translation: str, duration: float) -> str:
+        """Give the reason to leave out texts that are too short or too long for their audio, "" for none."""
+        for text, name in ((sentence, "sentence"), (translation, "translation")):
+            rate = len(text) / duration
+            if rate > self.max_chars_per_second:
+                return f"{name} above {self.max_chars_per_second:g} characters a second"
+            if rate < self.min_chars_per_second:
+                return f"{name} below {self.min_chars_per_second:g} characters a second"
+        return ""
+
+
+def scripts_of(language: str) -> frozenset[str] | None:
+    """Give the scripts that a language is written in; None for one that is not known."""
+    base = language.split("-")[0].lower()
+    return SCRIPTS.get(base) or (_LATIN if base in KNOWN_LATIN else None)
+
+
+def is_in_script(text: str, scripts: frozenset[str]) -> bool:
+    """Say whether a text has letters, at least half of them in these scripts."""
+    if text.isascii() and scripts is _LATIN:  # the most usual case, and a quick one
+        return any(map(str.isalpha, text))
+    letters = [script for script in map(_script, text) if script]
+    return bool(letters) and sum(script in scripts for script in letters) >= SCRIPT_SHARE * len(letters)
+
+
+@lru_cache(maxsize=1 << 17)
+def _script(mark: str) -> str:
+    """Name a letter's script; "" for what is no letter."""
+    if unicodedata.category(mark)[0] != "L":
+        return ""
+    return unicodedata.name(mark, "UNKNOWN").split()[0]
+
+
+@lru_cache(maxsize=1 << 17)
+def _is_unprintable(mark: str) -> bool:
+    """Say whether a character is a control, a surrogate, private or unassigned, or marks a wrong decoding."""
+    return mark == REPLACEMENT or unicodedata.category(mark) in ("Cc", "Cs", "Co", "Cn")
+
+
+class _Key(dict[int, "int | None"]):
+    """Character -> itself, or None for punctuation, symbols, spaces and controls; filled on use."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code))[0] in "PSZC" else code
+        return self[code]
+
+
+_KEY = _Key()
+
+
+def sentence_key(text: str) -> str:
+    """Give what makes two sentences the same: their letters, marks and digits, without case."""
+    return text.casefold().translate(_KEY) or text

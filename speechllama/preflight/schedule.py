@@ -1,0 +1,116 @@
+"""How long each stage will take on this machine: seconds of measured batches times how many there will be.
+
+    Plan, trainings, amounts -> rows of stage, rate, time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from speechllama.data.audio import read_audio
+from speechllama.files import read_table
+from speechllama.model.config import from_mapping
+from speechllama.model.llm import LLMConfig
+from speechllama.preflight.amounts import Amount
+from speechllama.preflight.memory import BatchShape
+from speechllama.preflight.plan import Plan
+from speechllama.preflight.speed import (
+    audio_encoder_seconds,
+    ctc_seconds,
+    feature_seconds,
+    llm_seconds,
+    seconds_of,
+)
+from speechllama.preflight.systems import Training
+from speechllama.tasks.config_file import read_config
+from speechllama.tasks.text_llm import TextLLMConfig
+
+NUM_CLIPS = 5  # read to know what reading costs
+VALIDATION = 1 / 3  # of a training step: no backward pass
+TOKENS_PER_TEXT = 22  # steps of decoding; see BatchShape
+
+
+def estimate_times(
+    plan: Plan, trainings: list[Training], architecture: Any, amounts: Mapping[str, Amount]
+) -> list[list[str]]:
+    """Measure and multiply.
+
+    Args:
+        plan: The run.
+        trainings: Those that build.
+        architecture: Shape of the LLM.
+        amounts: Speech by split; without it, times are for an hour of speech.
+
+    Returns:
+        Rows: stage, what was measured, time.
+    """
+    known = bool(amounts)
+    hour = Amount(720, 3600.0)
+    train = amounts["train"] if known else hour
+    others = [amounts[split] for split in ("dev", "test")] if known else []
+    everything = train.seconds + sum(amount.seconds for amount in others)
+    gpus = max(1, plan.ngpu)
+    rows = []
+
+    reading = feature_seconds() + reading_seconds(plan.datadir)
+    rows.append(_row("2 features", f"{1 / reading:.0f} x real time a process", everything * reading / plan.nj))
+    if plan.llm_config and not plan.llm:
+        rows.append(_own_llm_row(plan, architecture))
+    for training in trainings:
+        if not training.is_estimated:
+            continue
+        epochs = int(training.settings.get("max_epoch", 1))
+        if training.network is None:
+            assert training.encoder is not None
+            step, alone = ctc_seconds(*training.encoder, training.batch, plan.device)
+            rows.append(_row("5 ctc", f"{1 / step:.0f} x real time", train.seconds * step * epochs / gpus))
+            rows.append(_row("6 compress", f"{1 / alone:.0f} x real time", everything * alone))
+            continue
+        step, prefix, token = _system_seconds(training, architecture, plan)
+        updates = train.num_utterances / training.batch.num_utterances / gpus
+        rate = training.batch.num_utterances * training.batch.num_positions / step
+        rows.append(_row(f"{training.stage} training", f"{rate:,.0f} positions/s a process", updates * epochs * step))
+    if trainings and trainings[-1].network is not None:
+        test = amounts["test"] if known else hour
+        shape = BatchShape(num_utterances=plan.batch_size)
+        _, prefix, token = llm_seconds(trainings[-1].network.config.llm, architecture, shape, plan.device)
+        batch = prefix + TOKENS_PER_TEXT * token
+        rate = plan.batch_size * 5.0 / batch
+        rows.append(_row("11 decode", f"{rate:.0f} x real time", 2 * test.num_utterances / plan.batch_size * batch))
+    return rows
+
+
+def _own_llm_row(plan: Plan, architecture: Any) -> list[str]:
+    """Stage 7 where the recipe trains its LLM, on as many processors as there are."""
+    settings = from_mapping(TextLLMConfig, read_config(plan.llm_config), plan.llm_config)
+    batch = BatchShape(num_utterances=settings.batch_size)
+    step, _, _ = llm_seconds(LLMConfig(train="full"), architecture, batch, plan.device)
+    return _row("7 llm", f"{1 / step:.1f} updates/s", settings.num_steps * step)
+
+
+def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[float, float, float]:
+    assert training.network is not None
+    config = training.network.config
+    step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
+    if config.compressor.name == "units":
+        return step, prefix, token  # a table in the audio encoder's place
+    dims = (training.network.encoder.dim, training.network.llm.dim)
+    return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, plan.device), prefix, token
+
+
+def reading_seconds(datadir: str) -> float:
+    """Seconds to read a second of speech, from the first clips of the training data; 0 where there is none yet."""
+    place = Path(datadir) / "train"
+    if not (place / "wav.scp").is_file() or not (place / "utt2dur").is_file():
+        return 0.0
+    durations = read_table(place / "utt2dur")
+    places = [(path, durations.get(name)) for name, path in read_table(place / "wav.scp").items()][:NUM_CLIPS]
+    clips = [(path, float(seconds)) for path, seconds in places if seconds and Path(path).is_file()]
+    total = sum(seconds for _, seconds in clips)
+    return seconds_of(lambda: [read_audio(path) for path, _ in clips], "cpu") / total if total else 0.0
+
+
+def _row(stage: str, rate: str, seconds: float) -> list[str]:
+    return [stage, rate, f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"]

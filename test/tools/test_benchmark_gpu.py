@@ -1,0 +1,63 @@
+"""The GPU benchmark runs to its end at a tiny size on a CPU, and counts operations as arithmetic does."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from speechllama.preflight.memory import BatchShape
+
+
+@pytest.fixture(scope="module")
+def benchmark(root: Path) -> ModuleType:
+    """The tool as a module."""
+    spec = importlib.util.spec_from_file_location("benchmark_gpu", root / "tools" / "benchmark_gpu.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["benchmark_gpu"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def arguments(root: Path, tiny_llm: Path) -> list[str]:
+    small = ["--conf", str(root / "egs/covost2/conf/small"), "--llm_config", str(tiny_llm / "config.json")]
+    sizes = ["--positions", "150 300", "--decode_batches", "1 2", "--frames", "1000"]
+    return ["--device", "cpu", *small, *sizes, "--matrix", "64", "--repeats", "1"]
+
+
+@pytest.mark.parametrize("more", [[], ["--checkpointing"]])
+def test_every_table_is_printed(
+    benchmark: ModuleType, arguments: list[str], more: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark.main([*arguments, *more])
+    page = capsys.readouterr().out
+    assert "matrix rate" in page and "frame_average of it" in page
+    assert [line for line in page.splitlines() if line.startswith("##")] == [
+        "## Hearing",
+        *(f"## Training, {system}{', checkpointing' if more else ''}" for system in ("e5", "e6")),
+        "## Decoding, beam 4, 30 tokens an utterance",
+    ]
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith(("| 150 ", "| 300 "))]
+    assert [row[1] for row in rows] == ["2", "4", "2", "4"]  # 75 positions an utterance
+
+
+def test_the_operations_of_a_step_are_those_of_a_plain_count(benchmark: ModuleType, arguments: list[str]) -> None:
+    network, _, _ = benchmark.build(benchmark.get_parser().parse_args(arguments), "e5")
+    shape = BatchShape(2, 3, 4, 5, 40)
+    # The tiny LLM of the tests: 2 layers, width 32, feed-forward 64, 150 tokens; 12 positions an utterance.
+    layers = 2 * (4 * 32 * 32 + 3 * 32 * 64)
+    plain = 12 * (4 * layers + 12 * 12 * 32 * 2) + 6 * 4 * 150 * 32
+    audio = sum(weight.numel() for weight in network.audio_encoder.parameters() if weight.dim() > 1)
+    assert benchmark.step_operations(network, shape) == 2 * (plain + 4 * 6 * audio)
+
+
+def test_without_a_gpu_it_says_so(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit, match="torch finds no GPU here"):
+        benchmark.main([])

@@ -264,7 +264,7 @@ def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.Ca
 
 def test_an_encoder_decoder_and_its_rescoring_are_checked_too(tmp_path: Path) -> None:
     mini = EGS / "mini_covost2/conf"
-    plan = Plan(str(mini / "b1.yaml"), str(mini / "ctc.yaml"), ctc_units=120, datadir=str(tmp_path), dumpdir=str(tmp_path))
+    plan = Plan(str(mini / "b1.yaml"), str(mini / "ctc.yaml"), ctc_units=120)
     faults: list[str] = []
     (training,) = systems.find_trainings(plan, None, faults)
     assert not faults and not plan.needs_llm

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.build import build_speech_llama
 from speechllama.model.config import from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
@@ -204,8 +205,8 @@ def test_every_llm_builds_e6_from_its_shape(llm: str) -> None:
     adapters = num_parameters(network.llm, trainable_only=True)
     assert num_parameters(network.llm) - adapters == LLMS[llm]
     assert 0 < adapters < 3e6
-    projection = network.audio_encoder.projection
-    assert isinstance(projection, torch.nn.Linear) and projection.out_features == network.llm.dim
+    assert isinstance(network.audio_encoder, AudioEncoder)
+    assert network.audio_encoder.projection.out_features == network.llm.dim
     assert sorted(path.stem for path in (PAPER / "llm").iterdir()) == sorted(LLMS)
 
 

@@ -33,11 +33,11 @@ target_units=       # SentencePiece units of what an encoder-decoder writes; emp
 seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
-common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips, or its archives in DIR
-covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz
+common_voice=       # Common Voice: DIR/<lang>/validated.tsv and clips/, or its archives in DIR; empty: DOWNLOADS/common_voice
+covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz; empty: DOWNLOADS/covost2
 data_options=       # further options of local/data.sh (its --help), separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
-feature_options=    # of make_features, such as "--max_bad_share 0.2"
+feature_options=    # of stage 2, such as "--max_bad_share 0.2"
 ctc_options=        # of CTC training, such as "--max_epoch 5"
 llm_options=        # of the training of the recipe's own LLM
 train_options=      # of audio-encoder and LoRA training
@@ -60,7 +60,7 @@ python=             # interpreter to make the environment with, where it must be
 datadir=data        # data directories
 dumpdir=dump        # features
 expdir=exp          # experiments
-downloads=downloads # what the recipe fetches or makes itself
+downloads=downloads # what the recipe fetches, unpacks or makes itself; corpora are looked for here by default
 # --- end of options
 
 # own_value FILE KEY: a top-level "key: value" of this file, with or without quotes -> value.
@@ -138,7 +138,8 @@ check_options() {
   fi
 }
 
-# absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
+# absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe. A recipe's own settings
+# name none of them.
 absolute_inputs() {
   local name
   for name in common_voice covost2 llm token_file python cmd; do
@@ -165,6 +166,15 @@ find_base() {
   fi
   needs_llm=true
   if [[ $model == seq2seq && -z $rescore_system ]]; then needs_llm=false; fi
+}
+
+# default_corpora: where a recipe that takes corpora (an option of its local/data.sh) looks for those that are not named.
+default_corpora() {
+  local name
+  if [[ ! -f local/data.sh ]] || ! read_options local/data.sh 2>/dev/null; then return 0; fi
+  for name in common_voice covost2; do
+    if [[ " ${option_names[*]} " == *" $name "* && -z ${!name} ]]; then printf -v "$name" '%s' "$downloads/$name"; fi
+  done
 }
 
 # derive_names: every path below comes from the options, and only here. Runs after the options are parsed.
@@ -374,7 +384,7 @@ stage_features() {
   for set in train dev test; do
     module make_features --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --job JOB "${further[@]}"
     launch "$nj" "$dumpdir/log/features_$set.JOB.log" "${command[@]}"
-    module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats
+    module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats "${further[@]}"
     launch 1 "$dumpdir/log/merge_$set.log" "${command[@]}"
   done
 }
@@ -389,6 +399,9 @@ stage_statistics() {
   module collect_stats --train_dir "$dumpdir/train" --dev_dir "$dumpdir/dev" --tokenizer "$tokenizer" \
     --text_name "$ctc_text" --output_dir "$stats_dir"
   launch 1 "$stats_dir/collect_stats.log" "${command[@]}"
+  module report_left_out --data_root "$datadir" --dump_root "$dumpdir" --stats_dir "$stats_dir"
+  launch 1 "$stats_dir/left_out.log" "${command[@]}"
+  if ! $dry_run; then cat "$stats_dir/left_out.md"; fi
 }
 
 # train_on_features NAME CONF DIR ARGUMENT...: a training from features to the units of stage 3.
@@ -503,7 +516,15 @@ stage_average() { average "$base_dir" "$base_dir"; }
 # decode_dir DIR SET: where a set's hypotheses are, of the system in DIR.
 decode_dir() { echo "$1/decode_$2_beam$beam_size"; }
 
-clear_decode() { rm -rf "$(decode_dir "$base_dir" "$1")" "$(decode_dir "$base_dir" "$1")_control"; }
+# move_set_aside DIR SET: its hypotheses and those of its control.
+move_set_aside() {
+  local directory
+  directory=$(decode_dir "$1" "$2")
+  move_aside "$directory"
+  move_aside "${directory}_control"
+}
+
+clear_decode() { move_set_aside "$base_dir" "$1"; }
 stage_decode() {
   local set=$1 control directory jobs
   local -a further
@@ -528,7 +549,7 @@ stage_tune() {
   launch_model 1 "$system_dir/log/tune_beam$beam_size.log" "${command[@]}"
 }
 
-clear_rescore() { rm -rf "$(decode_dir "$system_dir" "$1")" "$(decode_dir "$system_dir" "$1")_control"; }
+clear_rescore() { move_set_aside "$system_dir" "$1"; }
 stage_rescore() {
   local control directory
   for control in "" _control; do
@@ -554,17 +575,74 @@ stage_pack() {
   launch 1 "$system_dir/pack.log" "${command[@]}"
 }
 
-# corpus_files: the tables of a corpus that the user brings -> corpus.
+# corpus_language NAME: CoVoST 2's name of a language, as corpus_name of covost2_files.py has it -> language.
+corpus_language() {
+  language=${1//_/-}
+  language=${language,,}
+  case $language in
+    zh | zh-cn) language=zh-CN ;;
+    sv | sv-se) language=sv-SE ;;
+  esac
+}
+
+# file_stamp FILE: name, bytes and time of change, for files too large for a checksum -> stamps.
+file_stamp() { stamps+=" ${1##*/}:$(wc -c <"$1" | tr -d ' '):$(date -r "$1" +%s)"; }
+
+# archive_stamps: the archives of Common Voice that stage 1 may unpack for the languages in `packed` -> stamps.
+archive_stamps() {
+  local file language known=" ar ca cy de en es et fa fr id it ja lv mn nl pt ru sl sv-SE ta tr zh-CN "
+  for file in "$common_voice"/{,*/}*.{tar.gz,tgz}; do
+    if [[ ! -f $file || ${file##*/} == covost_v2.* ]]; then continue; fi
+    language=${file##*/}
+    language=${language%.tgz}
+    language=${language%.tar.gz}
+    if [[ $language =~ (^|[-_.])([a-z]{2}([-_][A-Za-z]{2})?)$ ]]; then # otherwise only what it holds tells the language
+      corpus_language "${BASH_REMATCH[2]}"
+      if [[ $known == *" $language "* && " $packed " != *" $language "* ]]; then continue; fi
+    fi
+    file_stamp "$file"
+  done
+}
+
+# corpus_files: what a corpus that the user brings is made of: its tables -> corpus; archives and pseudo-labels -> stamps.
 corpus_files() {
-  local lang table
+  local lang name language folder table packed="" found wanted=$langs
   corpus=()
-  for lang in $langs; do
-    # Where a table has another name (zh for zh-CN), stage 1 finds it or says what it looked for.
-    for table in {"$common_voice","$common_voice"/cv-corpus-*}/"$lang"/validated.tsv \
-      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"{,.tar.gz}; do
+  stamps=""
+  if [[ -z $common_voice && -z $covost2 ]]; then return 0; fi
+  if [[ $data_options == *--english* ]]; then wanted+=" en"; fi
+  for lang in $wanted; do
+    corpus_language "$lang"
+    name=$language
+    found=false
+    for folder in "$common_voice"/{,cv-corpus-*/}*/; do
+      folder=${folder%/}
+      corpus_language "${folder##*/}"
+      if [[ $language != "$name" || ! -f $folder/validated.tsv ]]; then continue; fi
+      found=true
+      corpus+=("$folder/validated.tsv")
+      if [[ $name == en && -f $folder/train.tsv ]]; then corpus+=("$folder/train.tsv"); fi
+    done
+    if ! $found; then packed+=" $name"; fi
+    for table in {"$covost2","$covost2/$name"}/"covost_v2.${name}_en.tsv"{,.tar.gz}; do
       if [[ -f $table ]]; then corpus+=("$table"); fi
     done
   done
+  if [[ -n $packed ]]; then archive_stamps; fi
+  if [[ $data_options =~ --pseudo[-_]labels[=[:space:]]+([^[:space:]]+) && -f ${BASH_REMATCH[1]} ]]; then
+    file_stamp "${BASH_REMATCH[1]}"
+  fi
+}
+
+# corpus_settings: where the corpora are and what else stage 1 depends on -> value.
+corpus_settings() {
+  local name place
+  value="langs=$langs"
+  for name in common_voice covost2; do
+    place=${!name#"$PWD"/}
+    if [[ -n $place ]]; then value+=" $name=${place%/}"; fi
+  done
+  value+=" data_options=$data_options${stamps:+ files=$stamps}"
 }
 
 # llm_files: what the LLM is made of -> llm_inputs.
@@ -630,8 +708,9 @@ add_decoding_stages() {
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
   local -a confs corpus llm_inputs data features optional=() statistics=("$stats_dir"/{cmvn.npz,{train,dev}/speech_shape})
-  local set table decoded
+  local set table decoded stamps value
   corpus_files
+  corpus_settings
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
@@ -646,7 +725,7 @@ stage_table() {
     "$stop_stage;$langs;$common_voice;$covost2;$llm;$revision;$ctc_units;$nj;$ngpu;$beam_size;$batch_size;$ctc_options;$train_options" \
     "${confs[@]}" "$confdir/ctc.yaml" -- "$preflight_dir/preflight.md"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
-    "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
+    "$value" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
     "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} "${optional[@]}" -- "${features[@]}"
   add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
@@ -738,6 +817,7 @@ speech_llama() {
   # shellcheck source=cmd.sh
   . "$cmd"
   check_options
+  default_corpora
   derive_names
   if $needs_llm && [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"

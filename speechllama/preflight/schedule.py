@@ -56,7 +56,7 @@ def estimate_times(
 
     reading = feature_seconds() + reading_seconds(plan.datadir)
     rows.append(_row("2 features", f"{1 / reading:.0f} x real time a process", everything * reading / plan.nj))
-    if plan.llm_config and not plan.llm:
+    if plan.llm_config and not plan.llm and plan.needs_llm:
         rows.append(_own_llm_row(plan, architecture))
     for training in trainings:
         if not training.is_estimated:

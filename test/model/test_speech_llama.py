@@ -18,6 +18,7 @@ from speechllama.model.layers import TransformerConfig
 from speechllama.model.llm import LLM, LLMConfig, LoRAConfig
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
+from speechllama.model.units import Codebook
 
 SIZES = TransformerConfig(num_layers=1, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
 ENCODER = CTCEncoderConfig(10, 4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
@@ -32,7 +33,9 @@ def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
     encoder = CTCEncoder(config.encoder, num_units=6 if config.ctc_dir else 0)
     network = SpeechLlama(config, encoder, LLM(config.llm)).eval()
     if config.compressor.name == "units":
-        network.compressor.codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))  # type: ignore[union-attr, operator]
+        codebook = network.compressor.get_submodule("codebook")
+        assert isinstance(codebook, Codebook)
+        codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))
     return network
 
 

@@ -132,8 +132,8 @@ def test_a_good_run_is_described_and_timed(tmp_path: Path, tiny_llm: Path) -> No
 
 
 def test_a_decoder_from_scratch_needs_neither_an_llm_nor_ctc(tmp_path: Path) -> None:
-    changes = {"system_config": str(PAPER / "d.yaml"), "init_config": "", "ctc_config": str(PAPER / "ctc.yaml")}
-    plan = dataclasses.replace(small_plan(tmp_path, Path()), llm="", **changes)  # type: ignore[arg-type]
+    plan = small_plan(tmp_path, Path(), init_config="")
+    plan = dataclasses.replace(plan, llm="", system_config=str(PAPER / "d.yaml"), ctc_config=str(PAPER / "ctc.yaml"))
     report = checks.Report()
     found = checks.check_llm(plan, report)
     assert found is not None
@@ -144,8 +144,8 @@ def test_a_decoder_from_scratch_needs_neither_an_llm_nor_ctc(tmp_path: Path) -> 
 
 
 def test_units_stand_on_ctc_and_an_llm(tmp_path: Path, tiny_llm: Path) -> None:
-    paths = {"system_config": str(SMALL / "u.yaml"), "init_config": str(SMALL / "u_frozen.yaml")}
-    plan = dataclasses.replace(small_plan(tmp_path, tiny_llm), **paths)  # type: ignore[arg-type]
+    plan = small_plan(tmp_path, tiny_llm, init_config=str(SMALL / "u_frozen.yaml"))
+    plan = dataclasses.replace(plan, system_config=str(SMALL / "u.yaml"))
     report = checks.run_preflight(plan)
     assert report.faults == []
     architecture = read_architecture(tiny_llm)

@@ -113,8 +113,7 @@ def units(recipe: Any) -> Path:
     )
     more = ["--centroids_file", str(centroids)]
     for part in ("train", "dev", "test"):
-        options = ["--compressor", "units", "--num_clusters", str(NUM_CLUSTERS)]
-        recipe.compress(part, *options, *more, name="units")
+        recipe.compress(part, "--compressor", "units", "--num_clusters", str(NUM_CLUSTERS), *more, name="units")
     settings = {"compressor": "units", "num_clusters": NUM_CLUSTERS, "prefix_mask": "causal"}
     recipe.train_llm("u_frozen", *more, source="units", **settings)
     recipe.average("u_frozen")

@@ -157,6 +157,10 @@ find_base() {
   rescore_system=$value
   find_conf "${rescore_system:-$system}"
   base_conf=$conf
+  yaml_value "$base_conf" rescore_system
+  if [[ -n $rescore_system && -n $value ]]; then
+    wrong_usage "$system_conf: rescore_system $rescore_system rescores $value itself; name a system that is trained"
+  fi
   yaml_value "$base_conf" model
   model=$value
   yaml_value "$base_conf" scratch_llm
@@ -224,7 +228,11 @@ derive_names() {
     init_conf=$conf
     init_dir=$expdir/${task}_$init_system$suffix
   fi
+  units_prefix=""
+  character_coverage=0.9995 # the rarest characters of all languages are no units
   if [[ $model == seq2seq ]]; then # CTC and the decoder have the units of what is written
+    units_prefix=seq2seq_
+    character_coverage=1.0 # a character without a unit could never be written
     compressor=""
     ctc_target=transcript
     if [[ $task == st ]]; then ctc_target=translation; fi
@@ -232,8 +240,8 @@ derive_names() {
     ctc_units=${target_units:-$value}
     if [[ -z $ctc_units ]]; then wrong_usage "--target_units is needed: $PWD/$base_conf has no target_units"; fi
   fi
-  tokenizer=$datadir/ctc_${ctc_target}_bpe$ctc_units/bpe.model
-  stats_dir=$expdir/stats_${ctc_target}_bpe$ctc_units
+  tokenizer=$datadir/${units_prefix:-ctc_}${ctc_target}_bpe$ctc_units/bpe.model
+  stats_dir=$expdir/stats_$units_prefix${ctc_target}_bpe$ctc_units
   ctc_dir=$expdir/ctc_${ctc_target}_bpe$ctc_units${size:+_$size}
   if [[ $seed != 1 ]]; then ctc_dir+=_seed$seed; fi
   cached_compressor=$compressor
@@ -391,7 +399,8 @@ stage_features() {
 
 stage_tokenizer() {
   local directory=${tokenizer%/*}
-  module train_tokenizer --text "$datadir/train/$ctc_text" --vocab_size "$ctc_units" --output_dir "$directory"
+  module train_tokenizer --text "$datadir/train/$ctc_text" --vocab_size "$ctc_units" \
+    --character_coverage "$character_coverage" --output_dir "$directory"
   launch 1 "$directory/train.log" "${command[@]}"
 }
 
@@ -691,17 +700,18 @@ add_decoding_stages() {
   for set in $decoded; do
     own=$(decode_dir "$base_dir" "$set")
     add_stage 11 "decode:$set" "$base_dir/.decode_${set}_beam$beam_size.done" "decoding of $set, and its control ($own)" \
-      "decode_options=$decode_options" "$base_dir/model.pth" -- "$own"{,_control}/text
+      "decode_options=$decode_options" "$base_dir/model.pth" -- "$own"{,_control}/{text,nbest.jsonl}
   done
   if [[ -z $rescore_system ]]; then return 0; fi
   conf_files "$system_conf"
   add_stage 11 tune "$system_dir/.tune_beam$beam_size.done" "weight of the LLM's score ($tuned)" "" "${confs[@]}" \
-    "$llm_dir/llm.json" "$(decode_dir "$base_dir" dev)/text" -- "$tuned"
+    "$llm_dir/llm.json" "$(decode_dir "$base_dir" dev)/nbest.jsonl" -- "$tuned"
   for set in $sets; do
     own=$(decode_dir "$base_dir" "$set")
     rescored=$(decode_dir "$system_dir" "$set")
     add_stage 11 "rescore:$set" "$system_dir/.rescore_${set}_beam$beam_size.done" \
-      "rescoring of $set, and its control ($rescored)" "" "$tuned" "$own"{,_control}/text -- "$rescored"{,_control}/text
+      "rescoring of $set, and its control ($rescored)" "" "$tuned" "$own"{,_control}/nbest.jsonl -- \
+      "$rescored"{,_control}/text
   done
 }
 
@@ -728,7 +738,7 @@ stage_table() {
     "$value" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
     "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} "${optional[@]}" -- "${features[@]}"
-  add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
+  add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "${units_prefix:+encoder-decoder and }CTC units ($tokenizer)" "" \
     "$datadir/train/$ctc_text" -- "$tokenizer"
   add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
     "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "${statistics[@]}"

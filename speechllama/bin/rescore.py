@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
@@ -33,7 +35,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     settings, nbest = read_json(args.settings), read_nbest(args.decode_dir)
     reader = load_reader(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens)
-    rescore_set(nbest, args.output_dir, read_data_dir(args.data_dir), reader, settings)
+    command = shlex.join(["python3", "-m", "speechllama.bin.rescore", *(sys.argv[1:] if cmd is None else cmd)])
+    rescore_set(nbest, args.output_dir, read_data_dir(args.data_dir), reader, {**settings, "command": command})
 
 
 if __name__ == "__main__":

@@ -52,11 +52,13 @@ def read_nbest(decode_dir: str | Path) -> NBest:
         ValueError: Lines are not as decoding writes them: all are counted, the first ten named.
     """
     path = Path(decode_dir) / MERGED
+    stage = f"stage 11 of {path.parent.parent.name}"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no n-best hypotheses; decode this set first (stage 11)")
+        raise FileNotFoundError(f"{path}: no n-best hypotheses; decode this set first ({stage})")
+    again = f"remove the file and run {stage} again"
     lines = path.read_bytes().split(b"\n")
     if lines[-1]:
-        raise ValueError(f"{path}:{len(lines)}: the last line has no end, so the file was cut; decode this set again")
+        raise ValueError(f"{path}:{len(lines)}: the last line has no end, so the file was cut; {again}")
     header, fault = _read_line(lines[0], ("stamp", "report"))
     faults = [f"{path}:1: {fault}"] if fault else []
     found = NBest(path, header.get("stamp", {}), header.get("report", {}), {}, {})
@@ -73,7 +75,7 @@ def read_nbest(decode_dir: str | Path) -> NBest:
     if not faults and not found.entries:
         faults = [f"{path}: no utterance"]
     if faults:
-        message = f"{len(faults):,} of {len(lines) - 1:,} lines are not as decoding writes them; decode this set again"
+        message = f"{len(faults):,} of {len(lines) - 1:,} lines are not as decoding writes them; {again}"
         raise ValueError(f"{message}:{first_ten(faults)}")
     return found
 

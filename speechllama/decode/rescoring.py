@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechllama.data.data_dir import DataDir
+from speechllama.data.faults import first_ten
 from speechllama.data.prompt import PromptConfig
+from speechllama.decode.decode_set import read_commit
 from speechllama.decode.decoded_parts import MERGED, Part, write_part
 from speechllama.decode.nbest import NBest
 from speechllama.decode.reader import Reader
@@ -62,7 +64,16 @@ def add_llm_scores(nbest: NBest, data: DataDir, reader: Reader) -> None:
         nbest: Changed in place.
         data: The data directory that was decoded; its utt2lang and prompt choose the prompts.
         reader: The LLM.
+
+    Raises:
+        ValueError: Utterances are not in the data directory.
     """
+    foreign = sorted(set(nbest.entries) - set(data.utterances))
+    if foreign:
+        raise ValueError(
+            f"{nbest.path}: {len(foreign):,} of {len(nbest.entries):,} utterances are not in {data.path}, so it is of "
+            f"another set:{first_ten(foreign)}"
+        )
     languages, templates = data.table("utt2lang"), data.table("prompt")
     entries = [(utt, entry) for utt, hypotheses in nbest.entries.items() for entry in hypotheses]
     items = [reader.item(entry["text"], languages.get(utt, ""), templates.get(utt, "")) for utt, entry in entries]
@@ -148,19 +159,20 @@ def rescore_set(
         output_dir: Where nbest.jsonl, text and decode.json go.
         data: The data directory that was decoded.
         reader: The LLM.
-        settings: `weight`, `length_norm` and the rest of the tuning, for decode.json.
+        settings: `weight`, `length_norm`, `command` and the rest of the tuning, for decode.json.
 
     Returns:
         The record written to decode.json.
     """
     output, report = Path(output_dir), read_json(nbest.path.parent / "decode.json")
-    settings = {key: value for key, value in settings.items() if key != "tried"}
+    made = {"commit": read_commit(), "command": settings.get("command", "")}
+    settings = {key: value for key, value in settings.items() if key not in ("tried", "command")}
     weight, length_norm = settings["weight"], settings["length_norm"]
     start = time.perf_counter()
     add_llm_scores(nbest, data, reader)
     chosen = reorder(nbest, weight, length_norm)
     spent = (time.perf_counter() - start) / len(nbest.entries)
-    part = Part({"rescored": nbest.stamp, **settings}, nbest.report)
+    part = Part({"rescored": nbest.stamp, **settings}, {**nbest.report, **made})
     for utt, hypotheses in chosen.entries.items():
         entries = [
             {**entry, "score": combine(entry, weight, length_norm), "own_score": entry["score"]} for entry in hypotheses
@@ -171,6 +183,7 @@ def rescore_set(
     seconds = report["decode_seconds"] + spent * len(nbest.entries)
     report |= {
         **settings,
+        **made,
         "decode_seconds": round(seconds, 2),
         "rtf": round(seconds / report["audio_seconds"], 5),
         "num_parameters": report["num_parameters"] + sum(parameter.numel() for parameter in reader.llm.parameters()),

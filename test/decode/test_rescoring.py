@@ -140,6 +140,7 @@ def test_weight_zero_gives_the_systems_own_output_back(recipe: Any, decoded: dic
         assert [(e["text"], e["score"]) for e in hypotheses] == [(e["text"], e["score"]) for e in again.entries[utt]]
     before = read_json(decoded["test"] / "decode.json")
     assert report["weight"] == 0.0 and report["rtf"] > before["rtf"]
+    assert report["command"].startswith("python3 -m speechllama.bin.rescore --settings")
     assert report["num_parameters"] > before["num_parameters"]
     assert report["num_trainable"] == before["num_trainable"]
 
@@ -200,15 +201,18 @@ def test_a_cut_or_absent_nbest_file_is_refused(decoded: dict[str, Path], tmp_pat
     with pytest.raises(FileNotFoundError, match="nbest.jsonl: no n-best hypotheses; decode this set first"):
         read_nbest(tmp_path)
     (tmp_path / "nbest.jsonl").write_bytes((decoded["test"] / "nbest.jsonl").read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"nbest.jsonl:7: the last line has no end, so the file was cut"):
+    with pytest.raises(ValueError, match=r"nbest.jsonl:7: the last line has no end, so the file was cut; remove"):
         read_nbest(tmp_path)
 
 
-def test_hypotheses_of_another_set_are_refused_before_the_llm_is_loaded(
+def test_hypotheses_of_another_set_are_refused(
     recipe: Any, decoded: dict[str, Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match=r"rescored_test/nbest.jsonl"):
         run_tuning(recipe, decoded["test"], tmp_path / "tuned.json")
+    run_tuning(recipe, decoded["dev"], tmp_path / "tuned.json")
+    with pytest.raises(ValueError, match=r"rescored_dev/nbest.jsonl: 6 of 6 utterances are not in .*/test/dump, so it"):
+        run_rescoring(recipe, decoded["dev"], tmp_path / "tuned.json", tmp_path / "out")
 
 
 def test_impossible_settings_are_refused() -> None:

@@ -58,6 +58,26 @@ skip_stage() {
   stage_skips[$1]=$3
 }
 
+# check_stage NUMBER NAME TITLE [INPUT...]: a row that checks and leaves no marker: it is done whenever a later stage of the
+# run is not finished, and when it is asked for alone.
+check_stage() {
+  local number=$1 name=$2 title=$3
+  shift 3
+  add_stage "$number" "$name" "" "$title" "" "$@"
+}
+
+# is_work_ahead NUMBER: whether a stage of the run behind this one is not finished, or none is behind it.
+is_work_ahead() {
+  local number verdict reason is_last=true
+  for number in "${stage_numbers[@]}"; do
+    if ((${number%.*} <= $1 || ${number%.*} < stage || ${number%.*} > stop_stage)); then continue; fi
+    is_last=false
+    judge_stage "$number"
+    if [[ $verdict == stale || $verdict == unfinished ]]; then return 0; fi
+  done
+  $is_last
+}
+
 # producer_of PATH: the number of the stage that writes it, or nothing -> producer.
 producer_of() {
   local number
@@ -97,6 +117,9 @@ judge_stage() {
   reason=""
   if [[ -n ${stage_skips[$1]:-} ]]; then
     verdict="not needed"
+    return 0
+  elif [[ -z $marker ]]; then
+    if is_work_ahead "$1"; then verdict=unfinished; fi
     return 0
   elif [[ ! -f $marker ]]; then
     verdict=unfinished
@@ -236,6 +259,8 @@ run_stage() {
     require_inputs "$number"
     if ! $is_prepared && declare -F prepare_run >/dev/null; then prepare_run; fi
     is_prepared=true
+  fi
+  if ! $dry_run && [[ -n $marker ]]; then
     mkdir -p "$(dirname "$marker")"
     lock_stage "$marker"
     judge_stage "$number" # another run may have finished it while this one waited
@@ -248,9 +273,11 @@ run_stage() {
   fi
   "stage_${stage_names[$number]}" ${stage_arguments[$number]:+"${stage_arguments[$number]}"}
   if ! $dry_run; then
-    require_outputs "$number"
-    mv "$marker.begun" "$marker"
-    unlock_stage
+    if [[ -n $marker ]]; then
+      require_outputs "$number"
+      mv "$marker.begun" "$marker"
+      unlock_stage
+    fi
     printf '## stage %d %s: done in %d s\n' "${number%.*}" "${stage_names[$number]}" $((SECONDS - started))
   fi
   running_stage=""
@@ -300,7 +327,8 @@ run_stages() {
     case $verdict in
       "not needed") printf '## stage %d %s: not needed: %s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
       finished)
-        printf '## stage %d %s: finished before (%s)\n' "${number%.*}" "${stage_names[$number]}" "${stage_markers[$number]}"
+        printf '## stage %d %s: finished before (%s)\n' "${number%.*}" "${stage_names[$number]}" \
+          "${stage_markers[$number]:-so is every stage behind it}"
         ;;
       *)
         printf '## stage %d %s: %s%s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" \

@@ -349,11 +349,15 @@ data_arguments() {
 
 # stage_preflight: every fault in one list. With --dry_run it runs, too, writes nothing, and its status is the run's.
 stage_preflight() {
-  module preflight --system_config "$base_conf" --init_config "$init_conf" --ctc_config "$confdir/ctc.yaml" \
+  local verdict reason is_prepared_data=false
+  judge_stage 1
+  if [[ $verdict == finished ]]; then is_prepared_data=true; fi
+  module preflight --is_prepared "$is_prepared_data" --system_config "$base_conf" --init_config "$init_conf" \
+    --ctc_config "$confdir/ctc.yaml" \
     --langs "$langs" --common_voice "$common_voice" --covost2 "$covost2" --llm "$llm" ${revision:+--revision "$revision"} \
     ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
-    --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --beam_size "$beam_size" --batch_size "$batch_size" \
-    --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
+    --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --num_nodes "$num_nodes" --beam_size "$beam_size" \
+    --batch_size "$batch_size" --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
   if [[ -n $rescore_system ]]; then command+=(--rescore_config "$system_conf"); fi
   if [[ -z $llm$scratch_llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
   if $dry_run; then
@@ -731,9 +735,7 @@ stage_table() {
 
   conf_files "$base_conf"
   if [[ -n $rescore_system ]]; then confs+=("$system_conf"); fi
-  add_stage 0 preflight "$preflight_dir/.preflight.done" "what can be checked before hours are spent ($preflight_dir)" \
-    "$stop_stage;$langs;$common_voice;$covost2;$llm;$revision;$ctc_units;$nj;$ngpu;$beam_size;$batch_size;$ctc_options;$train_options" \
-    "${confs[@]}" "$confdir/ctc.yaml" -- "$preflight_dir/preflight.md"
+  check_stage 0 preflight "what can be checked before hours are spent ($preflight_dir)" "${confs[@]}" "$confdir/ctc.yaml"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "$value" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import new_parser, run_main, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -22,8 +22,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--token_file", default=None, help="file with the hub's token; or put it into HF_TOKEN")
     for name in ("data", "dump", "exp"):
         parser.add_argument(f"--{name}dir", default=name, help="of the recipe")
+    parser.add_argument("--is_prepared", type=str2bool, default=False, help="stage 1 is finished")
     parser.add_argument("--downloads", default="downloads", help="of the recipe")
-    numbers = {"ctc_units": 1000, "nj": 1, "ngpu": 0, "beam_size": 4, "batch_size": 16, "stop_stage": 13}
+    numbers = {"ctc_units": 1000, "nj": 1, "ngpu": 0, "num_nodes": 1}
+    numbers |= {"beam_size": 4, "batch_size": 16, "stop_stage": 13}
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help="of the recipe")
     parser.add_argument("--launcher", default="local", help="how jobs start; on a cluster the GPUs may be elsewhere")

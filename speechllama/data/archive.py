@@ -109,6 +109,23 @@ def unpack_single(archive: Path, name: str, target: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+@contextmanager
+def open_single(archive: Path, name: str) -> Iterator[IO[bytes]]:
+    """Read the one member of this name without unpacking it.
+
+    Raises:
+        ValueError: The archive is truncated or damaged, or has no such member.
+    """
+    with _reading(archive) as (tar, _):
+        for member in tar:
+            if member.isfile() and PurePosixPath(member.name).name == name:
+                source = tar.extractfile(member)
+                assert source is not None  # it is a file
+                yield source
+                return
+    raise ValueError(f"{archive}: holds no {name}; expected CoVoST 2's archive of that table")
+
+
 def _write(source: IO[bytes], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.tmp")

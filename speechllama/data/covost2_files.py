@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from speechllama.data.archive import ARCHIVE_SUFFIXES, MARKER, archive_stem, peek_archive, unpack, unpack_single
-from speechllama.data.clips import clip_name
+from speechllama.data.archive import ARCHIVE_SUFFIXES, MARKER, archive_stem, open_single, peek_archive, unpack_single
+from speechllama.data.covost2_unpack import (
+    bytes_to_unpack,
+    clips_of,
+    unpack_english,
+    unpack_recordings,
+    unpacked_folder,
+)
 from speechllama.data.download import fetch, is_url
 from speechllama.data.faults import raise_all
-from speechllama.data.tsv import read_header, read_tsv
+from speechllama.data.tsv import read_header
 
 ENGLISH = "en"
 TABLE_COLUMNS = ("path", "translation", "split")
 CLIP_COLUMNS = ("client_id", "path", "sentence")
 # CoVoST 2's X->En languages by the names of its tables.
 LANGUAGES = "ar ca cy de es et fa fr id it ja lv mn nl pt ru sl sv-SE ta tr zh-CN".split()
-RELEASE_TABLES = ("validated.tsv", "train.tsv", "dev.tsv", "test.tsv")
-CLIP_BYTES = 50_000  # a clip of release 6.1 has 38 kB on average
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,11 @@ def find_languages(
         with collecting(faults):
             if folder is None:
                 assert archive is not None  # one of both was found
+                folder = unpacked_folder(archive, sources.work_dir, name)
                 if table is None:
-                    folder = _unpack_english(archive, sources.work_dir, english, more_clips(name))
+                    unpack_english(archive, folder, english, more_clips(name))
                 else:
-                    folder = _unpack_recordings(archive, sources.work_dir, name, _clips_of(table) | more_clips(name))
+                    unpack_recordings(archive, folder, clips_of(table) | more_clips(name))
             _check_columns(folder / "validated.tsv", CLIP_COLUMNS)
             if not (folder / "clips").is_dir():
                 raise FileNotFoundError(f"{folder / 'clips'}: no such folder; expected the clips beside validated.tsv")
@@ -118,25 +123,56 @@ def find_languages(
     return found
 
 
-def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[Path]:
+@dataclass(frozen=True)
+class Outlook:
+    """What is known of a language before its archives are unpacked.
+
+    Attributes:
+        rows: Rows of its table by split; empty while the table is not here yet.
+        bytes_to_unpack: Disk that its recordings will take below `work_dir`.
+    """
+
+    rows: Counter[str]
+    bytes_to_unpack: float
+
+
+def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[Outlook]:
     """Look for every language's files without unpacking or downloading any, before a run.
 
     Args:
         sources: Where to look.
         languages: As for `find_languages`.
-        faults: What is missing or ambiguous joins them.
+        faults: What is missing, ambiguous or damaged joins them.
 
     Returns:
-        The tables that can be read already.
+        A language each.
     """
-    tables = []
+    found = []
     for name in sorted({corpus_name(language) for language in languages}):
+        rows: Counter[str] = Counter()
+        size = 0.0
         if name != ENGLISH:
             with collecting(faults):
-                tables.append(_locate_table(sources, name)[1])
+                place, table = _locate_table(sources, name)
+                rows = count_rows(table if table.is_file() or place is None else place, table.name)
         with collecting(faults):
-            _find_recordings(sources, name)
-    return [table for table in tables if table.is_file()]
+            folder, archive = _find_recordings(sources, name)
+            if folder is None and archive is not None:
+                unpacked = unpacked_folder(archive, sources.work_dir, name)
+                if not (unpacked / MARKER).is_file():
+                    size = bytes_to_unpack(archive, unpacked, sum(rows.values()) or None)
+        found.append(Outlook(rows, size))
+    return found
+
+
+def count_rows(table: Path, name: str) -> Counter[str]:
+    """Rows of a table by split, plain or in its archive; none if it is not there."""
+    if not table.is_file():
+        return Counter()
+    with table.open("rb") if table.suffix == ".tsv" else open_single(table, name) as stream:
+        next(iter(stream), None)
+        # The split is the last column; training rows beyond the official ones are marked train_covost.
+        return Counter(line.rstrip().rpartition(b"\t")[2].decode("utf-8", "replace").split("_")[0] for line in stream)
 
 
 @contextmanager
@@ -230,55 +266,6 @@ def _archive_language(path: Path) -> str:
         return ""  # if it is the one that is needed, that language is reported as missing
     parts = [corpus_name(part) for part in reversed(folder.parts) if part != "clips"]
     return next((part for part in parts if part in known), "")
-
-
-def _unpack_english(archive: Path, work_dir: Path, english: str, more_clips: set[str]) -> Path:
-    """Unpack the tables and the clips that one of them lists; the tables come first, in a reading of their own."""
-    folder = work_dir / "unpacked" / archive_stem(archive) / ENGLISH
-    table, wanted = folder / f"{english}.tsv", set[str]()
-    if not table.is_file():
-        _unpack_recordings(archive, work_dir, ENGLISH, wanted)
-        (folder / MARKER).unlink()  # the clips are still to come
-    if not table.is_file():
-        raise ValueError(f"{archive}: no such table: {english}.tsv; --english takes train or validated")
-    while not wanted >= (listed := _clips_of(table) | more_clips):  # again if the table came from another archive
-        wanted = listed
-        _unpack_recordings(archive, work_dir, ENGLISH, wanted)
-    return folder
-
-
-def _unpack_recordings(archive: Path, work_dir: Path, name: str, wanted: set[str]) -> Path:
-    """Unpack the tables and the wanted clips of one language."""
-    folder = work_dir / "unpacked" / archive_stem(archive) / name
-
-    def choose(member: str) -> str | None:
-        path = PurePosixPath(member)
-        if path.parent.name == "clips":
-            return f"clips/{path.name}" if clip_name(path.name) in wanted else None
-        return path.name if path.name in RELEASE_TABLES else None
-
-    if not (folder / MARKER).is_file():
-        _check_space(archive, folder, wanted)
-    digest = hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()
-    unpack(archive, folder, choose, f"clips of {digest}")
-    return folder
-
-
-def _check_space(archive: Path, folder: Path, wanted: set[str]) -> None:
-    """Refuse to begin what the disk cannot hold."""
-    folder.mkdir(parents=True, exist_ok=True)
-    needed = min(archive.stat().st_size, CLIP_BYTES * len(wanted))
-    needed -= sum(path.stat().st_size for path in folder.glob("clips/*"))
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ValueError(
-            f"{archive}: unpacking needs about {needed / 1e9:.1f} GB below {folder}, {free / 1e9:.1f} GB are free; "
-            "make room, or name another place with --work_dir (--downloads of the recipe)"
-        )
-
-
-def _clips_of(table: Path) -> set[str]:
-    return {clip_name(path) for _, (path,) in read_tsv(table, ("path",), [])}
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

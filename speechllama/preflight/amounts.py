@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,27 +28,22 @@ class Amount:
     seconds: float
 
 
-def read_amounts(datadir: str, tables: Sequence[Path]) -> dict[str, Amount]:
+def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
     """Count what is there.
 
     Args:
-        datadir: Data directories of stage 1; they count if they are there.
-        tables: Else CoVoST 2's tables, whose rows are counted as clips of usual length.
+        datadir: Data directories of stage 1.
+        rows: Rows of CoVoST 2's tables by split, clips of usual length; without any, what is in `datadir` counts.
 
     Returns:
         Amounts by split; empty where nothing is known yet.
     """
     durations = [Path(datadir) / split / "utt2dur" for split in SPLITS]
-    if all(path.is_file() for path in durations):
+    if not rows and all(path.is_file() for path in durations):
         read = [[float(seconds) for seconds in read_table(path).values()] for path in durations]
         return {split: Amount(len(each), sum(each)) for split, each in zip(SPLITS, read, strict=True)}
-    rows: Counter[str] = Counter()
-    for table in tables:
-        with table.open("rb") as stream:
-            next(stream, None)
-            # The split is the last column; training rows beyond the official ones are marked train_covost.
-            rows.update(line.rstrip().rpartition(b"\t")[2].decode("utf-8", "replace").split("_")[0] for line in stream)
-    return {split: Amount(rows[split], rows[split] * SECONDS_PER_CLIP) for split in SPLITS} if rows else {}
+    counts = {split: rows.get(split, 0) for split in SPLITS} if rows else {}
+    return {split: Amount(count, count * SECONDS_PER_CLIP) for split, count in counts.items()}
 
 
 def feature_bytes(amounts: Mapping[str, Amount]) -> float:

@@ -58,11 +58,11 @@ class Report:
 def run_preflight(plan: Plan) -> Report:
     """Check everything that can be checked before hours are spent."""
     report = Report()
-    amounts = check_corpus(plan, report)
+    amounts, to_unpack = check_corpus(plan, report)
     found = check_llm(plan, report)
     architecture = found.architecture if found else None
     trainings = find_trainings(plan, architecture, report.faults)
-    report.lines += [training.describe(plan.ngpu) for training in trainings]
+    report.lines += [training.describe(plan.num_processes) for training in trainings]
     if not all(training.is_estimated for training in trainings):
         report.lines.append("GPU memory and time of an encoder-decoder are not estimated")
     check_rescoring(plan, report)
@@ -70,6 +70,7 @@ def run_preflight(plan: Plan) -> Report:
     if memory:
         report.tables.append(format_table(MEMORY_HEADER, memory))
     needs = disk_needs(plan, trainings, amounts, found)
+    needs.append(("unpacked clips", plan.downloads, to_unpack))
     report.lines += check_disk(needs, report.faults)
     if not report.faults:
         add_times(plan, trainings, architecture, amounts, report)
@@ -84,25 +85,27 @@ def write_report(report: Report, output_dir: str | Path) -> Path:
     return path
 
 
-def check_corpus(plan: Plan, report: Report) -> dict[str, Amount]:
-    """Languages and the paths of the corpora; how much speech there is, as far as it is known."""
+def check_corpus(plan: Plan, report: Report) -> tuple[dict[str, Amount], float]:
+    """Languages and the paths of the corpora; speech by split as far as it is known, and bytes to unpack."""
     twice = [name for name, count in Counter(plan.langs.split()).items() if count > 1]
     if twice:
         report.faults.append(f"--langs names {', '.join(twice)} more than once")
-    is_prepared = all((Path(plan.datadir) / split / "utt2dur").is_file() for split in ("train", "dev", "test"))
-    tables = []
-    if plan.covost2 and not is_prepared:
+    rows: Counter[str] = Counter()
+    to_unpack = 0.0
+    if plan.covost2 and not plan.is_prepared:
         sources = Sources(Path(plan.common_voice), plan.covost2, Path(plan.downloads))
         faults: list[str] = []
-        tables = look_up_languages(sources, plan.langs.split(), faults)
+        for language in look_up_languages(sources, plan.langs.split(), faults):
+            rows += language.rows
+            to_unpack += language.bytes_to_unpack
         report.faults += dict.fromkeys(faults)  # a missing folder is told once, not for each language
-    amounts = read_amounts(plan.datadir, tables)
+    amounts = read_amounts(plan.datadir, rows)
     for split, amount in amounts.items():
-        length = f"{amount.seconds / 3600:.1f} h" + ("" if is_prepared else ", at 5 s each")
+        length = f"{amount.seconds / 3600:.1f} h" + (", at 5 s each" if rows else "")
         report.lines.append(f"{split}: {amount.num_utterances:,} utterances, {length}")
     if not amounts:
         report.lines.append("the corpus is not there yet: times are for an hour of speech, and disk for none")
-    return amounts
+    return amounts, to_unpack
 
 
 def check_llm(plan: Plan, report: Report) -> FoundLLM | None:
@@ -158,7 +161,7 @@ def disk_needs(
     if not (Path(plan.dumpdir) / ".features.done").is_file():
         needs.append(("features", plan.dumpdir, feature_bytes(amounts)))
     for training in trainings:
-        size = checkpoint_bytes(training.num_trained, int(training.settings.get("keep_nbest_models", 1)))
+        size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
         if training.network is None and training.encoder:
             size += compressed_bytes(amounts, training.encoder[0].transformer.dim)
         needs.append((f"stage {training.stage}", plan.expdir, size))
@@ -168,6 +171,11 @@ def disk_needs(
     return needs
 
 
+def num_kept(epochs: int | list[int]) -> int:
+    """Epochs that the host keeps: a number, or a list of which the largest counts."""
+    return max(epochs) if isinstance(epochs, list) else epochs
+
+
 def add_times(
     plan: Plan, trainings: list[Training], architecture: Any, amounts: dict[str, Amount], report: Report
 ) -> None:
@@ -175,6 +183,10 @@ def add_times(
     if plan.ngpu and not torch.cuda.is_available():
         report.lines.append("times: not measured, since this machine has no GPU; the jobs run on another")
         return
-    rows = estimate_times(plan, trainings, architecture, amounts)
+    try:
+        rows = estimate_times(plan, trainings, architecture, amounts)
+    except torch.cuda.OutOfMemoryError:  # on a cluster its cards may be larger; here, memory has been checked
+        report.lines.append("times: not measured, since the batches do not fit on this machine's GPU")
+        return
     what = "time" if amounts else "time for an hour of speech"
     report.tables.append(format_table(["stage", "measured on this machine", what], rows))

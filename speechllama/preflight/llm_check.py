@@ -49,10 +49,10 @@ def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | N
     try:
         check_llm_path(path)
         num_tokens = len(load_tokenizer(path, revision))
-    except (FileNotFoundError, ValueError) as error:
+        architecture = read_architecture(path, revision)
+    except (OSError, ValueError) as error:
         faults.append(str(error))
         return None
-    architecture = read_architecture(path, revision)
     if getattr(architecture, "eos_token_id", None) is None:
         faults.append(f"{path}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's")
     to_fetch = 0.0
@@ -75,8 +75,9 @@ def bytes_on_hub(path: str, revision: str | None, faults: list[str]) -> float:
             return 0.0
     try:
         listed = HfApi().model_info(path, revision=revision, files_metadata=True).siblings or []
-    except OSError as error:
-        faults.append(f"{path}: {explain_hub_error(error) or error}")
+    except Exception as error:  # the hub's library lets those of its HTTP client through, whichever that is
+        reason = explain_hub_error(error) or f"the hub did not answer ({type(error).__name__}: {error}); try again"
+        faults.append(f"{path}: {reason}")
         return 0.0
     sizes = {file.rfilename: file.size or 0 for file in listed}
     kind = ".safetensors" if any(name.endswith(".safetensors") for name in sizes) else ".bin"

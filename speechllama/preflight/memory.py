@@ -43,6 +43,7 @@ class BatchShape:
         num_audio: Compressed vectors U.
         num_text: Text tokens L.
         num_frames: Feature frames T.
+        num_hypotheses: Beam K of decoding.
     """
 
     num_utterances: int = 1
@@ -50,6 +51,7 @@ class BatchShape:
     num_audio: int = 38
     num_text: int = 22
     num_frames: int = 500
+    num_hypotheses: int = 4
 
     @property
     def num_positions(self) -> int:

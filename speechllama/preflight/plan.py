@@ -8,18 +8,17 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-import yaml
-
 from speechllama.model.build import SEQ2SEQ
-from speechllama.tasks.config_file import check_keys, read_config
+from speechllama.tasks.config_file import check_keys, override, read_config
 
 HOST_OPTIONS = "espnet2.tasks.abs_task"  # read as text: importing it takes seconds
 OWN_OPTIONS = {"ctc": "ctc.py", "system": "speech_llama.py", "seq2seq": "seq2seq.py"}  # beside tasks/config_file.py
+WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # that the preflight computes with
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,13 @@ class Plan:
         covost2: CoVoST 2's folder or URL.
         downloads: Where archives are unpacked and tables downloaded.
         datadir: Data directories.
+        is_prepared: Whether stage 1 is finished, for these languages and corpora.
         dumpdir: Features.
         expdir: Experiments.
         ctc_units: Units of CTC.
         nj: Parallel jobs of data work.
-        ngpu: GPUs.
+        ngpu: GPUs of each node.
+        num_nodes: Nodes that share a training.
         launcher: How jobs start; on a cluster (not `local`) this machine need not have the GPUs.
         beam_size: Of decoding.
         batch_size: Utterances decoded together.
@@ -64,11 +65,13 @@ class Plan:
     covost2: str = ""
     downloads: str = "downloads"
     datadir: str = "data"
+    is_prepared: bool = False
     dumpdir: str = "dump"
     expdir: str = "exp"
     ctc_units: int = 1000
     nj: int = 1
     ngpu: int = 0
+    num_nodes: int = 1
     launcher: str = "local"
     beam_size: int = 4
     batch_size: int = 16
@@ -90,6 +93,11 @@ class Plan:
             return False
 
     @property
+    def num_processes(self) -> int:
+        """Processes that share a training, and its batches."""
+        return max(1, self.ngpu) * self.num_nodes
+
+    @property
     def device(self) -> str:
         """Where training runs."""
         return "cuda" if self.ngpu else "cpu"
@@ -104,27 +112,26 @@ def read_settings(path: str, options: str, kind: str) -> dict[str, Any]:
         kind: Whose options its keys are: `ctc`, `system` or `seq2seq`.
 
     Raises:
-        FileNotFoundError, ValueError: As `read_config`; or a key or option that is none.
+        FileNotFoundError, ValueError: As `read_config`; a key or option that is none, or a value of another kind.
     """
     known = known_options(kind)
-    if known:
-        check_keys(["--config", path], known)
+    check_keys(["--config", path], known)
     settings = read_config(path)
-    words = [part for word in shlex.split(options) for part in (word.split("=", 1) if word[:2] == "--" else [word])]
-    for name, value in zip(words, words[1:], strict=False):
-        if name.startswith("--"):
-            if known and name[2:] not in known:
-                raise ValueError(f"option {name} of {options!r} is none of this training")
-            settings[name[2:]] = yaml.safe_load(value)
+    if options:
+        settings = override(settings, options, known)
+    for name, value in settings.items():
+        if name.endswith("_conf") and not isinstance(value, (dict, NoneType)):
+            raise ValueError(f"{path}: {name}: expected settings (key: value), found {value!r}")
+        if name in WHOLE_NUMBERS and not isinstance(value, int):
+            raise ValueError(f"{path}: {name}: expected a whole number, found {value!r}")
     return settings
 
 
 def known_options(kind: str) -> set[str]:
-    """Names of the options of a training, read from its source and the host's; empty where the host is not found."""
+    """Names of the options of a training, read from its source and the host's."""
     package, _, module = HOST_OPTIONS.rpartition(".")
     host = importlib.util.find_spec(package)
-    if host is None or not host.submodule_search_locations:
-        return set()
+    assert host is not None and host.submodule_search_locations  # a namespace or a package, and installed
     folder = Path(__file__).resolve().parents[1] / "tasks"
     host_source = Path(next(iter(host.submodule_search_locations))) / f"{module}.py"
     sources = [host_source, folder / "host.py", folder / OWN_OPTIONS[kind]]

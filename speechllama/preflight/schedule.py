@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import soundfile
 
 from speechllama.data.audio import read_audio
 from speechllama.files import read_table
@@ -27,6 +31,7 @@ from speechllama.preflight.systems import Training
 from speechllama.tasks.config_file import read_config
 from speechllama.tasks.text_llm import TextLLMConfig
 
+COMMON_VOICE_RATE = 48000  # Hz, of its newer releases' MP3
 NUM_CLIPS = 5  # read to know what reading costs
 VALIDATION = 1 / 3  # of a training step: no backward pass
 TOKENS_PER_TEXT = 22  # steps of decoding; see BatchShape
@@ -51,7 +56,11 @@ def estimate_times(
     train = amounts["train"] if known else hour
     others = [amounts[split] for split in ("dev", "test")] if known else []
     everything = train.seconds + sum(amount.seconds for amount in others)
-    gpus = max(1, plan.ngpu)
+    jobs = plan.num_processes if plan.ngpu else 1  # of compression and decoding; on a CPU they share its cores
+    # What an epoch costs, in training steps: validation has no backward pass.
+    dev = amounts["dev"] if known else Amount(0, 0.0)
+    heard = train.seconds + VALIDATION * dev.seconds
+    seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows = []
 
     reading = feature_seconds() + reading_seconds(plan.datadir)
@@ -65,20 +74,21 @@ def estimate_times(
         if training.network is None:
             assert training.encoder is not None
             step, alone = ctc_seconds(*training.encoder, training.batch, plan.device)
-            rows.append(_row("5 ctc", f"{1 / step:.0f} x real time", train.seconds * step * epochs / gpus))
-            rows.append(_row("6 compress", f"{1 / alone:.0f} x real time", everything * alone))
+            rows.append(_row("5 ctc", f"{1 / step:.0f} x real time", heard * step * epochs / plan.num_processes))
+            rows.append(_row("6 compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
             continue
         step, prefix, token = _system_seconds(training, architecture, plan)
-        updates = train.num_utterances / training.batch.num_utterances / gpus
+        updates = seen / training.batch.num_utterances / plan.num_processes
         rate = training.batch.num_utterances * training.batch.num_positions / step
         rows.append(_row(f"{training.stage} training", f"{rate:,.0f} positions/s a process", updates * epochs * step))
     if trainings and trainings[-1].network is not None:
         test = amounts["test"] if known else hour
-        shape = BatchShape(num_utterances=plan.batch_size)
+        shape = BatchShape(num_utterances=plan.batch_size, num_hypotheses=plan.beam_size)
         _, prefix, token = llm_seconds(trainings[-1].network.config.llm, architecture, shape, plan.device)
         batch = prefix + TOKENS_PER_TEXT * token
+        num_batches = 2 * test.num_utterances / plan.batch_size  # the control, too
         rate = plan.batch_size * 5.0 / batch
-        rows.append(_row("11 decode", f"{rate:.0f} x real time", 2 * test.num_utterances / plan.batch_size * batch))
+        rows.append(_row("11 decode", f"{rate:.0f} x real time", num_batches * batch / jobs))
     return rows
 
 
@@ -96,20 +106,32 @@ def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[
     step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
     if config.compressor.name == "units":
         return step, prefix, token  # a table in the audio encoder's place
+    if training.encoder is None:  # E0 and D train their own
+        own, _ = ctc_seconds(config.encoder, 0, training.batch, plan.device)
+        step += own * training.batch.num_utterances * training.batch.num_frames / 100
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, plan.device), prefix, token
 
 
 def reading_seconds(datadir: str) -> float:
-    """Seconds to read a second of speech, from the first clips of the training data; 0 where there is none yet."""
+    """Seconds to read a second of speech, from the first training clips; of noise as MP3 before stage 1."""
     place = Path(datadir) / "train"
     if not (place / "wav.scp").is_file() or not (place / "utt2dur").is_file():
-        return 0.0
+        return mp3_seconds()
     durations = read_table(place / "utt2dur")
     places = [(path, durations.get(name)) for name, path in read_table(place / "wav.scp").items()][:NUM_CLIPS]
     clips = [(path, float(seconds)) for path, seconds in places if seconds and Path(path).is_file()]
     total = sum(seconds for _, seconds in clips)
     return seconds_of(lambda: [read_audio(path) for path, _ in clips], "cpu") / total if total else 0.0
+
+
+def mp3_seconds() -> float:
+    """Seconds to read a second of an MP3 at Common Voice's rate."""
+    noise = np.random.default_rng(0).standard_normal(10 * COMMON_VOICE_RATE).astype(np.float32) * 0.1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.mp3"
+        soundfile.write(path, noise, COMMON_VOICE_RATE, format="MP3")
+        return seconds_of(lambda: read_audio(path), "cpu") / 10
 
 
 def _row(stage: str, rate: str, seconds: float) -> list[str]:

@@ -64,15 +64,15 @@ class Training:
             return ctc_memory(*self.encoder, self.batch, self.is_amp)
         return training_memory(self.network, architecture, self.batch, self.is_amp)
 
-    def describe(self, num_gpus: int) -> str:
+    def describe(self, num_processes: int) -> str:
         """What an update sees."""
         bins = f"{int(self.settings.get('batch_bins', DEFAULT_BINS)):,}"
         kind = "feature values" if self.network is None else "LLM positions"
         accumulated = int(self.settings.get("accum_grad", 1))
-        total = self.batch.num_utterances * max(1, num_gpus) * accumulated
+        total = self.batch.num_utterances * num_processes * accumulated
         return (
             f"stage {self.stage}, {self.path}: an update sees {bins} {kind} x {accumulated} (accum_grad), shared by "
-            f"{max(1, num_gpus)} processes: about {total} utterances of 5 s; {self.num_trained:,} parameters train"
+            f"{num_processes} processes: about {total} utterances of 5 s; {self.num_trained:,} parameters train"
         )
 
 
@@ -114,7 +114,7 @@ def ctc_training(plan: Plan) -> Training:
     settings = read_settings(plan.ctc_config, plan.ctc_options, "ctc")
     where = f"{plan.ctc_config}: encoder_conf"
     config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, where)
-    bins = int(settings.get("batch_bins", DEFAULT_BINS)) // max(1, plan.ngpu)
+    bins = int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes
     trained = num_ctc_parameters(config, plan.ctc_units)
     encoder = (config, plan.ctc_units)
     return Training(5, plan.ctc_config, settings, USUAL.of_bins(bins, config.num_mels), trained, None, encoder)
@@ -129,7 +129,7 @@ def seq2seq_training(plan: Plan) -> Training:
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, where)
     with torch.device("meta"):
         trained = num_parameters(Seq2Seq(config, plan.ctc_units + 1, make_parts(config, plan.ctc_units + 1)))
-    batch = USUAL.of_bins(int(settings.get("batch_bins", DEFAULT_BINS)) // max(1, plan.ngpu), config.num_mels)
+    batch = USUAL.of_bins(int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes, config.num_mels)
     return Training(8, plan.system_config, settings, batch, trained, None, None)
 
 
@@ -163,7 +163,7 @@ def system_training(
         usual = BatchShape(num_audio=-(-USUAL.num_frames // 4 // CONVOLUTION_RATIO))
     elif settings.get("scratch_llm"):
         usual = BatchShape(num_prompt=1, num_audio=USUAL.num_frames // 4)
-    bins = int(settings.get("batch_bins", DEFAULT_BINS)) // max(1, plan.ngpu)
+    bins = int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes
     trained = num_parameters(network, trainable_only=True)
     return Training(stage, path, settings, usual.of_positions(bins), trained, network, own_encoder)
 
@@ -181,9 +181,9 @@ def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: 
         Rows: what, frozen weights, trained with optimizer, activations, scratch, total, in GB.
     """
     card = 0.0
-    if plan.ngpu and torch.cuda.is_available():
+    if plan.ngpu and plan.launcher == "local" and torch.cuda.is_available():  # a cluster's cards are not this one
         card = float(torch.cuda.get_device_properties(0).total_memory)
-        if torch.cuda.device_count() < plan.ngpu and plan.launcher == "local":
+        if torch.cuda.device_count() < plan.ngpu:
             faults.append(f"--ngpu {plan.ngpu}: torch finds {torch.cuda.device_count()} GPUs here")
     elif plan.ngpu and plan.launcher == "local":
         faults.append(f"--ngpu {plan.ngpu}: torch finds no GPU here; take --ngpu 0, or see tools/check_install.py")

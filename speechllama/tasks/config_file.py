@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
+import shlex
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -109,3 +112,40 @@ def check_keys(cmd: list[str], known: set[str]) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             raise ValueError(f"{config}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+
+
+class _Overrides(argparse.ArgumentParser):
+    """Parser whose faults are exceptions."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def override(settings: dict[str, Any], options: str, known: Collection[str]) -> dict[str, Any]:
+    """Settings with a command line's options on top, read as the host reads them.
+
+    Args:
+        settings: Those of a YAML.
+        options: Words of a command line, such as "--max_epoch 5 --llm_conf gradient_checkpointing=true".
+        known: Names of the task's options; those that end in `_conf` hold nested settings.
+
+    Returns:
+        The merged settings.
+
+    Raises:
+        ValueError: An option that is none, or a value that cannot be read.
+    """
+    from speechllama.tasks.host import NestedDictAction  # which imports this module
+
+    parser = _Overrides(add_help=False, argument_default=argparse.SUPPRESS)
+    for name in sorted(known):
+        if name.endswith("_conf"):
+            parser.add_argument(f"--{name}", action=NestedDictAction, default=argparse.SUPPRESS)
+        else:
+            parser.add_argument(f"--{name}", type=yaml.safe_load, nargs="+")
+    try:
+        given = vars(parser.parse_args(shlex.split(options), argparse.Namespace(**settings)))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"options {options!r}: {error}") from error
+    single = {name: value[0] for name, value in given.items() if isinstance(value, list) and len(value) == 1}
+    return given | {name: value for name, value in single.items() if given[name] is not settings.get(name)}

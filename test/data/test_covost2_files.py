@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllama.data import covost2_files
+from speechllama.data import covost2_unpack
 from speechllama.data.covost2 import CorpusOptions, prepare_covost2
 from speechllama.data.covost2_files import Sources, corpus_name, find_languages
 
@@ -131,7 +131,7 @@ def test_a_disk_without_room_is_refused_before_unpacking(
     archived: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
-    monkeypatch.setattr(covost2_files.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(covost2_unpack.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(ValueError, match="unpacking needs about 0.0 GB below .*, 0.0 GB are free; make room"):
         find_languages(archived, ["fr"])
 

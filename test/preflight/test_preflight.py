@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tarfile
 from collections import namedtuple
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from transformers import AutoModelForCausalLM
 
 from speechllama.bin import estimate_memory
 from speechllama.bin.preflight import main
+from speechllama.data.covost2_files import Sources, look_up_languages
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.llm import LLM, LLMConfig
 from speechllama.model.outline import outline_speech_llama, read_architecture
-from speechllama.preflight import checks, memory, systems
+from speechllama.preflight import checks, llm_check, memory, systems
 from speechllama.preflight.amounts import Amount, check_disk, read_amounts
 from speechllama.preflight.memory import BatchShape, Memory, kept_bytes, llm_activations, training_memory, weight_bytes
 from speechllama.preflight.plan import Plan, known_options, read_settings
@@ -93,18 +95,54 @@ def test_more_positions_need_more_memory_and_checkpointing_less() -> None:
 @pytest.mark.parametrize("kind", ["ctc", "system"])
 def test_the_options_read_from_the_source_are_those_of_the_trainer(kind: str) -> None:
     from speechllama.tasks.ctc import CTCTask
+    from speechllama.tasks.host import NestedDictAction
     from speechllama.tasks.speech_llama import SpeechLlamaTask
 
     parser = (CTCTask if kind == "ctc" else SpeechLlamaTask).get_parser()
     assert known_options(kind) == {action.dest for action in parser._actions} - {"help"}
+    nested = {action.dest for action in parser._actions if isinstance(action, NestedDictAction)}
+    assert nested == {name for name in known_options(kind) if name.endswith("_conf")}
 
 
-def test_options_override_a_yaml_and_unknown_ones_are_refused() -> None:
-    path = str(SMALL / "e5.yaml")
-    settings = read_settings(path, "--max_epoch 2 --batch_bins=77 --optim_conf lr=1.0e-3", "system")
-    assert (settings["max_epoch"], settings["batch_bins"]) == (2, 77)
-    with pytest.raises(ValueError, match="option --max_epochs of '--max_epochs 2' is none of this training"):
-        read_settings(path, "--max_epochs 2", "system")
+def test_options_override_a_yaml_as_the_trainer_reads_them() -> None:
+    path = str(SMALL / "e6.yaml")
+    plain = read_settings(path, "", "system")
+    options = "--max_epoch 2 --batch_bins=77 --optim_conf lr=1.0e-3 --keep_nbest_models 2 7 "
+    options += "--llm_conf gradient_checkpointing=true --llm_conf lora.rank=3 --audio_encoder_conf '{num_layers: 1}'"
+    settings = read_settings(path, options, "system")
+    assert (settings["max_epoch"], settings["batch_bins"], settings["keep_nbest_models"]) == (2, 77, [2, 7])
+    assert settings["optim_conf"] == plain["optim_conf"] | {"lr": 0.001}
+    lora = plain["llm_conf"].get("lora", {}) | {"rank": 3}
+    assert settings["llm_conf"] == plain["llm_conf"] | {"gradient_checkpointing": True, "lora": lora}
+    assert settings["audio_encoder_conf"] == plain["audio_encoder_conf"] | {"num_layers": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--max_epochs 2", "unrecognized arguments: --max_epochs 2"),
+        ("--llm_conf true", "must be interpreted as dict: but got true"),
+        ("--max_epoch two", "max_epoch: expected a whole number, found 'two'"),
+        ("--llm_conf 'a={'", "options .*while parsing a flow"),
+        ("--batch_bins '", "No closing quotation"),
+    ],
+)
+def test_options_that_the_trainer_would_refuse_are_faults(options: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_settings(str(SMALL / "e5.yaml"), options, "system")
+
+
+def test_nested_settings_that_are_none_are_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "e5.yaml").write_text("llm_conf: frozen\n")
+    with pytest.raises(ValueError, match="llm_conf: expected settings"):
+        read_settings(str(tmp_path / "e5.yaml"), "", "system")
+
+
+def test_a_batch_is_shared_by_the_gpus_of_all_nodes() -> None:
+    one, all_nodes = (
+        systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"), ngpu=4, num_nodes=nodes)).batch for nodes in (1, 2)
+    )
+    assert one.num_utterances // 2 == all_nodes.num_utterances > 0
 
 
 def small_plan(tmp_path: Path, llm: Path, **changes: object) -> Plan:
@@ -207,24 +245,75 @@ def test_a_batch_that_the_card_cannot_hold_is_a_fault(
         assert len(systems.check_gpu(plan, trainings, read_architecture(tiny_llm), faults)) == 4
         assert len(faults) == expected
         assert all("GB of GPU memory, the card has 0.7: smaller batch_bins" in fault for fault in faults)
+    # A cluster's cards are not the one of the machine where the recipe is started.
+    faults = []
+    plan = small_plan(tmp_path, tiny_llm, ngpu=4, launcher="slurm")
+    systems.check_gpu(plan, trainings, read_architecture(tiny_llm), faults)
+    assert faults == []
 
 
 def test_a_run_on_a_cluster_needs_no_gpu_where_it_starts(tmp_path: Path, tiny_llm: Path) -> None:
-    report = checks.run_preflight(small_plan(tmp_path, tiny_llm, ngpu=2, launcher="slurm"))
+    report = checks.run_preflight(small_plan(tmp_path, tiny_llm, ngpu=2, num_nodes=3, launcher="slurm"))
     assert report.faults == []
     assert "times: not measured, since this machine has no GPU" in report.text()
-    assert "shared by 2 processes" in report.text()
+    assert "shared by 6 processes" in report.text()
 
 
 def test_speech_is_counted_from_data_directories_or_from_tables(tmp_path: Path) -> None:
-    table = tmp_path / "covost_v2.de_en.tsv"
-    table.write_text('path\ttranslation\tsplit\na\tx "\ttrain\nb\ty\ttrain_covost\nc\tz\tdev\nd\tz\ttest\n')
-    amounts = read_amounts(str(tmp_path), [table])
+    rows = {"train": 2, "dev": 1, "test": 1}
+    amounts = read_amounts(str(tmp_path), rows)
     assert amounts == {"train": Amount(2, 10.0), "dev": Amount(1, 5.0), "test": Amount(1, 5.0)}
     for split in ("train", "dev", "test"):
         (tmp_path / split).mkdir()
         (tmp_path / split / "utt2dur").write_text("a 1.5\nb 2.5\n")
-    assert read_amounts(str(tmp_path), [table])["train"] == Amount(2, 4.0)
+    assert read_amounts(str(tmp_path), {})["train"] == Amount(2, 4.0)
+    assert read_amounts(str(tmp_path), rows) == amounts  # of another corpus than the directories'
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_corpus_in_archives_is_counted_and_its_clips_need_disk(tmp_path: Path, is_packed: bool) -> None:
+    table = tmp_path / "covost_v2.de_en.tsv"
+    table.write_text('path\ttranslation\tsplit\na\tx "\ttrain\nb\ty\ttrain_covost\nc\tz\tdev\nd\tz\ttest\n')
+    if is_packed:
+        with tarfile.open(f"{table}.tar.gz", "w:gz") as tar:
+            tar.add(table, table.name)
+        table.unlink()
+    (tmp_path / "de.tar.gz").write_bytes(bytes(1_000_000))
+    faults: list[str] = []
+    (language,) = look_up_languages(Sources(tmp_path, str(tmp_path), tmp_path / "downloads"), ["de"], faults)
+    assert faults == [] and language.rows == {"train": 2, "dev": 1, "test": 1}
+    assert language.bytes_to_unpack == 4 * 50_000  # 50 kB a clip; not the whole archive
+    assert not (tmp_path / "downloads").exists()
+
+
+def test_the_corpora_of_another_run_are_checked_and_those_of_finished_data_are_not(
+    tmp_path: Path, tiny_llm: Path
+) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / "datadir" / split).mkdir(parents=True)
+        (tmp_path / "datadir" / split / "utt2dur").write_text("a 1.5\n")
+    for is_prepared in (False, True):
+        report = checks.Report()
+        plan = small_plan(tmp_path, tiny_llm, covost2=str(tmp_path / "none"), is_prepared=is_prepared)
+        checks.check_corpus(plan, report)
+        assert bool(report.faults) is not is_prepared
+
+
+def test_a_hub_whose_connection_breaks_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    class ConnectError(Exception):
+        """As of an HTTP client that does not derive it from OSError."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectError("no route")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", fail)
+    monkeypatch.setattr(llm_check, "resolve_folder", lambda *_: Path("nowhere"))
+    monkeypatch.setattr(llm_check, "missing_weights", lambda _: ["model*.safetensors"])
+    faults: list[str] = []
+    assert llm_check.bytes_on_hub("org/name", None, faults) == 0.0
+    assert faults == ["org/name: the hub did not answer (ConnectError: no route); try again"]
 
 
 def test_folders_of_one_disk_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,10 @@ stage_a() {{
   run cp "$source" a/out
   {inside_a}
 }}
+stage_look() {{ echo look >>ran; }}
 clear_a() {{ echo clear >>ran; rm -f a/out; }}
 stage_b() {{ echo b >>ran; run cp a/out "b c/out"; }}
+check_stage 0 look "a check" "$source"
 add_stage 1 a a/.a.done "first" "word=$word" "$source" -- a/out
 add_stage 2 b "b c/.b.done" "second" "" a/out -- "b c/out"
 run_stages
@@ -95,7 +97,7 @@ def test_a_newer_input_makes_its_stage_and_the_ones_after_it_stale(recipe: Recip
     recipe.ran()
     (recipe.directory / "input").write_text("2\n")
     recipe.make_newer("input")
-    listed = recipe("--list").stdout.splitlines()
+    listed = recipe("--list").stdout.splitlines()[1:]
     assert "stale" in listed[0] and "input is newer" in listed[0]
     assert "stale" in listed[1] and "after stage 1" in listed[1]
     recipe()
@@ -126,7 +128,7 @@ def test_another_input_makes_a_stage_stale_however_old_it_is(recipe: Recipe) -> 
     os.utime(recipe.directory / "other input", (1, 1))
     recipe()
     recipe.ran()
-    listed = recipe("--source", "other input", "--list").stdout.splitlines()
+    listed = recipe("--source", "other input", "--list").stdout.splitlines()[1:]
     assert "stale" in listed[0] and "it was made without other input" in listed[0]
     recipe("--source", "other input")
     assert recipe.ran() == ["clear", "a x", "b"]
@@ -227,6 +229,23 @@ def test_a_missing_input_names_the_stage_that_writes_it(recipe: Recipe) -> None:
     (recipe.directory / "input").unlink()
     assert "needs input, which is not there; no stage writes it" in recipe().stderr
     assert recipe.ran() == []
+
+
+def test_a_check_is_done_before_whatever_is_not_finished_and_leaves_nothing(recipe: Recipe) -> None:
+    assert recipe("--stage", "0").returncode == 0
+    assert recipe.ran() == ["look", "a x", "b"]
+    result = recipe("--stage", "0")
+    assert recipe.ran() == [] and "stage 0 look: finished before (so is every stage behind it)" in result.stdout
+    recipe("--stage", "0", "--stop_stage", "0")  # asked for alone
+    assert recipe.ran() == ["look"]
+    (recipe.directory / "b c" / "out").unlink()
+    recipe("--stage", "0", "--stop_stage", "1")  # what is missing is not of this run
+    assert recipe.ran() == []
+    assert "  0  look         unfinished  a check" in recipe("--list", "--stage", "0").stdout
+    recipe("--stage", "0", "--dry_run")
+    assert recipe.ran()[0] == "look"
+    recipe("--stage", "0")
+    assert recipe.ran() == ["look", "b"]
 
 
 def test_list_and_dry_run_change_nothing(recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from speechllama.files import read_json, read_table
 from speechllama.score import Pairs, pair, score_recognition, score_translation, split_by_language
 
 Task = Literal["st", "asr"]
+SCORE = "score.json"
 # The table of a data directory that holds what each task should write.
 REFERENCE_NAMES: dict[str, str] = {"st": "text", "asr": "src_text"}
 
@@ -32,7 +33,7 @@ def decode_report_path(decode_dir: str | Path) -> Path:
 
 def score_path(decode_dir: str | Path) -> Path:
     """Name the score of a decoded set."""
-    return Path(decode_dir) / "score.json"
+    return Path(decode_dir) / SCORE
 
 
 def score_decoded_set(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.ctc_report import COMPRESSED_PREFIX, ctc_report_path
-from speechllama.decoded_set import score_path
+from speechllama.decoded_set import SCORE, score_path
 from speechllama.files import atomic_write, read_json
 from speechllama.results_page import Results, format_results
 
@@ -56,6 +56,9 @@ def collect_results(exp_dir: str | Path) -> Results:
     decode_dirs = find_decode_dirs(exp_dir)
     score_files = [score_path(path) for path in decode_dirs]
     scores = _read_reports(exp_dir, score_files, ["task", "signature"], missing)
+    # A set that was decoded for a rescoring to be tuned on needs no score of its own.
+    tuned_on = ["/".join(Path(report["tuned_on"]).parts[-2:]) for report in scores.values() if "tuned_on" in report]
+    missing = [line for line in missing if line not in {f"{name}: no {SCORE}" for name in tuned_on}]
     ctc_files = [ctc_report_path(path) for path in find_ctc_dirs(exp_dir)]
     ctc_reports = _read_reports(exp_dir, [path for path in ctc_files if path.is_file()], ["sets"], missing)
     if not ctc_reports:

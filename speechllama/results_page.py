@@ -69,6 +69,9 @@ def format_results(results: Results, title: str = "Results") -> str:
     few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
     if few:
         parts.append("## Left out\n\n" + "".join(f"* {name}: {_left_out(report)}\n" for name, report in few))
+    rescored = {name: report for name, report in results.scores.items() if "tuned_on" in report}
+    if rescored:
+        parts.append(_format_rescoring(rescored))
     warned = [(name, report["warning"]) for name, report in results.scores.items() if "warning" in report]
     if warned:
         parts.append("## Warnings\n\n" + "".join(f"* {name}: {warning}\n" for name, warning in warned))
@@ -143,6 +146,19 @@ def _format_languages(scores: dict[str, dict[str, Any]], key: str) -> str:
             row.append(f"{_number(part, key)} ({_number(part, 'control_' + key)})" if part else NONE)
         rows.append(row)
     return format_table(["system", "set", "beam", *languages], rows)
+
+
+def _format_rescoring(scores: dict[str, dict[str, Any]]) -> str:
+    """Write how much the LLM's score counts in each rescored set, and what that was worth where it was tuned."""
+    columns = ["system", "set", "beam", "LLM's weight", "length norm", "tuned on", "alone", "with the LLM"]
+    rows = []
+    for name, report in scores.items():
+        sign = -1 if report["task"] == "asr" else 1  # tuning looks for the largest value
+        setting = [str(report.get(key, NONE)) for key in ("weight", "length_norm")]
+        tuned_on = "/".join(report["tuned_on"].split("/")[-2:])
+        metrics = [f"{sign * report[key]:.2f}" if key in report else NONE for key in ("own_metric", "tuned_metric")]
+        rows.append([*_first_cells(name, report), *setting, tuned_on, *metrics])
+    return f"## Rescoring\n\n{format_table(columns, rows)}\nThe last two columns: BLEU, or WER in percent of asr.\n"
 
 
 def _format_ctc(name: str, report: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,18 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = ["der", "hund", "la", "femme", "el", "pan", "rot"]
 SIZES = {"num_layers": 1, "dim": 16, "num_heads": 2, "ffn_dim": 32, "dropout": 0.0}
-LORA = {"train": "lora", "lora": {"rank": 2}}
 MASKS = {"num_freq_masks": 0, "freq_width": 0, "num_time_masks": 0, "time_ratio": 0.0}
+SEQ2SEQ_SIZES = {
+    "conv_channels": 2,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 2,
+    "dim": 16,
+    "num_heads": 2,
+    "ffn_dim": 32,
+    "dropout": 0.0,
+    "spec_augment": MASKS,
+}
+LORA = {"train": "lora", "lora": {"rank": 2}}
 TRAINER = {
     "batch_type": "numel",
     "num_workers": 0,
@@ -68,6 +79,28 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     llm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def seq2seq_sizes() -> dict[str, Any]:
+    """Sizes of a tiny encoder-decoder."""
+    return SEQ2SEQ_SIZES
+
+
+@pytest.fixture(scope="session")
+def tiny_seq2seq() -> Any:
+    """An encoder-decoder of ESPnet's modules with random weights: 10 mel bins, 8 units, sharper than at birth."""
+    from speechllama.model.config import from_mapping
+    from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
+    from speechllama.tasks.seq2seq import make_parts
+
+    torch.manual_seed(3)
+    config = from_mapping(Seq2SeqConfig, {**SEQ2SEQ_SIZES, "num_mels": 10}, "test")
+    network = Seq2Seq(config, 8, make_parts(config, 8)).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(2.0 if parameter.dim() > 1 else 1.0)
+    return network
 
 
 def make_set(path: Path, num_utterances: int, seed: int) -> None:

@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "score": {"common", "data"},
     "decode": {"common", "data", "model"},
     "tasks": {"common", "data", "model"},
-    "preflight": {"common", "data", "model", "tasks"},
+    "preflight": {"common", "data", "model", "tasks", "decode"},
     "bin": {"common", "data", "model", "score", "decode", "tasks", "preflight"},
     "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
 }

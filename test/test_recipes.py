@@ -136,6 +136,21 @@ def test_a_second_run_does_nothing(mini: RecipeRun) -> None:
     assert modification_times(mini.exp) == before
 
 
+def test_the_baselines_need_the_corpus_and_the_llm_alone(mini: RecipeRun) -> None:
+    arguments = ["--system", "b2", "--target_units", "80"]
+    states = stage_states(mini.run(*arguments))
+    assert all(states[name].startswith("not needed") for name in ("ctc", "compress", "lora", "pack"))
+    assert all(states[name].startswith("finished before") for name in ("data", "features", "llm"))
+    tuned, rescored = read_json(mini.exp / "st_b2/rescoring_beam2.json"), mini.exp / "st_b2/decode_test_beam2"
+    assert tuned["tuned_metric"] >= tuned["own_metric"] and len(tuned["tried"]) == 34
+    score = read_json(rescored / "score.json")
+    assert score["weight"] == tuned["weight"] and {"bleu", "control_bleu"} <= set(score)
+    assert sorted(read_table(rescored / "text")) == sorted(read_table(mini.exp / "st_b1/decode_test_beam2/text"))
+    before = modification_times(mini.exp)
+    mini.run(*arguments)
+    assert modification_times(mini.exp) == before
+
+
 def test_the_packed_model_translates_a_file(mini: RecipeRun, tmp_path: Path) -> None:
     clip = sorted(mini.downloads.glob("common_voice/de/clips/*.mp3"))[0]
     packed = mini.exp / "st_e6" / "packed.zip"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,6 +18,9 @@ CONFS = {
     "e1.yaml": "include: train.yaml\ncompressor: blank_removal\n",
     "e5.yaml": "include: train.yaml\ncompressor: frame_average\n",
     "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
+    "b1.yaml": "model: seq2seq\ntarget_units: 50\n",
+    "b2.yaml": "rescore_system: b1\n",
+    "b5.yaml": "rescore_system: e5\n",
     "d.yaml": "include: train.yaml\ncompressor: none\nscratch_llm: decoder\n",
     "decoder.yaml": "width: 8\n",
     "u_frozen.yaml": "include: train.yaml\ncompressor: units\nnum_clusters: 500\n",
@@ -236,6 +240,84 @@ def test_the_convolution_system_needs_no_ctc(checkout: Checkout) -> None:
     assert "dump/train/feats.scp,speech,kaldi_ark" in training
     assert "--cmvn_file" in training and "--ctc_dir" not in training
     assert "stage 9 lora: not needed" in result.stdout
+
+
+def test_the_encoder_decoder_needs_neither_ctc_nor_llm(checkout: Checkout) -> None:
+    result = checkout.run("--system", "b1", "--target_units", "70")
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    names = [call[0] for call in calls]
+    assert not {"ctc_train", "ctc_compress", "train_text_llm", "llm_train", "pack"} & set(names)
+    for number in (5, 6, 7, 9, 13):
+        assert re.search(rf"## stage {number} \w+: not needed: ", result.stdout)
+    tokenizer = next(call for call in calls if call[0] == "train_tokenizer")
+    assert tokenizer[1:5] == ["--text", "data/train/text", "--vocab_size", "70"]
+    assert tokenizer[5:7] == ["--character_coverage", "1.0"]  # what has no unit could not be written
+    training = next(call for call in calls if call[0] == "seq2seq_train")
+    assert {"dump/train/text,text,text", "data/seq2seq_translation_bpe70/bpe.model", "exp/st_b1"} <= set(training)
+    decoding = next(call for call in calls if call[0] == "decode")
+    assert decoding[decoding.index("--num_best") + 1] == "4"
+    assert (checkout.mini / "exp/st_b1/decode_test_beam4/score.json").exists()
+    assert checkout.run("--system", "b1", "--target_units", "70").returncode == 0
+    assert checkout.calls() == []
+    checkout.run("--system", "b1", "--task", "asr", "--stop_stage", "8")
+    (training,) = (call for call in checkout.calls() if call[0] == "seq2seq_train")
+    assert "dump/train/src_text,text,text" in training and "exp/asr_b1" in training
+
+
+def test_the_encoder_decoder_is_the_same_beside_any_llm(checkout: Checkout) -> None:
+    small = ["--system", "b1", "--size", "small"]
+    assert checkout.run(*small, recipe="covost2").returncode == 0  # which has no LLM of its own
+    checkout.calls()
+    assert checkout.run(*small, "--llm", "a/b", "--ctc_target", "translation", recipe="covost2").returncode == 0
+    assert checkout.calls() == []
+
+
+def test_a_rescoring_system_trains_decodes_and_tunes_on_dev_what_it_stands_on(checkout: Checkout) -> None:
+    assert checkout.run("--system", "b1").returncode == 0
+    checkout.calls()
+    result = checkout.run("--system", "b2")
+    assert result.returncode == 0, result.stderr
+    calls = [call for call in checkout.calls() if call[0] not in ("preflight", "merge_decoded")]
+    names = [call[0] for call in calls]
+    rescoring = ["tune_rescoring", "rescore", "rescore", "score", "write_results"]
+    assert names == ["train_text_llm", *["decode"] * 4, *rescoring]
+    assert {call[call.index("--data_dir") + 1] for call in calls if call[0] == "decode"} == {"dump/dev"}
+    tuning, first, control = calls[5:8]
+    assert "exp/st_b1/decode_dev_beam4" in tuning and "exp/st_b2/rescoring_beam4.json" in tuning
+    assert {"exp/st_b1/decode_test_beam4", "exp/st_b2/decode_test_beam4"} <= set(first)
+    assert {"exp/st_b1/decode_test_beam4_control", "exp/st_b2/decode_test_beam4_control"} <= set(control)
+    assert calls[8][1:5] == "--hyp_dir {0} --control_dir {0}_control".format("exp/st_b2/decode_test_beam4").split()
+    for system in ("b1", "b2"):
+        assert checkout.run("--system", system).returncode == 0
+        assert checkout.calls() == []
+    (checkout.mini / "exp/st_b1/decode_test_beam4/nbest.jsonl").unlink()  # as the message of a damaged one says
+    checkout.run("--system", "b2")
+    again = [name for name in (call[0] for call in checkout.calls()) if name != "merge_decoded"]
+    assert again == [*["decode"] * 4, *rescoring[1:]]
+    later = (checkout.mini / "exp/st_b2/.tune_beam4.done").stat().st_mtime + 2
+    os.utime(checkout.mini / "conf/b2.yaml", (later, later))
+    checkout.run("--system", "b2")
+    assert [call[0] for call in checkout.calls()] == rescoring
+
+
+def test_any_system_can_be_rescored(checkout: Checkout) -> None:
+    result = checkout.run("--system", "b5", "--sets", "dev test")
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    names = [call[0] for call in calls]
+    assert names.count("llm_train") == 1 and names.count("rescore") == 4 and names.count("score") == 2
+    assert "exp/st_e5/decode_dev_beam4" in next(call for call in calls if call[0] == "tune_rescoring")
+    checkout.run("--system", "e5", "--stop_stage", "11")
+    assert checkout.calls() == []
+    (checkout.mini / "conf/bd.yaml").write_text("rescore_system: d\n")
+    result = checkout.run("--system", "bd")
+    assert result.returncode == 2
+    assert "conf/bd.yaml: rescore_system d has no LLM but its own decoder" in result.stderr
+    (checkout.mini / "conf/b3.yaml").write_text("rescore_system: b2\n")
+    result = checkout.run("--system", "b3")
+    assert result.returncode == 2
+    assert "conf/b3.yaml: rescore_system b2 rescores b1 itself; name a system that is trained" in result.stderr
 
 
 def test_the_decoder_from_scratch_needs_neither_ctc_nor_an_llm(checkout: Checkout) -> None:

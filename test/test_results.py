@@ -93,6 +93,20 @@ def test_recognition_has_its_own_table(tmp_path: Path) -> None:
     assert "BLEU" not in page
 
 
+def test_a_rescored_set_shows_what_was_tuned_and_where_that_set_needs_no_score(tmp_path: Path) -> None:
+    tuned = {"tuned_on": "exp/b1/decode_dev_beam4", "weight": 0.2, "length_norm": 0.5}
+    rescored = {**TRANSLATION, **tuned, "own_metric": 55.125, "tuned_metric": 56.0}
+    write_json(tmp_path / "b2" / "decode_test_beam4" / "score.json", rescored)
+    recognised = {**RECOGNITION, **tuned, "own_metric": -14.0, "tuned_metric": -12.0}
+    write_json(tmp_path / "b2_asr" / "decode_test_beam4" / "score.json", recognised)
+    for part in ("dev", "test"):
+        (tmp_path / "b1" / f"decode_{part}_beam4").mkdir(parents=True)
+    page = make_page(tmp_path)
+    assert "| b2 | test | 4 | 0.2 | 0.5 | b1/decode_dev_beam4 | 55.12 | 56.00 |" in page
+    assert "| b2_asr | test | - | 0.2 | 0.5 | b1/decode_dev_beam4 | 14.00 | 12.00 |" in page
+    assert "b1/decode_test_beam4: no score.json" in page and "b1/decode_dev_beam4: no score.json" not in page
+
+
 def test_a_set_decoded_by_two_signatures_lists_both(tmp_path: Path) -> None:
     for system, tokenizer in [("e1", "13a"), ("e2", "zh")]:
         report = {**TRANSLATION, "signature": f"tok:{tokenizer}"}

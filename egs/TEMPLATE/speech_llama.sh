@@ -29,6 +29,7 @@ revision=           # revision of a hub LLM
 token_file=         # file with the hub's token, for a gated LLM; or put the token into HF_TOKEN
 ctc_target=transcript  # what CTC learns: transcript or translation
 ctc_units=          # SentencePiece units of CTC; empty: what conf/ctc.yaml says
+target_units=       # SentencePiece units of what an encoder-decoder writes; empty: what its YAML says
 seed=               # of all trainings and of units; empty: what their YAMLs say (seed:), else 1; the corpus has its in data_options
 from_features=false # train and decode from features, without the cache of stage 6: slower, no other result is meant
 tag=                # appended to the system's experiment directory, to tell trials apart
@@ -180,6 +181,31 @@ absolute_inputs() {
   done
 }
 
+# find_base: what stages 1 to 11 train and decode -> base_conf, its model, scratch_llm. A rescoring system trains nothing
+# and stands on another system; every other is its own base.
+find_base() {
+  local value conf
+  find_conf "$system"
+  system_conf=$conf
+  yaml_value "$system_conf" rescore_system
+  rescore_system=$value
+  find_conf "${rescore_system:-$system}"
+  base_conf=$conf
+  yaml_value "$base_conf" rescore_system
+  if [[ -n $rescore_system && -n $value ]]; then
+    wrong_usage "$system_conf: rescore_system $rescore_system rescores $value itself; name a system that is trained"
+  fi
+  yaml_value "$base_conf" model
+  model=$value
+  yaml_value "$base_conf" scratch_llm
+  scratch_llm=$value
+  if [[ -n $rescore_system && -n $scratch_llm ]]; then
+    wrong_usage "$system_conf: rescore_system $rescore_system has no LLM but its own decoder, and that would rescore itself"
+  fi
+  needs_llm=true
+  if [[ $model == seq2seq && -z $rescore_system ]]; then needs_llm=false; fi
+}
+
 # default_corpora: where a recipe that takes corpora (an option of its local/data.sh) looks for those that are not named.
 default_corpora() {
   local name
@@ -191,7 +217,7 @@ default_corpora() {
 
 # derive_names: every path below comes from the options, and only here. Runs after the options are parsed.
 derive_names() {
-  local value suffix conf llm_name
+  local value suffix base_suffix conf llm_name
   confdir=conf${size:+/$size}
   if [[ ! -d $confdir ]]; then wrong_usage "no size '$size': there is no $PWD/$confdir"; fi
   if [[ -z $ctc_units ]]; then
@@ -199,12 +225,10 @@ derive_names() {
     ctc_units=$value
     if [[ -z $ctc_units ]]; then wrong_usage "--ctc_units is needed: $PWD/$confdir/ctc.yaml has no ctc_units"; fi
   fi
-  find_conf "$system"
-  system_conf=$conf
-  seed_suffix "$system_conf"
+  find_base
+  seed_suffix "$base_conf"
   suffix=${size:+_$size}$value
-  yaml_value "$system_conf" scratch_llm
-  scratch_llm=$value
+  base_suffix=$suffix${tag:+_$tag}
   seed_suffix "$confdir/llm.yaml"
   llm_dir=$expdir/llm${size:+_$size}$value
   if [[ -n $scratch_llm ]]; then
@@ -219,17 +243,22 @@ derive_names() {
     suffix+=_$llm_name${revision:+_$revision}
   fi
   if [[ $ctc_target == translation ]]; then suffix+=_ctc_translation; fi
-  yaml_value "$system_conf" compressor
+  yaml_value "$base_conf" compressor
   compressor=${value:-frame_average}
+  if [[ $model == seq2seq ]]; then compressor=none; fi
   is_cached=false # what stands on a trained CTC encoder alone
   case $compressor in blank_removal | frame_average | units) is_cached=true ;; esac
   trains_encoder=false # with the LLM's loss, in place of CTC
   if [[ -n $scratch_llm ]] || { ! $is_cached && [[ $compressor != none ]]; }; then trains_encoder=true; fi
   if $is_cached && $from_features; then suffix+=_from_features; fi
   suffix+=${tag:+_$tag}
-  system_dir=$expdir/${task}_$system$suffix
-  preflight_dir=$expdir/preflight/${task}_$system$suffix
-  yaml_value "$system_conf" init_system
+  if [[ $model != seq2seq ]]; then base_suffix=$suffix; fi # an encoder-decoder is the same beside any LLM
+  base_dir=$expdir/${task}_${rescore_system:-$system}$base_suffix
+  system_dir=$base_dir
+  if [[ -n $rescore_system ]]; then system_dir=$expdir/${task}_$system$suffix; fi
+  tuned=$system_dir/rescoring_beam$beam_size.json
+  preflight_dir=$expdir/preflight/${system_dir##*/}
+  yaml_value "$base_conf" init_system
   init_system=$value
   init_conf=""
   init_dir=""
@@ -238,8 +267,19 @@ derive_names() {
     init_conf=$conf
     init_dir=$expdir/${task}_$init_system$suffix
   fi
-  tokenizer=$datadir/ctc_${ctc_target}_bpe$ctc_units/bpe.model
-  stats_dir=$expdir/stats_${ctc_target}_bpe$ctc_units
+  units_prefix=""
+  character_coverage=0.9995 # the rarest characters of all languages are no units
+  if [[ $model == seq2seq ]]; then # CTC and the decoder have the units of what is written
+    units_prefix=seq2seq_
+    character_coverage=1.0 # a character without a unit could never be written
+    ctc_target=transcript
+    if [[ $task == st ]]; then ctc_target=translation; fi
+    yaml_value "$base_conf" target_units
+    ctc_units=${target_units:-$value}
+    if [[ -z $ctc_units ]]; then wrong_usage "--target_units is needed: $PWD/$base_conf has no target_units"; fi
+  fi
+  tokenizer=$datadir/${units_prefix:-ctc_}${ctc_target}_bpe$ctc_units/bpe.model
+  stats_dir=$expdir/stats_$units_prefix${ctc_target}_bpe$ctc_units
   ctc_dir=$expdir/ctc_${ctc_target}_bpe$ctc_units${size:+_$size}
   seed_suffix "$confdir/ctc.yaml"
   ctc_dir+=$value
@@ -248,21 +288,21 @@ derive_names() {
   # The cache is made by the settings of the system's YAML, and its name tells them.
   compressed_dir=$ctc_dir/compressed_$cached_compressor
   compress_settings=(--compressor "$cached_compressor")
-  yaml_value "$system_conf" drop_blank_runs
+  yaml_value "$base_conf" drop_blank_runs
   if [[ $value == true ]]; then
     compressed_dir+=_no_blanks
     compress_settings+=(--drop_blank_runs true)
   fi
-  yaml_value "$system_conf" max_compressed_length
+  yaml_value "$base_conf" max_compressed_length
   if [[ -n $value ]]; then
     compressed_dir+=_max$value
     compress_settings+=(--max_compressed_length "$value")
   fi
-  yaml_value "$system_conf" num_clusters
+  yaml_value "$base_conf" num_clusters
   num_clusters=$value
   centroids=""
   if [[ $compressor == units ]]; then
-    if [[ ! $num_clusters =~ ^[1-9][0-9]*$ ]]; then wrong_usage "$system_conf: the compressor units needs num_clusters"; fi
+    if [[ ! $num_clusters =~ ^[1-9][0-9]*$ ]]; then wrong_usage "$base_conf: the compressor units needs num_clusters"; fi
     compressed_dir+=$num_clusters
     centroids=$compressed_dir/centroids.npz
     compress_settings+=(--num_clusters "$num_clusters" --centroids_file "$centroids")
@@ -352,12 +392,13 @@ stage_preflight() {
   local verdict reason is_prepared_data=false
   judge_stage 1
   if [[ $verdict == finished ]]; then is_prepared_data=true; fi
-  module preflight --is_prepared "$is_prepared_data" --system_config "$system_conf" --init_config "$init_conf" \
+  module preflight --is_prepared "$is_prepared_data" --system_config "$base_conf" --init_config "$init_conf" \
     --ctc_config "$confdir/ctc.yaml" \
     --langs "$langs" --common_voice "$common_voice" --covost2 "$covost2" --llm "$llm" ${revision:+--revision "$revision"} \
     ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
     --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --num_nodes "$num_nodes" --beam_size "$beam_size" \
     --batch_size "$batch_size" --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
+  if [[ -n $rescore_system ]]; then command+=(--rescore_config "$system_conf"); fi
   if [[ -z $llm$scratch_llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
   if $dry_run; then
     run "${command[@]}"
@@ -402,7 +443,8 @@ stage_features() {
 
 stage_tokenizer() {
   local directory=${tokenizer%/*}
-  module train_tokenizer --text "$datadir/train/$ctc_text" --vocab_size "$ctc_units" --output_dir "$directory"
+  module train_tokenizer --text "$datadir/train/$ctc_text" --vocab_size "$ctc_units" \
+    --character_coverage "$character_coverage" --output_dir "$directory"
   launch 1 "$directory/train.log" "${command[@]}"
 }
 
@@ -415,14 +457,21 @@ stage_statistics() {
   if ! $dry_run; then cat "$stats_dir/left_out.md"; fi
 }
 
+# train_on_features NAME CONF DIR ARGUMENT...: a training from features to the units of stage 3.
+train_on_features() {
+  local name=$1 conf=$2 directory=$3
+  shift 3
+  data_arguments "$dumpdir" "$ctc_text" feats.scp,speech "$stats_dir/SET/speech_shape" "$stats_dir/SET/text_shape"
+  trainer "$name" "$conf" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
+    "${arguments[@]}" --output_dir "$directory" "$@"
+  launch_as train 1 "$directory/train.log" "${command[@]}"
+}
+
 clear_ctc() { clear_shared "$ctc_dir" move_aside "$ctc_dir"; }
 stage_ctc() {
   local -a further
   read -ra further <<<"$ctc_options"
-  data_arguments "$dumpdir" "$ctc_text" feats.scp,speech "$stats_dir/SET/speech_shape" "$stats_dir/SET/text_shape"
-  trainer ctc_train "$confdir/ctc.yaml" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
-    "${arguments[@]}" --output_dir "$ctc_dir" "${further[@]}"
-  launch_as train 1 "$ctc_dir/train.log" "${command[@]}"
+  train_on_features ctc_train "$confdir/ctc.yaml" "$ctc_dir" "${further[@]}"
   module average_checkpoints --exp_dir "$ctc_dir" --num_best "$ctc_num_best"
   launch 1 "$ctc_dir/average.log" "${command[@]}"
 }
@@ -432,7 +481,7 @@ stage_compress() {
   local set jobs value
   model_jobs
   if [[ $compressor == units ]]; then
-    seed_of "$system_conf"
+    seed_of "$base_conf"
     module learn_units --ctc_dir "$ctc_dir" --data_dir "$dumpdir/train" --num_clusters "$num_clusters" --seed "$value" \
       --output_file "$centroids" --ngpu "$((ngpu > 0))"
     launch_model 1 "$compressed_dir/log/learn_units.log" "${command[@]}"
@@ -504,36 +553,47 @@ average() {
   launch 1 "$2/average.log" "${command[@]}"
 }
 
-clear_train() { clear_shared "${init_dir:-$system_dir}" move_aside "${init_dir:-$system_dir}"; }
-stage_train() { train_system "${init_conf:-$system_conf}" "${init_dir:-$system_dir}"; }
-
-clear_lora() { move_aside "$system_dir"; }
-stage_lora() {
-  average "$init_dir" "$system_dir/init" # not into init_dir: its own stages 10 and 11 vouch for the model.pth there
-  train_system "$system_conf" "$system_dir" --init_from "$system_dir/init"
+clear_train() { clear_shared "${init_dir:-$base_dir}" move_aside "${init_dir:-$base_dir}"; }
+stage_train() {
+  local -a further
+  if [[ $model == seq2seq ]]; then
+    read -ra further <<<"$train_options"
+    train_on_features seq2seq_train "$base_conf" "$base_dir" "${further[@]}"
+  else
+    train_system "${init_conf:-$base_conf}" "${init_dir:-$base_dir}"
+  fi
 }
 
-stage_average() { average "$system_dir" "$system_dir"; }
+clear_lora() { clear_shared "$base_dir" move_aside "$base_dir"; }
+stage_lora() {
+  average "$init_dir" "$base_dir/init" # not into init_dir: its own stages 10 and 11 vouch for the model.pth there
+  train_system "$base_conf" "$base_dir" --init_from "$base_dir/init"
+}
 
-# decode_dir SET: where a set's hypotheses are.
-decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
+stage_average() { average "$base_dir" "$base_dir"; }
 
-clear_decode() {
+# decode_dir DIR SET: where a set's hypotheses are, of the system in DIR.
+decode_dir() { echo "$1/decode_$2_beam$beam_size"; }
+
+# move_set_aside DIR SET: its hypotheses and those of its control.
+move_set_aside() {
   local directory
-  directory=$(decode_dir "$1")
+  directory=$(decode_dir "$1" "$2")
   move_aside "$directory"
   move_aside "${directory}_control"
 }
+
+clear_decode() { move_set_aside "$base_dir" "$1"; }
 stage_decode() {
   local set=$1 control directory jobs
   local -a further
   read -ra further <<<"$decode_options"
   model_jobs
   for control in false true; do
-    directory=$(decode_dir "$set")
+    directory=$(decode_dir "$base_dir" "$set")
     if $control; then directory+=_control; fi
-    module decode --exp_dir "$system_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
-      --beam_size "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
+    module decode --exp_dir "$base_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
+      --beam_size "$beam_size" --num_best "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
       --num_jobs "$jobs" --job JOB "${further[@]}"
     launch_model "$jobs" "$directory/log/decode.JOB.log" "${command[@]}"
     if ((jobs == 1)); then continue; fi # a single job merges itself
@@ -542,9 +602,26 @@ stage_decode() {
   done
 }
 
+stage_tune() {
+  module tune_rescoring --config "$system_conf" --llm_dir "$llm_dir" --decode_dir "$(decode_dir "$base_dir" dev)" \
+    --data_dir "$dumpdir/dev" --task "$task" --output_file "$tuned" --ngpu "$((ngpu > 0))"
+  launch_model 1 "$system_dir/log/tune_beam$beam_size.log" "${command[@]}"
+}
+
+clear_rescore() { move_set_aside "$system_dir" "$1"; }
+stage_rescore() {
+  local control directory
+  for control in "" _control; do
+    directory=$(decode_dir "$system_dir" "$1")$control
+    module rescore --settings "$tuned" --decode_dir "$(decode_dir "$base_dir" "$1")$control" --data_dir "$dumpdir/$1" \
+      --output_dir "$directory" --ngpu "$((ngpu > 0))"
+    launch_model 1 "$directory/log/rescore.log" "${command[@]}"
+  done
+}
+
 stage_score() {
   local directory
-  directory=$(decode_dir "$1")
+  directory=$(decode_dir "$system_dir" "$1")
   module score --hyp_dir "$directory" --control_dir "${directory}_control" --data_dir "$dumpdir/$1" --task "$task" \
     --corpus_report "$datadir/report.json"
   launch 1 "$directory/score.log" "${command[@]}"
@@ -644,25 +721,58 @@ llm_files() {
 add_training_stages() {
   local -a confs inputs=("$llm_dir/llm.json" "$llm_input_dir"/{train,dev}/{"${llm_input%,*}",utt2lang,"$target_text"})
   local value
-  seed_of "${init_conf:-$system_conf}"
-  conf_files "${init_conf:-$system_conf}"
-  if $trains_encoder; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
-  if [[ -n $centroids ]]; then inputs+=("$centroids"); fi
-  add_stage 8 train "${init_dir:-$system_dir}/.train.done" "audio-encoder training (${init_dir:-$system_dir})" \
-    "task=$task seed=$value train_options=$train_options" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$system_dir}/config.yaml"
-  if [[ -z $init_system ]]; then
-    skip_stage 9 lora "$system has no init_system, so stage 8 trains it"
+  seed_of "${init_conf:-$base_conf}"
+  conf_files "${init_conf:-$base_conf}"
+  if [[ $model == seq2seq ]]; then
+    add_stage 8 train "$base_dir/.train.done" "encoder-decoder training ($base_dir)" \
+      "task=$task seed=$value train_options=$train_options" "${confs[@]}" "$tokenizer" \
+      "${statistics[@]}" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$base_dir/config.yaml"
+    skip_stage 9 lora "an encoder-decoder has no LLM to adapt"
     return 0
   fi
-  seed_of "$system_conf"
+  if $trains_encoder; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  if [[ -n $centroids ]]; then inputs+=("$centroids"); fi
+  add_stage 8 train "${init_dir:-$base_dir}/.train.done" "audio-encoder training (${init_dir:-$base_dir})" \
+    "task=$task seed=$value train_options=$train_options" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$base_dir}/config.yaml"
+  if [[ -z $init_system ]]; then
+    skip_stage 9 lora "${rescore_system:-$system} has no init_system, so stage 8 trains it"
+    return 0
+  fi
+  seed_of "$base_conf"
+  conf_files "$base_conf"
+  add_stage 9 lora "$base_dir/.lora.done" "LoRA training ($base_dir)" \
+    "task=$task seed=$value train_options=$train_options num_best=$num_best" "${confs[@]}" "${inputs[@]}" \
+    "$init_dir/config.yaml" -- "$base_dir/config.yaml"
+}
+
+# add_decoding_stages: rows 10 and 11, a row a set: what one list of sets has decoded, another finds.
+add_decoding_stages() {
+  local set own rescored decoded=$sets
+  local -a confs
+  add_stage 10 average "$base_dir/.average.done" "average of the $num_best best epochs ($base_dir/model.pth)" \
+    "num_best=$num_best" "$base_dir/config.yaml" -- "$base_dir/model.pth"
+  if [[ -n $rescore_system && " $sets " != *" dev "* ]]; then decoded+=" dev"; fi
+  for set in $decoded; do
+    own=$(decode_dir "$base_dir" "$set")
+    add_stage 11 "decode:$set" "$base_dir/.decode_${set}_beam$beam_size.done" "decoding of $set, and its control ($own)" \
+      "decode_options=$decode_options" "$base_dir/model.pth" -- "$own"{,_control}/{text,nbest.jsonl}
+  done
+  if [[ -z $rescore_system ]]; then return 0; fi
   conf_files "$system_conf"
-  add_stage 9 lora "$system_dir/.lora.done" "LoRA training ($system_dir)" \
-    "task=$task seed=$value train_options=$train_options num_best=$num_best" "${confs[@]}" "${inputs[@]}" "$init_dir/config.yaml" -- "$system_dir/config.yaml"
+  add_stage 11 tune "$system_dir/.tune_beam$beam_size.done" "weight of the LLM's score ($tuned)" "" "${confs[@]}" \
+    "$llm_dir/llm.json" "$(decode_dir "$base_dir" dev)/nbest.jsonl" -- "$tuned"
+  for set in $sets; do
+    own=$(decode_dir "$base_dir" "$set")
+    rescored=$(decode_dir "$system_dir" "$set")
+    add_stage 11 "rescore:$set" "$system_dir/.rescore_${set}_beam$beam_size.done" \
+      "rescoring of $set, and its control ($rescored)" "" "$tuned" "$own"{,_control}/nbest.jsonl -- \
+      "$rescored"{,_control}/text
+  done
 }
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
-  local -a confs corpus llm_inputs data features optional=()
+  local -a confs corpus llm_inputs data features optional=() statistics=("$stats_dir"/{cmvn.npz,{train,dev}/speech_shape})
   local set table decoded stamps value
   corpus_files
   corpus_settings
@@ -674,17 +784,21 @@ stage_table() {
     if [[ -f $table ]]; then optional+=("$table"); fi
   done
 
-  conf_files "$system_conf"
+  conf_files "$base_conf"
+  if [[ -n $rescore_system ]]; then confs+=("$system_conf"); fi
   check_stage 0 preflight "what can be checked before hours are spent ($preflight_dir)" "${confs[@]}" "$confdir/ctc.yaml"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
     "$value" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
     "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} "${optional[@]}" -- "${features[@]}"
-  add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
+  add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "${units_prefix:+encoder-decoder and }CTC units ($tokenizer)" "" \
     "$datadir/train/$ctc_text" -- "$tokenizer"
   add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
-    "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape}
-  if $trains_encoder; then
+    "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "${statistics[@]}"
+  if [[ $model == seq2seq ]]; then
+    skip_stage 5 ctc "the encoder-decoder trains its CTC head along with the rest"
+    skip_stage 6 compress "an encoder-decoder trains from features"
+  elif $trains_encoder; then
     skip_stage 5 ctc "the encoder of $system learns with the LLM's loss"
     skip_stage 6 compress "$system trains from features"
   else
@@ -692,7 +806,7 @@ stage_table() {
     conf_files "$confdir/ctc.yaml"
     add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
       "seed=$value num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
-      "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
+      "${statistics[@]}" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
     data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text} ${centroids:+"$centroids"})
     add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
       "" \
@@ -700,22 +814,22 @@ stage_table() {
   fi
   local llm_settings="llm=$llm revision=$revision llm_options=$llm_options"
   if [[ -n $scratch_llm ]]; then llm_settings=""; fi
-  add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "$llm_settings" \
-    "${llm_inputs[@]}" -- "$llm_dir/llm.json"
+  if $needs_llm; then
+    add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "$llm_settings" "${llm_inputs[@]}" -- "$llm_dir/llm.json"
+  else
+    skip_stage 7 llm "$system has no LLM"
+  fi
   add_training_stages
-  add_stage 10 average "$system_dir/.average.done" "average of the $num_best best epochs ($system_dir/model.pth)" \
-    "num_best=$num_best" "$system_dir/config.yaml" -- "$system_dir/model.pth"
-  for set in $sets; do # a row a set: what one list of sets has decoded, another finds
-    decoded=$(decode_dir "$set")
-    add_stage 11 "decode:$set" "$system_dir/.decode_${set}_beam$beam_size.done" \
-      "decoding of $set, and its control ($decoded)" "decode_options=$decode_options" \
-      "$system_dir/model.pth" -- "$decoded/text"
-  done
+  add_decoding_stages
   for set in $sets; do
-    decoded=$(decode_dir "$set")
+    decoded=$(decode_dir "$system_dir" "$set")
     add_stage 12 "score:$set" "$system_dir/.score_${set}_beam$beam_size.done" "scores of $set ($expdir/RESULTS.md)" "" \
       "$decoded/text" -- "$decoded/score.json"
   done
+  if [[ $model == seq2seq || -n $rescore_system ]]; then
+    skip_stage 13 pack "only speech LLMs are packed"
+    return 0
+  fi
   add_stage 13 pack "$system_dir/.pack.done" "model in one file ($system_dir/packed.zip)" "pack_llm=$pack_llm" \
     "$system_dir/model.pth" -- "$system_dir/packed.zip"
 }
@@ -752,10 +866,13 @@ clear_shared() {
 # Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
 lock_run() {
   local directory
+  local -a read=("$dumpdir" ${init_dir:+"$init_dir"})
   if $list || $dry_run; then return 0; fi
+  if $needs_llm; then read+=("$llm_dir"); fi
+  if ! $trains_encoder && [[ $model != seq2seq ]]; then read+=("$ctc_dir"); fi
+  if [[ $base_dir != "$system_dir" ]]; then read+=("$base_dir"); fi
   hold exclusive "$system_dir"
-  for directory in "$dumpdir" "$llm_dir" ${init_dir:+"$init_dir"}; do hold shared "$directory"; done
-  if ! $trains_encoder; then hold shared "$ctc_dir"; fi
+  for directory in "${read[@]}"; do hold shared "$directory"; done
 }
 
 # prepare_run: the environment, before the first stage that runs.
@@ -791,7 +908,7 @@ speech_llama() {
   check_options
   default_corpora
   derive_names
-  if [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
+  if $needs_llm && [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi
   stage_table

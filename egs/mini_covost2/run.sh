@@ -3,7 +3,7 @@
 # translated into English, in CoVoST 2's own format. From nothing to scores in minutes on a CPU, with no download.
 #
 #     egs/mini_covost2/run.sh                                  # E6, the paper's best system
-#     egs/mini_covost2/run.sh --system e3                      # another one: conf/e0.yaml to e6.yaml
+#     egs/mini_covost2/run.sh --system e3                      # another one: those of conf
 #     egs/mini_covost2/run.sh --task asr --system e5           # recognition in place of translation
 #     egs/mini_covost2/run.sh --stage 11 --beam_size 1         # only decoding, scoring and packing
 #     egs/mini_covost2/run.sh --list                           # the stages, and which are finished

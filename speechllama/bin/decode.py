@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from speechllama.cli import new_parser, run_main, str2bool
@@ -12,6 +13,7 @@ from speechllama.progress import setup_logging
 
 if TYPE_CHECKING:
     from speechllama.decode.search import SearchConfig
+    from speechllama.decode.speech2text import Translator
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_jobs", type=int, default=1, help="parts in all")
     parser.add_argument("--job", type=int, default=1, help="this part, from 1")
     add_search_options(parser)
+    parser.add_argument("--ctc_weight", type=float, help="encoder-decoder: share of CTC in the score; as in training")
     return parser
 
 
@@ -52,11 +55,29 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.decode.decode_set import DecodeJob, decode_set
+
+    job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control, args.num_jobs, args.job)
+    decode_set(load_translator(args), job, sys.argv[1:] if cmd is None else cmd)
+
+
+def load_translator(args: argparse.Namespace) -> Translator:
+    """Load the system, of whichever kind it is."""
+    from speechllama.model.build import is_seq2seq
+
+    config = search_config(args)
+    device = "cuda" if args.ngpu else "cpu"
+    if is_seq2seq(args.exp_dir):
+        from speechllama.decode.joint_search import JointSearchConfig
+        from speechllama.decode.seq2seq2text import Seq2SeqToText
+        from speechllama.tasks.seq2seq import load_seq2seq
+
+        joint = JointSearchConfig(**asdict(config), ctc_weight=args.ctc_weight)
+        return Seq2SeqToText(*load_seq2seq(args.exp_dir, device), args.exp_dir, joint)
     from speechllama.decode.speech2text import Speech2Text
 
-    translate = Speech2Text.from_pretrained(args.exp_dir, "cuda" if args.ngpu else "cpu", search_config(args))
-    job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control, args.num_jobs, args.job)
-    decode_set(translate, job, sys.argv[1:] if cmd is None else cmd)
+    if args.ctc_weight is not None:
+        raise ValueError(f"--ctc_weight {args.ctc_weight} is for encoder-decoders, and {args.exp_dir} is none")
+    return Speech2Text.from_pretrained(args.exp_dir, device, config)
 
 
 if __name__ == "__main__":

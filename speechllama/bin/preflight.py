@@ -12,6 +12,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Options; those that are not described here are the recipe's, see `run.sh --help`."""
     parser = new_parser(__doc__)
     parser.add_argument("--system_config", required=True, help="the system's YAML")
+    parser.add_argument("--rescore_config", default="", help="YAML of a rescoring system, which stands on the first")
     parser.add_argument("--ctc_config", required=True, help="CTC's YAML")
     parser.add_argument("--init_config", default="", help="YAML of the system it starts from")
     parser.add_argument("--llm_config", default="", help="YAML of the LLM that the recipe trains itself")

@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 
-from speechllama.data.ark import check_maker, read_matrix
+from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.decoded_parts import Part, decoded_part_path, merge_decoded, read_parts, start_part
-from speechllama.decode.speech2text import Speech2Text, Translation
-from speechllama.model.build import describe_cache
+from speechllama.decode.speech2text import Translation, Translator
 from speechllama.progress import progress
 
 
@@ -47,7 +46,7 @@ class DecodeJob:
     job: int = 1
 
 
-def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()) -> dict[str, Any] | None:
+def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ()) -> dict[str, Any] | None:
     """Decode one part of a data directory.
 
     The batches are those of a single job, and each part takes some of them: so the number of parts changes no score
@@ -68,10 +67,7 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
         raise ValueError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
     data = read_data_dir(job.data_dir)
     audio = find_audio(data, job.control)
-    if audio.is_compressed:
-        network = translate.experiment.network
-        expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
-        check_maker(data.path, "compressed", expected)
+    translate.check_data(data.path, audio.is_compressed)
     stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -106,13 +102,13 @@ def own_batches(seconds: Mapping[str, float], job: DecodeJob) -> Iterator[list[s
         yield ordered[start : start + job.batch_size]
 
 
-def make_stamp(translate: Speech2Text, job: DecodeJob, data: DataDir, audio: Audio) -> dict[str, Any]:
+def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audio) -> dict[str, Any]:
     """What the hypotheses depend on, as JSON reads it; how they are shared out and batched is not among it."""
     stamp = {
         "search": asdict(translate.config),
         "data_dir": job.data_dir,
         "control": job.control,
-        "model": (translate.experiment.folder / "model.pth").stat().st_mtime_ns,
+        "model": (translate.folder / "model.pth").stat().st_mtime_ns,
         "num_utterances": len(audio.places),
         "audio": (data.path / ("compressed.scp" if audio.is_compressed else "feats.scp")).stat().st_mtime_ns,
     }
@@ -120,16 +116,16 @@ def make_stamp(translate: Speech2Text, job: DecodeJob, data: DataDir, audio: Aud
     return read_back
 
 
-def describe(translate: Speech2Text, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
+def describe(translate: Translator, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
     """What decode.json says beside counts and times."""
-    parameters = list(translate.experiment.network.parameters())
+    parameters = list(translate.network.parameters())
     return {
         "beam_size": translate.config.beam_size,
         "length_penalty": translate.config.length_penalty,
         "batch_size": job.batch_size,
         "control": job.control,
         "commit": read_commit(),
-        "device": describe_device(translate.experiment.device),
+        "device": describe_device(translate.device),
         "num_parameters": sum(parameter.numel() for parameter in parameters),
         "num_trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         "command": shlex.join(["python3", "-m", "speechllama.bin.decode", *words]),
@@ -137,7 +133,7 @@ def describe(translate: Speech2Text, job: DecodeJob, words: Sequence[str]) -> di
 
 
 def decode_batch(
-    translate: Speech2Text, data: DataDir, audio: Audio, batch: Sequence[str]
+    translate: Translator, data: DataDir, audio: Audio, batch: Sequence[str]
 ) -> Iterator[tuple[str, list[Translation]]]:
     """Decode some utterances; where memory ends, each half for itself.
 

@@ -1,86 +1,20 @@
-"""Greedy and beam search over an LLM whose prefix is audio.
+"""Greedy and beam search over an LLM whose prefix is audio; the rules are in beam.py.
 
     prefix (B, P, H) -> keys and values, once per utterance -> n-best token sequences
-
-The K hypotheses of an utterance are K query columns of one row, not K rows: they share the prefix's keys and values,
-and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
-history, so that nothing is copied or reordered when hypotheses change places. One step costs the attention over
-P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the cache.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
 from speechllama.model.llm import LLM
 from speechllama.model.prefix_mask import Prefix, PrefixMaskName, additive, position_ids, visible
 
-IMPOSSIBLE = -1.0e9  # a score no hypothesis reaches; as in transformers, so that the arithmetic agrees
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """How to search.
-
-    Attributes:
-        beam_size: Hypotheses K kept; 1 is greedy search.
-        num_best: Hypotheses returned, at most K.
-        length_penalty: A finished hypothesis scores log-probability / length ** length_penalty, the length with
-            its end of sequence; above 0 favours longer text.
-        max_tokens: Most tokens of any utterance, the end of sequence included.
-        tokens_per_second: Most tokens per second of audio; speech has 2 to 4 words a second.
-        min_tokens: Limit that even the shortest audio gets.
-    """
-
-    beam_size: int = 4
-    num_best: int = 1
-    length_penalty: float = 1.0
-    max_tokens: int = 200
-    tokens_per_second: float = 15.0
-    min_tokens: int = 10
-
-    def __post_init__(self) -> None:
-        if self.beam_size < 1 or not 1 <= self.num_best <= self.beam_size:
-            raise ValueError(f"num_best {self.num_best} must lie between 1 and beam_size {self.beam_size}")
-        if self.max_tokens < 1 or self.min_tokens < 1 or self.tokens_per_second <= 0:
-            raise ValueError("max_tokens, min_tokens and tokens_per_second must be positive")
-
-    def limit(self, audio_seconds: float) -> int:
-        """Most tokens for an utterance, tied to the audio and never to its compressed length."""
-        return min(self.max_tokens, max(self.min_tokens, int(audio_seconds * self.tokens_per_second)))
-
-
-class Hypothesis(NamedTuple):
-    """Token ids without the end of sequence, and the score after length penalty, in nats."""
-
-    tokens: list[int]
-    score: float
-
-
-class _Beams(NamedTuple):
-    """The search's state for A utterances still running; t tokens have been written.
-
-    Attributes:
-        tokens: Running hypotheses (A, K, t).
-        scores: Their log-probabilities (A, K).
-        history: Which of the K t token columns of the cache belong to each hypothesis (A, K, K t), bool.
-        done_tokens: Finished hypotheses (A, K, t), end of sequence included, padded with -1.
-        done_scores: Their scores after length penalty (A, K), IMPOSSIBLE where none.
-    """
-
-    tokens: Tensor
-    scores: Tensor
-    history: Tensor
-    done_tokens: Tensor
-    done_scores: Tensor
-
-    def select(self, rows: Tensor) -> _Beams:
-        """Keep some utterances."""
-        return _Beams(*(tensor[rows] for tensor in self))
+__all__ = ["Hypothesis", "SearchConfig", "search"]
 
 
 @torch.no_grad()
@@ -88,10 +22,6 @@ def search(
     llm: LLM, prefix: Prefix, limits: Tensor, eos_token_id: int, prefix_mask: PrefixMaskName, config: SearchConfig
 ) -> list[list[Hypothesis]]:
     """Find the most probable texts behind each prefix.
-
-    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance alone: 2 K
-    candidates a step, of which those that end among the best K are finished; an utterance is done when its best
-    running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
 
     Args:
         llm: The language model.
@@ -102,85 +32,56 @@ def search(
         config: Beam, penalty, n-best.
 
     Returns:
-        Per utterance its hypotheses, best first, `config.num_best` of them (fewer only if fewer ended).
+        As `run_search`.
     """
-    from transformers import DynamicCache
-
-    batch, width = prefix.embeddings.shape[:2]
-    cache = DynamicCache()
-    mask = visible(prefix.lengths, width, 0, prefix_mask)
-    logits = llm(
-        prefix.embeddings, _additive(mask, llm), position_ids(prefix.lengths, width, 0), num_logits=1, cache=cache
-    )
-    beams = _start(batch, config.beam_size, logits.device)
-    logits = logits.expand(-1, config.beam_size, -1)  # (A, K, V): before the first token all hypotheses agree
-    real = torch.arange(width, device=logits.device)[None] >= (width - prefix.lengths)[:, None]  # (A, P)
-    lengths, limits = prefix.lengths, limits.to(logits.device)
-    alive = torch.arange(batch, device=logits.device)
-    results: list[list[Hypothesis]] = [[] for _ in range(batch)]
-    step = 0
-    while True:
-        step += 1
-        beams, ended = _advance(beams, logits, limits, eos_token_id, step, config)
-        finished = _finished(beams, ended, step, config)
-        if bool(finished.any()):
-            rows = finished.nonzero()[:, 0]
-            for row, hypotheses in zip(alive[rows].tolist(), _collect(beams.select(rows), eos_token_id), strict=True):
-                results[row] = hypotheses[: config.num_best]
-            rows = (~finished).nonzero()[:, 0]
-            if len(rows) == 0:
-                return results
-            cache.batch_select_indices(rows)
-            beams, alive, real = beams.select(rows), alive[rows], real[rows]
-            lengths, limits = lengths[rows], limits[rows]
-        logits = _score_next(llm, beams, real, lengths, cache)
+    return run_search(LLMScorer(llm, prefix, prefix_mask), limits.to(prefix.embeddings.device), eos_token_id, config)
 
 
-def _start(batch: int, beam: int, device: torch.device) -> _Beams:
-    # Only the first of the K equal beginnings counts, or the first step would choose the best token K times.
-    scores = torch.full((batch, beam), IMPOSSIBLE, device=device)
-    done_scores = scores.clone()
-    scores[:, 0] = 0.0
-    tokens = torch.zeros(batch, beam, 0, dtype=torch.long, device=device)
-    return _Beams(tokens, scores, tokens.bool(), tokens.clone(), done_scores)
+class LLMScorer:
+    """The LLM behind its prefix.
+
+    Args:
+        llm: The language model.
+        prefix: [prompt ; audio ; suffix], right-aligned.
+        prefix_mask: Mask over the prefix, as in training.
+    """
+
+    def __init__(self, llm: LLM, prefix: Prefix, prefix_mask: PrefixMaskName) -> None:
+        from transformers import DynamicCache
+
+        self.llm, self.lengths = llm, prefix.lengths
+        self.cache: Any = DynamicCache()
+        width = prefix.embeddings.shape[1]
+        columns = torch.arange(width, device=prefix.lengths.device)
+        self.real = columns[None] >= (width - prefix.lengths)[:, None]  # (A, P)
+        mask = visible(prefix.lengths, width, 0, prefix_mask)
+        positions = position_ids(prefix.lengths, width, 0)
+        # (A, 1, V): before the first token all hypotheses agree
+        self.first = llm(prefix.embeddings, _additive(mask, llm), positions, num_logits=1, cache=self.cache)
+
+    def candidates(self, beams: Beams, number: int) -> Candidates:
+        """See `Scorer`."""
+        beam, step = beams.tokens.shape[1:]
+        logits = self._score_next(beams) if step else self.first.expand(-1, beam, -1)
+        return _best_tokens(logits, beams.scores, number)
+
+    def select(self, rows: Tensor) -> None:
+        """See `Scorer`."""
+        self.cache.batch_select_indices(rows)
+        self.real, self.lengths = self.real[rows], self.lengths[rows]
+
+    def _score_next(self, beams: Beams) -> Tensor:
+        """Logits (A, K, V) behind the last token of each hypothesis; its keys and values join the cache."""
+        beam, step = beams.tokens.shape[1:]
+        shared = self.real[:, None, :].expand(-1, beam, -1)  # (A, K, P)
+        mask = torch.cat((shared, beams.history), dim=2)[:, None]  # (A, 1, K, P + K t)
+        positions = (self.lengths[:, None] + step - 1).expand(-1, beam)
+        embeddings = self.llm.embed(beams.tokens[:, :, -1])  # (A, K, H)
+        return self.llm(embeddings, _additive(mask, self.llm), positions, num_logits=beam, cache=self.cache)
 
 
-def _score_next(llm: LLM, beams: _Beams, real: Tensor, lengths: Tensor, cache: Any) -> Tensor:
-    """Logits (A, K, V) behind the last token of each hypothesis; its keys and values join the cache."""
-    beam, step = beams.tokens.shape[1:]
-    shared = real[:, None, :].expand(-1, beam, -1)  # (A, K, P)
-    mask = torch.cat((shared, beams.history), dim=2)[:, None]  # (A, 1, K, P + K t)
-    positions = (lengths[:, None] + step - 1).expand(-1, beam)
-    embeddings = llm.embed(beams.tokens[:, :, -1])  # (A, K, H)
-    return llm(embeddings, _additive(mask, llm), positions, num_logits=beam, cache=cache)
-
-
-def _advance(
-    beams: _Beams, logits: Tensor, limits: Tensor, eos_token_id: int, step: int, config: SearchConfig
-) -> tuple[_Beams, Tensor]:
-    """Write one token: returns the new state and which utterances have no hypothesis left to continue (A,)."""
-    beam = config.beam_size
-    scores, parents, tokens = _candidates(logits, beams.scores, 2 * beam)  # (A, 2 K) each, best first
-    extended = torch.cat((_gather(beams.tokens, parents), tokens[:, :, None]), dim=2)  # (A, 2 K, t)
-    ends = (tokens == eos_token_id) | (step >= limits)[:, None]
-
-    # Finished: only candidates among the best K; the others are there so that K can go on.
-    done_now = scores / step**config.length_penalty
-    done_now = done_now.masked_fill(~ends, IMPOSSIBLE)
-    done_now[:, beam:] = IMPOSSIBLE
-    done_scores, kept = torch.cat((beams.done_scores, done_now), dim=1).topk(beam)
-    padded = torch.nn.functional.pad(beams.done_tokens, (0, 1), value=-1)
-    done_tokens = _gather(torch.cat((padded, extended), dim=1), kept)
-
-    running, kept = scores.masked_fill(ends, IMPOSSIBLE).topk(beam)
-    parents = parents.gather(1, kept)
-    own = torch.eye(beam, dtype=torch.bool, device=parents.device).expand(len(parents), -1, -1)
-    history = torch.cat((_gather(beams.history, parents), own), dim=2)  # (A, K, K t)
-    return _Beams(_gather(extended, kept), running, history, done_tokens, done_scores), ends.all(1)
-
-
-def _candidates(logits: Tensor, scores: Tensor, number: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best continuations of all hypotheses: log-probability, parent, token, each (A, number).
+def _best_tokens(logits: Tensor, scores: Tensor, number: int) -> Candidates:
+    """The best continuations of all hypotheses by their logits (A, K, V) and scores (A, K).
 
     The best `number` of all K V lie among the best `number` of each hypothesis, so the vocabulary is read twice
     (normaliser, top) instead of being copied and sorted as one row of K V.
@@ -189,29 +90,7 @@ def _candidates(logits: Tensor, scores: Tensor, number: int) -> tuple[Tensor, Te
     best, tokens = logits.topk(min(number, logits.shape[2]), dim=2)  # (A, K, number)
     total = best - logits.logsumexp(2, keepdim=True) + scores[:, :, None]
     chosen, index = total.flatten(1).topk(min(number, total[0].numel()))
-    return chosen, index // best.shape[2], tokens.flatten(1).gather(1, index)
-
-
-def _finished(beams: _Beams, ended: Tensor, step: int, config: SearchConfig) -> Tensor:
-    """Which utterances are done (A,): no continuation is left, or none can improve the worst finished hypothesis."""
-    if config.beam_size == 1:
-        return ended | (beams.done_scores[:, 0] > IMPOSSIBLE)  # greedy ends at its first end of sequence
-    worst = beams.done_scores.min(1).values
-    return ended | (beams.scores[:, 0] / step**config.length_penalty <= worst)
-
-
-def _collect(beams: _Beams, eos_token_id: int) -> list[list[Hypothesis]]:
-    """Finished hypotheses of each utterance, best first, without the end of sequence."""
-    collected = []
-    for tokens, scores in zip(beams.done_tokens.tolist(), beams.done_scores.tolist(), strict=True):
-        kept = [(row, score) for row, score in zip(tokens, scores, strict=True) if score > IMPOSSIBLE / 2]
-        collected.append([Hypothesis([t for t in row if t not in (eos_token_id, -1)], s) for row, s in kept])
-    return collected
-
-
-def _gather(values: Tensor, index: Tensor) -> Tensor:
-    """Rows of (A, K, n) chosen by (A, J): (A, J, n)."""
-    return values.gather(1, index[:, :, None].expand(-1, -1, values.shape[2]))
+    return Candidates(chosen, index // best.shape[2], tokens.flatten(1).gather(1, index))
 
 
 def _additive(mask: Tensor, llm: LLM) -> Tensor:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 
+from speechllama.data.ark import check_maker
 from speechllama.data.audio import SAMPLE_RATE, read_audio, resample, to_unit_scale
 from speechllama.data.features import log_mel
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
+from speechllama.model.build import describe_cache
 from speechllama.model.layers import pad_ids
 from speechllama.model.speech_llama import Batch
 
@@ -34,6 +36,39 @@ class Translation(NamedTuple):
     score: float
 
 
+class Translator(Protocol):
+    """What decoding asks of a system: `Speech2Text`, or `Seq2SeqToText` for B1.
+
+    Attributes:
+        config: How it searches.
+        folder: Where its model.pth is.
+        device: Where it computes.
+        network: All of its parameters.
+    """
+
+    @property
+    def config(self) -> SearchConfig: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def network(self) -> torch.nn.Module: ...
+
+    def check_data(self, data_dir: Path, is_compressed: bool) -> None:
+        """Refuse audio of another kind than the system was trained on."""
+
+    def translate(
+        self,
+        audio: Sequence[np.ndarray],
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        is_compressed: bool,
+        templates: Sequence[str] | None = None,
+    ) -> list[list[Translation]]:
+        """N-best hypotheses of a batch; see `Speech2Text.translate`."""
+
+
 class Speech2Text:
     """Translates (or recognises, as trained) speech.
 
@@ -45,6 +80,7 @@ class Speech2Text:
     def __init__(self, experiment: Experiment, config: SearchConfig | None = None) -> None:
         self.experiment = experiment
         self.config = config or SearchConfig()
+        self.network, self.device, self.folder = experiment.network, experiment.device, experiment.folder
 
     @classmethod
     def from_pretrained(
@@ -76,6 +112,13 @@ class Speech2Text:
         features = log_mel(waveform)
         return self.translate([features], [len(waveform) / SAMPLE_RATE], [language], is_compressed=False)[0]
 
+    def check_data(self, data_dir: Path, is_compressed: bool) -> None:
+        """Refuse a cache that another CTC encoder or compressor made; see `check_maker`."""
+        if is_compressed:
+            network = self.network
+            expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
+            check_maker(data_dir, "compressed", expected)
+
     def translate(
         self,
         audio: Sequence[np.ndarray],
@@ -96,8 +139,7 @@ class Speech2Text:
         Returns:
             N-best hypotheses of each utterance, best first.
         """
-        network, prompt = self.experiment.network, self.experiment.prompt
-        device = self.experiment.device
+        network, prompt, device = self.network, self.experiment.prompt, self.device
         ids = [
             prompt.render(language, template)
             for language, template in zip(languages, templates or [""] * len(languages), strict=True)

@@ -27,6 +27,7 @@ from speechllama.model.speech_llama import SpeechLlama
 
 MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads
 CONFIG_FILE = "config.yaml"  # written by the host beside them
+SEQ2SEQ = "seq2seq"  # `model` in the settings of the encoder-decoder
 
 
 def speech_llama_config(
@@ -95,6 +96,12 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
     load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
     keep_only_trainable(model, base_fingerprint(model), also=("audio_encoder",))
     return model
+
+
+def is_seq2seq(exp_dir: str | Path) -> bool:
+    """Whether an experiment directory holds an encoder-decoder (B1), finished or not."""
+    path = Path(exp_dir) / CONFIG_FILE
+    return path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")).get("model") == SEQ2SEQ
 
 
 def check_device(device: str | torch.device) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from speechllama.data.covost2_files import Sources, look_up_languages
+from speechllama.decode.rescoring import read_rescoring_config
 from speechllama.files import atomic_write
 from speechllama.markdown import format_table
 from speechllama.model.config import from_mapping
@@ -62,6 +63,9 @@ def run_preflight(plan: Plan) -> Report:
     architecture = found.architecture if found else None
     trainings = find_trainings(plan, architecture, report.faults)
     report.lines += [training.describe(plan.num_processes) for training in trainings]
+    if not all(training.is_estimated for training in trainings):
+        report.lines.append("GPU memory and time of an encoder-decoder are not estimated")
+    check_rescoring(plan, report)
     memory = check_gpu(plan, trainings, architecture, report.faults)
     if memory:
         report.tables.append(format_table(MEMORY_HEADER, memory))
@@ -123,6 +127,15 @@ def check_llm(plan: Plan, report: Report) -> FoundLLM | None:
     except (FileNotFoundError, ValueError) as error:
         report.faults.append(str(error))
         return None
+
+
+def check_rescoring(plan: Plan, report: Report) -> None:
+    """The settings of a rescoring system."""
+    if plan.rescore_config:
+        try:
+            read_rescoring_config(read_config(plan.rescore_config), plan.rescore_config)
+        except (FileNotFoundError, ValueError) as error:
+            report.faults.append(str(error))
 
 
 def scratch_config(plan: Plan) -> str:

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from speechllama.model.build import SEQ2SEQ
 from speechllama.tasks.config_file import check_keys, override, read_config
 
 HOST_OPTIONS = "espnet2.tasks.abs_task"  # read as text: importing it takes seconds
-OWN_OPTIONS = {"ctc": "ctc.py", "system": "speech_llama.py"}  # beside tasks/config_file.py
+OWN_OPTIONS = {"ctc": "ctc.py", "system": "speech_llama.py", "seq2seq": "seq2seq.py"}  # beside tasks/config_file.py
 WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # that the preflight computes with
 
 
@@ -25,7 +26,8 @@ class Plan:
     """A run, as `speech_llama.sh` sees it; names are those of its options.
 
     Attributes:
-        system_config: The system's YAML.
+        system_config: The system's YAML; of a rescoring system, that of the system it stands on.
+        rescore_config: The rescoring system's YAML; "" of others.
         init_config: That of the system it starts from; "" without one.
         ctc_config: CTC's YAML.
         llm_config: YAML of the LLM that the recipe trains itself; not used with `llm`.
@@ -53,6 +55,7 @@ class Plan:
 
     system_config: str
     ctc_config: str
+    rescore_config: str = ""
     init_config: str = ""
     llm_config: str = ""
     llm: str = ""
@@ -79,7 +82,15 @@ class Plan:
     @property
     def needs_llm(self) -> bool:
         """Whether a stage with the LLM runs."""
-        return self.stop_stage >= 7
+        return self.stop_stage >= 7 and (not self.is_seq2seq or bool(self.rescore_config))
+
+    @property
+    def is_seq2seq(self) -> bool:
+        """Whether the system is an encoder-decoder; False where its YAML is faulty."""
+        try:
+            return bool(read_config(self.system_config).get("model") == SEQ2SEQ)
+        except (FileNotFoundError, ValueError):
+            return False
 
     @property
     def num_processes(self) -> int:
@@ -98,7 +109,7 @@ def read_settings(path: str, options: str, kind: str) -> dict[str, Any]:
     Args:
         path: The YAML.
         options: Words of a command line, "--max_epoch 5".
-        kind: Whose options its keys are: `ctc` or `system`.
+        kind: Whose options its keys are: `ctc`, `system` or `seq2seq`.
 
     Raises:
         FileNotFoundError, ValueError: As `read_config`; a key or option that is none, or a value of another kind.

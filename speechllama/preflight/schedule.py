@@ -68,6 +68,8 @@ def estimate_times(
     if plan.llm_config and not plan.llm and plan.needs_llm:
         rows.append(_own_llm_row(plan, architecture))
     for training in trainings:
+        if not training.is_estimated:
+            continue
         epochs = int(training.settings.get("max_epoch", 1))
         if training.network is None:
             assert training.encoder is not None

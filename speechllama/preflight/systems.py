@@ -16,6 +16,7 @@ from speechllama.model.config import from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.llm import check_quantization
 from speechllama.model.outline import num_parameters, outline_speech_llama
+from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.preflight.memory import BatchShape, Memory, ctc_memory, decoding_memory, training_memory
 from speechllama.preflight.plan import Plan, read_settings
@@ -34,8 +35,8 @@ class Training:
         settings: Its settings, with the options that override them.
         batch: What one GPU gets of a batch.
         num_trained: Parameters that train.
-        network: The outline; None for CTC.
-        encoder: CTC encoder and its units; None for E0 and D.
+        network: The outline; None for CTC and the encoder-decoder.
+        encoder: CTC encoder and its units; None for E0, D and the encoder-decoder.
     """
 
     stage: int
@@ -45,6 +46,11 @@ class Training:
     num_trained: int
     network: SpeechLlama | None
     encoder: tuple[CTCEncoderConfig, int] | None
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether its memory and time can be told in advance: not yet of an encoder-decoder."""
+        return self.network is not None or self.encoder is not None
 
     @property
     def is_amp(self) -> bool:
@@ -78,6 +84,12 @@ def find_trainings(plan: Plan, architecture: Any, faults: list[str]) -> list[Tra
         architecture: Shape of the LLM; None if it is not known.
         faults: What is wrong.
     """
+    if plan.is_seq2seq:
+        try:
+            return [seq2seq_training(plan)]
+        except (FileNotFoundError, ValueError) as error:
+            faults.append(str(error))
+            return []
     trainings: list[Training] = []
     encoder: tuple[CTCEncoderConfig, int] | None = (CTCEncoderConfig(), plan.ctc_units)  # where its own YAML is wrong
     try:
@@ -106,6 +118,19 @@ def ctc_training(plan: Plan) -> Training:
     trained = num_ctc_parameters(config, plan.ctc_units)
     encoder = (config, plan.ctc_units)
     return Training(5, plan.ctc_config, settings, USUAL.of_bins(bins, config.num_mels), trained, None, encoder)
+
+
+def seq2seq_training(plan: Plan) -> Training:
+    """Stage 8 of an encoder-decoder."""
+    from speechllama.tasks.seq2seq import make_parts  # brings the host, which takes seconds
+
+    settings = read_settings(plan.system_config, plan.train_options, "seq2seq")
+    where = f"{plan.system_config}: network_conf"
+    config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, where)
+    with torch.device("meta"):
+        trained = num_parameters(Seq2Seq(config, plan.ctc_units + 1, make_parts(config, plan.ctc_units + 1)))
+    batch = USUAL.of_bins(int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes, config.num_mels)
+    return Training(8, plan.system_config, settings, batch, trained, None, None)
 
 
 def num_ctc_parameters(config: CTCEncoderConfig, num_units: int) -> int:
@@ -164,7 +189,11 @@ def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: 
         faults.append(f"--ngpu {plan.ngpu}: torch finds no GPU here; take --ngpu 0, or see tools/check_install.py")
     if not plan.ngpu:
         return []
-    needs = [(f"stage {training.stage}, {training.path}", training.memory(architecture)) for training in trainings]
+    needs = [
+        (f"stage {training.stage}, {training.path}", training.memory(architecture))
+        for training in trainings
+        if training.is_estimated
+    ]
     if trainings and trainings[-1].network is not None:
         batch = BatchShape(num_utterances=plan.batch_size)
         memory = decoding_memory(trainings[-1].network, architecture, batch, plan.beam_size)

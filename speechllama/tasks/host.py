@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import logging
 import os
 import shutil
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -47,6 +48,11 @@ def left_out(name: str) -> Iterator[None]:
 
 # Every import of the host would load g2p_en for its phonemes: eight seconds, and two attempts to download.
 with left_out("g2p_en"):
+    # These tell every user, on stdout or stderr, that they do not find flash_attn, which nobody needs.
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        from espnet2.asr.ctc import CTC
+        from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+        from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
     from espnet2.fileio.read_text import load_num_sequence_text
     from espnet2.iterators.abs_iter_factory import AbsIterFactory
     from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
@@ -60,7 +66,17 @@ with left_out("g2p_en"):
     from espnet2.utils.nested_dict_action import NestedDictAction
     from espnet2.utils.types import str2bool, str_or_none
 
-__all__ = ["AbsESPnetModel", "NestedDictAction", "SpeechTask", "force_gatherable", "str2bool", "str_or_none"]
+__all__ = [
+    "CTC",
+    "AbsESPnetModel",
+    "NestedDictAction",
+    "SpeechTask",
+    "TransformerDecoder",
+    "TransformerEncoder",
+    "force_gatherable",
+    "str2bool",
+    "str_or_none",
+]
 
 CHECKPOINT = "checkpoint.pth"
 PREVIOUS = "checkpoint.previous.pth"

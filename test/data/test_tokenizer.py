@@ -61,6 +61,13 @@ def test_too_few_pieces_for_the_characters_become_enough(tmp_path: Path, caplog:
     assert all(tokenizer.decode(tokenizer.encode(text)) == text for text in TEXTS)
 
 
+def test_full_coverage_keeps_the_rarest_character(tmp_path: Path) -> None:
+    texts = ["the men drink our water"] * 200 + ["Now"]
+    usual, full = (CTCTokenizer(train_tokenizer(texts, tmp_path / str(c), 40, "bpe", c)) for c in (0.9995, 1.0))
+    assert usual.decode(usual.encode("Now")) != "Now"
+    assert full.decode(full.encode("Now")) == "Now"
+
+
 def test_pieces_that_sentencepiece_refuses_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot make -3 bpe pieces of 20 sentences"):
         train_tokenizer(TEXTS, tmp_path, -3)

@@ -349,3 +349,21 @@ def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.Ca
     assert float(rows[0][2]) > 14 > float(rows[1][2])
     readme = (EGS / "covost2" / "README.md").read_text()
     assert all(" | ".join(row[:3]) in readme for row in rows)
+
+
+def test_an_encoder_decoder_and_its_rescoring_are_checked_too(tmp_path: Path) -> None:
+    mini = EGS / "mini_covost2/conf"
+    plan = Plan(str(mini / "b1.yaml"), str(mini / "ctc.yaml"), ctc_units=120)
+    faults: list[str] = []
+    (training,) = systems.find_trainings(plan, None, faults)
+    assert not faults and not plan.needs_llm
+    assert "about 3 utterances of 5 s; 2,4" in training.describe(1)
+    wrong = dataclasses.replace(plan, train_options="--network_conf {dimm:1}")
+    systems.find_trainings(wrong, None, faults)
+    rescoring = tmp_path / "b2.yaml"
+    rescoring.write_text("rescore_system: b1\nweights: [1.0]\n")
+    report = checks.Report(faults=faults)
+    checks.check_rescoring(dataclasses.replace(plan, rescore_config=str(rescoring)), report)
+    assert "b1.yaml: network_conf: " in faults[0]
+    assert "b2.yaml: unknown key 'weights'" in faults[1]
+    assert dataclasses.replace(plan, rescore_config=str(rescoring)).needs_llm

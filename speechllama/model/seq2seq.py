@@ -1,0 +1,177 @@
+"""The paper's baseline B1: an encoder-decoder from scratch, with CTC beside the attention.
+
+    log-mel (B, T, F) -> conv2d 4x (B, M, D) -> Transformer encoder (B, M, D) -> CTC logits (B, M, C)
+                                                       |
+    text (B, L) ----------------------------> Transformer decoder (B, L + 1, C + 1)
+
+Encoder, decoder and CTC head are ESPnet's modules, made by `tasks` and handed in. Units 0..C-1 are those of the
+tokenizer, 0 is CTC's blank, which the decoder never writes; unit C is the decoder's start and end.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechllama.model.ctc_encoder import BLANK, Conv2dSubsampling
+from speechllama.model.layers import PADDING, length_mask, sinusoidal_positions
+from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
+
+
+@dataclass(frozen=True)
+class Seq2SeqConfig:
+    """Sizes and loss of B1; the defaults are the paper's 240 M with 16,000 units (arXiv 2307.03917, section 4).
+
+    Attributes:
+        num_mels: Mel bins F.
+        conv_channels: Channels of the two convolutions.
+        num_encoder_layers: Encoder layers.
+        num_decoder_layers: Decoder layers.
+        dim: Width D.
+        num_heads: Attention heads; must divide `dim`.
+        ffn_dim: Width of the feed-forward layers; the paper does not give it.
+        dropout: Dropout rate, 0 to 1.
+        ctc_weight: Share of CTC in the loss, and in the search unless it is told another, 0 to 1.
+        label_smoothing: Share of probability spread over all units in the attention loss, 0 to 1.
+        spec_augment: Masks drawn over the features in training.
+    """
+
+    num_mels: int = 80
+    conv_channels: int = 256
+    num_encoder_layers: int = 12
+    num_decoder_layers: int = 12
+    dim: int = 768
+    num_heads: int = 12
+    ffn_dim: int = 3072
+    dropout: float = 0.1
+    ctc_weight: float = 0.3
+    label_smoothing: float = 0.1
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.dim % self.num_heads or self.dim % 2:
+            raise ValueError(f"dim {self.dim} must be even and a multiple of num_heads {self.num_heads}")
+        for name in ("ctc_weight", "label_smoothing", "dropout"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} {getattr(self, name)} must lie between 0 and 1")
+
+
+class Parts(NamedTuple):
+    """ESPnet's modules, made for a config: TransformerEncoder without input layer, TransformerDecoder, CTC."""
+
+    encoder: nn.Module
+    decoder: nn.Module
+    ctc: nn.Module
+
+
+class Memory(NamedTuple):
+    """What the encoder heard.
+
+    Attributes:
+        states: Encoder states (B, M, D); what is padded means nothing.
+        lengths: Valid frames (B,), int64.
+        ctc_log_probs: Log-probabilities of the CTC units (B, M, C).
+    """
+
+    states: Tensor
+    lengths: Tensor
+    ctc_log_probs: Tensor
+
+
+class Seq2SeqLoss(NamedTuple):
+    """Losses in nats per utterance, and the share of units that the decoder predicts."""
+
+    loss: Tensor
+    attention: Tensor
+    ctc: Tensor
+    accuracy: Tensor
+
+
+class Seq2Seq(nn.Module):
+    """The network.
+
+    Args:
+        config: Sizes.
+        num_units: The tokenizer's units C, blank included.
+        parts: ESPnet's modules of these sizes.
+
+    Source: arXiv 2307.03917, section 4 (layers and widths); subsampling as in the CTC encoder, since ESPnet's own
+    lets padding reach the last frames; loss as in Watanabe et al. 2017 (hybrid CTC/attention).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: Seq2SeqConfig, num_units: int, parts: Parts) -> None:
+        super().__init__()
+        self.config = config
+        self.eos = num_units
+        self.register_buffer("mean", torch.zeros(config.num_mels))
+        self.register_buffer("std", torch.ones(config.num_mels))
+        self.spec_augment = SpecAugment(config.spec_augment)
+        self.subsampling = Conv2dSubsampling(config.num_mels, config.conv_channels, config.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder: Any = parts.encoder  # ESPnet's classes carry no types
+        self.decoder: Any = parts.decoder
+        self.ctc: Any = parts.ctc
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, speech: Tensor, speech_lengths: Tensor, text: Tensor, text_lengths: Tensor) -> Seq2SeqLoss:
+        """Loss of a batch.
+
+        Args:
+            speech: Log-mel features (B, T, F), any padding value.
+            speech_lengths: Valid frames (B,), int64.
+            text: Units 1..C-1 (B, L), int64, padding -1.
+            text_lengths: Their number (B,), int64.
+
+        Returns:
+            The weighted loss and its parts.
+        """
+        memory = self.encode(speech, speech_lengths)
+        ctc = F.ctc_loss(
+            memory.ctc_log_probs.float().transpose(0, 1), text.clamp(min=0), memory.lengths, text_lengths,
+            blank=BLANK, reduction="sum", zero_infinity=True,
+        ) / len(text)  # fmt: skip
+        valid = length_mask(text_lengths, text.shape[1])
+        read = F.pad(text.masked_fill(~valid, self.eos), (1, 0), value=self.eos)  # (B, L + 1)
+        logits, _ = self.decoder(memory.states, memory.lengths, read, text_lengths + 1)  # (B, L + 1, C + 1)
+        labels = F.pad(text.masked_fill(~valid, PADDING), (0, 1), value=PADDING)
+        labels = labels.scatter(1, text_lengths[:, None], self.eos)
+        smoothing = self.config.label_smoothing if self.training else 0.0
+        attention = F.cross_entropy(
+            logits.float().flatten(0, 1), labels.flatten(), ignore_index=PADDING, reduction="sum",
+            label_smoothing=smoothing,
+        ) / len(text)  # fmt: skip
+        weight = self.config.ctc_weight
+        hits = (logits.detach().argmax(-1) == labels).sum()
+        return Seq2SeqLoss(
+            weight * ctc + (1.0 - weight) * attention, attention, ctc, hits / (labels != PADDING).sum()
+        )
+
+    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
+        """Take the training data's mean and standard deviation per mel bin (F,)."""
+        if mean.shape != self.mean.shape or std.shape != self.std.shape:
+            raise ValueError(
+                f"the statistics have {tuple(mean.shape)} mel bins, the network expects {tuple(self.mean.shape)}; "
+                "compute them again from the features of this recipe"
+            )
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def encode(self, speech: Tensor, speech_lengths: Tensor) -> Memory:
+        """Hear: log-mel features (B, T, F) and their lengths (B,) to the encoder's states."""
+        valid = length_mask(speech_lengths, speech.shape[1])
+        speech = ((speech - self.mean) / self.std).masked_fill(~valid[:, :, None], 0.0)
+        hidden, lengths = self.subsampling(self.spec_augment(speech, speech_lengths), speech_lengths)
+        hidden = hidden[:, : int(lengths.max())]  # ESPnet masks by the longest utterance
+        positions = sinusoidal_positions(hidden.shape[1], hidden.shape[2], hidden.device)
+        states, _, _ = self.encoder(self.dropout(hidden * math.sqrt(self.config.dim) + positions), lengths)
+        return Memory(states, lengths, self.ctc.log_softmax(states))

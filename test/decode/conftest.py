@@ -8,8 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from speechllama.data.tokenizer import collapse
-
 
 def alignments(log_probs: torch.Tensor) -> list[tuple[list[int], float]]:
     """What each path through the frames (M, C) writes, and its probability."""
@@ -19,7 +17,7 @@ def alignments(log_probs: torch.Tensor) -> list[tuple[list[int], float]]:
         probability = 1.0
         for frame, unit in zip(frames, path, strict=True):
             probability *= frame[unit]
-        found.append((collapse(path), probability))
+        found.append(([unit for unit, _ in itertools.groupby(path) if unit != 0], probability))
     return found
 
 

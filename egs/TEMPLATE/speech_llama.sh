@@ -18,6 +18,7 @@ stage=0             # first stage; 0 checks what can be checked before hours are
 stop_stage=13       # last stage
 list=false          # list the stages and whether they are finished, and stop
 dry_run=false       # print the commands instead of running them, stage 0 excepted
+print_dirs=false    # print the directories of this system, a line each, and stop
 help=false          # print this help
 # The experiment
 task=st             # st (speech translation) or asr (recognition of the source language)
@@ -670,6 +671,20 @@ stage_table() {
     "$system_dir/model.pth" -- "$system_dir/packed.zip"
 }
 
+# print_directories: where this system and what it stands on lie, "name path" a line; what it does without has no path.
+print_directories() {
+  local scored=${sets##* } ctc="" compressed="" llm_record=$llm_dir
+  if [[ " $sets " == *" test "* ]]; then scored="test"; fi
+  if ! $trains_encoder && [[ -n $compressor ]]; then
+    ctc=$ctc_dir
+    compressed=$compressed_dir
+  fi
+  if ! ${needs_llm:-true}; then llm_record=""; fi
+  printf '%s %s\n' expdir "$expdir" system_dir "$system_dir" base_dir "${base_dir:-$system_dir}" init_dir "$init_dir" \
+    ctc_dir "$ctc" compressed_dir "$compressed" llm_dir "$llm_record" decode_dir "$(decode_dir "$scored")" \
+    score_data_dir "$dumpdir/$scored"
+}
+
 # lock_run: a second run with the same experiment directory is refused; runs of other systems wait where they share a stage.
 # Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
 lock_run() {
@@ -719,6 +734,10 @@ speech_llama() {
   check_options
   default_corpora
   derive_names
+  if $print_dirs; then
+    print_directories
+    exit 0
+  fi
   if [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi

@@ -1,6 +1,6 @@
 """The results of a recipe on one page.
 
-    exp/<system>/decode_*/score.json + exp/ctc*/report.json -> exp/RESULTS.md
+    exp/<system>/decode_*/score.json + exp/ctc*/report.json + exp/table/table.json -> exp/RESULTS.md
 
 An experiment that is not finished gets its page too: the page then says what is missing.
 """
@@ -15,6 +15,8 @@ from speechllama.ctc_report import COMPRESSED_PREFIX, ctc_report_path
 from speechllama.decoded_set import score_path
 from speechllama.files import atomic_write, read_json
 from speechllama.results_page import Results, format_results
+from speechllama.table.files import table_path
+from speechllama.table.page import format_part
 
 CONTROL_SUFFIX = "_control"
 
@@ -104,6 +106,10 @@ def write_results(exp_dir: str | Path, title: str = "Results") -> Results:
         What was found and what is missing.
     """
     results = collect_results(exp_dir)
+    page = format_results(results, title)
+    if table_path(exp_dir).is_file():  # of many systems, which its own command writes
+        heading, _, rest = page.partition("\n\n")
+        page = f"{heading}\n\n{format_part(read_json(table_path(exp_dir)))}\n{rest}"
     with atomic_write(results_path(exp_dir)) as stream:
-        stream.write(format_results(results, title))
+        stream.write(page)
     return results

@@ -138,7 +138,7 @@ table_inputs() {
 }
 
 stage_table() {
-  attend python3 -m speechllama.bin.write_table --exp_dir "$expdir" --table_dir "$table_dir" --rows "$systems" \
+  attend python3 -m speechllama.bin.write_table --exp_dir "$expdir" --rows "$systems" \
     --seeds "$seeds" --reference "$reference" --title "${PWD##*/}"
 }
 

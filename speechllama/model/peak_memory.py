@@ -29,7 +29,7 @@ class PeakMemory:
         self.before = self.highest()
 
     def highest(self) -> int:
-        """Bytes in use at once, what was in use before included; of all that torch holds on a GPU, of a process on the CPU."""
+        """Bytes, with those that were in use before: of torch on a GPU, of the whole process on the CPU."""
         if self.is_gpu:
             return torch.cuda.max_memory_allocated()
         status = Path("/proc/self/status")

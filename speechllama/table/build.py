@@ -2,7 +2,7 @@
 
     Run of each row and seed -> {"rows": [...], "claims": [...]}
 
-Several seeds of a row are one row: mean, and spread from the least to the greatest; each seed's own numbers stay beside it.
+Several seeds of a row are one: mean, and spread from the least to the greatest; each seed's own numbers stand beside.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def bleu_interval(runs: Runs, row: str, scored: Mapping[int, Run]) -> tuple[floa
 
 
 def differences_of(runs: Runs, row: str, reference: str) -> list[str]:
-    """What is not the same as in the reference, over all seeds; of another task than the reference's nothing is said."""
+    """What is not the same as in the reference, over all seeds; nothing where the task is another."""
     ours, theirs = runs.of(row), runs.of(reference)
     found: dict[str, None] = {}
     for seed in ours.keys() & theirs.keys():

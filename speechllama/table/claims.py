@@ -61,8 +61,8 @@ def judge(difference: Difference | None, sign: int) -> str:
         sign: Of the claim.
 
     Returns:
-        "agrees" (same sign, and the interval excludes zero; for a claim of none: includes it), "disagrees" (the interval
-        lies on the other side; for a claim of none: excludes zero), "no difference shown" or "not run".
+        "agrees" (same sign, and the interval excludes zero; for a claim of none: includes it), "disagrees" (the
+        interval lies on the other side; for a claim of none: excludes zero), "no difference shown" or "not run".
     """
     if difference is None:
         return "not run"
@@ -82,15 +82,16 @@ def judge_claims(
         compare: Gives the difference of two rows, None where one of them is missing.
 
     Returns:
-        One entry a claim: who, what was reported, our difference with its interval, the verdict, and `note` where a row is
-        no better than its control.
+        One entry a claim: who, what was reported, our difference with its interval, the verdict, and `note` where a
+        row is missing or no better than its control.
     """
     judged = []
     for claim in CLAIMS:
         other = best_other(rows, claim.row) if claim.other == "best" else claim.other
         difference = compare(claim.row, other) if other in rows and claim.row in rows else None
+        named = "the best of the others" + (f", {other}" if other else "") if claim.other == "best" else claim.other
         entry: dict[str, Any] = {
-            "claim": f"{claim.row} against {claim.other}" + (f", here {other}" if other and claim.other == "best" else ""),
+            "claim": f"{claim.row} against {named}",
             "reported": claim.reported,
             "source": claim.source,
             "verdict": judge(difference, claim.sign),
@@ -121,4 +122,5 @@ def compare_parameters(rows: Mapping[str, Mapping[str, Any]]) -> str:
     if not ours or not theirs:
         return ""
     share = 100 * (1 - ours / theirs)
-    return f"D has {ours:,} parameters, B1 {theirs:,}: {share:.0f} % fewer. The paper reports {FEWER_PARAMETERS:.0%} fewer."
+    reported = f"The paper reports about {100 * FEWER_PARAMETERS:.0f} %."
+    return f"D has {ours:,} parameters, B1 {theirs:,}: {share:.0f} % fewer. {reported}"

@@ -12,11 +12,11 @@ NONE = "-"
 SCORES = "`BLEU` and differences have their 95 % interval in brackets (utterances resampled)"
 SPREAD = "; with several seeds a cell is their mean, with the least and the greatest behind it in parentheses"
 COSTS = (
-    "Parameters: all (trained). Control: BLEU, or WER, with the audio of another utterance. Frames per vector: feature "
-    "frames (10 ms) for each vector that the LLM reads. Training: minutes of the row's own training and, behind +, of the "
-    "system that it starts from or stands on; shared: of its CTC encoder and LLM, which other rows use as well. Memory: "
-    "GB, the most in use by the (first) process of its own training. p: sacreBLEU's paired bootstrap test against the "
-    "reference, of several seeds the largest.\n"
+    "Parameters: all (trained). Control: BLEU, or WER, with the audio of another utterance. Frames per vector: "
+    "feature frames (10 ms) for each vector that the LLM reads. Training: minutes of the row's own training and, "
+    "behind +, of the system that it starts from or stands on; shared: of its CTC encoder and LLM, which other rows "
+    "use as well. Memory: GB, the most in use by the (first) process of its own training. p: sacreBLEU's paired "
+    "bootstrap test against the reference, of several seeds the largest.\n"
 )
 
 
@@ -49,7 +49,7 @@ def format_part(table: Mapping[str, Any]) -> str:
     missing = [f"* {row['row']}, seed {seed}: {why}\n" for row in table["rows"] for seed, why in row["missing"].items()]
     if missing:
         parts.append("Missing in the table:\n\n" + "".join(missing))
-    parts.append("Every seed of every row: `table/table.json`; figure: `table/scores.svg`; the paper's claims: `CLAIMS.md`.\n")
+    parts.append("Every seed: `table/table.json`; figure: `table/scores.svg`; the paper's claims: `CLAIMS.md`.\n")
     return "\n".join(parts)
 
 
@@ -146,8 +146,10 @@ def format_making(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = []
     for row in rows:
         for seed, run in row["by_seed"].items():
-            made = [("start", " (start)"), ("base", " (base)"), ("own", "")]
-            updates = [f"{run['trainings'][name]['num_updates']:,}{note}" for name, note in made if has_updates(run, name)]
+            made = {name: run["trainings"][name] for name in ("start", "base", "own") if has_updates(run, name)}
+            updates = [
+                f"{record['num_updates']:,}" + (f" ({name})" if name != "own" else "") for name, record in made.items()
+            ]
             own = run["trainings"].get("own") or run["trainings"].get("base") or {}
             average = run["average"]
             epochs = ", ".join(map(str, average.get("epochs", [])))
@@ -181,9 +183,9 @@ def format_claims(table: Mapping[str, Any], title: str) -> str:
         rows.append([entry["claim"], entry["reported"], ours, entry["verdict"], entry.get("note", ""), entry["source"]])
     header = ["difference in BLEU", "reported", "here [95 %]", "verdict", "remark", "reported in arXiv"]
     text = (
-        "The interval is that of a paired bootstrap: the same resampled utterances for both systems, mean over the seeds. "
-        "A claim of a difference *agrees* if the interval excludes zero on the reported side, and *disagrees* if it does so on "
-        "the other; a claim of about none agrees if the interval includes zero.\n"
+        "The interval is that of a paired bootstrap: the same resampled utterances for both systems, mean over the "
+        "seeds. A claim of a difference *agrees* if the interval excludes zero on the reported side, and *disagrees* "
+        "if it does so on the other; a claim of about none agrees if the interval includes zero.\n"
     )
     sizes = compare_parameters({row["row"]: row for row in table["rows"]})
     return f"# {title}: the claims\n\n{text}\n{format_table(header, rows)}" + (f"\n{sizes}\n" if sizes else "")

@@ -2,7 +2,7 @@
 
     <table_dir>/<row>.seed<n>.dirs -> score, hypotheses, training records, and what must be equal for a fair comparison
 
-`.dirs` names the directories ("name path" a line, from run.sh --print_dirs true), `.failed` the stage at which it failed.
+`.dirs` names the directories ("name path" a line, from run.sh --print_dirs), `.failed` the stage at which it failed.
 """
 
 from __future__ import annotations

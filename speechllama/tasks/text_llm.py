@@ -141,7 +141,7 @@ def train_text_llm(
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     class Clock(TrainerCallback):
-        """Keeps the seconds in the trainer's own state, which its checkpoints hold: what a stop undoes is not counted."""
+        """Keeps the seconds in the trainer's state, which its checkpoints hold: what a kill undoes is not counted."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.before = max((entry.get(SECONDS, 0.0) for entry in state.log_history), default=0.0)

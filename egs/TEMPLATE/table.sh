@@ -13,7 +13,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # --- options
 systems=            # rows, separated by blanks: a system of conf/ and, after colons, asr or ctc_translation (e6:asr)
-seeds=1             # seeds, separated by blanks
+seeds="1"           # seeds, separated by blanks
 reference=e6        # the row that all others are compared with
 list=false          # list the stages of every row and whether they are finished, and stop
 dry_run=false       # print the commands of every row instead of running them

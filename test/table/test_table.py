@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from sacrebleu.metrics import BLEU
-from sacrebleu.significance import PairedTest
+from sacrebleu.significance import PairedTest, Result
 
 from speechllama.bin.write_table import main
-from speechllama.decoded_set import score_decoded_set, score_path
+from speechllama.decoded_set import Task, score_decoded_set, score_path
 from speechllama.files import read_json, write_json, write_table
 from speechllama.results import results_path, write_results
 from speechllama.score import Pairs
@@ -61,7 +62,8 @@ class Experiment:
 
     def add(self, row: str, share: float, seed: int = 1, **settings: Any) -> Path:
         """A system whose hypotheses have this share of wrong words; a control with all of them wrong."""
-        system, task = self.root / f"exp/{row}.{seed}", "asr" if row.endswith(":asr") else "st"
+        system = self.root / f"exp/{row}.{seed}"
+        task: Task = "asr" if row.endswith(":asr") else "st"
         decoded, control = system / "decode_test_beam4", system / "decode_test_beam4_control"
         for folder, wrong in ((decoded, share), (control, 1.0)):
             folder.mkdir(parents=True)
@@ -110,13 +112,15 @@ def row_of(table: dict[str, Any], name: str) -> dict[str, Any]:
 def test_p_values_and_resamples_are_sacrebleus_own() -> None:
     references = make_references()
     one, other = (to_pairs(spoil(references, share, 7), references) for share in (0.3, 0.35))
-    systems = [("one", list(one.hypotheses)), ("other", list(other.hypotheses))]
+    systems: list[tuple[str, Sequence[str]]] = [("one", one.hypotheses), ("other", other.hypotheses)]
     test = PairedTest(systems, {"BLEU": BLEU()}, [list(one.references)], test_type="bs")
-    _, expected = test()
+    _, scores = test()
+    expected = scores["BLEU"][1]
+    assert isinstance(expected, Result)
     found, signature = paired_p_values(one, {"other": other})
-    assert found["other"] == expected["BLEU"][1].p_value
+    assert found["other"] == expected.p_value
     assert "bs:1000" in signature and "seed:12345" in signature
-    assert resample_bleu(other).mean() == pytest.approx(expected["BLEU"][1].mean, abs=1e-9)
+    assert resample_bleu(other).mean() == pytest.approx(expected.mean, abs=1e-9)
 
 
 def test_equal_hypotheses_have_no_p_value_and_other_utterances_are_refused() -> None:

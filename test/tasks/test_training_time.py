@@ -76,9 +76,8 @@ def test_the_texts_llm_keeps_its_seconds_when_it_goes_on(tmp_path: Path, monkeyp
     text, folder = tmp_path / "text.tsv", tmp_path / "llm"
     rows = [f"de\tder hund {index}\tthe dog {index}" for index in range(20)]
     text.write_text("\n".join(["lang\tsentence\ttranslation", *rows]) + "\n", encoding="utf-8")
-    sizes = {"vocab_size": 120, "width": 16, "num_layers": 1, "num_heads": 2, "ffn_dim": 16}
-    config = TextLLMConfig(**sizes, num_steps=203, batch_size=2)
-    calls = []
+    config = TextLLMConfig(120, width=16, num_layers=1, num_heads=2, ffn_dim=16, num_steps=203, batch_size=2)
+    calls: list[None] = []
 
     def fail(*inputs: Any, **more: Any) -> torch.Tensor:
         calls.append(None)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from speechllama.markdown import format_signatures, format_table
 from speechllama.table.claims import compare_parameters
 
 NONE = "-"
-SCORES = "`BLEU` and differences have their 95 % interval in brackets (utterances resampled)"
-SPREAD = "; with several seeds a cell is their mean, with the least and the greatest behind it in parentheses"
+SCORES = (
+    "In brackets: 95 % interval, from resampled utterances. Of several seeds a cell has the mean and, in parentheses, the "
+    "least and the greatest"
+)
 COSTS = (
     "Parameters: all (trained). Control: BLEU, or WER, with the audio of another utterance. Frames per vector: "
     "feature frames (10 ms) for each vector that the LLM reads. Training: minutes of the row's own training and, "
@@ -30,17 +32,19 @@ def format_part(table: Mapping[str, Any]) -> str:
         Markdown: translations, recognition, languages, how each row was made, what is missing.
     """
     rows = [row for row in table["rows"] if "task" in row]
-    translations = [row for row in rows if row["task"] == "st"]
-    transcripts = [row for row in rows if row["task"] == "asr"]
+    transcripts = [row for row in table["rows"] if row.get("task") == "asr" or ":asr" in row["row"]]
+    translations = [row for row in table["rows"] if row not in transcripts]
     seeds = ", ".join(map(str, table["seeds"]))
-    parts = [f"## Systems compared\n\nReference: {table['reference']}. Seeds: {seeds}. {SCORES}{SPREAD}.\n"]
+    parts = [f"## Systems compared\n\nReference: {table['reference']}. Seeds: {seeds}. {SCORES}.\n"]
     if translations:
         header = ["row", "parameters", "BLEU", "chrF", f"less {table['reference']}", "p", "control", *COST_COLUMNS]
-        parts.append(format_table([*header, "remarks"], [translation_cells(row) for row in translations]))
+        header.append("remarks")
+        parts.append(format_table(header, [cells_of(row, translation_cells, header) for row in translations]))
         parts.append(format_languages(translations, "bleu", "BLEU"))
     if transcripts:
         header = ["row", "parameters", "WER %", "CER %", "control", *COST_COLUMNS, "remarks"]
-        parts.append("Recognition:\n\n" + format_table(header, [recognition_cells(row) for row in transcripts]))
+        cells = [cells_of(row, recognition_cells, header) for row in transcripts]
+        parts.append(f"Recognition:\n\n{format_table(header, cells)}")
         parts.append(format_languages(transcripts, "wer", "WER in percent"))
     parts.append(COSTS)
     if rows:
@@ -54,6 +58,16 @@ def format_part(table: Mapping[str, Any]) -> str:
 
 
 COST_COLUMNS = ("frames per vector", "training", "shared", "memory", "real-time factor")
+
+
+def cells_of(
+    row: Mapping[str, Any], write: Callable[[Mapping[str, Any]], list[str]], header: Sequence[str]
+) -> list[str]:
+    """A row, also one without any score: then why."""
+    if "task" in row:
+        return write(row)
+    reasons = dict.fromkeys(row["missing"].values())
+    return [row["row"], *[NONE] * (len(header) - 2), f"**{'; '.join(reasons)}**"]
 
 
 def translation_cells(row: Mapping[str, Any]) -> list[str]:
@@ -125,6 +139,7 @@ def remarks(row: Mapping[str, Any]) -> str:
 
 def format_languages(rows: Sequence[Mapping[str, Any]], key: str, name: str) -> str:
     """A score, and its control's, by language."""
+    rows = [row for row in rows if "task" in row]
     languages = sorted(set().union(*(row["per_language"] for row in rows)))
     lines = []
     for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,16 @@ def checkout(tmp_path: Path, root: Path) -> Checkout:
     return Checkout(tmp_path, root)
 
 
-def run_table(checkout: Checkout, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def environment(checkout: Checkout) -> dict[str, str]:
+    """With the fake Python first."""
+    return os.environ | {"PATH": f"{checkout.bin}:{os.environ['PATH']}", "FAKE_CALLS": str(checkout.calls_path)}
+
+
+def run_table(checkout: Checkout, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the mini recipe's table, from another directory."""
     command = [str(checkout.mini / "run_table.sh"), *arguments]
-    env = os.environ | {"PATH": f"{checkout.bin}:{os.environ['PATH']}", "FAKE_CALLS": str(checkout.calls_path)}
-    where = checkout.directory
-    return subprocess.run(command, cwd=where, capture_output=True, text=True, check=False, env=env | environment)
+    env = environment(checkout) | more
+    return subprocess.run(command, cwd=checkout.directory, capture_output=True, text=True, check=False, env=env)
 
 
 def trained(calls: list[list[str]], name: str) -> list[str]:
@@ -76,6 +81,27 @@ def test_a_failed_row_is_named_with_its_stage_and_the_others_still_run(checkout:
     calls = checkout.calls()
     assert trained(calls, "llm_train") == ["exp/st_e5"]
     assert [call[0] for call in calls][-1] == "write_table"
+
+
+def test_stopped_inside_a_row_it_goes_on_there(checkout: Checkout) -> None:
+    arguments = ("--systems", "e1 e5", "--reference", "e5")
+    waits = checkout.calls_path.with_name("calls.waits")
+    env = environment(checkout) | {"FAKE_WAIT": "llm_train"}
+    command = [str(checkout.mini / "run_table.sh"), *arguments]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not waits.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait() == 143
+    calls = checkout.calls()
+    assert trained(calls, "llm_train") == ["exp/st_e1"], "the other row is not begun"
+    assert calls[-1][0] == "llm_train"
+    assert not (checkout.mini / "exp/table/e1.seed1.failed").exists()
+    result = run_table(checkout, *arguments)
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    assert trained(calls, "ctc_train") == []
+    assert trained(calls, "llm_train") == ["exp/st_e1", "exp/st_e5"]
 
 
 @pytest.mark.parametrize(

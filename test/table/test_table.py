@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -158,6 +159,11 @@ def test_the_page_has_costs_languages_and_how_rows_were_made(experiment: Experim
     before = page
     write_results(experiment.root / "exp", "Results")
     assert experiment.page() == before, "scoring another system leaves the table on the page"
+    score = experiment.root / "exp/e0.1/decode_test_beam4/score.json"
+    later = table_path(experiment.root / "exp").stat().st_mtime + 2
+    os.utime(score, (later, later))
+    write_results(experiment.root / "exp", "Results")
+    assert f"* e0 in the table: {score} is newer; run the recipe's run_table.sh again" in experiment.page()
 
 
 def test_several_seeds_are_a_mean_with_its_spread(experiment: Experiment) -> None:
@@ -182,6 +188,7 @@ def test_what_failed_or_was_not_run_is_named_and_the_rest_stays(experiment: Expe
     assert row_of(table, "e5")["missing"] == {"1": "failed: stage 8 train, status 1"}
     assert "bleu" not in row_of(table, "e5"), f"an old score in {failed} is none of this run"
     page = experiment.page()
+    assert "| e3 | - | - |" in page and "| **was not run** |" in page
     assert "* e3, seed 1: was not run" in page and "* e5, seed 1: failed: stage 8 train, status 1" in page
     assert "not run | no score of e5 and e3" in experiment.claims()
 

@@ -10,8 +10,8 @@ from speechllama.table.claims import compare_parameters
 
 NONE = "-"
 SCORES = (
-    "In brackets: 95 % interval, from resampled utterances. Of several seeds a cell has the mean and, in parentheses, the "
-    "least and the greatest"
+    "In brackets: 95 % interval, from resampled utterances. Of several seeds a cell has the mean and, in "
+    "parentheses, the least and the greatest"
 )
 COSTS = (
     "Parameters: all (trained). Control: BLEU, or WER, with the audio of another utterance. Frames per vector: "
@@ -140,6 +140,8 @@ def remarks(row: Mapping[str, Any]) -> str:
 def format_languages(rows: Sequence[Mapping[str, Any]], key: str, name: str) -> str:
     """A score, and its control's, by language."""
     rows = [row for row in rows if "task" in row]
+    if not rows:
+        return ""
     languages = sorted(set().union(*(row["per_language"] for row in rows)))
     lines = []
     for row in rows:

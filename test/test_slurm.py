@@ -71,11 +71,12 @@ def install() -> None:
             pytest.skip(f"no Slurm here, and apt-get {arguments[0]} failed: {done.stderr.decode()[-300:]}")
 
 
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that comes soon."""
+def wait_until(condition: Callable[[], object], what: str, log: Path | None = None) -> None:
+    """Wait for something that comes soon; if it does not, the end of a log tells why."""
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end, f"it never came: {what}"
+        said = f"; {log}: {log.read_text()[-4000:]}" if log and log.exists() else ""
+        assert time.monotonic() < end, f"it never came: {what}{said}"
         time.sleep(0.1)
 
 
@@ -232,7 +233,8 @@ def test_a_cancelled_training_is_reported_and_goes_on_with_the_same_command(prep
     assert process.returncode == 137, said[-4000:]
     assert "1 of 1 jobs failed" in said and "CANCELLED by Slurm" in said and "tried again" not in said
     assert "to go on from here" in said
-    assert (log.parent / "interrupted.pth").exists(), f"{os.listdir(log.parent)}\n{log.read_text()[-4000:]}\n{said}"
+    # Slurm may call the job cancelled while its process still saves.
+    wait_until(lambda: (log.parent / "interrupted.pth").exists(), "what a cancelled training saves", log)
     prepared.recipe(*arguments)
     assert "going on in epoch 1 behind " in log.read_text().split("# started ")[2]
 

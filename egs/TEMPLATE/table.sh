@@ -109,7 +109,7 @@ run_row() {
   if ((status == 0)); then
     rm -f "$place.failed"
     return 0
-  elif ((status > 128)); then
+  elif ((status == 129 || status == 130 || status == 143)); then
     exit "$status" # interrupted: the same command goes on
   fi
   failed_stage "$place.log"

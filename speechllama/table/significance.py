@@ -44,8 +44,8 @@ def paired_p_values(reference: Pairs, others: Mapping[str, Pairs]) -> tuple[dict
         others: Other systems on the same utterances, by name.
 
     Returns:
-        p-values by name, and the signature of the test. A system with the reference's very hypotheses has None: the
-        test calls even that a difference (sacreBLEU attributes no zero to chance).
+        p-values by name, and the signature of the test. A system with the reference's very BLEU has None: the test
+        calls even that a difference (sacreBLEU attributes no zero to chance).
 
     Raises:
         ValueError: A system has other utterances or references; it is named.
@@ -53,15 +53,16 @@ def paired_p_values(reference: Pairs, others: Mapping[str, Pairs]) -> tuple[dict
     for name, pairs in others.items():
         if (pairs.utterances, pairs.references) != (reference.utterances, reference.references):
             raise ValueError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
-    tested = {name: pairs for name, pairs in others.items() if pairs.hypotheses != reference.hypotheses}
     systems: list[tuple[str, Sequence[str]]] = [("", list(reference.hypotheses))]
-    systems += [(name, list(pairs.hypotheses)) for name, pairs in tested.items()]
+    systems += [(name, list(pairs.hypotheses)) for name, pairs in others.items()]
     test = PairedTest(systems, {"BLEU": BLEU()}, [list(reference.references)], test_type="bs", n_samples=NUM_BOOTSTRAP)
     signatures, scores = test()
     found: dict[str, float | None] = dict.fromkeys(others)
-    for name, result in zip(tested, scores["BLEU"][1:], strict=True):
-        assert isinstance(result, Result) and result.p_value is not None
-        found[name] = result.p_value
+    first = scores["BLEU"][0]
+    for name, result in zip(others, scores["BLEU"][1:], strict=True):
+        assert isinstance(result, Result) and isinstance(first, Result)
+        if result.score != first.score:
+            found[name] = result.p_value
     return found, str(signatures["BLEU"])
 
 

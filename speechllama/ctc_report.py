@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechllama.data.faults import first_ten
 from speechllama.files import atomic_write, read_table, write_json
 from speechllama.markdown import format_signatures, format_table
-from speechllama.score import list_first, pair, score_recognition, split_by_language
+from speechllama.score import pair, score_recognition, split_by_language
 
 SUBSAMPLING = 4  # the encoder's two convolutions of stride 2: one encoder frame for four feature frames
 COMPRESSED_PREFIX = "compressed_"
@@ -55,11 +56,11 @@ def read_lengths(path: str | Path, utterances: Sequence[str]) -> dict[str, int]:
     ]
     if missing:
         raise ValueError(
-            f"{path}: {len(missing)} of {len(utterances)} utterances have no length: {list_first(missing)}; "
-            "run the stage that writes it again"
+            f"{path}: {len(missing)} of {len(utterances)} utterances have no length; "
+            f"run the stage that writes it again:{first_ten(missing)}"
         )
     if wrong:
-        raise ValueError(f"{path}: {len(wrong)} lengths are no whole numbers above 0: {list_first(wrong)}")
+        raise ValueError(f"{path}: {len(wrong)} lengths are no whole numbers above 0:{first_ten(wrong)}")
     return {utterance: int(table[utterance]) for utterance in utterances}
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from speechllama.data.ark import read_skipped
 from speechllama.files import read_json, read_table
 from speechllama.score import Pairs, pair, score_recognition, score_translation, split_by_language
 
@@ -35,7 +36,11 @@ def score_path(decode_dir: str | Path) -> Path:
 
 
 def score_decoded_set(
-    hyp_dir: str | Path, data_dir: str | Path, task: Task, control_dir: str | Path | None = None
+    hyp_dir: str | Path,
+    data_dir: str | Path,
+    task: Task,
+    control_dir: str | Path | None = None,
+    corpus_report: str | Path | None = None,
 ) -> dict[str, Any]:
     """Score a decoded set, beside its control if there is one.
 
@@ -45,9 +50,11 @@ def score_decoded_set(
             name is the name of the set.
         task: "st" for BLEU and chrF, "asr" for WER and CER (percent).
         control_dir: Decoding directory of the control.
+        corpus_report: What stage 1 says of the corpus (report.json), where its recipe writes one.
 
     Returns:
-        What score.json holds: the scores with their signatures, the control's as `control_...`,
+        What score.json holds: the scores with their signatures, `num_official` and, if fewer are scored, `left_out`
+        (the files that name the others), the control's as `control_...`,
         `per_language`, the keys of decode.json, and `warning` where the score is not better than its control.
 
     Raises:
@@ -67,6 +74,7 @@ def score_decoded_set(
         control_file = hypothesis_path(control_dir)
         controls = pair(read_table(control_file), references, str(control_file))
     report: dict[str, Any] = {"task": task, "set": data_dir.resolve().name, **score_set(pairs, controls)}
+    report |= count_left_out(report["num_utterances"], data_dir, corpus_report)
     warning = find_warning(report)
     if warning:
         report["warning"] = warning
@@ -80,6 +88,20 @@ def score_decoded_set(
         for key, value in read_json(decode_report_path(hyp_dir)).items():
             report.setdefault(key, value)
     return report
+
+
+def count_left_out(num_scored: int, data_dir: Path, corpus_report: str | Path | None) -> dict[str, Any]:
+    """How many utterances the set officially has, and the files that name those which are not scored."""
+    skipped = read_skipped(data_dir / "skipped")
+    num_official = num_scored + len(skipped)
+    files = [str(data_dir / "skipped")] if skipped else []
+    if corpus_report is not None and Path(corpus_report).is_file():
+        splits = [language["splits"] for language in read_json(corpus_report)["languages"].values()]
+        num_rows = sum(split.get(data_dir.resolve().name, {}).get("rows", 0) for split in splits)
+        if num_rows > num_official:
+            num_official = num_rows
+            files.append(str(corpus_report))
+    return {"num_official": num_official, **({"left_out": files} if files else {})}
 
 
 def _score_translations(pairs: Pairs, controls: Pairs | None) -> dict[str, Any]:
@@ -151,7 +173,7 @@ def format_report(report: dict[str, Any]) -> str:
         line = f"WER {report['wer']:.2f} % ({report['signature']})"
         line += f", CER {report['cer']:.2f} % ({report['cer_signature']})"
         control = f"WER {report['control_wer']:.2f} %" if "control_wer" in report else "none"
-    count = f"{report['num_utterances']} utterances, {report['num_empty']} empty"
+    count = f"{report['num_utterances']} of {report['num_official']} utterances, {report['num_empty']} empty"
     return f"{report['set']}: {line}, control {control}, {count}"
 
 

@@ -66,6 +66,9 @@ def format_results(results: Results, title: str = "Results") -> str:
         parts.append(_format_languages(transcripts, "wer"))
     if results.scores:
         parts.append("The control decodes each utterance from the audio of another one.\n")
+    few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
+    if few:
+        parts.append("## Left out\n\n" + "".join(f"* {name}: {_left_out(report)}\n" for name, report in few))
     warned = [(name, report["warning"]) for name, report in results.scores.items() if "warning" in report]
     if warned:
         parts.append("## Warnings\n\n" + "".join(f"* {name}: {warning}\n" for name, warning in warned))
@@ -110,9 +113,17 @@ def _first_cells(name: str, report: dict[str, Any]) -> list[str]:
 
 def _last_cells(report: dict[str, Any]) -> list[str]:
     """Give utterances (empty ones), real-time factor and trained parameters."""
-    utterances = f"{report.get('num_utterances', NONE)} ({report.get('num_empty', NONE)})"
+    whole = f" of {report['num_official']}" if "left_out" in report else ""
+    utterances = f"{report.get('num_utterances', NONE)}{whole} ({report.get('num_empty', NONE)})"
     trained = report.get("num_trainable")
     return [utterances, _number(report, "rtf", 3), f"{trained:,}" if isinstance(trained, int) else NONE]
+
+
+def _left_out(report: dict[str, Any]) -> str:
+    """Say how many of a set's utterances are not scored, and where they are named."""
+    total = report["num_official"]
+    files = " and ".join(f"`{file}`" for file in report["left_out"])
+    return f"{total - report['num_utterances']} of {total} are not scored; {files} name them"
 
 
 def _number(report: dict[str, Any], key: str, digits: int = 2) -> str:

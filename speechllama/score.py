@@ -11,15 +11,16 @@ CER. Chinese and Japanese are written without spaces, so there a whole sentence 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import jiwer
 from sacrebleu.metrics import BLEU, CHRF
 
+from speechllama.data.faults import first_ten
+
 NUM_BOOTSTRAP = 1000  # resamples of the 95 % interval, sacrebleu's own default
-NUM_LISTED = 10  # faults named in a message; the rest is counted
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,6 @@ class RecognitionScore:
         )
 
 
-def list_first(names: Iterable[str]) -> str:
-    """Name the first ten of some utterances, for a message that also gives their count."""
-    names = list(names)
-    return ", ".join(names[:NUM_LISTED]) + (", ..." if len(names) > NUM_LISTED else "")
-
-
 def pair(hypotheses: Mapping[str, str], references: Mapping[str, str], name: str = "hypotheses") -> Pairs:
     """Put each hypothesis beside the reference of the same utterance.
 
@@ -109,23 +104,23 @@ def pair(hypotheses: Mapping[str, str], references: Mapping[str, str], name: str
     faults = []
     if missing:
         faults.append(
-            f"{len(missing)} of {len(references)} utterances have no hypothesis: {list_first(missing)}; "
-            "decode them (the same command resumes)"
+            f"{len(missing)} of {len(references)} utterances have no hypothesis; "
+            f"decode them (the same command resumes):{first_ten(missing)}"
         )
     if extra:
         faults.append(
-            f"{len(extra)} of {len(hypotheses)} hypotheses have no reference: {list_first(extra)}; "
-            "score against the data they were decoded from"
+            f"{len(extra)} of {len(hypotheses)} hypotheses have no reference; "
+            f"score against the data they were decoded from:{first_ten(extra)}"
         )
     if empty:
         faults.append(
-            f"{len(empty)} of {len(references)} references are empty: {list_first(empty)}; "
-            "remove these utterances from the data"
+            f"{len(empty)} of {len(references)} references are empty; "
+            f"remove these utterances from the data:{first_ten(empty)}"
         )
     if not references:
         faults.append("there is no reference; expected at least one utterance")
     if faults:
-        raise ValueError(f"{name}: " + "\n  ".join(faults))
+        raise ValueError(f"{name}: " + "\n".join(faults))
     utterances = tuple(sorted(references, key=lambda utterance: utterance.encode("utf-8")))
     return Pairs(
         utterances,
@@ -150,8 +145,8 @@ def split_by_language(pairs: Pairs, languages: Mapping[str, str]) -> dict[str, P
     unknown = [utterance for utterance in pairs.utterances if not languages.get(utterance)]
     if unknown:
         raise ValueError(
-            f"utt2lang: {len(unknown)} of {len(pairs.utterances)} utterances have no language: "
-            f"{list_first(unknown)}; validate the data directory"
+            f"utt2lang: {len(unknown)} of {len(pairs.utterances)} utterances have no language; "
+            f"validate the data directory:{first_ten(unknown)}"
         )
     rows: dict[str, list[tuple[str, str, str]]] = {}
     for row in zip(pairs.utterances, pairs.hypotheses, pairs.references, strict=True):

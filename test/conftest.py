@@ -157,17 +157,19 @@ class Recipe:
         table = "feats.scp,speech,kaldi_ark" if source == "dump" else "compressed.scp,compressed,kaldi_ark"
         tables = (table, "text,text,text", "utt2lang,lang,text")
         data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
+        base = ["--ctc_dir", str(self.root / "ctc")] if source != "dump" else []
+        pairs = zip(more[::2], more[1::2], strict=True)
+        made_of = base + [word for pair in pairs if pair[0] == "--centroids_file" for word in pair]
         shapes = []
         for part in ("train", "dev"):
             shape = self.root / part / f"{source}_llm_shape"
             collect_llm_stats.main(
                 ["--config", config, "--data_dir", str(self.root / part / source)]
                 + ["--llm_dir", str(self.root / "llm")]
-                + ["--output_file", str(shape)]
+                + ["--output_file", str(shape), *made_of]
             )
             shapes.append([str(shape)])
-        base = ["--ctc_dir", str(self.root / "ctc")] if source != "dump" else []
-        base += [] if base else ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
+        base = base or ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
         words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
         return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
 

@@ -112,6 +112,11 @@ def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
         (["--num_best", "0"], "--num_best and --ctc_num_best are at least 1"),
         (["--llm", "org/name"], "--pack_llm true needs --llm DIRECTORY"),
         (["extra"], "unexpected argument 'extra'"),
+        (["--seed", "x"], "--seed is a whole number, not 'x'"),
+        (["--ctc_options", "--max_epoch 2 --ctc_units 9"], "--ctc_options holds --ctc_units, which the stages"),
+        (["--ctc_options", "--seed=3"], "--ctc_options holds --seed, which the stages must know: give it to"),
+        (["--train_options", "--init_system e1"], "--init_system, which the stages must know: write it into a"),
+        (["--decode_options", "--beam_size 1"], "--decode_options holds --beam_size"),
         (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
         (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
         (["--llm", "conf"], "is no directory with config.json"),
@@ -394,6 +399,74 @@ def test_a_second_run_on_the_same_experiment_is_refused(checkout: Checkout) -> N
         assert checkout.run("--system", "e1", "--stop_stage", "8").returncode == 0  # another system is no such run
         holder.terminate()
     assert checkout.run("--system", "e5").returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
+def test_a_run_moves_nothing_away_that_another_run_uses(checkout: Checkout) -> None:
+    assert checkout.run("--system", "e6").returncode == 0
+    checkout.calls()
+    for shared in ("exp/st_e5", checkout.ctc, "exp/llm"):
+        lock = checkout.mini / shared / ".run.lock"
+        command = ["flock", "--shared", "--no-fork", str(lock), "sh", "-c", "echo held; exec sleep 60"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            assert checkout.run("--system", "e6").returncode == 0  # which finds all finished
+            own = {"exp/st_e5": "--train_options", checkout.ctc: "--ctc_options", "exp/llm": "--llm_options"}[shared]
+            result = checkout.run("--system", "e6", own, "--num_steps 3")
+            assert result.returncode == 1
+            assert f"{shared}: another run is at work there" in result.stderr
+            assert checkout.calls() == []
+            holder.terminate()
+    assert checkout.run("--system", "e6", "--train_options", "--max_epoch 2").returncode == 0
+    assert (checkout.mini / "exp/old/st_e5.1").is_dir()
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
+def test_a_run_of_the_system_it_starts_from_is_another_run_too(checkout: Checkout) -> None:
+    lock = checkout.mini / "exp/st_e5/.run.lock"
+    lock.parent.mkdir(parents=True)
+    command = ["flock", "--no-fork", str(lock), "sh", "-c", "echo held; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        result = checkout.run("--system", "e6")
+        assert result.returncode == 1 and "exp/st_e5: another run is at work there" in result.stderr
+        holder.terminate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seeds"),
+    [
+        ([], {"ctc_train": "1", "llm_train": "5", "train_text_llm": ""}),
+        (["--seed", "7"], {"ctc_train": "7", "llm_train": "7", "train_text_llm": "7"}),
+    ],
+)
+def test_the_seed_is_the_options_or_that_of_the_yaml(
+    checkout: Checkout, arguments: list[str], seeds: dict[str, str]
+) -> None:
+    (checkout.mini / "conf/train.yaml").write_text("max_epoch: 1\nseed: 5\n")
+    result = checkout.run(*arguments)
+    assert result.returncode == 0, result.stderr
+    found = {call[0]: call[call.index("--seed") + 1] if "--seed" in call else "" for call in checkout.calls()}
+    assert {name: found[name] for name in seeds} == seeds
+    names = {path.name for path in (checkout.mini / "exp").iterdir()}
+    suffix = "_seed7" if arguments else ""
+    assert {f"ctc_transcript_bpe70{suffix}", f"st_e6{suffix}", f"llm{suffix}"} <= names
+    assert checkout.run("--system", "u_frozen", "--stop_stage", "6", *arguments).returncode == 0
+    (learning,) = (call for call in checkout.calls() if call[0] == "learn_units")
+    assert learning[learning.index("--seed") + 1] == ("7" if arguments else "5")
+
+
+def test_without_the_cache_training_and_decoding_read_features(checkout: Checkout) -> None:
+    result = checkout.run("--system", "e6", "--from_features")
+    assert result.returncode == 0, result.stderr
+    calls = [" ".join(call) for call in checkout.calls()]
+    trainings = [call for call in calls if call.startswith("llm_train ")]
+    assert len(trainings) == 2
+    assert all("dump/train/feats.scp,speech,kaldi_ark" in call and "--ctc_dir" in call for call in trainings)
+    assert any(call.startswith("decode ") and "--data_dir dump/test" in call for call in calls)
+    assert (checkout.mini / "exp/st_e6_from_features/packed.zip").exists()
 
 
 def test_paths_of_the_user_are_relative_to_the_user(checkout: Checkout, tmp_path: Path) -> None:

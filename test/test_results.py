@@ -107,6 +107,15 @@ def test_warnings_are_repeated_on_the_page(tmp_path: Path) -> None:
     assert "* e1/decode_test_beam4: not better than its control" in make_page(tmp_path)
 
 
+def test_a_set_of_which_clips_are_left_out_says_so(tmp_path: Path) -> None:
+    report = {**TRANSLATION, "num_official": 153, "left_out": ["dump/test/skipped", "data/report.json"]}
+    write_json(tmp_path / "e1" / "decode_test_beam4" / "score.json", report)
+    page = make_page(tmp_path)
+    assert "| 150 of 153 (2) |" in page
+    files = "`dump/test/skipped` and `data/report.json` name them"
+    assert f"* e1/decode_test_beam4: 3 of 153 are not scored; {files}\n" in page
+
+
 def test_an_unfinished_experiment_gets_a_page_that_says_what_is_missing(tmp_path: Path) -> None:
     write_json(tmp_path / "e6" / "decode_test_beam4" / "score.json", TRANSLATION)
     (tmp_path / "e6" / "decode_test_beam4_control").mkdir()

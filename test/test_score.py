@@ -124,7 +124,7 @@ def test_text_is_not_touched(text: str) -> None:
 
 def test_missing_hypotheses_are_counted_and_the_first_ten_named() -> None:
     references = {f"u{number:02}": "text" for number in range(20)}
-    message = r"12 of 20 utterances have no hypothesis: u08, .*u17, \.\.\.;"
+    message = r"12 of 20 utterances have no hypothesis; .*resumes\):\n  u08\n  (.|\n)*u17\n  \.\.\. and 2 more"
     with pytest.raises(ValueError, match=message) as error:
         pair({f"u{number:02}": "text" for number in range(8)}, references, "exp/e6/text")
     assert str(error.value).startswith("exp/e6/text: ")
@@ -134,9 +134,11 @@ def test_missing_hypotheses_are_counted_and_the_first_ten_named() -> None:
 def test_extra_hypotheses_and_empty_references_are_named_in_the_same_message() -> None:
     with pytest.raises(ValueError) as error:
         pair({"u1": "a", "x9": "b"}, {"u1": " ", "u2": "c"})
-    assert "1 of 2 utterances have no hypothesis: u2" in str(error.value)
-    assert "1 of 2 hypotheses have no reference: x9" in str(error.value)
-    assert "1 of 2 references are empty: u1" in str(error.value)
+    assert "1 of 2 utterances have no hypothesis; decode them (the same command resumes):\n  u2" in str(error.value)
+    assert "1 of 2 hypotheses have no reference; score against the data they were decoded from:\n  x9" in (
+        str(error.value)
+    )
+    assert "1 of 2 references are empty; remove these utterances from the data:\n  u1" in str(error.value)
 
 
 def test_no_utterance_is_an_error() -> None:
@@ -145,7 +147,7 @@ def test_no_utterance_is_an_error() -> None:
 
 
 def test_an_utterance_without_language_is_an_error() -> None:
-    with pytest.raises(ValueError, match="1 of 3 utterances have no language: b1"):
+    with pytest.raises(ValueError, match="1 of 3 utterances have no language; .*:\n  b1"):
         split_by_language(pair(HYPOTHESES, REFERENCES), {"a1": "de", "a2": "de"})
 
 
@@ -175,6 +177,22 @@ def test_the_score_file_of_a_translation_holds_control_languages_and_decoding(tm
     german = {name: control[name] for name in ("a1", "a2")}
     expected = score_translation(pair(german, {name: REFERENCES[name] for name in german}))
     assert report["per_language"]["de"]["control_bleu"] == pytest.approx(expected.bleu, abs=1e-4)
+
+
+def test_what_was_left_out_is_counted_and_its_files_named(tmp_path: Path) -> None:
+    main(write_set(tmp_path, REFERENCES))
+    report = json.loads(score_path(tmp_path / "hyp").read_text(encoding="utf-8"))
+    assert report["num_official"] == 3 and "left_out" not in report
+    data = tmp_path / "dump" / "test"
+    (data / "skipped").write_text("c9\tno feature frame\n")
+    report = score_decoded_set(tmp_path / "hyp", data, "st")
+    assert (report["num_utterances"], report["num_official"], report["left_out"]) == (3, 4, [str(data / "skipped")])
+    corpus = tmp_path / "report.json"  # stage 1 dropped two more, which had no clip
+    languages = {"de": {"splits": {"test": {"rows": 4}}}, "fr": {"splits": {"test": {"rows": 2}, "train": {"rows": 9}}}}
+    corpus.write_text(json.dumps({"languages": languages}))
+    report = score_decoded_set(tmp_path / "hyp", data, "st", corpus_report=corpus)
+    assert report["num_official"] == 6 and report["left_out"] == [str(data / "skipped"), str(corpus)]
+    assert "3 of 6 utterances" in format_report(report)
 
 
 def test_the_score_file_of_a_recognition_holds_error_rates_and_control(tmp_path: Path) -> None:
@@ -216,7 +234,7 @@ def test_better_means_clearly_above_the_control(report: dict[str, float], is_war
 
 def test_a_control_with_missing_utterances_is_an_error_that_names_its_file(tmp_path: Path) -> None:
     options = write_set(tmp_path, HYPOTHESES, {"a1": "x"})
-    with pytest.raises(ValueError, match=r"control.text: 2 of 3 utterances have no hypothesis: a2, b1"):
+    with pytest.raises(ValueError, match=r"control.text: 2 of 3 utterances have no hypothesis; .*:\n  a2\n  b1"):
         main(options)
 
 

@@ -14,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 all_pythons=false
 pytest_arguments=()
 num_failed=0
+skipped=""
 
 # check NAME COMMAND...: run a checker, print its verdict, count its failure.
 check() {
@@ -62,7 +63,7 @@ test_python312() {
   fi
   find_python312
   if [[ -z $python312 ]]; then
-    echo "== pytest on Python 3.12: skipped, none was found on the PATH or among pyenv's versions"
+    skipped="== pytest on Python 3.12: SKIPPED, no Python 3.12 was found on the PATH or among pyenv's versions"
     return 0
   fi
   bin=$(tools/install.sh --venv tools/venv-3.12 --python "$python312" --print_bin)
@@ -97,4 +98,5 @@ if ((num_failed)); then echo "== $num_failed checks FAILED before pytest; see ab
 status=0
 echo "== pytest"
 python3 -m pytest "${pytest_arguments[@]}" || status=$?
+if [[ -n $skipped ]]; then echo "$skipped"; fi # last, where it is seen
 exit $((status != 0 ? status : num_failed > 0))

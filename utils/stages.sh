@@ -18,6 +18,7 @@ running_stage=""
 stage_log=""
 is_prepared=false
 attended=""
+declare -A run_locks # directory -> descriptor of a lock that this run holds and its jobs do not
 resume_command=()
 declare -A pending_stages # --list and --dry_run: stages that would run
 
@@ -234,15 +235,14 @@ run() {
   fi
 }
 
-# attend COMMAND...: run a long command so that a signal to this shell alone is answered at once and ends the command, too.
+# attend PROGRAM...: run a long command so that a signal to this shell alone is answered at once and ends the command, too.
 # (While bash waits for a command in the foreground, its traps wait as well.)
 attend() {
   local status=0
-  if [[ -n ${run_lock:-} ]]; then
-    "$@" {run_lock}>&- &
-  else
-    "$@" &
-  fi
+  (
+    for lock in "${run_locks[@]}"; do exec {lock}>&-; done
+    exec "$@"
+  ) &
   attended=$!
   wait "$attended" || status=$?
   attended=""

@@ -30,7 +30,8 @@ revision=           # revision of a hub LLM
 token_file=         # file with the hub's token, for a gated LLM; or put the token into HF_TOKEN
 ctc_target=transcript  # what CTC learns: transcript or translation
 ctc_units=          # SentencePiece units of CTC; empty: what conf/ctc.yaml says
-seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
+seed=               # of all trainings and of units; empty: what their YAMLs say (seed:), else 1; the corpus has its in data_options
+from_features=false # train and decode from features, without the cache of stage 6: slower, no other result is meant
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
 common_voice=       # Common Voice: DIR/<lang>/validated.tsv and clips/, or its archives in DIR; empty: DOWNLOADS/common_voice
@@ -111,6 +112,32 @@ find_conf() {
   wrong_usage "no system '$1': there is no $PWD/$conf; in $confdir there are:${there:- none}"
 }
 
+# refuse_inside OPTION ADVICE NAME...: options of single commands that would contradict what the stages go by, or be ignored.
+refuse_inside() {
+  local option=$1 advice=$2 word name
+  local -a words
+  shift 2
+  read -ra words <<<"${!option}"
+  for word in "${words[@]}"; do
+    for name in "$@"; do
+      if [[ ${word%%=*} == "--$name" ]]; then wrong_usage "--$option holds --$name, which the stages must know: $advice"; fi
+    done
+  done
+}
+
+# seed_of FILE: the seed of what this YAML trains -> value.
+seed_of() {
+  value=$seed
+  if [[ -z $value ]]; then yaml_value "$1" seed; fi
+  value=${value:-1}
+}
+
+# seed_suffix FILE: what --seed adds to the name of what this YAML trains -> value.
+seed_suffix() {
+  yaml_value "$1" seed
+  if [[ -n $seed && $seed != "${value:-1}" ]]; then value=_seed$seed; else value=""; fi
+}
+
 # check_options: refuse what can be refused before anything runs.
 check_options() {
   one_of task st asr
@@ -124,6 +151,13 @@ check_options() {
   if ((nj < 1 || num_nodes < 1 || beam_size < 1 || batch_size < 1)); then
     wrong_usage "--nj, --num_nodes, --beam_size and --batch_size are at least 1"
   fi
+  if [[ ! $seed =~ ^[0-9]*$ ]]; then wrong_usage "--seed is a whole number, not '$seed'"; fi
+  refuse_inside ctc_options "give it to the recipe itself" seed ctc_units
+  refuse_inside llm_options "give it to the recipe itself" seed
+  refuse_inside decode_options "give it to the recipe itself" beam_size batch_size
+  refuse_inside train_options "give it to the recipe itself" seed
+  refuse_inside train_options "write it into a system's YAML and choose that with --system" init_system scratch_llm \
+    compressor drop_blank_runs max_compressed_length num_clusters
   if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
@@ -166,13 +200,14 @@ derive_names() {
     ctc_units=$value
     if [[ -z $ctc_units ]]; then wrong_usage "--ctc_units is needed: $PWD/$confdir/ctc.yaml has no ctc_units"; fi
   fi
-  suffix=${size:+_$size}
-  if [[ $seed != 1 ]]; then suffix+=_seed$seed; fi
   find_conf "$system"
   system_conf=$conf
+  seed_suffix "$system_conf"
+  suffix=${size:+_$size}$value
   yaml_value "$system_conf" scratch_llm
   scratch_llm=$value
-  llm_dir=$expdir/llm${size:+_$size}
+  seed_suffix "$confdir/llm.yaml"
+  llm_dir=$expdir/llm${size:+_$size}$value
   if [[ -n $scratch_llm ]]; then
     if [[ ! -f $confdir/$scratch_llm.yaml ]]; then
       wrong_usage "$system_conf: scratch_llm names $confdir/$scratch_llm.yaml, which is not there"
@@ -185,13 +220,16 @@ derive_names() {
     suffix+=_$llm_name${revision:+_$revision}
   fi
   if [[ $ctc_target == translation ]]; then suffix+=_ctc_translation; fi
+  yaml_value "$system_conf" compressor
+  compressor=${value:-frame_average}
+  is_cached=false # what stands on a trained CTC encoder alone
+  case $compressor in blank_removal | frame_average | units) is_cached=true ;; esac
+  trains_encoder=false # with the LLM's loss, in place of CTC
+  if [[ -n $scratch_llm ]] || { ! $is_cached && [[ $compressor != none ]]; }; then trains_encoder=true; fi
+  if $is_cached && $from_features; then suffix+=_from_features; fi
   suffix+=${tag:+_$tag}
   system_dir=$expdir/${task}_$system$suffix
   preflight_dir=$expdir/preflight/${task}_$system$suffix
-  yaml_value "$system_conf" compressor
-  compressor=${value:-frame_average}
-  trains_encoder=false # with the LLM's loss, in place of CTC
-  if [[ $compressor == convolution || -n $scratch_llm ]]; then trains_encoder=true; fi
   yaml_value "$system_conf" init_system
   init_system=$value
   init_conf=""
@@ -204,7 +242,8 @@ derive_names() {
   tokenizer=$datadir/ctc_${ctc_target}_bpe$ctc_units/bpe.model
   stats_dir=$expdir/stats_${ctc_target}_bpe$ctc_units
   ctc_dir=$expdir/ctc_${ctc_target}_bpe$ctc_units${size:+_$size}
-  if [[ $seed != 1 ]]; then ctc_dir+=_seed$seed; fi
+  seed_suffix "$confdir/ctc.yaml"
+  ctc_dir+=$value
   cached_compressor=$compressor
   if [[ $compressor == none ]]; then cached_compressor=frame_average; fi # for the report only
   # The cache is made by the settings of the system's YAML, and its name tells them.
@@ -235,7 +274,7 @@ derive_names() {
   if [[ $task == asr ]]; then target_text=src_text; fi
   llm_input_dir=$dumpdir
   llm_input=feats.scp,speech
-  if [[ $compressor == frame_average || $compressor == blank_removal || $compressor == units ]]; then
+  if $is_cached && ! $from_features; then
     llm_input_dir=$compressed_dir
     llm_input=compressed.scp,compressed
   fi
@@ -269,10 +308,11 @@ module() {
   command=(python3 -m "speechllama.bin.$name" "$@")
 }
 
-# trainer NAME ARGUMENT...: the same for training, which several GPUs or nodes share through torchrun -> command.
+# trainer NAME CONF ARGUMENT...: the same for training, which several GPUs or nodes share through torchrun -> command.
 trainer() {
-  local name=$1 num_processes=$((ngpu > 0 ? ngpu : 1))
-  shift
+  local name=$1 conf=$2 num_processes=$((ngpu > 0 ? ngpu : 1)) value
+  shift 2
+  seed_of "$conf"
   if ((num_processes * num_nodes > 1)); then
     command=(python3 -m torch.distributed.run --nproc_per_node "$num_processes")
     # utils/job.sh tells the processes of several nodes where to meet.
@@ -282,7 +322,7 @@ trainer() {
   else
     command=(python3 -m "speechllama.bin.$name" --ngpu "$ngpu")
   fi
-  command+=("$@" --seed "$seed" --resume true)
+  command+=(--config "$conf" "$@" --seed "$value" --resume true)
 }
 
 # model_jobs: parallel jobs of compression and decoding -> jobs.
@@ -348,7 +388,7 @@ stage_data() {
   if [[ -f $datadir/report.md ]] && ! $dry_run; then cat "$datadir/report.md"; fi
 }
 
-clear_features() { rm -rf "${dumpdir:?}"/{train,dev,test}; }
+clear_features() { clear_shared "$dumpdir" rm -rf "${dumpdir:?}"/{train,dev,test}; }
 stage_features() {
   local set
   local -a further
@@ -376,24 +416,25 @@ stage_statistics() {
   if ! $dry_run; then cat "$stats_dir/left_out.md"; fi
 }
 
-clear_ctc() { move_aside "$ctc_dir"; }
+clear_ctc() { clear_shared "$ctc_dir" move_aside "$ctc_dir"; }
 stage_ctc() {
   local -a further
   read -ra further <<<"$ctc_options"
   data_arguments "$dumpdir" "$ctc_text" feats.scp,speech "$stats_dir/SET/speech_shape" "$stats_dir/SET/text_shape"
-  trainer ctc_train --config "$confdir/ctc.yaml" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
+  trainer ctc_train "$confdir/ctc.yaml" --tokenizer "$tokenizer" --cmvn_file "$stats_dir/cmvn.npz" \
     "${arguments[@]}" --output_dir "$ctc_dir" "${further[@]}"
   launch_as train 1 "$ctc_dir/train.log" "${command[@]}"
   module average_checkpoints --exp_dir "$ctc_dir" --num_best "$ctc_num_best"
   launch 1 "$ctc_dir/average.log" "${command[@]}"
 }
 
-clear_compress() { rm -rf "${compressed_dir:?}"/{train,dev,test,report.json,report.md}; }
+clear_compress() { clear_shared "$ctc_dir" rm -rf "${compressed_dir:?}"/{train,dev,test,report.json,report.md}; }
 stage_compress() {
-  local set jobs
+  local set jobs value
   model_jobs
   if [[ $compressor == units ]]; then
-    module learn_units --ctc_dir "$ctc_dir" --data_dir "$dumpdir/train" --num_clusters "$num_clusters" --seed "$seed" \
+    seed_of "$system_conf"
+    module learn_units --ctc_dir "$ctc_dir" --data_dir "$dumpdir/train" --num_clusters "$num_clusters" --seed "$value" \
       --output_file "$centroids" --ngpu "$((ngpu > 0))"
     launch_model 1 "$compressed_dir/log/learn_units.log" "${command[@]}"
   fi
@@ -410,7 +451,7 @@ stage_compress() {
   if ! $dry_run; then cat "$compressed_dir/report.md"; fi
 }
 
-clear_llm() { move_aside "$llm_dir"; }
+clear_llm() { clear_shared "$llm_dir" move_aside "$llm_dir"; }
 stage_llm() {
   local -a further
   if [[ -n $scratch_llm ]]; then
@@ -421,21 +462,26 @@ stage_llm() {
   else
     read -ra further <<<"$llm_options"
     module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" \
-      --dev_dir "$datadir/dev" --output_dir "$llm_dir" --ngpu "$((ngpu > 0))" "${further[@]}"
+      --dev_dir "$datadir/dev" --output_dir "$llm_dir" --ngpu "$((ngpu > 0))" ${seed:+--seed "$seed"} "${further[@]}"
   fi
   launch_model 1 "$llm_dir/llm.log" "${command[@]}"
+  if [[ -f $llm_dir/report.md ]] && ! $dry_run; then cat "$llm_dir/report.md"; fi
 }
 
 # train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
 train_system() {
   local conf=$1 directory=$2 set side
-  local -a further inputs=(--ctc_dir "$ctc_dir")
+  local -a further cache=(--ctc_dir "$ctc_dir") inputs
   shift 2
-  if $trains_encoder; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
-  if [[ -n $centroids ]]; then inputs+=(--centroids_file "$centroids"); fi
+  if [[ -n $centroids ]]; then cache+=(--centroids_file "$centroids"); fi
+  inputs=("${cache[@]}")
+  if $trains_encoder; then
+    cache=()
+    inputs=(--cmvn_file "$stats_dir/cmvn.npz")
+  fi
   for set in train dev; do
     module collect_llm_stats --config "$conf" --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
-      --output_file "$directory/llm_stats/$set"
+      "${cache[@]}" --output_file "$directory/llm_stats/$set"
     launch 1 "$directory/llm_stats/$set.log" "${command[@]}"
   done
   read -ra further <<<"$train_options"
@@ -446,7 +492,7 @@ train_system() {
       arguments+=("--${side}_data_path_and_name_and_type" "$llm_input_dir/$set/prompt,prompt,text")
     fi
   done
-  trainer llm_train --config "$conf" --llm_dir "$llm_dir" "${inputs[@]}" --task_name "$task" "${arguments[@]}" \
+  trainer llm_train "$conf" --llm_dir "$llm_dir" "${inputs[@]}" --task_name "$task" "${arguments[@]}" \
     --train_data_path_and_name_and_type "$llm_input_dir/train/utt2lang,lang,text" \
     --valid_data_path_and_name_and_type "$llm_input_dir/dev/utt2lang,lang,text" \
     --output_dir "$directory" "$@" "${further[@]}"
@@ -459,7 +505,7 @@ average() {
   launch 1 "$2/average.log" "${command[@]}"
 }
 
-clear_train() { move_aside "${init_dir:-$system_dir}"; }
+clear_train() { clear_shared "${init_dir:-$system_dir}" move_aside "${init_dir:-$system_dir}"; }
 stage_train() { train_system "${init_conf:-$system_conf}" "${init_dir:-$system_dir}"; }
 
 clear_lora() { move_aside "$system_dir"; }
@@ -500,7 +546,8 @@ stage_decode() {
 stage_score() {
   local directory
   directory=$(decode_dir "$1")
-  module score --hyp_dir "$directory" --control_dir "${directory}_control" --data_dir "$dumpdir/$1" --task "$task"
+  module score --hyp_dir "$directory" --control_dir "${directory}_control" --data_dir "$dumpdir/$1" --task "$task" \
+    --corpus_report "$datadir/report.json"
   launch 1 "$directory/score.log" "${command[@]}"
   module write_results --exp_dir "$expdir" --title "${PWD##*/}"
   launch 1 "$expdir/log/results.log" "${command[@]}"
@@ -597,19 +644,21 @@ llm_files() {
 # add_training_stages: rows 8 and 9; a LoRA system starts from another system, which row 8 trains.
 add_training_stages() {
   local -a confs inputs=("$llm_dir/llm.json" "$llm_input_dir"/{train,dev}/{"${llm_input%,*}",utt2lang,"$target_text"})
-  local settings="task=$task seed=$seed train_options=$train_options"
+  local value
+  seed_of "${init_conf:-$system_conf}"
   conf_files "${init_conf:-$system_conf}"
   if $trains_encoder; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
   if [[ -n $centroids ]]; then inputs+=("$centroids"); fi
   add_stage 8 train "${init_dir:-$system_dir}/.train.done" "audio-encoder training (${init_dir:-$system_dir})" \
-    "$settings" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$system_dir}/config.yaml"
+    "task=$task seed=$value train_options=$train_options" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$system_dir}/config.yaml"
   if [[ -z $init_system ]]; then
     skip_stage 9 lora "$system has no init_system, so stage 8 trains it"
     return 0
   fi
+  seed_of "$system_conf"
   conf_files "$system_conf"
-  add_stage 9 lora "$system_dir/.lora.done" "LoRA training ($system_dir)" "$settings num_best=$num_best" "${confs[@]}" \
-    "${inputs[@]}" "$init_dir/config.yaml" -- "$system_dir/config.yaml"
+  add_stage 9 lora "$system_dir/.lora.done" "LoRA training ($system_dir)" \
+    "task=$task seed=$value train_options=$train_options num_best=$num_best" "${confs[@]}" "${inputs[@]}" "$init_dir/config.yaml" -- "$system_dir/config.yaml"
 }
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
@@ -640,9 +689,10 @@ stage_table() {
     skip_stage 5 ctc "the encoder of $system learns with the LLM's loss"
     skip_stage 6 compress "$system trains from features"
   else
+    seed_of "$confdir/ctc.yaml"
     conf_files "$confdir/ctc.yaml"
     add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
-      "seed=$seed num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
+      "seed=$value num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
       "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
     data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text} ${centroids:+"$centroids"})
     add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
@@ -685,20 +735,42 @@ print_directories() {
     score_data_dir "$dumpdir/$scored"
 }
 
-# lock_run: a second run with the same experiment directory is refused; runs of other systems wait where they share a stage.
-# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
-lock_run() {
-  local status=0
-  if $list || $dry_run || ! command -v flock >/dev/null; then return 0; fi
-  mkdir -p "$system_dir"
-  exec {run_lock}>>"$system_dir/.run.lock"
-  flock --nonblock --conflict-exit-code 99 "$run_lock" || status=$?
+# hold MODE DIR: lock a directory for this run, exclusive or shared with others that only read it; refuse where that fails.
+hold() {
+  local status=0 lock=$2/.run.lock fd=${run_locks[$2]:-}
+  if ! command -v flock >/dev/null; then return 0; fi
+  if [[ -z $fd ]]; then
+    mkdir -p "$2"
+    exec {fd}<>"$lock"
+    run_locks[$2]=$fd
+  fi
+  flock "--$1" --nonblock --conflict-exit-code 99 "$fd" || status=$?
   if ((status == 99)); then
-    echo "$PWD/$system_dir: another run is at work there ($(tail -n 1 "$system_dir/.run.lock"));" \
+    echo "$PWD/$2: another run is at work there ($(tail -n 1 "$lock"));" \
       "wait for it, end it, or give this one a directory of its own with --tag" >&2
     exit 1
   fi
-  echo "host $(hostname), process $$, since $(date '+%F %T')" >"$system_dir/.run.lock"
+  echo "host $(hostname), process $$, since $(date '+%F %T')" >"$lock"
+}
+
+# clear_shared DIR COMMAND...: take away what other settings had made, unless another run reads it just now.
+clear_shared() {
+  local directory=$1
+  shift
+  hold exclusive "$directory"
+  "$@"
+  if [[ $directory != "$system_dir" ]]; then hold shared "$directory"; fi
+}
+
+# lock_run: a second run with the same experiment directory is refused. What runs of several systems share they hold together,
+# and wait where they share a stage; but none may move away what another one reads.
+# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
+lock_run() {
+  local directory
+  if $list || $dry_run; then return 0; fi
+  hold exclusive "$system_dir"
+  for directory in "$dumpdir" "$llm_dir" ${init_dir:+"$init_dir"}; do hold shared "$directory"; done
+  if ! $trains_encoder; then hold shared "$ctc_dir"; fi
 }
 
 # prepare_run: the environment, before the first stage that runs.

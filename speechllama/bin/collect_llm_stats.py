@@ -15,6 +15,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, help="the system's YAML; its prompt and compressor count")
     parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
+    parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
+    parser.add_argument("--centroids_file", default="", help="units: what must have named them")
     parser.add_argument("--text_name", default="text", help="target: text or src_text")
     parser.add_argument("--task", default="st", choices=["st", "asr"])
     parser.add_argument("--output_file", required=True, help="the shape file")
@@ -25,10 +27,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Count."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.data.ark import check_maker
     from speechllama.data.data_dir import read_data_dir
     from speechllama.data.llm_shapes import write_llm_shapes
     from speechllama.data.prompt import Prompt, PromptConfig
-    from speechllama.model.compressor import CONVOLUTION_RATIO
+    from speechllama.model.build import expected_cache
+    from speechllama.model.compressor import FIXED_RATIOS
     from speechllama.model.config import from_mapping
     from speechllama.model.llm_files import load_tokenizer
     from speechllama.model.llm_record import read_llm_record
@@ -37,8 +41,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     settings = read_config(args.config)
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
-    frames_per_vector = CONVOLUTION_RATIO if settings.get("compressor") == "convolution" else 1
-    write_llm_shapes(read_data_dir(args.data_dir), prompt, args.text_name, args.output_file, frames_per_vector)
+    frames_per_vector = FIXED_RATIOS.get(str(settings.get("compressor")), 1)
+    data = read_data_dir(args.data_dir)
+    if data.table("compressed.scp"):
+        own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
+        check_maker(data.path, "compressed", expected_cache(own, args.config))
+    write_llm_shapes(data, prompt, args.text_name, args.output_file, frames_per_vector)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from speechllama.cli import new_parser, run_main, str2bool
 from speechllama.progress import setup_logging
+
+if TYPE_CHECKING:
+    from speechllama.decode.search import SearchConfig
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +21,16 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length_penalty", type=float, default=1.0, help="score = log-probability / length ** this")
     parser.add_argument("--max_tokens", type=int, default=200, help="most tokens of an utterance")
     parser.add_argument("--tokens_per_second", type=float, default=15.0, help="most tokens per second of audio")
+    parser.add_argument("--min_tokens", type=int, default=10, help="limit that even the shortest audio gets")
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
+
+
+def search_config(args: argparse.Namespace) -> SearchConfig:
+    """What these options say."""
+    from speechllama.decode.search import SearchConfig
+
+    limits = (args.max_tokens, args.tokens_per_second, args.min_tokens)
+    return SearchConfig(args.beam_size, args.num_best, args.length_penalty, *limits)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -39,13 +52,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.decode.decode_set import DecodeJob, decode_set
-    from speechllama.decode.search import SearchConfig
     from speechllama.decode.speech2text import Speech2Text
 
-    config = SearchConfig(
-        args.beam_size, args.num_best, args.length_penalty, args.max_tokens, args.tokens_per_second
-    )
-    translate = Speech2Text.from_pretrained(args.exp_dir, "cuda" if args.ngpu else "cpu", config)
+    translate = Speech2Text.from_pretrained(args.exp_dir, "cuda" if args.ngpu else "cpu", search_config(args))
     job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control, args.num_jobs, args.job)
     decode_set(translate, job, sys.argv[1:] if cmd is None else cmd)
 

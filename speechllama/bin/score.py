@@ -21,6 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hyp_dir", required=True, help="decoding directory with text (and decode.json)")
     parser.add_argument("--control_dir", help="decoding directory of the control, each with another's audio")
     parser.add_argument("--data_dir", required=True, help="data directory with the references and utt2lang")
+    parser.add_argument("--corpus_report", help="stage 1's report.json, to count what it dropped of the set")
     parser.add_argument(
         "--task", choices=sorted(REFERENCE_NAMES), default="st", help="st: translation, asr: recognition"
     )
@@ -31,7 +32,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Score and write score.json."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    report = score_decoded_set(args.hyp_dir, args.data_dir, args.task, args.control_dir)
+    report = score_decoded_set(args.hyp_dir, args.data_dir, args.task, args.control_dir, args.corpus_report)
     write_json(score_path(args.hyp_dir), report)
     logging.info("%s", format_report(report))
     if "warning" in report:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import logging
 from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
@@ -20,6 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_dir", required=True, help="where model/ and llm.json go")
     parser.add_argument("--ngpu", type=int, default=0, help="1 trains on the first GPU")
     parser.add_argument("--num_steps", type=int, default=None, help="updates, in place of the YAML's")
+    parser.add_argument("--seed", type=int, default=None, help="of weights and batches, in place of the YAML's")
     return parser
 
 
@@ -28,22 +28,22 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.data.data_dir import read_data_dir
-    from speechllama.decode.text_bleu import text_bleu
+    from speechllama.decode.text_bleu import report_text_bleu, text_bleu
     from speechllama.model.config import from_mapping
     from speechllama.model.llm_record import prepare_llm
     from speechllama.tasks.config_file import read_config
     from speechllama.tasks.text_llm import TextLLMConfig, train_text_llm
 
     config = from_mapping(TextLLMConfig, read_config(args.config), args.config)
-    if args.num_steps is not None:
-        config = dataclasses.replace(config, num_steps=args.num_steps)
+    options = {"num_steps": args.num_steps, "seed": args.seed}
+    config = dataclasses.replace(config, **{name: value for name, value in options.items() if value is not None})
     data = read_data_dir(args.dev_dir)
     sentences = data.table("src_text")
     translations = [data.table("text")[utterance] for utterance in sentences]
     path = str(train_text_llm(config, args.text, list(sentences.values()), args.output_dir, args.ngpu > 0))
-    bleu, example = text_bleu(path, list(sentences.values()), translations)
-    logging.info("text translation of %d dev sentences: BLEU %.1f; %s", len(sentences), bleu, example)
-    prepare_llm(path, None, args.output_dir, {"text_bleu": round(bleu, 2), "config": dataclasses.asdict(config)})
+    found = text_bleu(path, list(sentences.values()), translations)
+    entries = report_text_bleu(found, config.min_text_bleu, args.output_dir)
+    prepare_llm(path, None, args.output_dir, {**entries, "config": dataclasses.asdict(config)})
 
 
 if __name__ == "__main__":

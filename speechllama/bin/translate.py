@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from speechllama.bin.decode import add_search_options
+from speechllama.bin.decode import add_search_options, search_config
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
 
@@ -25,13 +25,9 @@ def main(cmd: Sequence[str] | None = None) -> int:
     """Translate; a bad file is named and passed over, and the exit status is then 1."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    from speechllama.decode.search import SearchConfig
     from speechllama.decode.speech2text import Speech2Text
 
-    config = SearchConfig(
-        args.beam_size, args.num_best, args.length_penalty, args.max_tokens, args.tokens_per_second
-    )
-    translate = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", config)
+    translate = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", search_config(args))
     num_failed = 0
     for path in args.audio:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import kaldiio
 import numpy as np
@@ -95,6 +97,27 @@ def read_skipped(path: str | Path) -> dict[str, str]:
         return {}
     lines = (line.partition("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
     return {utterance: reason for utterance, _, reason in lines}
+
+
+def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) -> None:
+    """Refuse matrices that were made by something else: they would fit and mean something else.
+
+    Args:
+        data_dir: Where the parts lie; those without a record (`<name>.<job>.done`) are taken as they are.
+        name: "compressed".
+        expected: What the record must say; older records say less.
+
+    Raises:
+        ValueError: The record says something else.
+    """
+    done = part_path(data_dir, name, 1, "done")
+    if not done.is_file():
+        return
+    written = json.loads(done.read_text(encoding="utf-8"))[0]
+    differing = [key for key in written if written[key] != expected.get(key)]
+    if differing:
+        found, wanted = ({key: record.get(key) for key in differing} for record in (written, expected))
+        raise ValueError(f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own (stage 6)")
 
 
 def num_allowed(max_bad_share: float, total: int) -> int:

@@ -66,6 +66,29 @@ def read_audio(path: str | Path, start: float = 0.0, end: float | None = None) -
     return resample(mono, rate)
 
 
+def to_unit_scale(waveform: np.ndarray) -> np.ndarray:
+    """Check a waveform given as an array; whole numbers are divided by the full scale of their dtype.
+
+    Args:
+        waveform: Samples (S,): float within +-1, or int16, int32, ... as a wav file holds them.
+
+    Returns:
+        Samples (S,), float.
+
+    Raises:
+        ValueError: It is not one channel of real numbers, or holds samples that are not finite.
+    """
+    if waveform.ndim != 1:
+        raise ValueError(f"a waveform is one channel (samples,), found the shape {waveform.shape}")
+    if waveform.dtype.kind == "i":
+        return waveform.astype(np.float64) / -float(np.iinfo(waveform.dtype).min)
+    if waveform.dtype.kind != "f":
+        raise ValueError(f"a waveform is float within +-1 or signed integer, found {waveform.dtype}")
+    if not np.isfinite(waveform).all():
+        raise ValueError("the waveform holds samples that are not finite numbers")
+    return waveform
+
+
 def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
     """Bring a waveform to 16 kHz.
 

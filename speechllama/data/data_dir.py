@@ -45,11 +45,6 @@ class DataDir:
         """The utterances of each speaker, separated by spaces."""
         return invert(self.table("utt2spk"))
 
-    @property
-    def hours(self) -> float:
-        """Duration of all utterances in hours."""
-        return sum(float(seconds) for seconds in self.table("utt2dur").values()) / 3600
-
     def subset(self, utterances: Collection[str]) -> DataDir:
         """Keep these utterances, and the recordings that they need."""
         kept = set(utterances)

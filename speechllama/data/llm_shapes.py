@@ -23,11 +23,11 @@ def write_llm_shapes(
     Batches made by this number hold about equal work for the LLM, which audio or text length alone would not give.
 
     Args:
-        data: Data directory with the cache or, for the convolution compressor, features.
+        data: Data directory with the cache or with features.
         prompt: Renders prompts and text.
         text_name: The table of targets.
         output_file: The shape file.
-        frames_per_vector: Encoder frames that the compressor turns into one vector, where there is no cache.
+        frames_per_vector: Encoder frames that the compressor turns into one vector, at least, where there is no cache.
 
     Raises:
         ValueError: No utterance has both audio and text.

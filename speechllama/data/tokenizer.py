@@ -13,7 +13,6 @@ from typing import Literal
 
 import sentencepiece
 
-BLANK = 0
 REQUIRED = re.compile(r"required_chars\. \d+ vs (\d+)")  # SentencePiece's message about too few pieces
 MAX_SENTENCE_BYTES = 16384  # SentencePiece leaves out longer lines; no spoken sentence is that long
 
@@ -93,12 +92,6 @@ def _make_pieces(sentences: Sequence[str], model_type: str, character_coverage: 
     return written.getvalue()
 
 
-def collapse(labels: Sequence[int]) -> list[int]:
-    """Turn a greedy path of frame labels into units: one for each run of equal labels, blanks dropped."""
-    starts = [label for index, label in enumerate(labels) if index == 0 or label != labels[index - 1]]
-    return [label for label in starts if label != BLANK]
-
-
 class CTCTokenizer:
     """Text <-> CTC units; unit = piece + 1, 0 is blank.
 
@@ -132,7 +125,7 @@ class CTCTokenizer:
         return [piece + 1 for piece in self._pieces.encode(text, out_type=int)]
 
     def decode(self, units: Sequence[int]) -> str:
-        """Turn units into text; blanks are dropped, repeats are kept (see `collapse`).
+        """Turn units into text; blanks are dropped, repeats are kept.
 
         Raises:
             ValueError: A unit is outside 0..C-1.
@@ -141,8 +134,4 @@ class CTCTokenizer:
         wrong = [unit for unit in units if not 0 <= unit < self.num_units]
         if wrong:
             raise ValueError(f"{self.path}: there are units 0 to {self.num_units - 1}, found {wrong[0]}")
-        return str(self._pieces.decode([unit - 1 for unit in units if unit != BLANK]))
-
-    def unit_name(self, unit: int) -> str:
-        """Give a unit's piece, to look at."""
-        return "<blank>" if unit == BLANK else str(self._pieces.id_to_piece(unit - 1))
+        return str(self._pieces.decode([unit - 1 for unit in units if unit]))

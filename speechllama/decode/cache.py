@@ -7,23 +7,21 @@ Every later epoch reads these instead of audio: about a twentieth of the frames 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.data.tokenizer import CTCTokenizer
 from speechllama.files import atomic_write, write_table
-from speechllama.model.build import MODEL_FILE, check_device, load_centroids, load_ctc_encoder
+from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder
 from speechllama.model.compressor import CompressorConfig, build_compressor
 from speechllama.model.ctc_encoder import greedy_units
 from speechllama.progress import progress
@@ -75,8 +73,7 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
     done = part_path(job.output_dir, "compressed", job.job, "done")
     compressor = build_compressor(config, encoder.dim)
     load_centroids(compressor, job.centroids_file)
-    made_of = [identify(compressor, config), asdict(job), (Path(ctc_dir) / MODEL_FILE).stat().st_mtime_ns]
-    stamp = json.dumps(made_of, sort_keys=True)
+    stamp = json.dumps([describe_cache(encoder, compressor, config), asdict(job)], sort_keys=True)
     if done.is_file() and done.read_text(encoding="utf-8") == stamp:
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
@@ -100,27 +97,6 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
     write_table(Path(job.output_dir) / f"ctc_hyp.{job.job}", hypotheses)
     with atomic_write(done) as stream:
         stream.write(stamp)
-
-
-def identify(compressor: nn.Module, config: CompressorConfig) -> dict[str, Any]:
-    """What a cache's vectors depend on beside the encoder: the settings and, of units, the centroids."""
-    tensors = b"".join(tensor.cpu().numpy().tobytes() for tensor in compressor.state_dict().values())
-    return {**asdict(config), **({"centroids": hashlib.sha256(tensors).hexdigest()[:16]} if tensors else {})}
-
-
-def check_cache(data_dir: str | Path, compressor: nn.Module, config: CompressorConfig) -> None:
-    """Refuse a cache that another compressor wrote: its vectors would fit and mean something else.
-
-    Raises:
-        ValueError: The settings, or the centroids of units, differ.
-    """
-    done = part_path(data_dir, "compressed", 1, "done")
-    if not done.is_file():
-        return
-    written = {**asdict(CompressorConfig()), **json.loads(done.read_text(encoding="utf-8"))[0]}  # older ones say less
-    expected = identify(compressor, config)
-    if written != expected:
-        raise ValueError(f"{data_dir}: compressed by {written}, the model expects {expected}; give its own cache")
 
 
 def batch_by_frames(utterances: Sequence[str], num_frames: dict[str, int], limit: int) -> Iterator[list[str]]:

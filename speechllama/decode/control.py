@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     """Choose the cache or the features, and for the control give every utterance another one's audio.
 
     Raises:
-        ValueError: There is neither, or too few utterances for a control.
+        ValueError: There is neither, or a single utterance for a control.
     """
     table = next((name for name in AUDIO_TABLES if data.table(name)), None)
     if table is None:
@@ -54,15 +55,35 @@ def find_audio(data: DataDir, control: bool) -> Audio:
 
 
 def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str]:
-    """Give every utterance another one, whose text is another, by a fixed seed.
+    """Give every utterance another one, drawn by a fixed seed, and of another text where there are enough of them.
+
+    Everyone gets the next one in a random circle. Who got an equal text then exchanges with somebody, so that both have
+    another one afterwards; as long as any such exchange exists for a text, it is found.
+
+    Args:
+        utterances: In any order, which changes nothing.
+        text: Their references; utterances without one count as different.
+
+    Returns:
+        Whose audio each utterance gets: never its own, and everybody's once.
 
     Raises:
-        ValueError: No such exchange exists, as with a single utterance or equal texts.
+        ValueError: There is nobody else.
     """
-    shuffled = sorted(utterances)
-    random.Random(CONTROL_SEED).shuffle(shuffled)
-    for shift in range(1, len(shuffled)):
-        other = {utt: shuffled[(index + shift) % len(shuffled)] for index, utt in enumerate(shuffled)}
-        if all(not text.get(utt) or text.get(utt) != text.get(partner) for utt, partner in other.items()):
-            return other
-    raise ValueError(f"no control is possible: {len(utterances)} utterances cannot exchange audio of other texts")
+    if len(utterances) < 2:
+        raise ValueError(f"no control is possible: {len(utterances)} utterances cannot exchange their audio")
+    draw = random.Random(CONTROL_SEED)
+    circle = sorted(utterances)
+    draw.shuffle(circle)
+    other = dict(zip(circle, [*circle[1:], circle[0]], strict=True))
+    draw.shuffle(circle)
+    words = {utt: text.get(utt) or (utt,) for utt in circle}
+    for own in dict.fromkeys(words[utt] for utt in circle if words[utt] == words[other[utt]]):
+        free = (utt for utt in circle if own not in (words[utt], words[other[utt]]))
+        for utt in [utt for utt in circle if words[utt] == words[other[utt]] == own]:
+            partner = next(free, utt)
+            other[utt], other[partner] = other[partner], other[utt]
+    num_equal = sum(words[utt] == words[other[utt]] for utt in circle)
+    if num_equal:
+        logging.warning("control: %d of %d get audio of an equal text; most texts are the same", num_equal, len(circle))
+    return other

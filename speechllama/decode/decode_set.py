@@ -17,12 +17,12 @@ from typing import Any
 
 import torch
 
-from speechllama.data.ark import read_matrix
+from speechllama.data.ark import check_maker, read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
-from speechllama.decode.cache import check_cache
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.decoded_parts import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Speech2Text, Translation
+from speechllama.model.build import describe_cache
 from speechllama.progress import progress
 
 
@@ -70,7 +70,8 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     audio = find_audio(data, job.control)
     if audio.is_compressed:
         network = translate.experiment.network
-        check_cache(data.path, network.compressor, network.config.compressor)
+        expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
+        check_maker(data.path, "compressed", expected)
     stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)

@@ -61,9 +61,6 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
         ValueError: The weights belong to another LLM or CTC encoder, or do not fit the config; or there is no GPU.
     """
     folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
-    for name in (CONFIG_FILE, MODEL_FILE):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
     settings = read_settings(folder)
     network = build_speech_llama(settings, str(folder / CONFIG_FILE), device)
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
@@ -78,7 +75,14 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml; its paths count from the folder itself (packed) or the recipe above it, then from here."""
+    """Read config.yaml; its paths count from the folder itself (packed) or the recipe above it, then from here.
+
+    Raises:
+        FileNotFoundError: It is no finished experiment.
+    """
+    for name in (CONFIG_FILE, MODEL_FILE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
     settings: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     for name in BASES:
         value = str(settings.get(name) or "")
@@ -104,7 +108,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
         ValueError: The LLM shall be inside, but is known by its hub id only.
     """
     folder, output = Path(exp_dir), Path(output)
-    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = read_settings(folder)
     files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
     if settings.get("ctc_dir"):
         files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]

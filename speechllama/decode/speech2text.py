@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from speechllama.data.audio import SAMPLE_RATE, read_audio, resample
+from speechllama.data.audio import SAMPLE_RATE, read_audio, resample, to_unit_scale
 from speechllama.data.features import log_mel
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
@@ -59,7 +59,7 @@ class Speech2Text:
         """Translate one recording.
 
         Args:
-            speech: Waveform (S,), float within +-1, or an audio file.
+            speech: Waveform (S,), float within +-1 or integers of full scale, or an audio file.
             rate: Samples per second of the waveform; a file knows its own.
             language: Code of the source language, needed only if the prompt names it.
 
@@ -67,9 +67,12 @@ class Speech2Text:
             The n-best hypotheses, best first.
 
         Raises:
-            ValueError: The recording is empty or shorter than one frame (25 ms).
+            ValueError: The recording is empty or shorter than one frame (25 ms), or no waveform.
         """
-        waveform = read_audio(speech) if isinstance(speech, (str, Path)) else resample(np.asarray(speech), rate)
+        if isinstance(speech, (str, Path)):
+            waveform = read_audio(speech)
+        else:
+            waveform = resample(to_unit_scale(np.asarray(speech)), rate)
         features = log_mel(waveform)
         return self.translate([features], [len(waveform) / SAMPLE_RATE], [language], is_compressed=False)[0]
 

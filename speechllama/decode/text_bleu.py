@@ -5,21 +5,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import sacrebleu
+from sacrebleu.metrics import BLEU
 
 from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.decode.search import SearchConfig, search
+from speechllama.files import atomic_write
 from speechllama.model.layers import pad_ids
 from speechllama.model.llm import LLM, LLMConfig
 from speechllama.model.llm_files import load_tokenizer
 from speechllama.model.prefix_mask import join_right_aligned
 
 
+class TextBleu(NamedTuple):
+    """BLEU (0 to 100) with its signature, the number of sentences, and one of them with its translation."""
+
+    bleu: float
+    signature: str
+    num_sentences: int
+    example: str
+
+
 def text_bleu(
     path: str, sentences: Sequence[str], translations: Sequence[str], batch_size: int = 32
-) -> tuple[float, str]:
+) -> TextBleu:
     """Translate written sentences with the prompt and the search that speech will use.
 
     Args:
@@ -29,7 +42,7 @@ def text_bleu(
         batch_size: Sentences at once.
 
     Returns:
-        BLEU, and the first hypothesis as an example.
+        BLEU, and the first sentence with its hypothesis as an example.
 
     Raises:
         ValueError: There is no sentence.
@@ -47,5 +60,30 @@ def text_bleu(
         prefix = join_right_aligned([(llm.embed(ids), lengths)])
         found = search(llm, prefix, lengths * 2 + 10, end, "causal", SearchConfig(beam_size=1))
         hypotheses += [prompt.decode(nbest[0].tokens) for nbest in found]
-    score = sacrebleu.corpus_bleu(hypotheses, [list(translations)]).score
-    return float(score), f"{sentences[0]} -> {hypotheses[0]}"
+    metric = BLEU()
+    score = metric.corpus_score(hypotheses, [list(translations)]).score
+    example = f"{sentences[0]} -> {hypotheses[0]}"
+    return TextBleu(float(score), str(metric.get_signature()), len(sentences), example)
+
+
+def report_text_bleu(found: TextBleu, min_bleu: float, llm_dir: str | Path) -> dict[str, Any]:
+    """Write report.md beside the LLM, with a warning where the score is low.
+
+    A frozen LLM that cannot translate written text will not translate speech: it writes what is likely and ignores the
+    audio.
+
+    Returns:
+        Entries for the LLM's record.
+    """
+    report = f"Text translation of {found.num_sentences} dev sentences: BLEU {found.bleu:.1f} ({found.signature}).\n"
+    entries: dict[str, Any] = {"text_bleu": round(found.bleu, 2), "text_bleu_signature": found.signature}
+    if found.bleu < min_bleu:
+        entries["warning"] = (
+            f"text BLEU {found.bleu:.1f} is below {min_bleu:g} (min_text_bleu of llm.yaml): an LLM that does not "
+            "translate written text will hardly translate speech; train it longer (num_steps) or on more text"
+        )
+        logging.warning("%s", entries["warning"])
+        report += f"\nWARNING: {entries['warning']}\n"
+    with atomic_write(Path(llm_dir) / "report.md") as stream:
+        stream.write(f"# LLM\n\n{report}\n    {found.example}\n")
+    return entries

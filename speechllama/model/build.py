@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import yaml
 from torch import Tensor, nn
 
 from speechllama.model.checkpoint import keep_only_trainable
+from speechllama.model.compressor import CompressorConfig, build_compressor
 from speechllama.model.config import SpeechLlamaConfig, from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.llm import LLM
-from speechllama.model.llm_files import fingerprint
+from speechllama.model.llm_files import fingerprint, load_tokenizer
 from speechllama.model.llm_record import read_llm_record
 from speechllama.model.speech_llama import SpeechLlama
 
@@ -47,12 +49,7 @@ def speech_llama_config(
     values: dict[str, Any] = {
         "ctc_dir": settings.get("ctc_dir") or "",
         "encoder": settings.get("encoder_conf") or {},
-        "compressor": {
-            "name": settings.get("compressor", "frame_average"),
-            "drop_blank_runs": settings.get("drop_blank_runs", False),
-            "max_compressed_length": settings.get("max_compressed_length"),
-            "num_clusters": settings.get("num_clusters", 0),
-        },
+        "compressor": compressor_settings(settings),
         "audio_encoder": settings.get("audio_encoder_conf") or {},
         "llm": {**(settings.get("llm_conf") or {}), "path": path, "revision": revision},
     }
@@ -60,6 +57,16 @@ def speech_llama_config(
         if settings.get(name) is not None:
             values[name] = settings[name]
     return from_mapping(SpeechLlamaConfig, values, where)
+
+
+def compressor_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `CompressorConfig` among an experiment's settings."""
+    return {
+        "name": settings.get("compressor", "frame_average"),
+        "drop_blank_runs": settings.get("drop_blank_runs", False),
+        "max_compressed_length": settings.get("max_compressed_length"),
+        "num_clusters": settings.get("num_clusters", 0),
+    }
 
 
 def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | torch.device = "cpu") -> SpeechLlama:
@@ -77,6 +84,8 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
     check_device(device)
     config = speech_llama_config(settings, where)
     llm = LLM(config.llm, device)
+    # Of several ends the tokenizer's: a chat model's config.json may begin with the end of its base model.
+    llm.eos_token_id = load_tokenizer(config.llm.path, config.llm.revision).eos_token_id
     if config.ctc_dir:
         encoder = load_ctc_encoder(config.ctc_dir)
     else:
@@ -160,9 +169,30 @@ def base_fingerprint(network: SpeechLlama) -> bytes:
     frozen = encoder.state_dict() if config.ctc_dir else {"mean": encoder.mean, "std": encoder.std}
     if config.compressor.name == "units":
         frozen = {**frozen, **network.compressor.state_dict()}
-    digest = hashlib.sha256()
-    for name in sorted(frozen):
-        digest.update(name.encode() + frozen[name].contiguous().numpy().tobytes())
     # A fully trained LLM is part of the checkpoint; where it started from no longer matters.
     llm = bytes(32) if config.llm.train == "full" else fingerprint(config.llm.path, config.llm.revision)
-    return llm + digest.digest()
+    return llm + digest_tensors(frozen)
+
+
+def digest_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """A SHA-256 digest of names and values."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode() + tensors[name].contiguous().cpu().numpy().tobytes())
+    return digest.digest()
+
+
+def describe_cache(encoder: CTCEncoder, compressor: nn.Module, config: CompressorConfig) -> dict[str, Any]:
+    """What the vectors of the compressed-feature cache depend on: settings, CTC encoder and, of units, centroids."""
+    centroids = b"".join(tensor.cpu().numpy().tobytes() for tensor in compressor.state_dict().values())
+    record = {**asdict(config), "encoder": digest_tensors(encoder.state_dict()).hex()[:16]}
+    return {**record, **({"centroids": hashlib.sha256(centroids).hexdigest()[:16]} if centroids else {})}
+
+
+def expected_cache(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What `describe_cache` says of a system that is not built yet: from its settings, `ctc_dir` among them."""
+    config = from_mapping(CompressorConfig, compressor_settings(settings), where)
+    encoder = load_ctc_encoder(str(settings.get("ctc_dir") or ""))
+    compressor = build_compressor(config, encoder.dim)
+    load_centroids(compressor, str(settings.get("centroids_file") or ""))
+    return describe_cache(encoder, compressor, config)

@@ -25,6 +25,8 @@ CACHED_COMPRESSORS = (*CTC_COMPRESSORS, "units")  # stand on a trained CTC encod
 DROPPED = -1
 NUM_CONVOLUTIONS = 3
 CONVOLUTION_RATIO = 2**NUM_CONVOLUTIONS
+# Encoder frames to a vector where they are a fixed number; others leave at most a vector for each frame.
+FIXED_RATIOS = {"convolution": CONVOLUTION_RATIO}
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,6 @@ class Encoded(NamedTuple):
     lengths: Tensor
 
 
-def subsampled_length(lengths: Tensor) -> Tensor:
-    """Frames after the two stride-2 convolutions: ceil(ceil(T / 2) / 2)."""
-    return ((lengths + 1) // 2 + 1) // 2
-
-
 class Conv2dSubsampling(nn.Module):
     """Two 3x3 convolutions of stride 2 and a linear layer: (B, T, F) -> (B, ceil(T / 4), D).
 

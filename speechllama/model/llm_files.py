@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -38,25 +39,44 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
 
     Raises:
         FileNotFoundError, ValueError: There is none, it has no end-of-sequence token, or it has more tokens than
-            the LLM has embeddings.
+            the LLM has embeddings, or its end is none of the LLM's.
     """
     from transformers import AutoConfig, AutoTokenizer
 
     check_llm_path(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        vocabulary = AutoConfig.from_pretrained(path, revision=revision).vocab_size
+        architecture = AutoConfig.from_pretrained(path, revision=revision)
+        vocabulary = architecture.vocab_size
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
         raise ValueError(f"{path}: {reason}") from error
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
+    ends = find_ends(architecture, path, revision)
+    if ends and tokenizer.eos_token_id not in ends:
+        raise ValueError(
+            f"{path}: the tokenizer ends a text with {tokenizer.eos_token!r} ({tokenizer.eos_token_id}), the LLM's "
+            f"config.json and generation_config.json with {sorted(ends)}; set eos_token in tokenizer_config.json or "
+            "eos_token_id in config.json to what the LLM learned to end with"
+        )
     if len(tokenizer) > vocabulary:
         raise ValueError(
             f"{path}: the tokenizer has {len(tokenizer)} tokens, the LLM {vocabulary} embeddings: "
             "this tokenizer belongs to another LLM"
         )
     return tokenizer
+
+
+def find_ends(architecture: Any, path: str, revision: str | None = None) -> set[int]:
+    """All ids that end a sequence by config.json or generation_config.json; Llama 3, for one, has several."""
+    from transformers import GenerationConfig
+
+    settings = [architecture.get_text_config()]
+    with contextlib.suppress(OSError):  # not every model has one
+        settings.append(GenerationConfig.from_pretrained(path, revision=revision or "main"))
+    ends = [end for entry in settings if (end := getattr(entry, "eos_token_id", None)) is not None]
+    return {int(one) for end in ends for one in (end if isinstance(end, list) else [end])}
 
 
 def use_token_file(path: str | None) -> None:

@@ -71,7 +71,7 @@ class SpeechLlama(nn.Module):
         if config.compressor.name in CACHED_COMPRESSORS and encoder.head is None:
             raise ValueError(
                 f"the compressor {config.compressor.name} needs a trained CTC encoder, and there is none: "
-                "give ctc_dir, or choose the compressor convolution"
+                f"give ctc_dir, or choose another compressor than {', '.join(CACHED_COMPRESSORS)}"
             )
         self.config = config
         self.encoder = encoder.requires_grad_(not config.ctc_dir)

@@ -283,10 +283,18 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
-        """One optimizer over the trainable parameters; the host would also give it the frozen ones."""
+        """One optimizer over the trainable parameters; the host would also give it the frozen ones.
+
+        Raises:
+            ValueError: There are none, or the optimizer is unknown or has no such setting.
+        """
         if args.optim not in optim_classes:
             raise ValueError(f"optim {args.optim!r} is none of {', '.join(optim_classes)}")
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if not trainable:
+            freezing = ("freeze_param", "train_audio_encoder", "llm_conf")
+            settings = ", ".join(f"{name}: {vars(args)[name]}" for name in freezing if name in vars(args))
+            raise ValueError(f"{args.output_dir}: nothing is left to train ({settings}); free a part in {args.config}")
         try:
             return [optim_classes[args.optim](trainable, **args.optim_conf)]
         except TypeError as error:

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from speechllama.data.ark import check_maker
 from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig
-from speechllama.model.build import MODEL_FILE, build_speech_llama
+from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.compressor import COMPRESSORS
 from speechllama.model.config import from_mapping
@@ -159,6 +160,10 @@ class SpeechLlamaTask(SpeechTask):
         if args.task_name not in TEMPLATES:  # argparse checks no choice that comes from a YAML
             raise ValueError(f"{args.config}: task_name {args.task_name!r} is none of {', '.join(TEMPLATES)}")
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
+        expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
+        for path, name, _ in (*args.train_data_path_and_name_and_type, *args.valid_data_path_and_name_and_type):
+            if name == "compressed":
+                check_maker(Path(path).parent, name, expected)
         # All settings go into config.yaml: a later default must not change an old experiment.
         args.prompt_conf = {"template": TEMPLATES[args.task_name], **args.prompt_conf}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
@@ -208,7 +213,7 @@ def report_trainable(network: SpeechLlama) -> None:
     config = network.config
     expected = {
         "encoder": not config.ctc_dir,
-        "compressor": config.compressor.name == "convolution",
+        "compressor": any(True for _ in network.compressor.parameters()),  # whatever it has trains
         "audio_encoder": config.train_audio_encoder,
         "llm": config.llm.train != "frozen",
     }

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllama.data.audio import read_audio, read_duration
+from speechllama.data.audio import read_audio, read_duration, to_unit_scale
 
 FORMATS = {
     "wav": {},
@@ -97,6 +97,30 @@ def test_samples_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.full(800, np.nan, np.float32), 16000, subtype="FLOAT")
     with pytest.raises(ValueError, match="not finite"):
         read_audio(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
+def test_whole_numbers_are_scaled_by_what_their_dtype_holds(dtype: str) -> None:
+    limits = np.iinfo(dtype)
+    scaled = to_unit_scale(np.array([limits.min, 0, limits.max], dtype))
+    np.testing.assert_allclose(scaled, [-1.0, 0.0, limits.max / -limits.min])
+    as_float = np.array([0.25, -1.0], np.float32)
+    assert to_unit_scale(as_float) is as_float
+
+
+@pytest.mark.parametrize(
+    ("waveform", "message"),
+    [
+        (np.array([0.0, np.nan]), "not finite numbers"),
+        (np.array([0.0, np.inf], np.float32), "not finite numbers"),
+        (np.zeros((2, 5)), r"one channel \(samples,\), found the shape \(2, 5\)"),
+        (np.zeros(5, np.uint8), "float within .* or signed integer, found uint8"),
+        (np.zeros(5, complex), "float within .* or signed integer, found complex128"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(waveform: np.ndarray, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_unit_scale(waveform)
 
 
 def test_real_clips_have_the_duration_of_their_header(shared_data: Path) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from speechllama.bin import learn_units
-from speechllama.decode.cache import check_cache
+from speechllama.data.ark import check_maker
 from speechllama.decode.clusters import ClusterConfig, find_centroids
-from speechllama.model.build import load_centroids
+from speechllama.model.build import expected_cache, load_centroids
 from speechllama.model.compressor import CompressorConfig, RunCompressor
 
 
@@ -54,13 +54,11 @@ def test_a_cache_of_other_centroids_is_refused(recipe: Any, tmp_path: Path) -> N
     paths = [learn(recipe, tmp_path / f"{s}.npz", "--num_clusters", "5", "--seed", s) for s in ("1", "2")]
     settings = ["--compressor", "units", "--num_clusters", "5"]
     written = recipe.compress("dev", *settings, "--centroids_file", str(paths[0]), name="units_cache")
-    config = CompressorConfig("units", num_clusters=5)
-    compressor = RunCompressor(config, recipe.sizes["dim"])
-    load_centroids(compressor, str(paths[0]))
-    check_cache(written, compressor, config)
-    load_centroids(compressor, str(paths[1]))
+    system = {"ctc_dir": recipe.root / "ctc", "compressor": "units", "num_clusters": 5}
+    check_maker(written, "compressed", expected_cache({**system, "centroids_file": paths[0]}, "u.yaml"))
+    other = expected_cache({**system, "centroids_file": paths[1]}, "u.yaml")
     with pytest.raises(ValueError, match="units_cache: compressed by .*centroids.*the model expects .*give its own"):
-        check_cache(written, compressor, config)
+        check_maker(written, "compressed", other)
 
 
 def test_centroids_that_are_not_there_or_do_not_fit_are_refused(recipe: Any, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_cache_features_and_batch_size_give_the_same_text(recipe: Any) -> None:
     assert all(len(record["nbest"]) == 2 for record in nbest)
 
 
-def read_nbest(recipe: Any, output: str) -> list[tuple[str, object]]:
+def read_nbest(recipe: Any, output: str) -> list[tuple[str, Any]]:
     """Utterances in the file's order, with their hypotheses and scores in every digit."""
     records = [json.loads(line) for line in (recipe.root / output / "nbest.jsonl").read_text().splitlines()[1:]]
     return [(record["utt"], record["nbest"]) for record in records]
@@ -90,6 +90,11 @@ def test_decoding_goes_on_behind_the_utterances_it_has(recipe: Any, caplog: pyte
     assert "STILL" not in "".join(recipe.decode("e5", "compressed", "d", "--length_penalty", "0.9").values())
 
 
+def test_the_shortest_audio_gets_the_least_limit(recipe: Any) -> None:
+    recipe.decode("e5", "compressed", "short", "--tokens_per_second", "0.001", "--min_tokens", "2")
+    assert max(len(nbest["tokens"]) for _, found in read_nbest(recipe, "short") for nbest in found) == 2
+
+
 @pytest.mark.parametrize("first_line", ["", "{", "[1]", '{"utt": "x"}'])
 def test_a_damaged_first_line_costs_the_utterances_and_no_more(
     recipe: Any, caplog: pytest.LogCaptureFixture, first_line: str
@@ -134,13 +139,35 @@ def test_a_cache_of_another_compressor_is_refused(recipe: Any) -> None:
         recipe.decode("e5", "other", "f3")
 
 
-def test_the_control_gives_everyone_anothers_audio_of_another_text(recipe: Any) -> None:
-    texts = {"a": "x", "b": "x", "c": "y", "d": "y"}
-    other = derange(list(texts), texts)
-    assert sorted(other.values()) == sorted(texts)
-    assert all(texts[utt] != texts[partner] for utt, partner in other.items())
-    with pytest.raises(ValueError, match="no control is possible: 1 utterances"):
-        derange(["a"], texts)
+@pytest.mark.parametrize(
+    ("texts", "num_equal"),
+    [("xxyy", 0), ("xxxyyz", 0), ("xy", 0), ("xxxxy", 3), ("xxx", 3), ("x" * 40 + "y" * 30 + "z" * 10, 0)],
+)
+def test_nobody_keeps_the_own_audio_and_few_get_an_equal_text(
+    texts: str, num_equal: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = {f"u{index:02}": letter for index, letter in enumerate(texts)}
+    other = derange(list(text), text)
+    assert sorted(other.values()) == sorted(text)
+    assert all(utt != partner for utt, partner in other.items())
+    assert sum(text[utt] == text[partner] for utt, partner in other.items()) == num_equal  # the least there can be
+    assert (f"control: {num_equal} of {len(text)} get audio of an equal text" in caplog.text) == (num_equal > 0)
+    assert derange(list(text)[::-1], text) == other
+
+
+def test_the_control_is_no_rotation_of_any_list() -> None:
+    names = [f"u{index:02}" for index in range(50)]
+    partners = list(derange(names, {}).values())
+    shifts = {(names.index(partner) - index) % 50 for index, partner in enumerate(partners)}
+    assert len(shifts) > 10
+
+
+def test_a_single_utterance_has_no_control() -> None:
+    with pytest.raises(ValueError, match="no control is possible: 1 utterances cannot exchange their audio"):
+        derange(["a"], {})
+
+
+def test_the_control_decodes_anothers_audio(recipe: Any) -> None:
     right = recipe.decode("e5", "dump", "g")
     wrong = recipe.decode("e5", "dump", "h", "--control", "true")
     mapping = derange(list(right), read_table(recipe.root / "test/dump/text"))

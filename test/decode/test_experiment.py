@@ -37,6 +37,30 @@ def test_a_packed_model_translates_files_anywhere(
     assert Speech2Text.from_pretrained(recipe.root / "e6")(tmp_path / "a.wav")[0].text == text
 
 
+def test_a_waveform_of_whole_numbers_is_heard_as_its_file(recipe: Any, tmp_path: Path) -> None:
+    import soundfile
+
+    samples = (np.random.default_rng(0).normal(size=SAMPLE_RATE) * 3000).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE)
+    translate_speech = Speech2Text.from_pretrained(recipe.root / "e6")
+    assert translate_speech(samples) == translate_speech(tmp_path / "a.wav")
+
+
+def test_an_experiment_whose_paths_count_from_its_recipe_is_packed_from_anywhere(
+    recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("e5", "ctc", "llm"):
+        shutil.copytree(recipe.root / name, tmp_path / "egs/exp" / name)
+    config = tmp_path / "egs/exp/e5/config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    config.write_text(yaml.safe_dump({**settings, "ctc_dir": "exp/ctc", "llm_dir": "exp/llm"}))
+    monkeypatch.chdir(tmp_path)
+    pack.main(["--exp_dir", "egs/exp/e5", "--output", "e5.zip"])
+    assert load_experiment("e5.zip").settings["ctc_dir"] == "e5.unpacked/ctc"
+    with pytest.raises(FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage 10"):
+        pack.main(["--exp_dir", "nothing", "--output", "e5.zip"])
+
+
 def test_a_packed_llm_is_read_from_the_zip(recipe: Any, tmp_path: Path) -> None:
     shutil.copytree(recipe.root / "e5", tmp_path / "e5")
     record = read_json(recipe.root / "llm/llm.json")

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from speechllama.data.stats import num_encoder_frames
 from speechllama.model.ctc_encoder import (
     Conv2dSubsampling,
     CTCEncoder,
@@ -16,7 +17,6 @@ from speechllama.model.ctc_encoder import (
     best_units,
     ctc_loss,
     greedy_units,
-    subsampled_length,
 )
 from speechllama.model.layers import TransformerConfig
 
@@ -58,8 +58,9 @@ def test_subsampling_is_a_convolution_written_out() -> None:
 
 
 @pytest.mark.parametrize(("frames", "expected"), [(1, 1), (2, 1), (4, 1), (5, 2), (8, 2), (9, 3), (100, 25)])
-def test_subsampled_length_rounds_up_twice(frames: int, expected: int) -> None:
-    assert subsampled_length(torch.tensor([frames])).item() == expected
+def test_the_length_rounds_up_twice_as_the_data_stages_count_it(frames: int, expected: int) -> None:
+    _, lengths = Conv2dSubsampling(8, 1, 2)(torch.zeros(1, frames, 8), torch.tensor([frames]))
+    assert lengths.item() == num_encoder_frames(frames) == expected
 
 
 def test_padding_never_changes_an_utterance() -> None:

@@ -132,6 +132,22 @@ def test_the_first_of_several_ends_is_taken_and_none_is_refused(tiny_llm: Path, 
         LLM(LLMConfig(change_config(tiny_llm, tmp_path / "b", eos_token_id=None)))
 
 
+def test_a_tokenizer_must_end_as_its_llm_does(tiny_llm: Path, tmp_path: Path) -> None:
+    own = load_tokenizer(str(tiny_llm)).eos_token_id
+    several = change_config(tiny_llm, tmp_path / "llama3", eos_token_id=[7, own, 8])  # as Llama 3 has them
+    assert load_tokenizer(several).eos_token_id == own
+    other = change_config(tiny_llm, tmp_path / "other", eos_token_id=[7, 8])
+    message = rf"other: the tokenizer ends a text with '</s>' \({own}\), the LLM's .* with \[7, 8\]; set eos_token in"
+    with pytest.raises(ValueError, match=message):
+        load_tokenizer(other)
+    generation = tmp_path / "other/generation_config.json"  # the config names the base's end, this one the chat's too
+    generation.write_text(json.dumps({"eos_token_id": [7, own]}))
+    assert load_tokenizer(other).eos_token_id == own
+    generation.unlink()
+    with pytest.raises(ValueError, match="the tokenizer ends a text with"):
+        load_tokenizer(other)
+
+
 def test_auto_is_bfloat16_where_the_llm_computes_on_a_gpu_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     assert choose_dtype("auto", "cuda") == torch.bfloat16

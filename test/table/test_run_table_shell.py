@@ -62,7 +62,7 @@ def test_seeds_and_variants_are_runs_of_their_own(checkout: Checkout) -> None:
     seconds = ["st_e5_seed2", "st_e5_seed2_ctc_translation", "asr_e5_seed2"]
     assert systems == [f"exp/{name}" for name in expected + seconds]
     dirs = (checkout.mini / "exp/table/e5:asr.seed2.dirs").read_text()
-    assert "decode_dir exp/asr_e5_seed2/decode_test_beam4\n" in dirs and "llm_dir exp/llm\n" in dirs
+    assert "decode_dir exp/asr_e5_seed2/decode_test_beam4\n" in dirs and "llm_dir exp/llm_seed2\n" in dirs
 
 
 def test_a_failed_row_is_named_with_its_stage_and_the_others_still_run(checkout: Checkout) -> None:

@@ -113,8 +113,24 @@ def test_misspelt_keys_and_parameters_are_refused(recipe: Any) -> None:
         recipe.train_llm("misspelt", optim_conf={"learning_rate": 0.1})
     with pytest.raises(ValueError, match=r"scheduler_conf: warmuplr has no \['warmup'\], known are \['warmup_steps'"):
         recipe.train_llm("misspelt", scheduler="warmuplr", scheduler_conf={"warmup": 10})
+    nothing = r"misspelt: nothing is left to train \(freeze_param: .*, train_audio_encoder: False, .*'train': 'frozen'"
+    with pytest.raises(ValueError, match=nothing):
+        recipe.train_llm("misspelt", train_audio_encoder=False)
+    with pytest.raises(ValueError, match=r"nothing is left to train \(freeze_param: \['network.audio_encoder'\]"):
+        recipe.train_llm("misspelt", "--freeze_param", "network.audio_encoder")
     with pytest.raises(ValueError, match="task_name 'translation' is none of st, asr"):
         recipe.train_llm("misspelt", task_name="translation")
+
+
+def test_training_from_features_is_training_from_the_cache(recipe: Any) -> None:
+    one_update = {"max_epoch": 1, "batch_bins": 100_000, "optim": "sgd", "optim_conf": {"lr": 0.1}}
+    from_cache = recipe.train_llm("from_cache", **one_update)
+    more = ("--ctc_dir", str(recipe.root / "ctc"))
+    from_features = recipe.train_llm("from_features", *more, source="dump", **one_update)
+    expected, found = (recipe.load(path / "1epoch.pth") for path in (from_cache, from_features))
+    assert expected.keys() == found.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_experiments_of_another_kind_are_refused(recipe: Any) -> None:

@@ -1,6 +1,6 @@
 """The results of a recipe on one page.
 
-    exp/<system>/decode_*/score.json + exp/ctc*/report.json -> exp/RESULTS.md
+    exp/<system>/decode_*/score.json + exp/ctc*/report.json + exp/table/table.json -> exp/RESULTS.md
 
 An experiment that is not finished gets its page too: the page then says what is missing.
 """
@@ -8,6 +8,7 @@ An experiment that is not finished gets its page too: the page then says what is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from speechllama.ctc_report import COMPRESSED_PREFIX, ctc_report_path
 from speechllama.decoded_set import SCORE, score_path
 from speechllama.files import atomic_write, read_json
 from speechllama.results_page import Results, format_results
+from speechllama.table.files import table_path
+from speechllama.table.page import format_part
 
 CONTROL_SUFFIX = "_control"
 
@@ -96,6 +99,16 @@ def _read_reports(
     return reports
 
 
+def find_newer_scores(exp_dir: str | Path) -> list[str]:
+    """Name the rows of the table whose score is newer than the table."""
+    table = table_path(exp_dir)
+    made = table.stat().st_mtime
+    runs = [(row["row"], run) for row in read_json(table)["rows"] for run in row.get("by_seed", {}).values()]
+    files = [(row, score_path(run["decode_dir"])) for row, run in runs]
+    newer = [(row, file) for row, file in files if file.is_file() and file.stat().st_mtime > made]
+    return [f"{row} in the table: {file} is newer; run the recipe's run_table.sh again" for row, file in newer]
+
+
 def write_results(exp_dir: str | Path, title: str = "Results") -> Results:
     """Write RESULTS.md from what is there.
 
@@ -107,6 +120,13 @@ def write_results(exp_dir: str | Path, title: str = "Results") -> Results:
         What was found and what is missing.
     """
     results = collect_results(exp_dir)
+    has_table = table_path(exp_dir).is_file()  # of many systems, which its own command writes
+    if has_table:
+        results = replace(results, missing=(*results.missing, *find_newer_scores(exp_dir)))
+    page = format_results(results, title)
+    if has_table:
+        heading, _, rest = page.partition("\n\n")
+        page = f"{heading}\n\n{format_part(read_json(table_path(exp_dir)))}\n{rest}"
     with atomic_write(results_path(exp_dir)) as stream:
-        stream.write(format_results(results, title))
+        stream.write(page)
     return results

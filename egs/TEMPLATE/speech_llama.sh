@@ -18,6 +18,7 @@ stage=0             # first stage; 0 checks what can be checked before hours are
 stop_stage=13       # last stage
 list=false          # list the stages and whether they are finished, and stop
 dry_run=false       # print the commands instead of running them, stage 0 excepted
+print_dirs=false    # print the directories of this system, a line each, and stop
 help=false          # print this help
 # The experiment
 task=st             # st (speech translation) or asr (recognition of the source language)
@@ -834,6 +835,20 @@ stage_table() {
     "$system_dir/model.pth" -- "$system_dir/packed.zip"
 }
 
+# print_directories: where this system and what it stands on lie, "name path" a line; what it does without has no path.
+print_directories() {
+  local scored=${sets##* } ctc="" compressed="" llm_record=$llm_dir
+  if [[ " $sets " == *" test "* ]]; then scored="test"; fi
+  if ! $trains_encoder && [[ $model != seq2seq ]]; then
+    ctc=$ctc_dir
+    compressed=$compressed_dir
+  fi
+  if ! $needs_llm; then llm_record=""; fi
+  printf '%s %s\n' expdir "$expdir" system_dir "$system_dir" base_dir "$base_dir" init_dir "$init_dir" \
+    ctc_dir "$ctc" compressed_dir "$compressed" llm_dir "$llm_record" decode_dir "$(decode_dir "$system_dir" "$scored")" \
+    score_data_dir "$dumpdir/$scored"
+}
+
 # hold MODE DIR: lock a directory for this run, exclusive or shared with others that only read it; refuse where that fails.
 hold() {
   local status=0 lock=$2/.run.lock fd=${run_locks[$2]:-}
@@ -908,6 +923,10 @@ speech_llama() {
   check_options
   default_corpora
   derive_names
+  if $print_dirs; then
+    print_directories
+    exit 0
+  fi
   if $needs_llm && [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi

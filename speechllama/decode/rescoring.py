@@ -180,7 +180,7 @@ def rescore_set(
         part.records[utt] = {"utt": utt, "nbest": entries, "spent": nbest.spent[utt] + spent}
     write_part(output / MERGED, part)
     write_table(output / "text", chosen.best())
-    seconds = report["decode_seconds"] + spent * len(nbest.entries)
+    seconds = sum(nbest.spent.values()) + spent * len(nbest.entries)
     report |= {
         **settings,
         **made,

@@ -5,12 +5,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
 import logging
 import os
-import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +17,7 @@ import torch
 
 from speechllama.model.llm import LLM, LLMConfig
 from speechllama.model.llm_files import fingerprint, load_tokenizer, resolve_commit
+from speechllama.model.peak_memory import PeakMemory
 
 LLM_FILE = "llm.json"
 
@@ -87,39 +85,6 @@ def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
     partial = folder / f"{LLM_FILE}.tmp"
     partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / LLM_FILE)
-
-
-class PeakMemory:
-    """The most memory in use at once since this was made, beyond what was in use then.
-
-    Args:
-        device: A GPU, or the CPU: then the resident memory of this process, pages of mapped files included.
-    """
-
-    def __init__(self, device: str | torch.device) -> None:
-        self.is_gpu = torch.device(device).type == "cuda"
-        self.what = torch.cuda.get_device_name(device) if self.is_gpu else "this process"
-        gc.collect()
-        if self.is_gpu:
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
-            with contextlib.suppress(OSError):  # where it is not allowed, a higher peak of before hides a later one
-                Path("/proc/self/clear_refs").write_text("5")  # Linux: the highest so far is what is in use now
-        self.before = self._highest()
-
-    def _highest(self) -> int:
-        """Bytes, the highest so far."""
-        if self.is_gpu:
-            return torch.cuda.max_memory_allocated()
-        status = Path("/proc/self/status")
-        if not status.is_file():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-
-    def peak(self) -> int:
-        """Bytes."""
-        return self._highest() - self.before
 
 
 def read_llm_record(llm_dir: str) -> tuple[str, str | None]:

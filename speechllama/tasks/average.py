@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechllama.files import write_json
 from speechllama.model.build import MODEL_FILE
+from speechllama.training_record import average_record_path
 
 
 def average_checkpoints(
@@ -63,6 +65,8 @@ def average_checkpoints(
     partial = path.with_name(f"{MODEL_FILE}.tmp")
     torch.save(mean, partial)
     os.replace(partial, path)
+    record = {"num_best": num_best, "criterion": criterion, "epochs": chosen, "of": str(folder)}
+    write_json(average_record_path(path.parent), record)
     logging.info("%s: mean of the epochs %s of %s by %s", path, chosen, folder, criterion)
     return chosen
 

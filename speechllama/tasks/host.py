@@ -27,9 +27,12 @@ import torch
 from speechllama.data.sampling import BatchLimits, LanguageSampler
 from speechllama.files import read_table
 from speechllama.model.build import check_device
+from speechllama.model.peak_memory import PeakMemory
 from speechllama.tasks.config_file import check_keys, resolve_includes
 from speechllama.tasks.resume import INTERRUPTED, EpochInFlight, Training, rank
 from speechllama.tasks.stop import StopRequest, only_training
+from speechllama.tasks.training_time import record_peak, record_training
+from speechllama.training_record import training_record_path
 
 
 @contextmanager
@@ -101,6 +104,7 @@ class ResumableTrainer(Trainer):
     """
 
     request: StopRequest
+    memory: PeakMemory
     in_flight: EpochInFlight
     is_first_epoch: bool
 
@@ -120,13 +124,23 @@ class ResumableTrainer(Trainer):
                 recover(folder)
             else:
                 (folder / INTERRUPTED).unlink(missing_ok=True)
+            if not options.resume or not any((folder / name).is_file() for name in (CHECKPOINT, INTERRUPTED)):
+                training_record_path(folder).unlink(missing_ok=True)
         if kwargs["distributed_option"].distributed:
             torch.distributed.barrier()
         cls.is_first_epoch = True
-        with StopRequest(options.save_minutes) as cls.request:
-            super().run(*args, **kwargs)
+        cls.memory = PeakMemory("cuda" if options.ngpu > 0 else "cpu")
+        try:
+            with StopRequest(options.save_minutes) as cls.request:
+                super().run(*args, **kwargs)
+        finally:
+            if rank() == 0:
+                record_peak(folder, cls.memory)
         if rank() == 0:
             (folder / INTERRUPTED).unlink(missing_ok=True)
+            state = _load_whole(folder / CHECKPOINT)
+            if state is not None:
+                record_training(folder, state["reporter"]["stats"], options.accum_grad, cls.memory)
 
     @classmethod
     def train_one_epoch(cls, *args: Any, **kwargs: Any) -> bool:
@@ -151,6 +165,8 @@ class ResumableTrainer(Trainer):
         kwargs["iterator"] = cls.in_flight.validation(kwargs["iterator"])
         super().validate_one_epoch(*args, **kwargs)
         folder = Path(kwargs["options"].output_dir)
+        if rank() == 0:
+            record_peak(folder, cls.memory)
         if (folder / CHECKPOINT).is_file() and rank() == 0:
             partial = folder / f"{PREVIOUS}.tmp"
             shutil.copyfile(folder / CHECKPOINT, partial)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,12 @@ from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig, TaskName
 from speechllama.data.subword_cuts import SubwordCutter
 from speechllama.data.tsv import read_tsv
 from speechllama.model.layers import pad_ids
+from speechllama.model.peak_memory import PeakMemory
 from speechllama.tasks.scratch_llm import MODEL_DIR, LlamaConfig, build_llama, train_llama_tokenizer
+from speechllama.tasks.training_time import describe_machine, record_peak
+from speechllama.training_record import update_training_record
+
+SECONDS = "training_seconds"  # in the log of transformers' trainer
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,22 @@ def train_text_llm(
     Raises:
         ValueError: The text is empty or holds a test sentence.
     """
-    from transformers import Trainer, TrainingArguments
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    class Clock(TrainerCallback):
+        """Keeps the seconds in the trainer's state, which its checkpoints hold: what a kill undoes is not counted."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.before = max((entry.get(SECONDS, 0.0) for entry in state.log_history), default=0.0)
+            self.start = time.perf_counter()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if control.should_save or state.global_step >= state.max_steps:
+                seconds = self.before + time.perf_counter() - self.start
+                state.log_history.append({"step": state.global_step, SECONDS: seconds})
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            record_peak(Path(llm_dir), memory)
 
     class TargetTrainer(Trainer):
         def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
@@ -171,8 +192,13 @@ def train_text_llm(
     data = Lines(lines, prompts, config)
     torch.manual_seed(config.seed)
     llm = build_llama(config, tokenizer)
-    trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
+    memory = PeakMemory("cuda" if on_gpu else "cpu")
+    trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate, callbacks=[Clock()])
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
+    seconds = max((entry.get(SECONDS, 0.0) for entry in trainer.state.log_history), default=0.0)
+    facts = {"seconds": round(seconds, 3), "num_updates": trainer.state.global_step, **describe_machine(memory)}
+    record_peak(Path(llm_dir), memory)
+    update_training_record(llm_dir, **facts)
     llm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

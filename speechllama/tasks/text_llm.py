@@ -1,15 +1,17 @@
-"""The mini recipe's LLM: a small LLaMA that learns to translate and copy text before it meets speech.
+"""The LLM that a recipe trains itself: a LLaMA that learns to translate and copy text before it meets speech.
 
     llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
 
 A frozen LLM uses audio only if its own training taught it to use what stands before the text (one trained on English
 alone ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
-recipe's prompts, with the source sentence where the audio will be.
+recipe's prompts, with the source sentence where the audio will be. A row without a sentence is plain English, learned
+as it stands.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +29,14 @@ from speechllama.model.layers import pad_ids
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 MODEL_DIR = "model"
+MAX_PLAIN_TOKENS = 256  # of a line of plain English; what is behind them is not read
+NUM_CHECKPOINTS = 20  # written in a training, unless they would be less than SAVE_STEPS apart
+SAVE_STEPS = 200
 
 
 @dataclass(frozen=True)
 class TextLLMConfig:
-    """Sizes and training of the mini LLM.
+    """Sizes and training of the LLM.
 
     Attributes:
         vocab_size: Tokens.
@@ -44,6 +49,8 @@ class TextLLMConfig:
         learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
         copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
         cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
+        plain_share: Most that plain English may be of the lines, 0 to below 1; where there is more of it, pairs are
+            read more often. 0 reads none.
         seed: Of weights and batches.
     """
 
@@ -57,11 +64,12 @@ class TextLLMConfig:
     learning_rate: float = 3.0e-3
     copy_share: float = 0.15
     cut_share: float = 0.0
+    plain_share: float = 0.0
     seed: int = 1
 
 
 class Line(NamedTuple):
-    """A source sentence and its translation."""
+    """A source sentence and its translation; plain English has no source sentence."""
 
     sentence: str
     translation: str
@@ -69,7 +77,10 @@ class Line(NamedTuple):
 
 @dataclass
 class Lines(torch.utils.data.Dataset):
-    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned."""
+    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned.
+
+    Of plain English everything behind the start token is learned.
+    """
 
     lines: Sequence[Line]
     prompts: dict[TaskName, Prompt]
@@ -89,6 +100,10 @@ class Lines(torch.utils.data.Dataset):
         line, task = self.lines[index], self.tasks[index]
         prompt = self.prompts[task]
         before, behind = prompt.render()
+        if not line.sentence:
+            start, ids = before[:1], prompt.encode(line.translation)
+            ids = [*ids, prompt.tokenizer.eos_token_id][:MAX_PLAIN_TOKENS]
+            return {"input_ids": start + ids, "labels": [-100] * len(start) + ids}
         source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
         target = prompt.encode(line.translation if task == "st" else line.sentence)
         target.append(prompt.tokenizer.eos_token_id)
@@ -127,7 +142,7 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
     """
     from transformers import Trainer, TrainingArguments
 
-    lines = read_lines(text)
+    lines = mix_lines(read_lines(text), config.plain_share)
     seen = {line.sentence for line in lines}
     leaked = [sentence for sentence in held_out if sentence in seen]
     if leaked:
@@ -146,14 +161,18 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         lr_scheduler_type="cosine",
         train_sampling_strategy="group_by_length",  # a third of a mixed batch would be padding
         logging_steps=50,
-        save_steps=200,
+        save_steps=max(SAVE_STEPS, config.num_steps // NUM_CHECKPOINTS),
         save_total_limit=2,
         seed=config.seed,
         report_to=[],
         disable_tqdm=True,
         use_cpu=not torch.cuda.is_available(),
+        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
         dataloader_num_workers=0,
     )
+    num_read = config.num_steps * config.batch_size
+    if num_read < len(lines):  # the trainer measures every line before it starts
+        lines = random.Random(config.seed).sample(lines, num_read)
     data = Lines(lines, prompts, config)
     llm = build_llama(config, tokenizer)
     trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
@@ -183,6 +202,32 @@ def read_lines(path: str | Path) -> list[Line]:
     if not lines:
         raise ValueError(f"{path}: no pairs; expected columns lang, sentence, translation")
     return lines
+
+
+def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
+    """Repeat the pairs until plain English is no more than its share of the lines.
+
+    Args:
+        lines: Pairs and plain English.
+        plain_share: Most that plain English may be, 0 to below 1; 0 leaves it out.
+
+    Returns:
+        Pairs, as often as needed, then plain English.
+
+    Raises:
+        ValueError: The share is outside that range, or there is no pair.
+    """
+    if not 0 <= plain_share < 1:
+        raise ValueError(f"plain_share {plain_share} is not between 0 and below 1")
+    pairs = [line for line in lines if line.sentence]
+    if not pairs:
+        raise ValueError(f"{len(lines)} lines of plain English and no pair: the LLM would not learn to use audio")
+    if plain_share == 0:
+        return pairs
+    plain = [line for line in lines if not line.sentence]
+    times = max(1, math.ceil(len(plain) * (1 - plain_share) / (plain_share * len(pairs))))
+    logging.info("%d pairs, each %d times, and %d lines of plain English", len(pairs), times, len(plain))
+    return pairs * times + plain
 
 
 def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int) -> Any:

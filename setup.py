@@ -19,6 +19,7 @@ REQUIREMENTS = [
     "transformers>=5.17",
     "peft",
     "safetensors",
+    "scikit-learn",  # k-means of discrete units
     "sacrebleu",
     "jiwer",
     "sentencepiece",

@@ -48,7 +48,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaMA with random weights (2 layers, width 32) and its tokenizer, as save_pretrained writes them."""
-    from speechllama.tasks.text_llm import Line, TextLLMConfig, build_llama, train_llm_tokenizer
+    from speechllama.tasks.scratch_llm import LlamaConfig, build_llama
+    from speechllama.tasks.text_llm import Line, train_llm_tokenizer
 
     folder = tmp_path_factory.mktemp("llm") / "tiny"
     lines = [
@@ -57,7 +58,8 @@ def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Line("El niño come pan.", "The boy eats bread."),
     ]
     tokenizer = train_llm_tokenizer(lines, vocab_size=150)
-    config = TextLLMConfig(vocab_size=150, width=32, num_layers=2, num_heads=4, ffn_dim=64, seed=3)
+    config = LlamaConfig(150, width=32, num_layers=2, num_heads=4, ffn_dim=64, tie_embeddings=True)
+    torch.manual_seed(3)
     llm = build_llama(config, tokenizer)
     with torch.no_grad():
         # Sharper than at birth, so that beams differ by more than rounding.
@@ -134,14 +136,15 @@ class Recipe:
         average_checkpoints.main(["--exp_dir", str(self.root / name), "--num_best", "2"])
         return self.root / name
 
-    def compress(self, part: str) -> Path:
+    def compress(self, part: str, *more: str, name: str = "compressed") -> Path:
         from speechllama.bin import ctc_compress
         from speechllama.data.ark import merge_parts
 
-        output = self.root / part / "compressed"
+        output = self.root / part / name
         ctc_compress.main(
             ["--ctc_dir", str(self.root / "ctc"), "--data_dir", str(self.root / part / "dump")]
             + ["--output_dir", str(output), "--tokenizer", str(self.root / "bpe/bpe.model"), "--batch_frames", "300"]
+            + [*more]
         )
         merge_parts(self.root / part / "dump", output, 1, "compressed")
         return output
@@ -151,7 +154,7 @@ class Recipe:
         from speechllama.bin import collect_llm_stats
 
         config = self.config(name, **{"audio_encoder_conf": SIZES, "batch_bins": 300, **settings})
-        table = {"compressed": "compressed.scp,compressed,kaldi_ark", "dump": "feats.scp,speech,kaldi_ark"}[source]
+        table = "feats.scp,speech,kaldi_ark" if source == "dump" else "compressed.scp,compressed,kaldi_ark"
         tables = (table, "text,text,text", "utt2lang,lang,text")
         data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
         shapes = []
@@ -163,7 +166,7 @@ class Recipe:
                 + ["--output_file", str(shape)]
             )
             shapes.append([str(shape)])
-        base = ["--ctc_dir", str(self.root / "ctc")] if source == "compressed" else []
+        base = ["--ctc_dir", str(self.root / "ctc")] if source != "dump" else []
         base += [] if base else ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
         words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
         return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]

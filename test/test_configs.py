@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.build import build_speech_llama
 from speechllama.model.config import from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
@@ -19,6 +20,7 @@ from speechllama.model.llm_record import prepare_llm
 from speechllama.model.outline import num_parameters, outline_speech_llama, read_architecture
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.tasks.config_file import check_keys, read_config
+from speechllama.tasks.scratch_llm import LlamaConfig, llama_shape, make_scratch_llm
 from speechllama.tasks.text_llm import TextLLMConfig
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
@@ -35,8 +37,18 @@ SYSTEMS = {
     "e5": (None, "frame_average", "non_causal", "frozen"),
     "e6": ("e5", "frame_average", "non_causal", "lora"),
 }
+# The same of what is compared with them.
+OTHERS = {
+    "e6_r8": ("e5", "frame_average", "non_causal", "lora"),
+    "e6_r32": ("e5", "frame_average", "non_causal", "lora"),
+    "d": (None, "none", "non_causal", "full"),
+    "d_causal": (None, "none", "causal", "full"),
+    "u_frozen": (None, "units", "causal", "frozen"),
+    "u": ("u_frozen", "units", "causal", "lora"),
+}
+RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
-BASES = ("ctc.yaml", "train.yaml", "lora.yaml")
+BASES = ("ctc.yaml", "train.yaml", "lora.yaml", "scratch.yaml", "decoder.yaml")
 # Variant of E5 or E6 -> how it differs: the LLM's settings, the parameters of LoRA with LLaMA-7B, where it starts.
 # LoRA of rank r on a layer of a x b has r (a + b): q, k, v, o are 4096 x 4096, gate, up, down 4096 x 11008; 32 layers.
 VARIANTS: dict[str, tuple[dict[str, Any], int, str | None]] = {
@@ -69,6 +81,10 @@ def base(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
         settings = {"encoder_conf": dataclasses.asdict(config), "num_units": NUM_UNITS}
         (folder / name / "config.yaml").write_text(yaml.safe_dump(settings))
         torch.save(CTCEncoder(config, NUM_UNITS).state_dict(), folder / name / "model.pth")
+        num_clusters = read_config(EGS / name / "u.yaml")["num_clusters"]
+        np.savez(folder / name / "centroids.npz", centroids=np.zeros((num_clusters, config.transformer.dim)))
+        sizes = from_mapping(LlamaConfig, read_config(EGS / name / "decoder.yaml"), name)
+        make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / name / "decoder")
     return folder
 
 
@@ -81,29 +97,34 @@ def build(folder: str, system: str, base: Path) -> SpeechLlama:
     """The network of a recipe's system."""
     path = EGS / folder / f"{system}.yaml"
     settings = {**read_config(path), "llm_dir": str(base / "llm")}
-    if system == "e0":
+    if system in ("e0", "d", "d_causal"):
         settings["cmvn_file"] = str(base / "cmvn.npz")
     else:
         settings["ctc_dir"] = str(base / folder)
+    if settings.get("scratch_llm"):
+        settings["llm_dir"] = str(base / folder / settings["scratch_llm"])
+    settings["centroids_file"] = str(base / folder / "centroids.npz")
     return build_speech_llama(settings, str(path))
 
 
 def test_every_yaml_of_the_recipes_is_one_that_these_tests_build() -> None:
     found = sorted(path.relative_to(EGS) for path in EGS.glob("*/conf/**/*.yaml") if path.parts[-3] != "TEMPLATE")
     expected = [
-        Path(folder, name) for folder in FOLDERS for name in (*BASES, *(f"{system}.yaml" for system in SYSTEMS))
+        Path(folder, name)
+        for folder in FOLDERS
+        for name in (*BASES, *(f"{system}.yaml" for system in (*SYSTEMS, *OTHERS)))
     ]
-    expected += [Path("covost2/conf", f"{variant}.yaml") for variant in VARIANTS]
+    expected += [Path("covost2/conf", f"{variant}.yaml") for variant in VARIANTS if variant not in OTHERS]
     expected += [Path(folder, "llm.yaml") for folder in OWN_LLMS]
     assert found == sorted(expected)
-    assert len(found) == 60
-    assert len(list(EGS.glob("TEMPLATE/conf/*.yaml"))) == 7  # the recipes' systems are links to these
+    assert len(found) == 98
+    assert len(list(EGS.glob("TEMPLATE/conf/*.yaml"))) == 13  # the recipes' systems are links to these
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [*SYSTEMS, *OTHERS])
 def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str, base: Path) -> None:
-    init_system, compressor, prefix_mask, llm = SYSTEMS[system]
+    init_system, compressor, prefix_mask, llm = (SYSTEMS | OTHERS)[system]
     network = build(folder, system, base)
     config = network.config
     assert read_config(EGS / folder / f"{system}.yaml").get("init_system") == init_system
@@ -114,6 +135,15 @@ def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str,
         expected |= {"encoder", "compressor"}
     if llm == "lora":
         expected |= {"llm"}
+        rank = config.llm.lora.rank
+        assert rank == RANKS[system]
+        assert config.llm.lora.alpha / rank == 2.0  # the same scale at every rank
+    if llm == "full":
+        expected |= {"encoder", "llm"}
+        assert config.llm.random_weights and not config.ctc_dir
+        assert network.encoder.dim == config.audio_encoder.dim
+        assert config.encoder.transformer.num_layers == config.audio_encoder.num_layers == 0
+        assert all(parameter.requires_grad for parameter in network.parameters())
     assert trained == expected
 
 
@@ -140,6 +170,22 @@ def test_every_system_has_the_papers_numbers_with_llama_7b(system: str) -> None:
     assert network.llm.base_dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("system", ["d", "d_causal"])
+def test_the_decoder_from_scratch_has_the_papers_size(system: str) -> None:
+    settings = read_config(PAPER / f"{system}.yaml")
+    sizes = from_mapping(LlamaConfig, read_config(PAPER / f"{settings['scratch_llm']}.yaml"), "decoder.yaml")
+    assert sizes == LlamaConfig()
+    network = outline_speech_llama(settings, system, llama_shape(sizes, sizes.vocab_size), None)
+    llama = network.llm.model.config
+    assert (llama.num_hidden_layers, llama.hidden_size, llama.num_attention_heads) == (12, 768, 12)
+    layer = 4 * 768 * 768 + 3 * 768 * 3072 + 2 * 768  # attention, SwiGLU, two norms
+    front = 256 * (9 + 1) + 256 * (256 * 9 + 1) + 768 * (5120 + 1) + 768 * (768 + 1) + 2 * 768
+    count = num_parameters(network, trainable_only=True)
+    assert count == num_parameters(network) == 12 * layer + 768 + 2 * 16000 * 768 + front
+    assert count == pytest.approx(150e6, rel=0.06)  # the paper's class
+    assert 1 - count / 240e6 == pytest.approx(0.4, abs=0.02)  # "about 40 % fewer" than its seq2seq model
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_differs_as_its_name_says(variant: str) -> None:
     settings, adapters, init_system = VARIANTS[variant]
@@ -159,6 +205,7 @@ def test_every_llm_builds_e6_from_its_shape(llm: str) -> None:
     adapters = num_parameters(network.llm, trainable_only=True)
     assert num_parameters(network.llm) - adapters == LLMS[llm]
     assert 0 < adapters < 3e6
+    assert isinstance(network.audio_encoder, AudioEncoder)
     assert network.audio_encoder.projection.out_features == network.llm.dim
     assert sorted(path.stem for path in (PAPER / "llm").iterdir()) == sorted(LLMS)
 
@@ -175,8 +222,9 @@ def test_the_trainers_know_every_key(folder: str) -> None:
     from speechllama.tasks.speech_llama import SpeechLlamaTask
 
     known = {action.dest for action in SpeechLlamaTask.get_parser()._actions}
-    for path in sorted((EGS / folder).glob("e*.yaml")):
-        check_keys(["--config", str(path)], known)
+    for path in sorted((EGS / folder).glob("[deu]*.yaml")):
+        if path.stem != "decoder":
+            check_keys(["--config", str(path)], known)
     ctc = {action.dest for action in CTCTask.get_parser()._actions}
     check_keys(["--config", str(EGS / folder / "ctc.yaml")], ctc)
     with pytest.raises(ValueError, match="unknown key .audio_encoder_conf.*did you mean .encoder_conf."):

@@ -17,6 +17,10 @@ CONFS = {
     "e1.yaml": "include: train.yaml\ncompressor: blank_removal\n",
     "e5.yaml": "include: train.yaml\ncompressor: frame_average\n",
     "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
+    "d.yaml": "include: train.yaml\ncompressor: none\nscratch_llm: decoder\n",
+    "decoder.yaml": "width: 8\n",
+    "u_frozen.yaml": "include: train.yaml\ncompressor: units\nnum_clusters: 500\n",
+    "u.yaml": "include: u_frozen.yaml\ninit_system: u_frozen\n",
 }
 STAGES = "preflight data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
 DECODING = ["decode", "decode", "merge_decoded"] * 2  # in two jobs; then the control
@@ -104,6 +108,9 @@ def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
         (["--nj", "0"], "at least 1"),
         (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
         (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),
+        (["--size", "smal"], "no size 'smal': there is no"),
+        (["--num_best", "0"], "--num_best and --ctc_num_best are at least 1"),
+        (["--llm", "org/name"], "--pack_llm true needs --llm DIRECTORY"),
         (["extra"], "unexpected argument 'extra'"),
         (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
         (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
@@ -194,8 +201,8 @@ def test_an_include_of_another_folder_is_followed(checkout: Checkout) -> None:
 
 def test_options_of_features_reach_them(checkout: Checkout) -> None:
     checkout.run("--stop_stage", "2", "--feature_options", "--max_bad_share 0.2")
-    (call, *_) = (call for call in checkout.calls() if call[0] == "make_features")
-    assert call[-2:] == ["--max_bad_share", "0.2"]
+    calls = [call for call in checkout.calls() if call[0] in ("make_features", "merge_parts")]
+    assert len(calls) == 9 and all(call[-2:] == ["--max_bad_share", "0.2"] for call in calls)
 
 
 def test_another_system_shares_what_it_can(checkout: Checkout) -> None:
@@ -224,6 +231,49 @@ def test_the_convolution_system_needs_no_ctc(checkout: Checkout) -> None:
     assert "dump/train/feats.scp,speech,kaldi_ark" in training
     assert "--cmvn_file" in training and "--ctc_dir" not in training
     assert "stage 9 lora: not needed" in result.stdout
+
+
+def test_the_decoder_from_scratch_needs_neither_ctc_nor_an_llm(checkout: Checkout) -> None:
+    result = checkout.run("--system", "d", "--size", "small", recipe="covost2")  # where others need --llm
+    assert result.returncode == 0, result.stderr
+    calls = {call[0]: call for call in checkout.calls()}
+    assert not {"ctc_train", "ctc_compress", "prepare_llm", "train_text_llm"} & set(calls)
+    made, training = calls["make_scratch_llm"], " ".join(calls["llm_train"])
+    assert made[1:5] == "--config conf/small/decoder.yaml --text data/train/text".split()
+    assert made[5:] == ["--output_dir", "exp/llm_decoder_small_st"]
+    assert "--llm_dir exp/llm_decoder_small_st --cmvn_file" in training and "--ctc_dir" not in training
+    assert "dump/train/feats.scp,speech,kaldi_ark" in training
+    assert "stage 5 ctc: not needed" in result.stdout and "stage 6 compress: not needed" in result.stdout
+    checkout.run("--system", "d", "--task", "asr")
+    (made,) = (call for call in checkout.calls() if call[0] == "make_scratch_llm")
+    assert made[4:] == "data/train/src_text --output_dir exp/llm_decoder_asr".split()
+    (checkout.mini / "conf/decoder.yaml").unlink()
+    result = checkout.run("--system", "d")
+    assert result.returncode == 2
+    assert "conf/d.yaml: scratch_llm names conf/decoder.yaml, which is not there" in result.stderr
+
+
+def test_units_are_learned_once_and_read_by_both_trainings(checkout: Checkout) -> None:
+    result = checkout.run("--system", "u", "--stop_stage", "9")
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    names = [call[0] for call in calls]
+    cache = f"{checkout.ctc}/compressed_units500"
+    assert names.count("learn_units") == 1 and names.index("learn_units") < names.index("ctc_compress")
+    compressions = [" ".join(call) for call in calls if call[0] == "ctc_compress"]
+    where = f"--num_clusters 500 --centroids_file {cache}/centroids.npz"
+    assert all(f"--compressor units {where}" in call for call in compressions)
+    trainings = [" ".join(call) for call in calls if call[0] == "llm_train"]
+    assert len(trainings) == 2
+    for training in trainings:
+        assert f"--centroids_file {cache}/centroids.npz" in training
+        assert f"{cache}/train/compressed.scp,compressed,kaldi_ark" in training
+    assert checkout.run("--system", "u", "--stop_stage", "9").returncode == 0
+    assert checkout.calls() == []
+    (checkout.mini / "conf/u_frozen.yaml").write_text("include: train.yaml\ncompressor: units\n")
+    result = checkout.run("--system", "u_frozen")
+    assert result.returncode == 2
+    assert "conf/u_frozen.yaml: the compressor units needs num_clusters" in result.stderr
 
 
 def test_recognition_changes_the_target_and_the_directory_only(checkout: Checkout) -> None:
@@ -265,6 +315,17 @@ def test_training_with_other_settings_keeps_the_old_experiment(checkout: Checkou
     assert f"is kept as {kept}" in result.stderr
     assert (checkout.mini / kept / "config.yaml").read_text() == old
     assert "--max_epoch 2" in (checkout.mini / checkout.ctc / "config.yaml").read_text()
+
+
+def test_decoding_with_other_options_keeps_the_old_hypotheses_and_scores(checkout: Checkout) -> None:
+    checkout.run("--system", "e5")
+    decoded = checkout.mini / "exp/st_e5"
+    scores = (decoded / "decode_test_beam4/score.json").read_text()
+    result = checkout.run("--system", "e5", "--decode_options", "--length_penalty 0.5")
+    assert result.returncode == 0, result.stderr
+    for name in ("decode_test_beam4", "decode_test_beam4_control"):
+        assert (decoded / f"old/{name}.1/text").is_file() and (decoded / name / "text").is_file()
+    assert (decoded / "old/decode_test_beam4.1/score.json").read_text() == scores
 
 
 def test_a_second_beam_size_decodes_beside_the_first(checkout: Checkout) -> None:
@@ -363,6 +424,54 @@ def test_another_corpus_is_prepared_anew_however_old_it_is(checkout: Checkout, t
         places = ["--common_voice", str(tmp_path / corpus), "--covost2", str(tmp_path / corpus)]
         assert checkout.run(*arguments, *places, recipe="covost2").returncode == 0
         assert [call[0] for call in checkout.calls()].count("prepare_covost2") == expected
+
+
+def test_archives_and_pseudo_labels_that_change_are_prepared_anew(checkout: Checkout, tmp_path: Path) -> None:
+    for corpus in ("old", "new"):
+        (tmp_path / corpus / "cv-corpus-6.1" / "zh-CN").mkdir(parents=True)
+        for name in ("sv-SE.tar.gz", "cv-corpus-6.1-ar.tar.gz", "my-cv.tgz"):
+            (tmp_path / corpus / name).touch()
+    pseudo, archive = tmp_path / "pseudo.tsv", tmp_path / "new/sv-SE.tar.gz"
+    pseudo.write_text("lang")
+    arguments = ["--langs", "sv zh", "--stop_stage", "1", "--covost2", "https://example.org"]
+    arguments += ["--data_options", f"--pseudo_labels {pseudo} --drop_overlap true"]
+
+    def prepared(corpus: str) -> int:
+        result = checkout.run(*arguments, "--common_voice", f"{tmp_path}/{corpus}", recipe="covost2")
+        assert result.returncode == 0, result.stderr
+        return [call[0] for call in checkout.calls()].count("prepare_covost2")
+
+    assert [prepared(corpus) for corpus in ("old", "old/", "new", "new")] == [1, 0, 1, 0]
+    for path, text, expected in (
+        (archive, "another", 1),
+        (pseudo, "lang\n", 1),
+        (tmp_path / "new/my-cv.tgz", "whose language only its content tells", 1),
+        (tmp_path / "new/cv-corpus-6.1-ar.tar.gz", "of a language that is not trained", 0),
+        (tmp_path / "new/cv-corpus-6.1/zh-CN/validated.tsv", "--langs zh finds it", 1),
+        (archive, "an older one", 1),
+    ):
+        path.write_text(text)
+        if text == "an older one":
+            os.utime(path, (1, 1))
+        assert [prepared("new"), prepared("new")] == [expected, 0], path
+    arguments[4:6] = ["--covost2", "https://example.net"]
+    assert prepared("new") == 1
+
+
+def test_default_corpora_are_those_of_downloads_whoever_stands_where(checkout: Checkout, tmp_path: Path) -> None:
+    for name in ("common_voice", "covost2"):
+        (checkout.mini / "downloads" / name).mkdir(parents=True)
+    arguments = ["--stop_stage", "1", "--langs", "de"]
+    for downloads, more in (("downloads", []), (str(tmp_path), ["--downloads", str(tmp_path)])):
+        result = checkout.run(*arguments, *more, recipe="covost2", cwd=checkout.mini)
+        assert result.returncode == 0, result.stderr
+        calls = checkout.all_calls()
+        for call in (calls[0], next(call for call in calls if call[0] == "prepare_covost2")):
+            options = " ".join(call)
+            assert f"--common_voice {downloads}/common_voice --covost2 {downloads}/covost2 " in options
+    checkout.run("--stop_stage", "1")  # the miniature recipe takes none
+    (call,) = checkout.preflights()
+    assert "downloads/covost2" not in " ".join(call)
 
 
 def test_the_preflight_sees_the_whole_run_and_runs_again_when_it_is_another(checkout: Checkout) -> None:

@@ -3,12 +3,14 @@
 #
 #     utils/job.sh DIRECTORY [NUMBER]
 #
-# DIRECTORY/NUMBER.command holds the log, the kind (cpu, gpu or train) and the command, each ended by a zero byte; NUMBER is
-# that of Slurm's array, if it is not given. The last thing written is DIRECTORY/NUMBER.status: exit status and machine.
+# DIRECTORY/NUMBER.command holds the log, the kind (cpu, gpu or train), the directory to run in and the command, each ended by
+# a zero byte; NUMBER is that of Slurm's array, if it is not given. DIRECTORY/environment, where there is one, is the
+# launcher's: this job came by the site's own command, which may bring neither environment nor signals. The last thing
+# written is DIRECTORY/NUMBER.status: exit status and machine; the exit status is the command's, too.
 #
 # SIGTERM ends the command. A training is asked to stop instead (SPEECHLLAMA_STOP_FILE): it saves and ends by itself. SIGUSR1,
 # which Slurm sends ahead of the time limit, does the same, and then the job is put back into Slurm's queue, from where it
-# goes on. A job that Slurm itself takes away (preemption, a dead node, scancel) writes no status: Slurm knows better.
+# goes on. At a site, DIRECTORY/NUMBER.stop does what SIGTERM does. A job that Slurm itself takes away (preemption, a dead node, scancel) writes no status: Slurm knows better.
 set -euo pipefail
 
 directory=$1
@@ -16,10 +18,33 @@ job=${2:-${SLURM_ARRAY_TASK_ID:?is the second argument, outside of Slurm}}
 mapfile -d "" words <"$directory/$job.command"
 log=${words[0]}
 kind=${words[1]}
-command=("${words[@]:2}")
+command=("${words[@]:3}")
+cd "${words[2]}"
 signal=""
 child=""
 is_interrupted=false
+
+# take_environment FILE: what the launcher has exported and this machine has not; what tells of a machine stays its own.
+take_environment() {
+  local line
+  local -a lines
+  mapfile -d "" lines <"$1"
+  for line in "${lines[@]}"; do
+    case ${line%%=*} in
+      PATH | PYTHONPATH | LD_LIBRARY_PATH | VIRTUAL_ENV) export "${line?}" ;;
+      SLURM* | SSH_* | XDG_* | TMPDIR | HOSTNAME | DISPLAY | *[!A-Za-z0-9_]*) ;;
+      *) if [[ ! -v ${line%%=*} ]]; then export "${line?}"; fi ;;
+    esac
+  done
+}
+
+# await_stop_file: end this job when it is told to by the file; of a training the file is the training's own.
+await_stop_file() {
+  while kill -0 $$ 2>/dev/null; do
+    if [[ -e $directory/$job.stop ]]; then kill -TERM $$ && return 0; fi
+    sleep 1
+  done
+}
 
 # stop SIGNAL: end the command, or ask a training to.
 stop() {
@@ -62,7 +87,14 @@ mkdir -p "$(dirname "$log")"
 exec >>"$log" 2>&1 </dev/null
 trap 'stop USR1' USR1
 trap 'stop TERM' TERM
-rm -f "$directory/$job.status" "$directory/$job.stop"
+if [[ -e $directory/environment ]]; then
+  if [[ -e $directory/$job.stop ]]; then exit 143; fi # it was stopped before it began
+  take_environment "$directory/environment"
+  : >"$directory/$job.started"
+else
+  rm -f "$directory/$job.stop" # of the run before Slurm's requeueing
+fi
+rm -f "$directory/$job.status"
 printf '# started %s on %s:' "$(date '+%F %T')" "${SLURMD_NODENAME:-$(hostname)}"
 printf ' %q' "${command[@]}"
 printf '\n'
@@ -71,7 +103,13 @@ if [[ -n ${SLURM_JOB_ID:-} ]]; then
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
   if [[ $kind == train ]]; then start_on_nodes; fi
 fi
+watcher=""
+if [[ -e $directory/environment && $kind != train ]]; then
+  await_stop_file &
+  watcher=$!
+fi
 run_command
+if [[ -n $watcher ]]; then kill "$watcher" 2>/dev/null || true; fi
 printf '# ended %s with status %d\n' "$(date '+%F %T')" "$status"
 if [[ -n $signal && $status != 0 && -n ${SLURM_JOB_ID:-} ]]; then
   if [[ $signal == TERM ]]; then exit "$status"; fi
@@ -80,3 +118,4 @@ if [[ -n $signal && $status != 0 && -n ${SLURM_JOB_ID:-} ]]; then
 fi
 printf '%d %s\n' "$status" "${SLURMD_NODENAME:-$(hostname)}" >"$directory/$job.status.part"
 mv "$directory/$job.status.part" "$directory/$job.status"
+(exit "$status")

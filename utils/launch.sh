@@ -59,13 +59,14 @@ write_commands() {
   printf '%s\0' "$kind" "$nodes" "$gpus" "$nj" "$@" >"$work/command"
   for ((job = 1; job <= nj; job++)); do
     {
-      printf '%s\0%s\0' "${logs[job]}" "$kind"
+      printf '%s\0%s\0%s\0' "${logs[job]}" "$kind" "$PWD"
       for argument in "$@"; do
         for_job "$job" "$argument"
         printf '%s\0' "$word"
       done
     } >"$work/$job.command"
   done
+  if [[ $launcher == site ]]; then (umask 077 && env -0 >"$work/environment"); fi # it may hold tokens
 }
 
 # visible_gpu JOB: the GPU of a local job, as one of those that the user left visible.
@@ -77,8 +78,8 @@ visible_gpu() {
 
 # start_local JOB...: jobs as processes of this machine, or through the site's command.
 start_local() {
-  local job
-  local -a prefix=()
+  local job word
+  local -a prefix=() words
   export JOB_KIND=$kind JOB_NODES=$nodes JOB_GPUS=$gpus # for the site's command
   if [[ $launcher == site ]]; then
     read -ra prefix <<<"${site_command:-}"
@@ -92,7 +93,13 @@ start_local() {
     if ((${#prefix[@]})) && [[ ${prefix[0]} == env && $launcher == local ]]; then
       prefix=(env "CUDA_VISIBLE_DEVICES=$(visible_gpu "$job")")
     fi
-    "${prefix[@]}" "$utils/job.sh" "$work" "$job" </dev/null >>"$work/$job.out" 2>&1 &
+    rm -f "$work/$job."{stop,started}
+    words=("$utils/job.sh" "$work" "$job")
+    if ((${#prefix[@]})) && [[ ${prefix[0]##*/} == ssh ]]; then # it joins them by blanks, for a shell to split
+      words=()
+      for word in "$utils/job.sh" "$work" "$job"; do words+=("'${word//\'/\'\\\'\'}'"); done
+    fi
+    "${prefix[@]}" "${words[@]}" </dev/null >>"$work/$job.out" 2>&1 &
     pids[job]=$!
   done
 }
@@ -125,17 +132,30 @@ is_alive() {
   return 1
 }
 
-# stop_local: end every process group that was started (they hold grandchildren, too); a training may save before.
+# stop_local: end every process group that was started (they hold grandchildren, too); a training may save before. A site's
+# command may die without a word to its machine: there the job itself looks for a file, and its command is left to end.
 stop_local() {
-  local pid tries
+  local job pid tries
   if ! is_alive; then return 0; fi
   if [[ $kind == train ]]; then echo "   waiting for the training to save; Ctrl-C again kills it" >&3; fi
-  for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  for job in "${!pids[@]}"; do
+    if [[ $launcher == site ]]; then : >"$work/$job.stop"; fi
+    if [[ ! -e $work/$job.started ]]; then kill -TERM -- "-${pids[job]}" 2>/dev/null || true; fi
+  done
   for ((tries = 0; tries < (is_hurried ? 0 : 10) * patience; tries++)); do
     if ! is_alive; then return 0; fi
     sleep 0.1
   done
   for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
+}
+
+# is_left_behind: whether a site's job that was started has not ended, as far as is known.
+is_left_behind() {
+  local started
+  for started in "$work"/*.started; do
+    if [[ -e $started && ! -e ${started%.started}.status ]]; then return 0; fi
+  done
+  return 1
 }
 
 # stop_all: what the EXIT trap does. Jobs of Slurm outlive a lost connection; the next run finds them.
@@ -149,7 +169,11 @@ stop_all() {
     rm -rf "$work"
   else
     if [[ $launcher == slurm ]]; then stop_slurm "$status"; else stop_local; fi
-    if [[ ! -e $work/slurm_job ]]; then rm -rf "$work"; fi
+    if is_left_behind; then
+      echo "   jobs may still end on their machines; they were told to by $work/*.stop" >&3
+    elif [[ ! -e $work/slurm_job ]]; then
+      rm -rf "$work"
+    fi
   fi
 }
 
@@ -173,6 +197,11 @@ run_and_retry() {
   for ((job = 1; job <= nj; job++)); do todo+=("$job"); done
   for ((attempt = 0; ; attempt++)); do
     run_jobs "${todo[@]}"
+    while was_taken_away; do # a training that goes on may be taken away as often as it has saved something new
+      printf '   %s; the training has saved meanwhile and goes on\n' "$(<"$work/1.status")" >&2
+      rm "$work/1.status"
+      run_jobs 1
+    done
     todo=()
     for ((job = 1; job <= nj; job++)); do
       read -r status note <"$work/$job.status"

@@ -8,7 +8,7 @@
 # The number of the array is kept beside the log. When the terminal is lost, the jobs stay in the queue, and the same
 # command waits for them again in place of submitting them a second time.
 : "${work:=}" "${kind:=cpu}" "${nodes:=1}" "${gpus:=0}" "${nj:=1}" "${poll:=10}" "${log:=}" "${utils:=utils}"
-: "${patience:=10}" "${is_hurried:=0}"
+: "${patience:=10}" "${is_hurried:=0}" "${launcher:=slurm}"
 
 # ask_slurm: number, state and reason of each job of the array that Slurm still has -> answer; 1 if Slurm does not answer.
 ask_slurm() {
@@ -64,6 +64,7 @@ submit_slurm() {
       ;;
   esac
   read -ra further <<<"${slurm_options:-} ${!of_kind:-}"
+  : >"$work/submitted" # on the disk of the checkpoints, by whose clock they are newer
   if ! id=$(sbatch "${options[@]}" "${further[@]}" "$utils/job.sh" "$work"); then
     {
       printf 'Slurm did not take the job; it was asked: sbatch %s\n' "${options[*]} ${further[*]}"
@@ -87,20 +88,37 @@ describe_queue() {
     END {for (state in number) text = text (text ? ", " : "") number[state] " " tolower(substr(state, 1, 7)) substr(state, 8)
          if (text) print "Slurm job " id ": " text (odd ? "; more: scontrol show job " id ", sinfo -R; to give up: Ctrl-C" : "")}
   ' <<<"$answer" >"$work/queue.part"
-  if grep -qi 'down\|drain\|notavail' "$work/queue.part"; then sinfo --noheader -R --format='%N: %E' >>"$work/queue.part" || true; fi
+  if grep -q pending "$work/queue.part"; then # Slurm says late, or not at all, that it waits for a node that is down
+    sinfo --noheader --list-reasons --format='not in service: %N: %E' | sed -n '1,3p' >>"$work/queue.part" || true
+  fi
   mv "$work/queue.part" "$work/queue"
 }
 
-# state_of JOB: what Slurm says of a job that has gone, such as "TIMEOUT on n1".
-state_of() {
-  local text
+# status_of JOB: of a job that has gone its exit status and what Slurm says of it, such as "137 TIMEOUT by Slurm on n1"; 1 if
+# Slurm has forgotten it. What utils/job.sh ended with counts, even if the file with its status is still on its way.
+status_of() {
+  local text state node="" status=137
   text=$(scontrol show job --oneliner "$(<"$work/slurm_job")_$1" 2>/dev/null | tail -n 1) || true
-  if [[ $text =~ JobState=([A-Z_]+) ]]; then
-    printf '%s by Slurm' "${BASH_REMATCH[1]}"
-    if [[ $text =~ \ NodeList=([^ ]+) ]]; then printf ' on %s' "${BASH_REMATCH[1]}"; fi
-  else
-    printf 'gone from Slurm without a word'
-  fi
+  if [[ ! $text =~ JobState=([A-Z_]+) ]]; then return 1; fi
+  state=${BASH_REMATCH[1]}
+  if [[ $text =~ \ NodeList=([^ ]+) ]]; then node=" on ${BASH_REMATCH[1]}"; fi
+  if [[ $state =~ ^(COMPLETED|FAILED)$ && $text =~ \ ExitCode=([0-9]+):0 ]]; then status=${BASH_REMATCH[1]}; fi
+  if [[ $state == FAILED && $status == 0 ]]; then status=137; fi
+  printf '%s %s by Slurm%s\n' "$status" "$state" "$node"
+}
+
+# was_taken_away: whether Slurm took a training from its node after it had saved something new; one that never gets so far
+# is a failed one.
+was_taken_away() {
+  local status note file folder
+  if [[ $launcher != slurm || $kind != train ]]; then return 1; fi
+  read -r status note <"$work/1.status"
+  if ((status == 0)) || [[ $status != 75 && ! $note =~ ^(PREEMPTED|TIMEOUT|NODE_FAIL|BOOT_FAIL)\  ]]; then return 1; fi
+  folder=$(dirname "$log")
+  for file in "$folder"/{interrupted,checkpoint}.pth; do
+    if [[ $file -nt $work/submitted ]]; then return 0; fi
+  done
+  return 1
 }
 
 # await_slurm JOB...: until each has a status; one that Slurm no longer has, and that wrote none, gets one here.
@@ -114,8 +132,12 @@ await_slurm() {
       for job in "$@"; do
         if [[ -e $work/$job.status || $'\n'$answer == *$'\n'"$job "* ]]; then
           missed[$job]=0
-        elif ((++missed[$job] > 2)); then # a status needs time on its way over a shared disk
-          printf '137 %s\n' "$(state_of "$job")" >"$work/$job.status"
+        elif ((++missed[$job] > 2)); then # a status needs time on its way over a shared disk, up to a minute
+          if ! status_of "$job" >"$work/$job.gone"; then
+            if ((missed[$job] * poll < 90)); then continue; fi
+            echo "137 gone from Slurm without a word" >"$work/$job.gone"
+          fi
+          mv "$work/$job.gone" "$work/$job.status"
         fi
       done
     fi

@@ -215,7 +215,11 @@ run() {
 # (While bash waits for a command in the foreground, its traps wait as well.)
 attend() {
   local status=0
-  "$@" &
+  if [[ -n ${run_lock:-} ]]; then
+    "$@" {run_lock}>&- &
+  else
+    "$@" &
+  fi
   attended=$!
   wait "$attended" || status=$?
   attended=""

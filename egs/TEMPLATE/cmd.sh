@@ -9,6 +9,7 @@
 export launcher=${launcher:-local}
 
 # Times that a failed job is tried again; the others of its array are not. What someone cancelled is not tried again.
+# A training that Slurm takes away (preemption, time limit, dead node) goes on without counting here, if it has saved something.
 export retries=0
 if [[ $launcher != local ]]; then retries=1; fi
 
@@ -29,5 +30,6 @@ export poll=10
 # launcher=site: a command that runs its arguments on another machine and ends when they have, such as
 #   site_command="ssh node7", "srun --partition=cpu", "qsub -sync y -b y -cwd -V", "bsub -K"
 # or a script of the site's, which finds $JOB_KIND (cpu, gpu, train), $JOB_GPUS and $JOB_NODES. The machine must see this
-# directory at the same path.
+# directory at the same path. The job itself goes into the directory and takes over the environment, and looks for a file
+# that tells it to stop, so the command needs to carry neither. Where the path has blanks, only ssh is given it in quotes.
 export site_command=""

@@ -32,11 +32,11 @@ ctc_units=          # SentencePiece units of CTC; empty: what conf/ctc.yaml says
 seed=1              # of CTC and system training; the recipe's own LLM has its in conf/llm.yaml, the corpus in data_options
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
-common_voice=       # Common Voice: DIR/<lang>/validated.tsv and DIR/<lang>/clips, or its archives in DIR
-covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz
+common_voice=       # Common Voice: DIR/<lang>/validated.tsv and clips/, or its archives in DIR; empty: DOWNLOADS/common_voice
+covost2=            # directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz; empty: DOWNLOADS/covost2
 data_options=       # further options of local/data.sh (its --help), separated by blanks
 # Further options of single commands, separated by blanks (those of training override the YAML)
-feature_options=    # of make_features, such as "--max_bad_share 0.2"
+feature_options=    # of stage 2, such as "--max_bad_share 0.2"
 ctc_options=        # of CTC training, such as "--max_epoch 5"
 llm_options=        # of the training of the recipe's own LLM
 train_options=      # of audio-encoder and LoRA training
@@ -59,7 +59,7 @@ python=             # interpreter to make the environment with, where it must be
 datadir=data        # data directories
 dumpdir=dump        # features
 expdir=exp          # experiments
-downloads=downloads # what the recipe fetches or makes itself
+downloads=downloads # what the recipe fetches, unpacks or makes itself; corpora are looked for here by default
 # --- end of options
 
 # own_value FILE KEY: a top-level "key: value" of this file, with or without quotes -> value.
@@ -123,6 +123,7 @@ check_options() {
   if ((nj < 1 || num_nodes < 1 || beam_size < 1 || batch_size < 1)); then
     wrong_usage "--nj, --num_nodes, --beam_size and --batch_size are at least 1"
   fi
+  if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $cmd says $launcher"
@@ -131,9 +132,13 @@ check_options() {
   if [[ -n $llm && ! -f $llm/config.json ]] && [[ -e $llm || ! $llm =~ ^[^./~][^/]*/[^/]+$ ]]; then
     wrong_usage "--llm '$llm' is no directory with config.json, nor a hub id such as organisation/name"
   fi
+  if [[ $pack_llm == true && -n $llm && ! -d $llm ]]; then
+    wrong_usage "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
+  fi
 }
 
-# absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe.
+# absolute_inputs: paths that the user gives are relative to where the user is, not to the recipe. A recipe's own settings
+# name none of them.
 absolute_inputs() {
   local name
   for name in common_voice covost2 llm token_file python cmd; do
@@ -141,10 +146,20 @@ absolute_inputs() {
   done
 }
 
+# default_corpora: where a recipe that takes corpora (an option of its local/data.sh) looks for those that are not named.
+default_corpora() {
+  local name
+  if [[ ! -f local/data.sh ]] || ! read_options local/data.sh 2>/dev/null; then return 0; fi
+  for name in common_voice covost2; do
+    if [[ " ${option_names[*]} " == *" $name "* && -z ${!name} ]]; then printf -v "$name" '%s' "$downloads/$name"; fi
+  done
+}
+
 # derive_names: every path below comes from the options, and only here. Runs after the options are parsed.
 derive_names() {
   local value suffix conf llm_name
   confdir=conf${size:+/$size}
+  if [[ ! -d $confdir ]]; then wrong_usage "no size '$size': there is no $PWD/$confdir"; fi
   if [[ -z $ctc_units ]]; then
     yaml_value "$confdir/ctc.yaml" ctc_units
     ctc_units=$value
@@ -152,8 +167,17 @@ derive_names() {
   fi
   suffix=${size:+_$size}
   if [[ $seed != 1 ]]; then suffix+=_seed$seed; fi
+  find_conf "$system"
+  system_conf=$conf
+  yaml_value "$system_conf" scratch_llm
+  scratch_llm=$value
   llm_dir=$expdir/llm${size:+_$size}
-  if [[ -n $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    if [[ ! -f $confdir/$scratch_llm.yaml ]]; then
+      wrong_usage "$system_conf: scratch_llm names $confdir/$scratch_llm.yaml, which is not there"
+    fi
+    llm_dir=$expdir/llm_$scratch_llm${size:+_$size}_$task # its tokenizer is that of the task's target
+  elif [[ -n $llm ]]; then
     llm_name=${llm%/}
     llm_name=${llm_name##*/}
     llm_dir=$expdir/llm_$llm_name${revision:+_$revision}
@@ -161,12 +185,12 @@ derive_names() {
   fi
   if [[ $ctc_target == translation ]]; then suffix+=_ctc_translation; fi
   suffix+=${tag:+_$tag}
-  find_conf "$system"
-  system_conf=$conf
   system_dir=$expdir/${task}_$system$suffix
   preflight_dir=$expdir/preflight/${task}_$system$suffix
   yaml_value "$system_conf" compressor
   compressor=${value:-frame_average}
+  trains_encoder=false # with the LLM's loss, in place of CTC
+  if [[ $compressor == convolution || -n $scratch_llm ]]; then trains_encoder=true; fi
   yaml_value "$system_conf" init_system
   init_system=$value
   init_conf=""
@@ -195,13 +219,22 @@ derive_names() {
     compressed_dir+=_max$value
     compress_settings+=(--max_compressed_length "$value")
   fi
+  yaml_value "$system_conf" num_clusters
+  num_clusters=$value
+  centroids=""
+  if [[ $compressor == units ]]; then
+    if [[ ! $num_clusters =~ ^[1-9][0-9]*$ ]]; then wrong_usage "$system_conf: the compressor units needs num_clusters"; fi
+    compressed_dir+=$num_clusters
+    centroids=$compressed_dir/centroids.npz
+    compress_settings+=(--num_clusters "$num_clusters" --centroids_file "$centroids")
+  fi
   ctc_text=src_text
   if [[ $ctc_target == translation ]]; then ctc_text=text; fi
   target_text=text
   if [[ $task == asr ]]; then target_text=src_text; fi
   llm_input_dir=$dumpdir
   llm_input=feats.scp,speech
-  if [[ $compressor == frame_average || $compressor == blank_removal ]]; then
+  if [[ $compressor == frame_average || $compressor == blank_removal || $compressor == units ]]; then
     llm_input_dir=$compressed_dir
     llm_input=compressed.scp,compressed
   fi
@@ -281,7 +314,7 @@ stage_preflight() {
     ${token_file:+--token_file "$token_file"} --downloads "$downloads" --datadir "$datadir" --dumpdir "$dumpdir" --expdir "$expdir" \
     --ctc_units "$ctc_units" --nj "$nj" --ngpu "$ngpu" --beam_size "$beam_size" --batch_size "$batch_size" \
     --launcher "$launcher" --stop_stage "$stop_stage" --ctc_options "$ctc_options" --train_options "$train_options"
-  if [[ -z $llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
+  if [[ -z $llm$scratch_llm && -f $confdir/llm.yaml ]]; then command+=(--llm_config "$confdir/llm.yaml"); fi
   if $dry_run; then
     run "${command[@]}"
     if ! "$root/tools/install.sh" --present_only ${python:+--python "$python"} 2>/dev/null; then
@@ -318,7 +351,7 @@ stage_features() {
   for set in train dev test; do
     module make_features --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --job JOB "${further[@]}"
     launch "$nj" "$dumpdir/log/features_$set.JOB.log" "${command[@]}"
-    module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats
+    module merge_parts --data_dir "$datadir/$set" --output_dir "$dumpdir/$set" --num_jobs "$nj" --name feats "${further[@]}"
     launch 1 "$dumpdir/log/merge_$set.log" "${command[@]}"
   done
 }
@@ -333,6 +366,9 @@ stage_statistics() {
   module collect_stats --train_dir "$dumpdir/train" --dev_dir "$dumpdir/dev" --tokenizer "$tokenizer" \
     --text_name "$ctc_text" --output_dir "$stats_dir"
   launch 1 "$stats_dir/collect_stats.log" "${command[@]}"
+  module report_left_out --data_root "$datadir" --dump_root "$dumpdir" --stats_dir "$stats_dir"
+  launch 1 "$stats_dir/left_out.log" "${command[@]}"
+  if ! $dry_run; then cat "$stats_dir/left_out.md"; fi
 }
 
 clear_ctc() { move_aside "$ctc_dir"; }
@@ -351,6 +387,11 @@ clear_compress() { rm -rf "${compressed_dir:?}"/{train,dev,test,report.json,repo
 stage_compress() {
   local set jobs
   model_jobs
+  if [[ $compressor == units ]]; then
+    module learn_units --ctc_dir "$ctc_dir" --data_dir "$dumpdir/train" --num_clusters "$num_clusters" --seed "$seed" \
+      --output_file "$centroids" --ngpu "$((ngpu > 0))"
+    launch_model 1 "$compressed_dir/log/learn_units.log" "${command[@]}"
+  fi
   for set in train dev test; do
     module ctc_compress --ctc_dir "$ctc_dir" --data_dir "$dumpdir/$set" --output_dir "$compressed_dir/$set" \
       --tokenizer "$tokenizer" "${compress_settings[@]}" --num_jobs "$jobs" --job JOB --ngpu "$((ngpu > 0))"
@@ -367,15 +408,17 @@ stage_compress() {
 clear_llm() { move_aside "$llm_dir"; }
 stage_llm() {
   local -a further
-  if [[ -n $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    module make_scratch_llm --config "$confdir/$scratch_llm.yaml" --text "$datadir/train/$target_text" --output_dir "$llm_dir"
+  elif [[ -n $llm ]]; then
     module prepare_llm --llm "$llm" ${revision:+--revision "$revision"} ${token_file:+--token_file "$token_file"} \
       --output_dir "$llm_dir" --ngpu "$((ngpu > 0))"
   else
     read -ra further <<<"$llm_options"
     module train_text_llm --config "$confdir/llm.yaml" --text "$downloads/llm_text.tsv" \
-      --dev_dir "$datadir/dev" --output_dir "$llm_dir" "${further[@]}"
+      --dev_dir "$datadir/dev" --output_dir "$llm_dir" --ngpu "$((ngpu > 0))" "${further[@]}"
   fi
-  launch 1 "$llm_dir/llm.log" "${command[@]}"
+  launch_model 1 "$llm_dir/llm.log" "${command[@]}"
 }
 
 # train_system CONF DIR ARGUMENT...: the positions of every utterance, for batches, then the training.
@@ -383,7 +426,8 @@ train_system() {
   local conf=$1 directory=$2 set side
   local -a further inputs=(--ctc_dir "$ctc_dir")
   shift 2
-  if [[ $compressor == convolution ]]; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
+  if $trains_encoder; then inputs=(--cmvn_file "$stats_dir/cmvn.npz"); fi
+  if [[ -n $centroids ]]; then inputs+=(--centroids_file "$centroids"); fi
   for set in train dev; do
     module collect_llm_stats --config "$conf" --data_dir "$llm_input_dir/$set" --llm_dir "$llm_dir" --text_name "$target_text" --task "$task" \
       --output_file "$directory/llm_stats/$set"
@@ -424,7 +468,12 @@ stage_average() { average "$system_dir" "$system_dir"; }
 # decode_dir SET: where a set's hypotheses are.
 decode_dir() { echo "$system_dir/decode_$1_beam$beam_size"; }
 
-clear_decode() { rm -rf "$(decode_dir "$1")" "$(decode_dir "$1")_control"; }
+clear_decode() {
+  local directory
+  directory=$(decode_dir "$1")
+  move_aside "$directory"
+  move_aside "${directory}_control"
+}
 stage_decode() {
   local set=$1 control directory jobs
   local -a further
@@ -458,23 +507,82 @@ stage_pack() {
   launch 1 "$system_dir/pack.log" "${command[@]}"
 }
 
-# corpus_files: the tables of a corpus that the user brings -> corpus.
+# corpus_language NAME: CoVoST 2's name of a language, as corpus_name of covost2_files.py has it -> language.
+corpus_language() {
+  language=${1//_/-}
+  language=${language,,}
+  case $language in
+    zh | zh-cn) language=zh-CN ;;
+    sv | sv-se) language=sv-SE ;;
+  esac
+}
+
+# file_stamp FILE: name, bytes and time of change, for files too large for a checksum -> stamps.
+file_stamp() { stamps+=" ${1##*/}:$(wc -c <"$1" | tr -d ' '):$(date -r "$1" +%s)"; }
+
+# archive_stamps: the archives of Common Voice that stage 1 may unpack for the languages in `packed` -> stamps.
+archive_stamps() {
+  local file language known=" ar ca cy de en es et fa fr id it ja lv mn nl pt ru sl sv-SE ta tr zh-CN "
+  for file in "$common_voice"/{,*/}*.{tar.gz,tgz}; do
+    if [[ ! -f $file || ${file##*/} == covost_v2.* ]]; then continue; fi
+    language=${file##*/}
+    language=${language%.tgz}
+    language=${language%.tar.gz}
+    if [[ $language =~ (^|[-_.])([a-z]{2}([-_][A-Za-z]{2})?)$ ]]; then # otherwise only what it holds tells the language
+      corpus_language "${BASH_REMATCH[2]}"
+      if [[ $known == *" $language "* && " $packed " != *" $language "* ]]; then continue; fi
+    fi
+    file_stamp "$file"
+  done
+}
+
+# corpus_files: what a corpus that the user brings is made of: its tables -> corpus; archives and pseudo-labels -> stamps.
 corpus_files() {
-  local lang table
+  local lang name language folder table packed="" found wanted=$langs
   corpus=()
-  for lang in $langs; do
-    # Where a table has another name (zh for zh-CN), stage 1 finds it or says what it looked for.
-    for table in {"$common_voice","$common_voice"/cv-corpus-*}/"$lang"/validated.tsv \
-      {"$covost2","$covost2/$lang"}/"covost_v2.${lang}_en.tsv"{,.tar.gz}; do
+  stamps=""
+  if [[ -z $common_voice && -z $covost2 ]]; then return 0; fi
+  if [[ $data_options == *--english* ]]; then wanted+=" en"; fi
+  for lang in $wanted; do
+    corpus_language "$lang"
+    name=$language
+    found=false
+    for folder in "$common_voice"/{,cv-corpus-*/}*/; do
+      folder=${folder%/}
+      corpus_language "${folder##*/}"
+      if [[ $language != "$name" || ! -f $folder/validated.tsv ]]; then continue; fi
+      found=true
+      corpus+=("$folder/validated.tsv")
+      if [[ $name == en && -f $folder/train.tsv ]]; then corpus+=("$folder/train.tsv"); fi
+    done
+    if ! $found; then packed+=" $name"; fi
+    for table in {"$covost2","$covost2/$name"}/"covost_v2.${name}_en.tsv"{,.tar.gz}; do
       if [[ -f $table ]]; then corpus+=("$table"); fi
     done
   done
+  if [[ -n $packed ]]; then archive_stamps; fi
+  if [[ $data_options =~ --pseudo[-_]labels[=[:space:]]+([^[:space:]]+) && -f ${BASH_REMATCH[1]} ]]; then
+    file_stamp "${BASH_REMATCH[1]}"
+  fi
+}
+
+# corpus_settings: where the corpora are and what else stage 1 depends on -> value.
+corpus_settings() {
+  local name place
+  value="langs=$langs"
+  for name in common_voice covost2; do
+    place=${!name#"$PWD"/}
+    if [[ -n $place ]]; then value+=" $name=${place%/}"; fi
+  done
+  value+=" data_options=$data_options${stamps:+ files=$stamps}"
 }
 
 # llm_files: what the LLM is made of -> llm_inputs.
 llm_files() {
   llm_inputs=()
-  if [[ -z $llm ]]; then
+  if [[ -n $scratch_llm ]]; then
+    llm_inputs=("$confdir/$scratch_llm.yaml" "$datadir/train/$target_text")
+  elif [[ -z $llm ]]; then
     llm_inputs=("$confdir/llm.yaml" "$downloads/llm_text.tsv" "$datadir"/dev/{src_text,text,utt2lang})
   elif [[ -f $llm/config.json ]]; then
     llm_inputs=("$llm/config.json")
@@ -486,7 +594,8 @@ add_training_stages() {
   local -a confs inputs=("$llm_dir/llm.json" "$llm_input_dir"/{train,dev}/{"${llm_input%,*}",utt2lang,"$target_text"})
   local settings="task=$task seed=$seed train_options=$train_options"
   conf_files "${init_conf:-$system_conf}"
-  if [[ $compressor == convolution ]]; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  if $trains_encoder; then inputs+=("$stats_dir/cmvn.npz"); else inputs+=("$ctc_dir/model.pth"); fi
+  if [[ -n $centroids ]]; then inputs+=("$centroids"); fi
   add_stage 8 train "${init_dir:-$system_dir}/.train.done" "audio-encoder training (${init_dir:-$system_dir})" \
     "$settings" "${confs[@]}" "${inputs[@]}" -- "${init_dir:-$system_dir}/config.yaml"
   if [[ -z $init_system ]]; then
@@ -500,40 +609,46 @@ add_training_stages() {
 
 # stage_table: number, name (its function is stage_NAME), marker, title, settings; what it reads -- what it writes.
 stage_table() {
-  local -a confs corpus llm_inputs data features
-  local set decoded
+  local -a confs corpus llm_inputs data features optional=()
+  local set table decoded stamps value
   corpus_files
+  corpus_settings
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})
   if [[ -z $llm && -f $confdir/llm.yaml ]]; then data+=("$downloads/llm_text.tsv"); fi
   features=("$dumpdir"/{train,dev,test}/{feats.scp,text,src_text,utt2lang})
+  for table in "$datadir"/{train,dev,test}/{segments,prompt}; do
+    if [[ -f $table ]]; then optional+=("$table"); fi
+  done
 
   conf_files "$system_conf"
   add_stage 0 preflight "$preflight_dir/.preflight.done" "what can be checked before hours are spent ($preflight_dir)" \
     "$stop_stage;$langs;$common_voice;$covost2;$llm;$revision;$ctc_units;$nj;$ngpu;$beam_size;$batch_size;$ctc_options;$train_options" \
     "${confs[@]}" "$confdir/ctc.yaml" -- "$preflight_dir/preflight.md"
   add_stage 1 data "$datadir/.data.done" "corpus and data directories ($datadir)" \
-    "langs=$langs data_options=$data_options" "${corpus[@]}" -- "${data[@]}"
+    "$value" "${corpus[@]}" -- "${data[@]}"
   add_stage 2 features "$dumpdir/.features.done" "log-mel features ($dumpdir)" "" \
-    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} -- "${features[@]}"
+    "$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang} "${optional[@]}" -- "${features[@]}"
   add_stage 3 tokenizer "${tokenizer%/*}/.tokenizer.done" "CTC units ($tokenizer)" "" \
     "$datadir/train/$ctc_text" -- "$tokenizer"
   add_stage 4 statistics "$stats_dir/.statistics.done" "mean, variance and lengths ($stats_dir)" "" \
     "$tokenizer" "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape}
-  if [[ $compressor == convolution ]]; then
-    skip_stage 5 ctc "the convolution compressor of $system learns with the LLM's loss"
+  if $trains_encoder; then
+    skip_stage 5 ctc "the encoder of $system learns with the LLM's loss"
     skip_stage 6 compress "$system trains from features"
   else
     conf_files "$confdir/ctc.yaml"
     add_stage 5 ctc "$ctc_dir/.ctc.done" "CTC training ($ctc_dir)" \
       "seed=$seed num_best=$ctc_num_best ctc_options=$ctc_options" "${confs[@]}" "$tokenizer" \
       "$stats_dir"/{cmvn.npz,{train,dev}/speech_shape} "$dumpdir"/{train,dev}/{feats.scp,"$ctc_text"} -- "$ctc_dir/model.pth"
-    data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text})
+    data=("$compressed_dir"/{train,dev,test}/{compressed.scp,utt2lang,text,src_text} ${centroids:+"$centroids"})
     add_stage 6 compress "$compressed_dir/.compress.done" "CTC report and compressed features ($compressed_dir)" \
       "" \
       "$ctc_dir/model.pth" "$tokenizer" "${features[@]}" -- "${data[@]}" "$compressed_dir/report.json"
   fi
-  add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "llm=$llm revision=$revision llm_options=$llm_options" \
+  local llm_settings="llm=$llm revision=$revision llm_options=$llm_options"
+  if [[ -n $scratch_llm ]]; then llm_settings=""; fi
+  add_stage 7 llm "$llm_dir/.llm.done" "LLM ($llm_dir)" "$llm_settings" \
     "${llm_inputs[@]}" -- "$llm_dir/llm.json"
   add_training_stages
   add_stage 10 average "$system_dir/.average.done" "average of the $num_best best epochs ($system_dir/model.pth)" \
@@ -554,6 +669,7 @@ stage_table() {
 }
 
 # lock_run: a second run with the same experiment directory is refused; runs of other systems wait where they share a stage.
+# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
 lock_run() {
   local status=0
   if $list || $dry_run || ! command -v flock >/dev/null; then return 0; fi
@@ -599,8 +715,9 @@ speech_llama() {
   # shellcheck source=cmd.sh
   . "$cmd"
   check_options
+  default_corpora
   derive_names
-  if [[ -z $llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
+  if [[ -z $llm$scratch_llm && ! -f $confdir/llm.yaml ]] && ! $list && ((stop_stage >= 7)); then
     wrong_usage "--llm is needed from stage 7 on: $confdir has no llm.yaml to train one with"
   fi
   stage_table

@@ -7,12 +7,11 @@
 #     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --dry_run     # is everything there, does it fit?
 #     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --langs "de fr es" --size small
 #
-# Without the first two options, the corpora are looked for in downloads/ beside this script. The settings in conf/ are of
-# the paper's size; --size small takes those in conf/small, which a CPU can bear. By default its 13 languages are trained
-# together. Results: exp/RESULTS.md. The same command goes on after a stop.
+# Without the first two options, the corpora are looked for in downloads/ beside this script, or where --downloads says. The
+# settings in conf/ are of the paper's size; --size small takes those in conf/small, which a CPU can bear. By default its 13
+# languages are trained together. Results: exp/RESULTS.md. The same command goes on after a stop.
 set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
 
-speech_llama --langs "de zh-CN ar es fr it nl ja ru pt et sv-SE sl" \
-  --common_voice downloads/common_voice --covost2 downloads/covost2 -- "$@"
+speech_llama --langs "de zh-CN ar es fr it nl ja ru pt et sv-SE sl" -- "$@"

@@ -18,7 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--job", type=int, default=1, help="which part, from 1")
     parser.add_argument(
-        "--max_bad_share", type=float, default=0.05, help="share of a part that may fail; one always may"
+        "--max_bad_share", type=float, default=0.05, help="share of all utterances that may fail; one always may"
     )
     return parser
 

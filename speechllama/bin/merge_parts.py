@@ -17,6 +17,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--name", choices=("feats", "compressed"), default="feats", help="what the parts hold"
     )
+    parser.add_argument("--max_bad_share", type=float, default=0.05, help="share that may be left out; one always may")
     return parser
 
 
@@ -27,7 +28,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.progress import setup_logging
 
     setup_logging()
-    merge_parts(args.data_dir, args.output_dir, args.num_jobs, args.name)
+    merge_parts(args.data_dir, args.output_dir, args.num_jobs, args.name, args.max_bad_share)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     add("--work_dir", default="downloads", help="where archives are unpacked and tables downloaded")
     add("--english", choices=("none", "train", "validated"), default="none", help="English table to train with, too")
     add("--pseudo_labels", type=Path, default=None, help="TSV: lang, path, sentence, translation[, client_id]")
-    add("--drop_overlap", type=str2bool, default=False, help="no training sentence that dev or test have, too")
+    add("--drop_overlap", type=str2bool, default=True, help="no training sentence that dev or test have, too")
     add("--min_duration", type=float, default=0.3, help="shortest training clip in seconds")
     add("--max_duration", type=float, default=30.0, help="longest training clip in seconds")
     add("--check_characters", type=str2bool, default=True, help="no training text unprintable or in another script")

@@ -18,6 +18,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--text", required=True, help="TSV with the columns lang, sentence, translation")
     parser.add_argument("--dev_dir", required=True, help="data directory with src_text and text, for the test")
     parser.add_argument("--output_dir", required=True, help="where model/ and llm.json go")
+    parser.add_argument("--ngpu", type=int, default=0, help="1 trains on the first GPU")
     parser.add_argument("--num_steps", type=int, default=None, help="updates, in place of the YAML's")
     return parser
 
@@ -39,7 +40,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     data = read_data_dir(args.dev_dir)
     sentences = data.table("src_text")
     translations = [data.table("text")[utterance] for utterance in sentences]
-    path = str(train_text_llm(config, args.text, list(sentences.values()), args.output_dir))
+    path = str(train_text_llm(config, args.text, list(sentences.values()), args.output_dir, args.ngpu > 0))
     bleu, example = text_bleu(path, list(sentences.values()), translations)
     logging.info("text translation of %d dev sentences: BLEU %.1f; %s", len(sentences), bleu, example)
     prepare_llm(path, None, args.output_dir, {"text_bleu": round(bleu, 2), "config": dataclasses.asdict(config)})

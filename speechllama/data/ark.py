@@ -97,7 +97,14 @@ def read_skipped(path: str | Path) -> dict[str, str]:
     return {utterance: reason for utterance, _, reason in lines}
 
 
-def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, name: str = "feats") -> DataDir:
+def num_allowed(max_bad_share: float, total: int) -> int:
+    """Count how many of all utterances may be left out; one always may."""
+    return max(1, int(max_bad_share * total))
+
+
+def merge_parts(
+    data_dir: str | Path, output_dir: str | Path, num_jobs: int, name: str = "feats", max_bad_share: float = 1.0
+) -> DataDir:
     """Make a data directory of what the parallel jobs wrote.
 
     Args:
@@ -105,13 +112,14 @@ def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, nam
         output_dir: Where the parts lie and the merged tables go.
         num_jobs: Number of parts.
         name: "feats" or "compressed"; the parts' ctc_hyp.J are merged too where they exist.
+        max_bad_share: Utterances that the parts may have left out, as a share of all; one always may.
 
     Returns:
         The new data directory, with `<name>.scp` and utt2num_frames.
 
     Raises:
         FileNotFoundError: A part is missing.
-        ValueError: An utterance is in no part, in two, or unknown; or there is nothing at all.
+        ValueError: An utterance is in no part, in two, or unknown; there is nothing at all, or too much was left out.
     """
     data, output_dir = read_data_dir(data_dir), Path(output_dir)
     jobs = range(1, num_jobs + 1)
@@ -122,6 +130,13 @@ def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, nam
     for job in jobs:
         skipped.update(read_skipped(output_dir / f"skipped.{job}"))
     _check_complete(data, scp, num_frames, skipped, f"{output_dir}/{name}.*.scp")
+    reasons = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    allowed = num_allowed(max_bad_share, len(data.utterances))
+    if len(skipped) > allowed:
+        raise ValueError(
+            f"{output_dir}: {len(skipped):,} of {len(data.utterances):,} failed, at most {allowed:,} may "
+            f"(--max_bad_share {max_bad_share}); repair them or raise the share:{reasons}"
+        )
     copied = [table for table in data.tables if is_copied(table)]
     tables = {table: {utt: data.table(table)[utt] for utt in scp} for table in copied}
     tables.update({f"{name}.scp": scp, "utt2num_frames": num_frames})
@@ -131,7 +146,6 @@ def merge_parts(data_dir: str | Path, output_dir: str | Path, num_jobs: int, nam
     merged = DataDir(output_dir, tables)
     write_skipped(output_dir / "skipped", skipped)
     write_data_dir(merged, output_dir)
-    reasons = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
     logging.info("%s: kept %s of %s%s", output_dir, f"{len(scp):,}", f"{len(data.utterances):,}", reasons)
     return merged
 
@@ -142,9 +156,7 @@ def _merge(paths: Sequence[Path], keys: dict[str, str]) -> dict[str, str]:
         part = read_table(path, keys)
         twice = [utterance for utterance in part if utterance in merged]
         if twice:
-            raise ValueError(
-                f"{path}: {len(twice):,} utterances are in an earlier part too:{first_ten(twice)}"
-            )
+            raise ValueError(f"{path}: {len(twice):,} utterances are in an earlier part too:{first_ten(twice)}")
         merged.update(part)
     return merged
 

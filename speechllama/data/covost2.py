@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from speechllama.data.clips import read_durations
 from speechllama.data.covost2_checks import check_bad_share, check_belonging
-from speechllama.data.covost2_files import ENGLISH, Language, Sources, collecting, find_languages
+from speechllama.data.covost2_files import ENGLISH, Language, Sources, collecting, corpus_name, find_languages
 from speechllama.data.covost2_report import SPLITS, SourceReport, write_report
 from speechllama.data.covost2_rows import (
     PSEUDO_COLUMNS,
@@ -21,6 +22,7 @@ from speechllama.data.covost2_rows import (
     read_covost2,
     read_english,
     read_pseudo_labels,
+    untrained_pseudo_labels,
 )
 from speechllama.data.data_dir_writer import DataDirWriter
 from speechllama.data.faults import raise_all
@@ -38,7 +40,8 @@ class CorpusOptions:
     Attributes:
         english: The table of English speech that is trained with its own transcripts, or "none".
         pseudo_labels: Table of transcripts with machine-translated targets, or None.
-        drop_overlap: Leave training sentences out that dev or test have too, instead of only reporting them.
+        drop_overlap: Leave training sentences out that dev or test have too; False only reports them, as published
+            systems keep them.
         min_duration: Shortest clip in seconds.
         max_duration: Longest clip in seconds.
         text: Limits of the texts.
@@ -49,7 +52,7 @@ class CorpusOptions:
 
     english: EnglishTable = "none"
     pseudo_labels: Path | None = None
-    drop_overlap: bool = False
+    drop_overlap: bool = True
     min_duration: float = 0.3
     max_duration: float = 30.0
     text: TextFilter = field(default_factory=TextFilter)
@@ -89,7 +92,9 @@ def prepare_covost2(
     if options.english == "none" and ENGLISH in languages:
         raise ValueError("CoVoST 2 has no table en_en; --english train adds English speech with its own transcripts")
     wanted = [*languages, ENGLISH] if options.english != "none" else list(languages)
-    places = find_languages(sources, wanted, lambda name: pseudo_label_clips(pseudo, name) if pseudo else set())
+    untrained = untrained_pseudo_labels(pseudo, [corpus_name(name) for name in wanted]) if pseudo else None
+    more_clips: Callable[[str], set[str]] = partial(pseudo_label_clips, pseudo) if pseudo else lambda name: set[str]()
+    places = find_languages(sources, wanted, more_clips, options.english)
     faults: list[str] = []
     for place in places:
         with collecting(faults):
@@ -108,13 +113,14 @@ def prepare_covost2(
                 reports += added
                 for report in added:
                     check_bad_share(report, place, options.max_bad_share)
-        write_report(reports, output_dir)
+        shown = [*reports, untrained] if untrained else reports
+        write_report(shown, output_dir)
         empty = [report.name for report in reports if not any(split.kept for split in report.splits.values())]
         empty += [split for split in SPLITS if not writers[split].num_utterances]
         if empty:
             faults.append(f"{', '.join(empty)}: no utterance is left; see why in {output_dir}/report.md")
         raise_all(faults, "corpus")
-    return reports
+    return shown
 
 
 def _prepare_language(

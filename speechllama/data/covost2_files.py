@@ -67,7 +67,10 @@ def corpus_name(language: str) -> str:
 
 
 def find_languages(
-    sources: Sources, languages: Sequence[str], more_clips: Callable[[str], set[str]] = lambda name: set()
+    sources: Sources,
+    languages: Sequence[str],
+    more_clips: Callable[[str], set[str]] = lambda name: set(),
+    english: str = "validated",
 ) -> list[Language]:
     """Find every language's files, unpack and download what is needed, and check all headers.
 
@@ -75,6 +78,7 @@ def find_languages(
         sources: Where to look.
         languages: Names in either corpus; "en" for English with its own transcripts.
         more_clips: Clips of a language that are wanted beside CoVoST 2's.
+        english: The table of English transcripts whose clips are wanted.
 
     Returns:
         The languages, sorted, each once.
@@ -102,8 +106,10 @@ def find_languages(
         with collecting(faults):
             if folder is None:
                 assert archive is not None  # one of both was found
-                wanted = None if table is None else _clips_of(table) | more_clips(name)
-                folder = _unpack_recordings(archive, sources.work_dir, name, wanted)
+                if table is None:
+                    folder = _unpack_english(archive, sources.work_dir, english, more_clips(name))
+                else:
+                    folder = _unpack_recordings(archive, sources.work_dir, name, _clips_of(table) | more_clips(name))
             _check_columns(folder / "validated.tsv", CLIP_COLUMNS)
             if not (folder / "clips").is_dir():
                 raise FileNotFoundError(f"{folder / 'clips'}: no such folder; expected the clips beside validated.tsv")
@@ -226,29 +232,42 @@ def _archive_language(path: Path) -> str:
     return next((part for part in parts if part in known), "")
 
 
-def _unpack_recordings(archive: Path, work_dir: Path, name: str, wanted: set[str] | None) -> Path:
-    """Unpack the tables and the wanted clips of one language; None wants all clips."""
+def _unpack_english(archive: Path, work_dir: Path, english: str, more_clips: set[str]) -> Path:
+    """Unpack the tables and the clips that one of them lists; the tables come first, in a reading of their own."""
+    folder = work_dir / "unpacked" / archive_stem(archive) / ENGLISH
+    table, wanted = folder / f"{english}.tsv", set[str]()
+    if not table.is_file():
+        _unpack_recordings(archive, work_dir, ENGLISH, wanted)
+        (folder / MARKER).unlink()  # the clips are still to come
+    if not table.is_file():
+        raise ValueError(f"{archive}: no such table: {english}.tsv; --english takes train or validated")
+    while not wanted >= (listed := _clips_of(table) | more_clips):  # again if the table came from another archive
+        wanted = listed
+        _unpack_recordings(archive, work_dir, ENGLISH, wanted)
+    return folder
+
+
+def _unpack_recordings(archive: Path, work_dir: Path, name: str, wanted: set[str]) -> Path:
+    """Unpack the tables and the wanted clips of one language."""
     folder = work_dir / "unpacked" / archive_stem(archive) / name
 
     def choose(member: str) -> str | None:
         path = PurePosixPath(member)
         if path.parent.name == "clips":
-            return f"clips/{path.name}" if wanted is None or clip_name(path.name) in wanted else None
+            return f"clips/{path.name}" if clip_name(path.name) in wanted else None
         return path.name if path.name in RELEASE_TABLES else None
 
     if not (folder / MARKER).is_file():
         _check_space(archive, folder, wanted)
-    digest = "all" if wanted is None else hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(sorted(wanted)).encode()).hexdigest()
     unpack(archive, folder, choose, f"clips of {digest}")
     return folder
 
 
-def _check_space(archive: Path, folder: Path, wanted: set[str] | None) -> None:
+def _check_space(archive: Path, folder: Path, wanted: set[str]) -> None:
     """Refuse to begin what the disk cannot hold."""
     folder.mkdir(parents=True, exist_ok=True)
-    needed = archive.stat().st_size
-    if wanted is not None:
-        needed = min(needed, CLIP_BYTES * len(wanted))
+    needed = min(archive.stat().st_size, CLIP_BYTES * len(wanted))
     needed -= sum(path.stat().st_size for path in folder.glob("clips/*"))
     free = shutil.disk_usage(folder).free
     if free < needed:

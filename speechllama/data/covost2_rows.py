@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -184,6 +184,30 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, offici
     report.num_rows = train.rows
     report.dropped.extend(f"bad row in {path.name}", faults)
     return clips
+
+
+def untrained_pseudo_labels(path: Path, languages: Collection[str]) -> SourceReport | None:
+    """Report the rows of a table of pseudo-labels whose language is not trained, if there are any.
+
+    Args:
+        path: The table.
+        languages: The languages that are trained, by CoVoST 2's names.
+
+    Raises:
+        ValueError: It has no row of a language that is trained.
+    """
+    report, num_rows = SourceReport("pseudo-labels", str(path), str(path)), 0
+    train = report.splits["train"]
+    for number, (name,) in read_tsv(path, ("lang",), []):
+        num_rows += 1
+        if corpus_name(name.strip()) not in languages:
+            train.rows += 1
+            train.dropped.add(f"language {name.strip()!r} is not trained", f"{path}:{number}")
+    if train.rows == num_rows:
+        found = train.dropped.counts or "no row at all"
+        raise ValueError(f"{path}: no row of a language that is trained ({', '.join(languages)}); found {found}")
+    report.num_rows = train.rows
+    return report if train.rows else None
 
 
 class _Recordings:

@@ -12,7 +12,7 @@ from pathlib import Path
 import kaldi_native_fbank
 import numpy as np
 
-from speechllama.data.ark import ark_writer, part_path, read_skipped, split_part, write_skipped
+from speechllama.data.ark import ark_writer, num_allowed, part_path, read_skipped, split_part, write_skipped
 from speechllama.data.audio import SAMPLE_RATE, read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.faults import first_ten
@@ -85,7 +85,8 @@ def make_features(
         output_dir: Where the part goes; the ark's path is written into the scp as given here.
         num_jobs: Number of parts.
         job: Which part, from 1.
-        max_bad_share: Utterances that may fail, as a share of the part; one always may.
+        max_bad_share: Utterances that may fail, as a share of the whole data directory; one always may. What all parts
+            lost together is checked where they are merged.
 
     Raises:
         ValueError: More utterances failed; what is done is kept, the next call only repeats the check.
@@ -105,7 +106,7 @@ def make_features(
         _write_part(data, utterances, extractor, output_dir, job)
         write_json(done, {"input": fingerprint})
     skipped = read_skipped(output_dir / f"skipped.{job}")
-    allowed = max(1, int(max_bad_share * len(utterances)))
+    allowed = num_allowed(max_bad_share, len(data.utterances))
     kept, total = len(utterances) - len(skipped), len(utterances)
     message = f"{output_dir}: part {job} of {num_jobs}: kept {kept:,} of {total:,}"
     faults = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])

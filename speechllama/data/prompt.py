@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 TaskName = Literal["st", "asr"]
+StartPlace = Literal["before_prompt", "behind_audio"]
 AUDIO = "{audio}"
 LANGUAGE = "{language}"
 
@@ -38,14 +39,17 @@ class PromptConfig:
     Attributes:
         template: Text with `{audio}` where the audio goes and, if wanted, `{language}`; empty: the task's own.
         by_language: Templates of single languages, by the codes of utt2lang; they replace `template`.
+        start: Where the LLM's start token stands: first, as LLMs were trained, or last before the text, the <SOS>
+            of a decoder-only model from scratch (arXiv 2307.03917, section 4).
     """
 
     template: str = ""
     by_language: dict[str, str] = field(default_factory=dict)
+    start: StartPlace = "before_prompt"
 
 
 class PromptIds(NamedTuple):
-    """Token ids before the audio (the LLM's start token first, if it has one) and behind it."""
+    """Token ids before the audio and behind it; the LLM's start token, if it has one, is among them."""
 
     prompt: list[int]
     suffix: list[int]
@@ -60,12 +64,16 @@ class Prompt:
         tokenizer: The LLM's tokenizer, transformers' kind.
 
     Raises:
-        ValueError: A template has not exactly one `{audio}`, or names a field that does not exist.
+        ValueError: A template has not exactly one `{audio}`, or names a field that does not exist; or the start token
+            shall stand behind the audio and the tokenizer has none.
     """
 
     def __init__(self, config: PromptConfig, task: TaskName, tokenizer: Any) -> None:
         if task not in TEMPLATES:
             raise ValueError(f"task {task!r} is none of {', '.join(TEMPLATES)}")
+        if config.start == "behind_audio" and tokenizer.bos_token_id is None:
+            raise ValueError("prompt start: behind_audio needs a start token, and the LLM's tokenizer has none")
+        self.start = config.start
         self.template = config.template or TEMPLATES[task]
         self.by_language: Mapping[str, str] = config.by_language
         self.tokenizer = tokenizer
@@ -98,7 +106,9 @@ class Prompt:
             before, behind = text.split(AUDIO)
             start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
             # Outer spaces go: a SentencePiece tokenizer puts one in front of each piece of text by itself.
-            self._rendered[key] = PromptIds(start + self.encode(before.strip()), self.encode(behind.strip()))
+            prompt, suffix = self.encode(before.strip()), self.encode(behind.strip())
+            is_first = self.start == "before_prompt"
+            self._rendered[key] = PromptIds(start + prompt, suffix) if is_first else PromptIds(prompt, suffix + start)
         return self._rendered[key]
 
     def encode(self, text: str) -> list[int]:

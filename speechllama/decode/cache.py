@@ -7,21 +7,23 @@ Every later epoch reads these instead of audio: about a twentieth of the frames 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.data.tokenizer import CTCTokenizer
 from speechllama.files import atomic_write, write_table
-from speechllama.model.build import MODEL_FILE, check_device, load_ctc_encoder
+from speechllama.model.build import MODEL_FILE, check_device, load_centroids, load_ctc_encoder
 from speechllama.model.compressor import CompressorConfig, build_compressor
 from speechllama.model.ctc_encoder import greedy_units
 from speechllama.progress import progress
@@ -37,6 +39,7 @@ class CacheJob:
         num_jobs: Parts in all.
         job: This part, from 1.
         batch_frames: Feature frames in a batch, padding included.
+        centroids_file: What names the units, for the compressor `units`.
     """
 
     data_dir: str
@@ -44,6 +47,7 @@ class CacheJob:
     num_jobs: int = 1
     job: int = 1
     batch_frames: int = 20000
+    centroids_file: str = ""
 
 
 @torch.inference_mode()
@@ -60,21 +64,26 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
         device: torch device.
 
     Raises:
-        FileNotFoundError, ValueError: There is no such CTC experiment or GPU, or the units are not its own.
+        FileNotFoundError, ValueError: There is no such CTC experiment, GPU or centroids file, or the units are
+            not its own.
     """
     check_device(device)
     data = read_data_dir(job.data_dir)
     feats, lengths = data.table("feats.scp"), data.table("utt2num_frames")
     utterances = split_part(list(feats), job.num_jobs, job.job)
+    encoder = load_ctc_encoder(ctc_dir)
     done = part_path(job.output_dir, "compressed", job.job, "done")
-    stamp = json.dumps([asdict(config), asdict(job), (Path(ctc_dir) / MODEL_FILE).stat().st_mtime_ns], sort_keys=True)
+    compressor = build_compressor(config, encoder.dim)
+    load_centroids(compressor, job.centroids_file)
+    made_of = [identify(compressor, config), asdict(job), (Path(ctc_dir) / MODEL_FILE).stat().st_mtime_ns]
+    stamp = json.dumps(made_of, sort_keys=True)
     if done.is_file() and done.read_text(encoding="utf-8") == stamp:
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
-    encoder, units = load_ctc_encoder(ctc_dir).to(device), CTCTokenizer(tokenizer)
+    units = CTCTokenizer(tokenizer)
     if encoder.head is None or encoder.head.out_features != units.num_units:
         raise ValueError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
-    compressor = build_compressor(config, encoder.dim)
+    encoder, compressor = encoder.to(device), compressor.to(device)
     num_vectors, hypotheses = {}, {}
     with ark_writer(job.output_dir, "compressed", job.job) as write:
         batches = list(batch_by_frames(utterances, {utt: int(lengths[utt]) for utt in utterances}, job.batch_frames))
@@ -93,16 +102,23 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
         stream.write(stamp)
 
 
-def check_cache(data_dir: str | Path, config: CompressorConfig) -> None:
+def identify(compressor: nn.Module, config: CompressorConfig) -> dict[str, Any]:
+    """What a cache's vectors depend on beside the encoder: the settings and, of units, the centroids."""
+    tensors = b"".join(tensor.cpu().numpy().tobytes() for tensor in compressor.state_dict().values())
+    return {**asdict(config), **({"centroids": hashlib.sha256(tensors).hexdigest()[:16]} if tensors else {})}
+
+
+def check_cache(data_dir: str | Path, compressor: nn.Module, config: CompressorConfig) -> None:
     """Refuse a cache that another compressor wrote: its vectors would fit and mean something else.
 
     Raises:
-        ValueError: The settings differ.
+        ValueError: The settings, or the centroids of units, differ.
     """
     done = part_path(data_dir, "compressed", 1, "done")
     if not done.is_file():
         return
-    written, expected = json.loads(done.read_text(encoding="utf-8"))[0], asdict(config)
+    written = {**asdict(CompressorConfig()), **json.loads(done.read_text(encoding="utf-8"))[0]}  # older ones say less
+    expected = identify(compressor, config)
     if written != expected:
         raise ValueError(f"{data_dir}: compressed by {written}, the model expects {expected}; give its own cache")
 

@@ -69,7 +69,8 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     data = read_data_dir(job.data_dir)
     audio = find_audio(data, job.control)
     if audio.is_compressed:
-        check_cache(data.path, translate.experiment.network.config.compressor)
+        network = translate.experiment.network
+        check_cache(data.path, network.compressor, network.config.compressor)
     stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)

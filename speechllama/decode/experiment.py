@@ -19,12 +19,12 @@ import yaml
 from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
 from speechllama.model.config import from_mapping
-from speechllama.model.llm_files import load_tokenizer
+from speechllama.model.llm_files import WEIGHT_FILES, load_tokenizer
 from speechllama.model.llm_record import LLM_FILE, read_llm_record
 from speechllama.model.speech_llama import SpeechLlama
 
 NETWORK = "network."  # where the host's model keeps ours
-BASES = ("llm_dir", "ctc_dir", "cmvn_file")  # settings that are paths
+BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file")  # settings that are paths
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     Args:
         exp_dir: The experiment, at stage 10 or later.
         output: The zip.
-        include_llm: Put the LLM inside too (small ones); else the zip names it by path or hub id.
+        include_llm: Put the LLM inside too (small ones); else the zip names it by path or hub id. Of a local LLM
+            that was trained fully its config and tokenizer are inside in any case: the weights are the experiment's.
 
     Returns:
         The zip.
@@ -111,7 +112,13 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     elif settings.get("cmvn_file"):
         files.append((Path(settings["cmvn_file"]), "cmvn.npz"))
         settings["cmvn_file"] = "cmvn.npz"
-    record, llm_files = pack_llm(settings["llm_dir"], include_llm)
+    if settings.get("centroids_file"):
+        files.append((Path(settings["centroids_file"]), "centroids.npz"))
+        settings["centroids_file"] = "centroids.npz"
+    llm_conf = settings.get("llm_conf") or {}
+    record, llm_files = pack_llm(settings["llm_dir"], include_llm, has_weights=llm_conf.get("train") != "full")
+    if llm_files and llm_conf.get("train") == "full":
+        settings["llm_conf"] = {**llm_conf, "random_weights": True}  # all of them are in model.pth
     files += llm_files
     settings["llm_dir"] = "llm"
     missing = [str(file) for file, _ in files if not file.is_file()]
@@ -128,17 +135,26 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     return output
 
 
-def pack_llm(llm_dir: str, include_llm: bool) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
-    """The LLM's record as it must read inside the zip, and the files that go there with it."""
+def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
+    """The LLM's record as it must read inside the zip, and the files that go there with it.
+
+    Args:
+        llm_dir: Where llm.json is.
+        include_llm: Whether the LLM goes inside.
+        has_weights: False where the experiment's own weights replace the LLM's: a local one then goes inside without.
+    """
     path, _ = read_llm_record(llm_dir)
     record = json.loads((Path(llm_dir) / LLM_FILE).read_text(encoding="utf-8"))
     folder = Path(path)
-    if not include_llm:
+    if not include_llm and (has_weights or not folder.is_dir()):
         return {**record, "path": str(folder.resolve()) if folder.is_dir() else path}, []
     if not folder.is_dir():
         raise ValueError(f"{path}: a hub id; only an LLM in a local directory can be packed with --include_llm true")
     name = folder.resolve().name
-    files = [(file, f"llm/{name}/{file.name}") for file in sorted(folder.iterdir()) if file.is_file()]
+    inside = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    if not has_weights:
+        inside = [file for file in inside if not any(file.match(kind) for kind in (*WEIGHT_FILES, "*.index.json"))]
+    files = [(file, f"llm/{name}/{file.name}") for file in inside]
     return {**record, "path": name}, files
 
 

@@ -12,7 +12,7 @@ from speechllama.model.layers import TransformerConfig, TransformerStack, length
 
 
 class AudioEncoder(nn.Module):
-    """Four bidirectional layers and a projection to the LLM's width.
+    """Four bidirectional layers (or none, for a decoder-only model from scratch) and a projection to the LLM's width.
 
     The output passes a LayerNorm and is scaled to the standard deviation of the LLM's embeddings: vectors of another
     scale than words push a frozen LLM far from where it was trained, and training starts with a large loss.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from torch import Tensor
+from torch import Tensor, nn
 
 from speechllama.model.checkpoint import keep_only_trainable
 from speechllama.model.config import SpeechLlamaConfig, from_mapping
@@ -51,6 +51,7 @@ def speech_llama_config(
             "name": settings.get("compressor", "frame_average"),
             "drop_blank_runs": settings.get("drop_blank_runs", False),
             "max_compressed_length": settings.get("max_compressed_length"),
+            "num_clusters": settings.get("num_clusters", 0),
         },
         "audio_encoder": settings.get("audio_encoder_conf") or {},
         "llm": {**(settings.get("llm_conf") or {}), "path": path, "revision": revision},
@@ -65,7 +66,7 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
     """Build the network on its trained base; its own trainable weights are fresh.
 
     Args:
-        settings: As for `speech_llama_config`; E0 also needs `cmvn_file`.
+        settings: As for `speech_llama_config`; E0 and D also need `cmvn_file`, U `centroids_file`.
         where: The file, for messages.
         device: Where it will compute; see `LLM`.
 
@@ -82,7 +83,8 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
         encoder = CTCEncoder(config.encoder, num_units=0)
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
     model = SpeechLlama(config, encoder, llm)
-    keep_only_trainable(model, base_fingerprint(config, encoder), also=("audio_encoder",))
+    load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
+    keep_only_trainable(model, base_fingerprint(model), also=("audio_encoder",))
     return model
 
 
@@ -132,9 +134,32 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
         return tuple(torch.from_numpy(statistics[name].astype(np.float32)) for name in ("mean", "std"))  # type: ignore[return-value]
 
 
-def base_fingerprint(config: SpeechLlamaConfig, encoder: CTCEncoder) -> bytes:
-    """64 bytes that identify what a checkpoint stands on: the LLM's weights, and the frozen encoder or statistics."""
+def load_centroids(compressor: nn.Module, path: str) -> None:
+    """Give the compressor `units` what k-means found; any other compressor needs nothing.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Their number or width is not what the compressor expects.
+    """
+    codebook = getattr(compressor, "codebook", None)
+    if codebook is None:
+        return
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path!r}: no centroids of the units; run stage 6 or give --centroids_file")
+    with np.load(path) as file:
+        centroids = torch.from_numpy(file["centroids"].astype(np.float32))
+    try:
+        codebook.set_centroids(centroids)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def base_fingerprint(network: SpeechLlama) -> bytes:
+    """64 bytes that identify what a checkpoint stands on: the LLM's weights, the frozen encoder and centroids."""
+    config, encoder = network.config, network.encoder
     frozen = encoder.state_dict() if config.ctc_dir else {"mean": encoder.mean, "std": encoder.std}
+    if config.compressor.name == "units":
+        frozen = {**frozen, **network.compressor.state_dict()}
     digest = hashlib.sha256()
     for name in sorted(frozen):
         digest.update(name.encode() + frozen[name].contiguous().numpy().tobytes())

@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from speechllama.model.ctc_encoder import BLANK, Encoded, best_units
 from speechllama.model.layers import length_mask
+from speechllama.model.units import Codebook
 
-CompressorName = Literal["blank_removal", "frame_average", "convolution", "none"]
-COMPRESSORS: tuple[CompressorName, ...] = ("blank_removal", "frame_average", "convolution", "none")
-CTC_COMPRESSORS = ("blank_removal", "frame_average")  # need CTC labels; their output can be cached
+CompressorName = Literal["blank_removal", "frame_average", "units", "convolution", "none"]
+COMPRESSORS: tuple[CompressorName, ...] = ("blank_removal", "frame_average", "units", "convolution", "none")
+CTC_COMPRESSORS = ("blank_removal", "frame_average")  # need CTC labels
+CACHED_COMPRESSORS = (*CTC_COMPRESSORS, "units")  # stand on a trained CTC encoder, so that their output can be cached
 DROPPED = -1
 NUM_CONVOLUTIONS = 3
 CONVOLUTION_RATIO = 2**NUM_CONVOLUTIONS
@@ -31,14 +33,17 @@ class CompressorConfig:
 
     Attributes:
         name: `blank_removal` keeps the frames whose best unit is not blank; `frame_average` averages each run of
-            equal best units; `convolution` is three stride-2 convolutions trained with the LLM; `none` keeps all.
+            equal best units; `units` gives the number of the nearest k-means centroid, once for each run of equal
+            ones; `convolution` is three stride-2 convolutions trained with the LLM; `none` keeps all.
         drop_blank_runs: `frame_average` only: leave out the runs of blanks.
         max_compressed_length: Longest output in vectors; neighbouring runs are merged evenly beyond it. None: no limit.
+        num_clusters: `units` only: centroids K.
     """
 
     name: CompressorName = "frame_average"
     drop_blank_runs: bool = False
     max_compressed_length: int | None = None
+    num_clusters: int = 0
 
     def __post_init__(self) -> None:
         if self.name not in COMPRESSORS:
@@ -48,13 +53,15 @@ class CompressorConfig:
         limit = self.max_compressed_length
         if limit is not None and (limit < 1 or self.name not in CTC_COMPRESSORS):
             raise ValueError(f"max_compressed_length {limit} needs a value of at least 1 and a CTC compressor")
+        if self.num_clusters < 0 or (self.num_clusters > 0) != (self.name == "units"):
+            raise ValueError(f"num_clusters is {self.num_clusters} with {self.name}: units need it, and only they")
 
 
 class Compressed(NamedTuple):
     """A shortened batch.
 
     Attributes:
-        vectors: Compressed frames (B, U, D), zero where padded.
+        vectors: Compressed frames (B, U, D), or unit numbers (B, U, 1) as float32; zero where padded.
         lengths: Valid vectors U (B,), int64, each at least 1.
         runs: Output vector of each encoder frame (B, M), int64; -1 where the frame was dropped or is padding.
             Empty for `convolution`, whose vectors share frames.
@@ -77,20 +84,23 @@ def build_compressor(config: CompressorConfig, dim: int) -> nn.Module:
     """
     if config.name == "convolution":
         return ConvolutionCompressor(dim)
-    return RunCompressor(config)
+    return RunCompressor(config, dim)
 
 
 class RunCompressor(nn.Module):
-    """`blank_removal`, `frame_average` and `none`: no parameters, no loop over frames or utterances.
+    """All modes but `convolution`: no parameters, no loop over frames or utterances.
+
+    A run of equal units becomes the mean of their numbers, which is that number.
 
     Source: blank_removal arXiv 2307.03917 section 3.1; frame_average Gaido et al. 2021 (arXiv 2102.01578), where a
     run of blanks is a run like any other; the frame kept of an all-blank utterance and the even merging beyond
     `max_compressed_length` are ours.
     """
 
-    def __init__(self, config: CompressorConfig) -> None:
+    def __init__(self, config: CompressorConfig, dim: int) -> None:
         super().__init__()
         self.config = config
+        self.codebook = Codebook(config.num_clusters, dim) if config.name == "units" else None
 
     def forward(self, encoded: Encoded) -> Compressed:
         """Shorten the encoder's output.
@@ -103,7 +113,8 @@ class RunCompressor(nn.Module):
             the longest output length.
         """
         valid = length_mask(encoded.lengths, encoded.hidden.shape[1])  # (B, M)
-        runs, lengths = self._assign(encoded, valid)
+        labels = self._label(encoded)
+        runs, lengths = self._assign(labels, valid)
         shortest, longest = torch.stack((lengths.min(), lengths.max())).tolist()
         if shortest == 0:
             runs, lengths = keep_least_blank(runs, lengths, encoded.logits, valid)
@@ -113,20 +124,26 @@ class RunCompressor(nn.Module):
             over = (lengths > cap)[:, None] & (runs != DROPPED)
             runs = torch.where(over, runs * cap // lengths[:, None], runs)
             lengths, longest = lengths.clamp(max=cap), cap
-        return Compressed(average_runs(encoded.hidden, runs, longest), lengths, runs)
+        if self.codebook is None:
+            return Compressed(average_runs(encoded.hidden, runs, longest), lengths, runs)
+        numbers = average_runs(labels[:, :, None].float(), runs, longest).round()  # (B, U, 1); sums may have rounded
+        return Compressed(numbers, lengths, runs)
 
-    def _assign(self, encoded: Encoded, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The output vector of each frame (B, M) and the number of vectors (B,); 0 where all is blank."""
+    def _label(self, encoded: Encoded) -> Tensor:
+        """Which frames belong together (B, M): those of one best CTC unit, one nearest centroid, or each by itself."""
         if self.config.name == "none":
-            starts = kept = valid
+            return torch.arange(encoded.hidden.shape[1], device=encoded.hidden.device).expand(encoded.hidden.shape[:2])
+        labels: Tensor = best_units(encoded.logits) if self.codebook is None else self.codebook(encoded.hidden)
+        return labels
+
+    def _assign(self, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """The output vector of each frame (B, M) and the number of vectors (B,); 0 where all is blank."""
+        if self.config.name == "blank_removal":
+            starts = kept = valid & (labels != BLANK)
         else:
-            labels = best_units(encoded.logits)  # (B, M)
-            if self.config.name == "blank_removal":
-                starts = kept = valid & (labels != BLANK)
-            else:
-                kept = valid & (labels != BLANK) if self.config.drop_blank_runs else valid
-                starts = kept.clone()
-                starts[:, 1:] &= labels[:, 1:] != labels[:, :-1]
+            kept = valid & (labels != BLANK) if self.config.drop_blank_runs else valid
+            starts = kept.clone()
+            starts[:, 1:] &= labels[:, 1:] != labels[:, :-1]
         index = starts.cumsum(1)
         return torch.where(kept, index - 1, DROPPED), index[:, -1]
 

@@ -44,7 +44,7 @@ class TransformerConfig:
     """Sizes of a Transformer encoder; the defaults are the paper's (arXiv 2307.03917, section 4).
 
     Attributes:
-        num_layers: Layers.
+        num_layers: Layers; 0 passes the vectors on as they are.
         dim: Width D.
         num_heads: Attention heads; must divide `dim`.
         ffn_dim: Width of the feed-forward layer.
@@ -65,12 +65,17 @@ class TransformerStack(nn.Module):
     first step on. With absolute positions alone, the hours of speech that the mini recipe has did not teach CTC
     training to look there.
 
+    Without layers there are neither positions nor norm: what reads the vectors then (an LLM) has its own.
+
     Source: layer sizes arXiv 2307.03917 section 4; pre-norm and positions ours (the paper names neither): the bias
     is that of T5 (arXiv 1910.10683, section 2.1), its start that of ALiBi (arXiv 2108.12409).
     """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        if not config.num_layers:
+            self.layers = nn.ModuleList()
+            return
         if config.dim % config.num_heads or config.dim % 2:
             raise ValueError(f"dim {config.dim} must be even and a multiple of num_heads {config.num_heads}")
         self.scale = math.sqrt(config.dim)
@@ -93,6 +98,8 @@ class TransformerStack(nn.Module):
             Output vectors (B, M, D), zero where padded.
         """
         valid = length_mask(lengths, hidden.shape[1])  # (B, M)
+        if not self.layers:
+            return hidden.masked_fill(~valid[:, :, None], 0.0)
         positions = sinusoidal_positions(hidden.shape[1], hidden.shape[2], hidden.device)
         hidden = self.dropout(hidden * self.scale + positions.to(hidden.dtype))
         place = torch.arange(hidden.shape[1], device=hidden.device)

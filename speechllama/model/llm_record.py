@@ -73,14 +73,20 @@ def prepare_llm(
         "peak_of": memory.what,
         **(more or {}),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{LLM_FILE}.tmp"
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(folder / LLM_FILE)
+    write_llm_record(folder, record)
     logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
     sizes = (record["load_seconds"], record["weights_gb"], record["peak_gb"], record["peak_of"])
     logging.info("loaded in %.1f s: %.2f GB of weights, at most %.2f GB more than before of %s", *sizes)
     return record
+
+
+def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
+    """Write llm.json, whole or not at all."""
+    folder = Path(llm_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{LLM_FILE}.tmp"
+    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(folder / LLM_FILE)
 
 
 class PeakMemory:

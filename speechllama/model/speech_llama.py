@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.model.audio_encoder import AudioEncoder
-from speechllama.model.compressor import CTC_COMPRESSORS, Compressed, build_compressor
+from speechllama.model.compressor import CACHED_COMPRESSORS, Compressed, build_compressor
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.layers import PADDING, length_mask
 from speechllama.model.llm import LLM
 from speechllama.model.prefix_mask import Prefix, additive, join_right_aligned, position_ids, visible
+from speechllama.model.units import UnitEmbedding
 
 
 class Batch(NamedTuple):
@@ -56,26 +57,30 @@ class SpeechLlama(nn.Module):
 
     Args:
         config: Settings.
-        encoder: CTC encoder, trained before and then frozen, or fresh for E0 (`config.ctc_dir` empty).
+        encoder: CTC encoder, trained before and then frozen, or fresh for E0 and D (`config.ctc_dir` empty).
         llm: The language model.
 
     Raises:
-        ValueError: A CTC compressor without a trained CTC encoder.
+        ValueError: A compressor that stands on a trained CTC encoder, without one.
 
     Source: arXiv 2307.03917, section 3.
     """
 
     def __init__(self, config: SpeechLlamaConfig, encoder: CTCEncoder, llm: LLM) -> None:
         super().__init__()
-        if config.compressor.name in CTC_COMPRESSORS and encoder.head is None:
+        if config.compressor.name in CACHED_COMPRESSORS and encoder.head is None:
             raise ValueError(
-                f"the compressor {config.compressor.name} needs CTC labels, but there is no trained CTC encoder: "
+                f"the compressor {config.compressor.name} needs a trained CTC encoder, and there is none: "
                 "give ctc_dir, or choose the compressor convolution"
             )
         self.config = config
         self.encoder = encoder.requires_grad_(not config.ctc_dir)
         self.compressor = build_compressor(config.compressor, encoder.dim)
-        self.audio_encoder = AudioEncoder(config.audio_encoder, encoder.dim, llm.dim, llm.embedding_std)
+        self.audio_encoder: AudioEncoder | UnitEmbedding
+        if config.compressor.name == "units":
+            self.audio_encoder = UnitEmbedding(config.compressor.num_clusters, llm.dim, llm.embedding_std)
+        else:
+            self.audio_encoder = AudioEncoder(config.audio_encoder, encoder.dim, llm.dim, llm.embedding_std)
         self.audio_encoder.requires_grad_(config.train_audio_encoder)
         self.llm = llm
 
@@ -106,7 +111,7 @@ class SpeechLlama(nn.Module):
             ValueError: The batch comes from the cache, but the compressor is none whose output can be cached.
         """
         audio, audio_lengths = batch.audio, batch.audio_lengths
-        if batch.is_compressed and self.config.compressor.name not in CTC_COMPRESSORS:
+        if batch.is_compressed and self.config.compressor.name not in CACHED_COMPRESSORS:
             raise ValueError(f"the compressor {self.config.compressor.name} takes features, not compressed.scp")
         if not batch.is_compressed:
             compressed = self.compress(audio, audio_lengths)

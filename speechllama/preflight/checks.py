@@ -16,6 +16,7 @@ import torch
 from speechllama.data.covost2_files import Sources, look_up_languages
 from speechllama.files import atomic_write
 from speechllama.markdown import format_table
+from speechllama.model.config import from_mapping
 from speechllama.preflight.amounts import (
     Amount,
     check_disk,
@@ -28,6 +29,9 @@ from speechllama.preflight.llm_check import FoundLLM, find_llm
 from speechllama.preflight.plan import Plan
 from speechllama.preflight.schedule import estimate_times
 from speechllama.preflight.systems import Training, check_gpu, find_trainings
+from speechllama.tasks.config_file import read_config
+from speechllama.tasks.scratch_llm import LlamaConfig, llama_shape
+from speechllama.tasks.text_llm import TextLLMConfig
 
 REPORT_FILE = "preflight.md"
 MEMORY_HEADER = ["GPU memory (estimate), GB", "frozen", "trained", "activations", "scratch", "total"]
@@ -101,38 +105,36 @@ def check_llm(plan: Plan, report: Report) -> FoundLLM | None:
     """The LLM that is given, or the shape of the recipe's own; None where none is needed or known."""
     if not plan.needs_llm:
         return None
-    if plan.llm:
+    scratch = scratch_config(plan)
+    if plan.llm and not scratch:
         found = find_llm(plan.llm, plan.revision, report.faults)
         if found:
             report.lines.append(found.line)
         return found
-    if not plan.llm_config:
+    if not plan.llm_config and not scratch:
         report.faults.append("no LLM: give --llm a directory or a hub id")
         return None
     try:
-        return FoundLLM(own_architecture(plan.llm_config), 0.0, "")
+        path, kind = (scratch, LlamaConfig) if scratch else (plan.llm_config, TextLLMConfig)
+        return FoundLLM(own_architecture(path, kind), 0.0, "")
     except (FileNotFoundError, ValueError) as error:
         report.faults.append(str(error))
         return None
 
 
-def own_architecture(path: str) -> Any:
-    """Shape of the LLM that the recipe trains itself."""
-    from transformers import LlamaConfig
+def scratch_config(plan: Plan) -> str:
+    """YAML of the LLM that the system trains from nothing; "" of others, and where the system's own is faulty."""
+    try:
+        name = read_config(plan.system_config).get("scratch_llm")
+    except (FileNotFoundError, ValueError):
+        return ""
+    return str(Path(plan.system_config).with_name(f"{name}.yaml")) if name else ""
 
-    from speechllama.model.config import from_mapping
-    from speechllama.tasks.config_file import read_config
-    from speechllama.tasks.text_llm import TextLLMConfig
 
-    config = from_mapping(TextLLMConfig, read_config(path), path)
-    return LlamaConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.width,
-        intermediate_size=config.ffn_dim,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.num_heads,
-        eos_token_id=2,
-    )
+def own_architecture(path: str, kind: type[LlamaConfig]) -> Any:
+    """Shape of an LLM that the recipe makes itself, from its YAML."""
+    config = from_mapping(kind, read_config(path), path)
+    return llama_shape(config, config.vocab_size)
 
 
 def disk_needs(

@@ -145,7 +145,9 @@ def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
 
 
 def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: bool) -> int:
-    """Bytes kept by the audio encoder."""
+    """Bytes kept by the audio encoder; of units, the embeddings looked up."""
+    if network.config.compressor.name == "units":
+        return batch.num_utterances * batch.num_audio * network.llm.dim * 4
     with FakeTensorMode(), precision(is_amp):
         encoder = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
         vectors = torch.zeros(batch.num_utterances, batch.num_audio, network.encoder.dim)

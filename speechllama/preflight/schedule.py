@@ -56,7 +56,7 @@ def estimate_times(
 
     reading = feature_seconds() + reading_seconds(plan.datadir)
     rows.append(_row("2 features", f"{1 / reading:.0f} x real time a process", everything * reading / plan.nj))
-    if plan.llm_config and not plan.llm:
+    if plan.llm_config and not plan.llm and plan.needs_llm:
         rows.append(_own_llm_row(plan, architecture))
     for training in trainings:
         epochs = int(training.settings.get("max_epoch", 1))
@@ -92,6 +92,8 @@ def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[
     assert training.network is not None
     config = training.network.config
     step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
+    if config.compressor.name == "units":
+        return step, prefix, token  # a table in the audio encoder's place
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, plan.device), prefix, token
 

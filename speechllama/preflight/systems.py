@@ -35,7 +35,7 @@ class Training:
         batch: What one GPU gets of a batch.
         num_trained: Parameters that train.
         network: The outline; None for CTC.
-        encoder: CTC encoder and its units; None for E0.
+        encoder: CTC encoder and its units; None for E0 and D.
     """
 
     stage: int
@@ -93,7 +93,7 @@ def find_trainings(plan: Plan, architecture: Any, faults: list[str]) -> list[Tra
         except (FileNotFoundError, ValueError) as error:
             faults.append(str(error))
     if any(training.network is not None and not training.network.config.ctc_dir for training in trainings):
-        trainings = [training for training in trainings if training.stage != 5]  # E0 has no CTC
+        trainings = [training for training in trainings if training.stage != 5]  # E0 and D have no CTC
     return trainings
 
 
@@ -126,7 +126,8 @@ def system_training(
     if architecture is None:
         raise ValueError(f"{path}: cannot be built before the LLM is there")
     is_convolution = settings.get("compressor") == "convolution"
-    network = outline_speech_llama(settings, path, architecture, None if is_convolution else encoder)
+    own_encoder = None if is_convolution or settings.get("scratch_llm") else encoder
+    network = outline_speech_llama(settings, path, architecture, own_encoder)
     if plan.launcher == "local":
         try:
             check_quantization(network.config.llm, plan.device)
@@ -135,9 +136,10 @@ def system_training(
     usual = USUAL
     if is_convolution:
         usual = BatchShape(num_audio=-(-USUAL.num_frames // 4 // CONVOLUTION_RATIO))
+    elif settings.get("scratch_llm"):
+        usual = BatchShape(num_prompt=1, num_audio=USUAL.num_frames // 4)
     bins = int(settings.get("batch_bins", DEFAULT_BINS)) // max(1, plan.ngpu)
     trained = num_parameters(network, trainable_only=True)
-    own_encoder = None if is_convolution else encoder
     return Training(stage, path, settings, usual.of_positions(bins), trained, network, own_encoder)
 
 

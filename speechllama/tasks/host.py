@@ -86,6 +86,7 @@ class ResumableTrainer(Trainer):
 
     request: StopRequest
     in_flight: EpochInFlight
+    is_first_epoch: bool
 
     @classmethod
     def build_options(cls, args: argparse.Namespace) -> TrainerOptions:
@@ -105,6 +106,7 @@ class ResumableTrainer(Trainer):
                 (folder / INTERRUPTED).unlink(missing_ok=True)
         if kwargs["distributed_option"].distributed:
             torch.distributed.barrier()
+        cls.is_first_epoch = True
         with StopRequest(options.save_minutes) as cls.request:
             super().run(*args, **kwargs)
         if rank() == 0:
@@ -119,9 +121,9 @@ class ResumableTrainer(Trainer):
         for optimizer in training.optimizers:
             optimizer.zero_grad()  # the host leaves what accum_grad had begun at an epoch's end to the next one
         device = "cuda" if options.ngpu > 0 else "cpu"
-        cls.in_flight = EpochInFlight(
-            Path(options.output_dir), reporter.get_epoch(), training, cls.request, options.accum_grad, device
-        )
+        folder, epoch, is_first = Path(options.output_dir), reporter.get_epoch(), cls.is_first_epoch
+        cls.in_flight = EpochInFlight(folder, epoch, training, cls.request, options.accum_grad, device, is_first)
+        cls.is_first_epoch = False
         num_done = cls.in_flight.restore(kwargs["iterator"], WeightedAverage, Average)
         kwargs["iterator"] = cls.in_flight.batches()
         is_invalid: bool = super().train_one_epoch(*args, **kwargs)

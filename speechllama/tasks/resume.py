@@ -98,6 +98,7 @@ class EpochInFlight:
         request: When to save and when to stop.
         accum_grad: Batches an update; between them there is nothing whole to save.
         device: Of the tensors that the processes exchange.
+        is_first: Whether the run begins with it. Before a later one stands a checkpoint that this run wrote.
         num_done: Batches that this process has done.
         random_state: What the random numbers go on from, after an interruption.
     """
@@ -108,6 +109,7 @@ class EpochInFlight:
     request: StopRequest
     accum_grad: int
     device: str
+    is_first: bool
     num_done: int = 0
     random_state: dict[str, Any] | None = None
     num_saved: int = 0
@@ -121,7 +123,9 @@ class EpochInFlight:
         """
         self.loader = loader
         path = self.folder / INTERRUPTED
-        if not path.is_file():
+        if not self.is_first and rank() == 0:
+            path.unlink(missing_ok=True)  # the epoch it is of has ended, and its checkpoint is written
+        if not self.is_first or not path.is_file():
             return 0
         try:
             state = torch.load(path, map_location="cpu", weights_only=False)
@@ -174,17 +178,24 @@ class EpochInFlight:
             self.save()
         self.request.saved_at = time.monotonic()
         if wish == STOP:
-            logging.warning("asked to stop: epoch %d is kept up to batch %d; the same command goes on from there",
-                            self.epoch, self.num_saved)  # fmt: skip
+            logging.warning("asked to stop: epoch %d is kept up to batch %d%s; the same command goes on from there",
+                            self.epoch, self.num_saved, self.loss())  # fmt: skip
             raise SystemExit(EXIT_STATUS)
 
+    def loss(self) -> str:
+        """What a failed save costs, in words; "" if nothing."""
+        if self.num_saved == self.num_done:
+            return ""
+        return f", and {self.num_done - self.num_saved} batches behind it are lost: they could not be saved"
+
     def save(self) -> None:
-        """Write interrupted.pth, whole or not at all; where it cannot be written, the epoch's begin is what is left."""
+        """Write interrupted.pth, whole or not at all; where it cannot be written, what was saved before is left."""
         mine = {"random": random_state(), "batches": digest(self.loader)}
         processes = [mine]
         if num_processes() > 1:
             processes = [{} for _ in range(num_processes())]
             torch.distributed.all_gather_object(processes, mine)
+        is_saved = torch.ones(1, device=self.device)
         if rank() == 0:
             state = {"epoch": self.epoch, "num_done": self.num_done, "processes": processes}
             partial = self.folder / f"{INTERRUPTED}.tmp"
@@ -192,11 +203,13 @@ class EpochInFlight:
                 torch.save({**state, "training": self.training.state()}, partial)
                 os.replace(partial, self.folder / INTERRUPTED)
             except (OSError, RuntimeError) as error:  # a full disk
-                logging.error("%s cannot be written (%s); training goes on without it", partial, error)
+                logging.error("%s cannot be written (%s)", partial, error)
                 partial.unlink(missing_ok=True)
+                is_saved.zero_()
         if num_processes() > 1:
-            torch.distributed.barrier()  # nobody leaves while the first process still writes
-        self.num_saved = self.num_done
+            torch.distributed.broadcast(is_saved, 0)  # nobody leaves while the first process still writes
+        if is_saved:
+            self.num_saved = self.num_done
 
 
 class Batches:

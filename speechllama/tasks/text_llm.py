@@ -26,24 +26,18 @@ from speechllama.data.prompt import TEMPLATES, Prompt, PromptConfig, TaskName
 from speechllama.data.subword_cuts import SubwordCutter
 from speechllama.data.tsv import read_tsv
 from speechllama.model.layers import pad_ids
+from speechllama.tasks.scratch_llm import MODEL_DIR, LlamaConfig, build_llama, train_llama_tokenizer
 
-SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
-MODEL_DIR = "model"
 MAX_PLAIN_TOKENS = 256  # of a line of plain English; what is behind them is not read
 NUM_CHECKPOINTS = 20  # written in a training, unless they would be less than SAVE_STEPS apart
 SAVE_STEPS = 200
 
 
 @dataclass(frozen=True)
-class TextLLMConfig:
+class TextLLMConfig(LlamaConfig):
     """Sizes and training of the LLM.
 
     Attributes:
-        vocab_size: Tokens.
-        width: Width H.
-        num_layers: Layers.
-        num_heads: Attention heads.
-        ffn_dim: Width of the feed-forward layer.
         num_steps: Updates.
         batch_size: Lines a batch.
         learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
@@ -59,6 +53,7 @@ class TextLLMConfig:
     num_layers: int = 4
     num_heads: int = 4
     ffn_dim: int = 432
+    tie_embeddings: bool = True
     num_steps: int = 700
     batch_size: int = 48
     learning_rate: float = 3.0e-3
@@ -112,27 +107,40 @@ class Lines(torch.utils.data.Dataset):
 
 
 def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
-    """Pad lines on the right; a causal model never looks there."""
+    """Pad lines on the right; a causal model never looks there, so it needs no mask."""
     ids, lengths = pad_ids([row["input_ids"] for row in rows])
     labels, _ = pad_ids([row["labels"] for row in rows])
     columns = torch.arange(ids.shape[1])[None] < lengths[:, None]
-    return {
-        "input_ids": ids.clamp(min=0),
-        "labels": labels.masked_fill(~columns, -100),
-        "attention_mask": columns.long(),
-    }
+    return {"input_ids": ids.clamp(min=0), "labels": labels.masked_fill(~columns, -100)}
 
 
-def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path) -> Path:
+def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the targets; the LLM's head runs on their positions only, a sixth of all.
+
+    Args:
+        llm: A causal LM of transformers.
+        input_ids: Token ids (B, N), padded on the right with any id.
+        labels: The same ids where the LLM shall learn them, else -100 (B, N).
+    """
+    hidden = llm.model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]  # column n predicts n + 1
+    expected = labels[:, 1:]
+    learned = expected != -100
+    return torch.nn.functional.cross_entropy(llm.lm_head(hidden[learned]), expected[learned])
+
+
+def train_text_llm(
+    config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path, on_gpu: bool = False
+) -> Path:
     """Train tokenizer and LLM and save them as an ordinary Hugging Face directory.
 
     An interrupted training goes on from its last checkpoint.
 
     Args:
         config: Sizes and training.
-        text: The text-only pairs.
+        text: Pairs and plain English, see `read_lines`.
         held_out: Source sentences that the LLM is tested on; none of them may be among the text.
         llm_dir: Where `model` goes.
+        on_gpu: Train on the first GPU.
 
     Returns:
         The Hugging Face directory.
@@ -141,6 +149,11 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         ValueError: The text is empty or holds a test sentence.
     """
     from transformers import Trainer, TrainingArguments
+
+    class TargetTrainer(Trainer):
+        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu and torch.cuda.is_bf16_supported()):
+                return target_loss(model, **inputs)
 
     lines = mix_lines(read_lines(text), config.plain_share)
     seen = {line.sentence for line in lines}
@@ -159,23 +172,20 @@ def train_text_llm(config: TextLLMConfig, text: str | Path, held_out: Sequence[s
         weight_decay=0.01,
         warmup_steps=max(1, config.num_steps // 20),
         lr_scheduler_type="cosine",
-        train_sampling_strategy="group_by_length",  # a third of a mixed batch would be padding
         logging_steps=50,
         save_steps=max(SAVE_STEPS, config.num_steps // NUM_CHECKPOINTS),
         save_total_limit=2,
         seed=config.seed,
         report_to=[],
         disable_tqdm=True,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=torch.cuda.is_available() and torch.cuda.is_bf16_supported(),
+        use_cpu=not on_gpu,
         dataloader_num_workers=0,
     )
-    num_read = config.num_steps * config.batch_size
-    if num_read < len(lines):  # the trainer measures every line before it starts
-        lines = random.Random(config.seed).sample(lines, num_read)
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # or it would spread so small an LLM over all GPUs
     data = Lines(lines, prompts, config)
+    torch.manual_seed(config.seed)
     llm = build_llama(config, tokenizer)
-    trainer = Trainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
+    trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     llm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -190,7 +200,7 @@ def last_whole_checkpoint(work: Path) -> str | None:
 
 
 def read_lines(path: str | Path) -> list[Line]:
-    """Read the pairs of a TSV with columns lang, sentence, translation.
+    """Read the pairs of a TSV with columns lang, sentence, translation; a row without a sentence is plain English.
 
     Raises:
         ValueError: It has none.
@@ -232,13 +242,6 @@ def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
 
 def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int) -> Any:
     """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
     prompts = [template.replace("{audio}", " ") for template in TEMPLATES.values()] * (len(lines) // 10 + 1)
 
     def texts() -> Iterator[str]:
@@ -246,26 +249,4 @@ def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int) -> Any:
             yield from line
         yield from prompts
 
-    tokenizer.train_from_iterator(texts(), trainer)
-    unk, bos, eos = SPECIAL_TOKENS
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token=unk, bos_token=bos, eos_token=eos)
-
-
-def build_llama(config: TextLLMConfig, tokenizer: Any) -> Any:
-    """A LLaMA with random weights drawn from the seed."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(config.seed)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=config.width,
-            intermediate_size=config.ffn_dim,
-            num_hidden_layers=config.num_layers,
-            num_attention_heads=config.num_heads,
-            max_position_embeddings=512,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            tie_word_embeddings=True,
-        )
-    )
+    return train_llama_tokenizer(texts(), vocab_size)

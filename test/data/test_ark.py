@@ -87,6 +87,19 @@ def test_merged_parts_are_a_valid_data_directory(make_data_dir: Callable[..., Pa
     assert (dump / "feats.scp").read_bytes() == content
 
 
+def test_what_the_parts_lost_together_is_limited(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data, dump = make_data_dir(num=6), tmp_path / "dump"
+    for utterance in ("fr_0-clip02", "fr_1-clip05"):
+        Path(read_table(data / "wav.scp")[utterance]).write_bytes(b"")
+    for job in (1, 2):
+        make_features(data, dump, 2, job)  # each part alone lost one, which may always be
+    command = ["--data_dir", str(data), "--output_dir", str(dump), "--num_jobs", "2"]
+    with pytest.raises(ValueError, match=r"dump: 2 of 6 failed, at most 1 may \(--max_bad_share 0.05\)"):
+        entry.main(command)
+    entry.main([*command, "--max_bad_share", "0.34"])
+    assert len(read_data_dir(dump).utterances) == 4
+
+
 def test_compressed_parts_bring_their_hypotheses(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data, output = make_data_dir(num=2), tmp_path / "compressed"
     for job, utterance in ((1, "fr_0-clip00"), (2, "fr_1-clip01")):

@@ -106,7 +106,7 @@ def test_the_limits_hold_for_training_and_leave_dev_and_test_whole(make_corpus: 
         for split in ("train", "test"):
             clip = corpus.common_voice / f"cv-corpus-x/fr/clips/{name}{split}.mp3"
             soundfile.write(clip, np.zeros(int(16000 * seconds)), 16000, format="MP3")
-    prepare_covost2(corpus, ["fr"], tmp_path / "data")
+    prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(drop_overlap=False))
     assert drops(tmp_path / "data", "fr", "train") == {
         "sentence in another script": 1,
         "unprintable character in the sentence": 1,
@@ -115,11 +115,11 @@ def test_the_limits_hold_for_training_and_leave_dev_and_test_whole(make_corpus: 
         "translation above 40 characters a second": 1,
     }
     assert drops(tmp_path / "data", "fr", "test") == {}
-    options = CorpusOptions(min_duration=0.0, text=TextFilter(False, 0.0, 1000.0))
+    options = CorpusOptions(drop_overlap=False, min_duration=0.0, text=TextFilter(False, 0.0, 1000.0))
     [report] = prepare_covost2(corpus, ["fr"], tmp_path / "all", options)
     assert report.splits["train"].kept == 3 + 5
     with pytest.raises(ValueError, match="train: no utterance is left"):
-        prepare_covost2(corpus, ["fr"], tmp_path / "none", CorpusOptions(max_duration=0.05))
+        prepare_covost2(corpus, ["fr"], tmp_path / "none", CorpusOptions(drop_overlap=False, max_duration=0.05))
     assert [path.name for path in (tmp_path / "none").rglob("*") if path.is_file()] == ["report.json", "report.md"]
 
 
@@ -130,16 +130,19 @@ def test_a_clip_in_two_splits_leaves_train(make_corpus: MakeCorpus, tmp_path: Pa
     assert (report.splits["train"].kept, report.splits["dev"].kept, report.splits["test"].kept) == (2, 2, 1)
 
 
-def test_sentences_of_train_in_test_are_reported_and_dropped_on_demand(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+def test_sentences_of_train_in_test_are_reported_and_dropped(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     corpus = make_corpus([*GOOD, ("c6", "ann", "«NON»", "No!", "train")])
     (corpus.common_voice / "cv-corpus-x/fr/clips/c5.mp3").unlink()  # held out even if the clip itself is lost
     rows = [*GOOD, ("c7", "eve", "Bon.", "Good.", "test")]
-    [report] = prepare_covost2(make_corpus([*rows, ("c6", "ann", "«NON»", "No!", "train")]), ["fr"], tmp_path / "data")
+    kept = CorpusOptions(drop_overlap=False)
+    whole = make_corpus([*rows, ("c6", "ann", "«NON»", "No!", "train")])
+    [report] = prepare_covost2(whole, ["fr"], tmp_path / "data", kept)
     assert report.splits["train"].kept == 4
     assert report.warnings() == ["fr: 1 train sentences are in test too"]
     (corpus.common_voice / "cv-corpus-x/fr/clips/c5.mp3").unlink()
-    [report] = prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(drop_overlap=True))
+    [report] = prepare_covost2(corpus, ["fr"], tmp_path / "data")
     assert report.splits["train"].kept == 3
+    assert report.warnings() == ["fr: 1 train sentences are in test too"]
     assert report.splits["train"].dropped.counts == {"sentence is in test too": 1}
 
 
@@ -150,12 +153,15 @@ def test_english_speech_is_trained_with_its_transcripts(make_corpus: MakeCorpus,
     (corpus.common_voice / "cv-corpus-x/en/dev.tsv").write_text("path\na3.mp3\n")
     reports = prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(english="validated"))
     assert [report.name for report in reports] == ["en transcripts", "fr"]
-    assert reports[0].splits["train"].dropped.counts == {"clip is in Common Voice's dev too": 1}
+    assert reports[0].splits["train"].dropped.counts == {
+        "clip is in Common Voice's dev too": 1,
+        "sentence is in test too": 1,
+    }
     assert reports[0].warnings() == ["en transcripts: 1 train sentences are in test too"]  # the translation "No!"
     train = tmp_path / "data/train"
     own = {utt for utt, language in read_table(train / "utt2lang").items() if language == "en"}
-    assert {read_table(train / "text")[utt] for utt in own} == {"Good day.", "no"}
-    assert {read_table(train / "src_text")[utt] for utt in own} == {"Good day.", "no"}
+    assert {read_table(train / "text")[utt] for utt in own} == {"Good day."}
+    assert {read_table(train / "src_text")[utt] for utt in own} == {"Good day."}
     assert validate_data_dir(train) == []
     with pytest.raises(ValueError, match="en/train.tsv: no such table; the other one is --english validated"):
         prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(english="train"))
@@ -176,10 +182,12 @@ def test_pseudo_labels_are_trained_on_but_never_what_is_held_out(make_corpus: Ma
         "eve\tfr\tc5.mp3\tNon !\tNope!\n"
         "ann\tfr\tc1.mp3\tIl a dit oui.\tYes.\n"
         "ann\tfr\tp1.mp3\tMerci.\tThanks.\n"
-        "ann\tde\tp1.mp3\tDanke.\tThanks.\n"
+        "ann\tGerman\tp1.mp3\tDanke.\tThanks.\n"
     )
     reports = prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(pseudo_labels=table, max_bad_share=0.5))
-    assert [report.name for report in reports] == ["fr", "fr pseudo-labels"]
+    assert [report.name for report in reports] == ["fr", "fr pseudo-labels", "pseudo-labels"]
+    assert reports[2].splits["train"].dropped.counts == {"language 'German' is not trained": 1}
+    assert "1 language 'German' is not trained, first: " in (tmp_path / "data/report.md").read_text(encoding="utf-8")
     split = reports[1].splits["train"]
     assert (split.rows, split.kept, split.speakers) == (6, 2, 2)
     assert split.dropped.counts == {
@@ -191,6 +199,9 @@ def test_pseudo_labels_are_trained_on_but_never_what_is_held_out(make_corpus: Ma
     train = tmp_path / "data/train"
     assert {"Thanks.", "Hi."} < set(read_table(train / "text").values())
     assert validate_data_dir(train) == []
+    table.write_text("lang\tpath\tsentence\ttranslation\nen\tp1.mp3\tThanks.\tThanks.\n")
+    with pytest.raises(ValueError, match=r"pseudo.tsv: no row of a language that is trained \(fr\); found {.*'en'"):
+        prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(pseudo_labels=table))
     table.write_text("lang\tpath\tsentence\n")
     with pytest.raises(ValueError, match="pseudo.tsv:1: no column translation"):
         prepare_covost2(corpus, ["fr"], tmp_path / "data", CorpusOptions(pseudo_labels=table))
@@ -281,7 +292,7 @@ def test_counts_are_compared_with_the_published_ones_of_a_full_corpus() -> None:
 def test_the_real_sample_is_prepared_whole(shared_data: Path, tmp_path: Path) -> None:
     sample = shared_data / "common_voice_sample"
     command = ["--common_voice", str(sample), "--covost2", str(sample / "covost2"), "--output_dir", str(tmp_path)]
-    entry.main([*command, "--langs", "de zh ar es fr it nl ja ru pt et sv sl"])
+    entry.main([*command, "--langs", "de zh ar es fr it nl ja ru pt et sv sl", "--drop_overlap", "false"])
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["languages"]
     assert list(report) == "ar de es et fr it ja nl pt ru sl sv-SE zh-CN".split()
     for language in report.values():

@@ -40,7 +40,8 @@ def pack(path: Path, **members: Path) -> Path:
 def archived(make_corpus: MakeCorpus, tmp_path: Path) -> Sources:
     """French in an archive as release 6.1 has it, Chinese in one as release 4 has it; no tree is left."""
     sources = make_corpus(ROWS)
-    make_corpus([(f"z{clip}", client, "是。", *rest) for clip, client, _, *rest in ROWS], "zh-CN")
+    chinese = zip(ROWS, ("是。", "不。", "啊。"), strict=True)
+    make_corpus([(f"z{clip}", client, sentence, *rest) for (clip, client, _, *rest), sentence in chinese], "zh-CN")
     tree = sources.common_voice / "cv-corpus-x"
     noise = np.random.default_rng(1).normal(0, 0.1, 1_600_000)  # so long that a cut archive still holds whole clips
     soundfile.write(tree / "fr/clips/c3.mp3", noise, 16000, format="MP3")
@@ -75,6 +76,22 @@ def test_archives_are_unpacked_as_far_as_needed(archived: Sources, tmp_path: Pat
     options = CorpusOptions(pseudo_labels=table, max_bad_share=0.9)
     prepare_covost2(archived, ["fr"], tmp_path / "data", options)
     assert (folder / "clips/unwanted.mp3").is_file() and clip.stat().st_mtime_ns == first
+
+
+def test_of_english_only_the_clips_of_its_table_are_unpacked(
+    archived: Sources, make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    make_corpus([("e1", "amy", "Good day.", "", ""), ("e2", "zoe", "Good night.", "", "")], "en")
+    tree = archived.common_voice / "cv-corpus-x/en"
+    rows = (tree / "validated.tsv").read_text().splitlines(keepends=True)
+    (tree / "train.tsv").write_text("".join(rows[:2]))
+    pack(archived.common_voice / "cv-corpus-x-en.tar.gz", cv__en=tree)
+    shutil.rmtree(tree)
+    folder = archived.work_dir / "unpacked/cv-corpus-x-en/en"
+    for english, clips in (("train", ["e1.mp3"]), ("validated", ["e1.mp3", "e2.mp3"])):
+        first = prepare_covost2(archived, ["fr"], tmp_path / "data", CorpusOptions(english=english))  # type: ignore[arg-type]
+        assert first[0].splits["train"].kept == len(clips)
+        assert sorted(path.name for path in (folder / "clips").iterdir()) == clips
 
 
 def test_a_cut_archive_is_told_and_the_whole_one_goes_on(archived: Sources, tmp_path: Path) -> None:

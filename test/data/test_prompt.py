@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def test_the_start_token_comes_once_and_first(tokenizer: object) -> None:
     assert ids.prompt[0] == 1
     assert 1 not in ids.prompt[1:] + ids.suffix
     assert 2 not in ids.prompt + ids.suffix
+
+
+def test_the_start_token_stands_behind_the_audio_of_a_decoder_from_scratch(tokenizer: object) -> None:
+    assert Prompt(PromptConfig("{audio}", start="behind_audio"), "st", tokenizer).render() == ([], [1])
+    ids = Prompt(PromptConfig("Say {audio} now:", start="behind_audio"), "st", tokenizer).render()
+    assert ids.suffix[-1] == 1 and 1 not in ids.prompt + ids.suffix[:-1]
+    with pytest.raises(ValueError, match="prompt start: behind_audio needs a start token"):
+        Prompt(PromptConfig(start="behind_audio"), "st", types.SimpleNamespace(bos_token_id=None))
+    with pytest.raises(ValueError, match="d.yaml: start: 'behind' is none of before_prompt, behind_audio"):
+        from_mapping(PromptConfig, {"start": "behind"}, "d.yaml")
 
 
 def test_ids_around_the_audio_are_those_of_one_running_text(tokenizer: object) -> None:

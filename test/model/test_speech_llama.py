@@ -18,6 +18,7 @@ from speechllama.model.layers import TransformerConfig
 from speechllama.model.llm import LLM, LLMConfig, LoRAConfig
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
+from speechllama.model.units import Codebook
 
 SIZES = TransformerConfig(num_layers=1, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
 ENCODER = CTCEncoderConfig(10, 4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
@@ -29,8 +30,27 @@ def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
     torch.manual_seed(1)
     config = SpeechLlamaConfig(ctc_dir="exp/ctc", encoder=ENCODER, audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
     config = dataclasses.replace(config, **changes)
-    encoder = CTCEncoder(ENCODER, num_units=6 if config.ctc_dir else 0)
-    return SpeechLlama(config, encoder, LLM(config.llm)).eval()
+    encoder = CTCEncoder(config.encoder, num_units=6 if config.ctc_dir else 0)
+    network = SpeechLlama(config, encoder, LLM(config.llm)).eval()
+    if config.compressor.name == "units":
+        codebook = network.compressor.get_submodule("codebook")
+        assert isinstance(codebook, Codebook)
+        codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))
+    return network
+
+
+def build_d(tiny_llm: Path, mask: Any) -> SpeechLlama:
+    """System D: convolutions, then the tiny LLaMA's shape with random weights."""
+    none = dataclasses.replace(SIZES, num_layers=0)
+    return build(
+        tiny_llm,
+        ctc_dir="",
+        encoder=dataclasses.replace(ENCODER, transformer=none),
+        audio_encoder=none,
+        compressor=CompressorConfig("none"),
+        llm=LLMConfig(str(tiny_llm), train="full", random_weights=True),
+        prefix_mask=mask,
+    )
 
 
 def make_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
@@ -60,9 +80,13 @@ def take(
 
 
 @pytest.mark.parametrize("mask", ["causal", "non_causal"])
-@pytest.mark.parametrize("compressor", ["frame_average", "blank_removal", "none"])
+@pytest.mark.parametrize("compressor", ["frame_average", "blank_removal", "units", "none", "none, from scratch"])
 def test_the_batch_loss_is_the_token_mean_of_the_utterances_alone(tiny_llm: Path, mask: Any, compressor: Any) -> None:
-    network = build(tiny_llm, prefix_mask=mask, compressor=CompressorConfig(compressor))
+    if compressor == "none, from scratch":
+        network = build_d(tiny_llm, mask)
+    else:
+        config = CompressorConfig(compressor, num_clusters=9 if compressor == "units" else 0)
+        network = build(tiny_llm, prefix_mask=mask, compressor=config)
     batch, text, lengths = make_batch()
     together = network(batch, text, lengths)
     alone = [network(*take(batch, text, lengths, row)) for row in range(3)]
@@ -106,6 +130,7 @@ SYSTEMS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "E6": ({"llm": "lora"}, {"audio_encoder", "llm"}),
     "E6, audio encoder frozen": ({"llm": "lora", "train_audio_encoder": False}, {"llm"}),
     "full": ({"llm": "full"}, {"audio_encoder", "llm"}),
+    "U": ({"llm": "lora", "compressor": CompressorConfig("units", num_clusters=9)}, {"audio_encoder", "llm"}),
 }
 
 
@@ -124,6 +149,64 @@ def test_gradients_flow_where_the_config_says_and_nowhere_else(tiny_llm: Path, s
         trainable = {name: parameter for name, parameter in parameters.items() if parameter.requires_grad}
         assert trainable
         assert all(parameter.grad is not None for parameter in trainable.values()), part
+
+
+D_MASKS = {
+    # [padding ; audio, audio, <SOS> ; text, text]: who (row) sees whom (column), of an utterance of two frames in a
+    # batch whose longest has three. If non-causal, audio and <SOS> see each other fully; the text is causal anyhow. The
+    # row of padding is left out: nobody sees what it sees.
+    "causal": [
+        [0, 1, 0, 0, 0, 0],
+        [0, 1, 1, 0, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 1, 0],
+        [0, 1, 1, 1, 1, 1],
+    ],
+    "non_causal": [
+        [0, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 0, 0],
+        [0, 1, 1, 1, 1, 0],
+        [0, 1, 1, 1, 1, 1],
+    ],
+}
+
+
+@pytest.mark.parametrize("mask", D_MASKS)
+def test_the_mask_of_the_decoder_from_scratch_is_the_hand_written_one(tiny_llm: Path, mask: str) -> None:
+    network, seen = build_d(tiny_llm, mask), {}
+    network.llm.model.register_forward_pre_hook(lambda _, __, given: seen.update(given), with_kwargs=True)
+    speech = torch.randn(2, 12, 10)
+    nothing, sos = torch.zeros(2, 0, dtype=torch.long), torch.tensor([[1], [1]])
+    batch = Batch(
+        speech, torch.tensor([12, 8]), nothing, torch.zeros(2, dtype=torch.long), sos, torch.tensor([1, 1]), False
+    )
+    network(batch, torch.tensor([[40, 41], [42, 43]]), torch.tensor([2, 2]))
+    assert seen["attention_mask"][1, 0, 1:].eq(0).int().tolist() == D_MASKS[mask]
+    assert seen["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5], [0, 0, 1, 2, 3, 4]]
+    torch.testing.assert_close(seen["inputs_embeds"][:, 3], network.llm.embed(sos)[:, 0])
+    assert not seen["inputs_embeds"][1, 0].any()
+
+
+def test_the_decoder_from_scratch_equals_its_llama_on_audio_start_and_text(tiny_llm: Path) -> None:
+    network = build_d(tiny_llm, "causal")
+    speech, text = torch.randn(1, 21, 10), torch.tensor([[40, 41, 42]])
+    nothing, none = torch.zeros(1, 0, dtype=torch.long), torch.tensor([0])
+    batch = Batch(speech, torch.tensor([21]), nothing, none, torch.tensor([[1]]), torch.tensor([1]), False)
+    frames, _ = network.encoder.subsampling(speech, torch.tensor([21]))  # mean 0 and deviation 1 change nothing
+    audio = network.audio_encoder.norm(network.audio_encoder.projection(frames))  # type: ignore[operator]
+    words = network.llm.model.get_input_embeddings()(torch.tensor([[1, 40, 41, 42]]))
+    logits = network.llm.model(inputs_embeds=torch.cat((audio, words), dim=1)).logits[0, 6:]  # 6 frames, then <SOS>
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([40, 41, 42, EOS]))
+    assert network(batch, text, torch.tensor([3])).loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_everything_trains_in_the_decoder_from_scratch(tiny_llm: Path) -> None:
+    network = build_d(tiny_llm, "non_causal").train()
+    network(*make_batch()).loss.backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    parts = {name.split(".")[0] for name, _ in network.named_parameters()}
+    assert parts == {"encoder", "audio_encoder", "llm"}
 
 
 def test_the_audio_starts_at_the_scale_of_the_llms_embeddings() -> None:
@@ -145,8 +228,10 @@ def test_labels_end_with_the_end_of_sequence() -> None:
 
 
 def test_a_ctc_compressor_without_ctc_is_refused(tiny_llm: Path) -> None:
-    with pytest.raises(ValueError, match="the compressor frame_average needs CTC labels"):
+    with pytest.raises(ValueError, match="the compressor frame_average needs a trained CTC encoder, and there is none"):
         build(tiny_llm, ctc_dir="")
+    with pytest.raises(ValueError, match="the compressor units needs a trained CTC encoder"):
+        build(tiny_llm, ctc_dir="", compressor=CompressorConfig("units", num_clusters=9))
 
 
 @pytest.mark.parametrize("train", ["frozen", "lora", "full"])

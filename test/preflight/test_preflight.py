@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -128,6 +129,30 @@ def test_a_good_run_is_described_and_timed(tmp_path: Path, tiny_llm: Path) -> No
         "| 11 decode",
     ]
     assert checks.write_report(report, tmp_path / "out").read_text() == page
+
+
+def test_a_decoder_from_scratch_needs_neither_an_llm_nor_ctc(tmp_path: Path) -> None:
+    plan = small_plan(tmp_path, Path(), init_config="")
+    plan = dataclasses.replace(plan, llm="", system_config=str(PAPER / "d.yaml"), ctc_config=str(PAPER / "ctc.yaml"))
+    report = checks.Report()
+    found = checks.check_llm(plan, report)
+    assert found is not None
+    (training,) = systems.find_trainings(plan, found.architecture, report.faults)
+    assert report.faults == []
+    assert training.num_trained == pytest.approx(143e6, rel=0.01)
+    assert training.batch.num_positions == 1 + 125 + 22  # 5 s in frames of 40 ms
+
+
+def test_units_stand_on_ctc_and_an_llm(tmp_path: Path, tiny_llm: Path) -> None:
+    plan = small_plan(tmp_path, tiny_llm, init_config=str(SMALL / "u_frozen.yaml"))
+    plan = dataclasses.replace(plan, system_config=str(SMALL / "u.yaml"))
+    report = checks.run_preflight(plan)
+    assert report.faults == []
+    architecture = read_architecture(tiny_llm)
+    (_, first, second) = systems.find_trainings(plan, architecture, report.faults)
+    assert first.num_trained == 500 * 32  # a row of the LLM's width for each unit
+    assert second.num_trained == 500 * 32 + 2 * 4 * 2 * 2 * 32  # and LoRA: layers, projections, A and B of rank 2
+    assert training_memory(second.network, architecture, second.batch, False).total > 0  # type: ignore[arg-type]
 
 
 def test_all_faults_come_at_once(

@@ -120,7 +120,12 @@ def unbroken(recipe: Any) -> Path:
     ("look", "number"), [(3, signal.SIGTERM), (6, signal.SIGUSR1), (11, signal.SIGTERM), (14, signal.SIGUSR1)]
 )
 def test_a_training_stopped_anywhere_by_a_signal_goes_on_bit_for_bit(
-    recipe: Any, unbroken: Path, monkeypatch: pytest.MonkeyPatch, look: int, number: signal.Signals
+    recipe: Any,
+    unbroken: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    look: int,
+    number: signal.Signals,
 ) -> None:
     folder = recipe.root / f"stopped_{look}_{number}"
     with monkeypatch.context() as patch:
@@ -131,8 +136,10 @@ def test_a_training_stopped_anywhere_by_a_signal_goes_on_bit_for_bit(
     assert len(looks) <= look + 1  # it went on to the end of an update, and not beyond
     assert (folder / "interrupted.pth").is_file()
     looks = at_look(monkeypatch, 0, lambda: None)
+    caplog.clear()
     train_with_chance(recipe, folder.name)
     assert looks[0][1] > 0  # not from the epoch's begin
+    assert "begins anew" not in caplog.text  # nor does a later epoch find it, and complain
     assert_equal_weights(recipe, folder / "2epoch.pth", unbroken / "2epoch.pth")
     stats, expected = (
         torch.load(path / "checkpoint.pth", weights_only=False)["reporter"]["stats"] for path in (folder, unbroken)
@@ -194,6 +201,28 @@ def test_a_disk_that_is_full_costs_the_save_and_not_the_training(
     train_with_chance(recipe, "full_disk", "--save_minutes", "1e-9")
     assert "No space left on device" in caplog.text
     assert_equal_weights(recipe, recipe.root / "full_disk/2epoch.pth", unbroken / "2epoch.pth")
+
+
+def test_a_stop_that_cannot_be_saved_tells_what_is_lost(
+    recipe: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def save(self: EpochInFlight) -> None:
+        original(self)
+        monkeypatch.setattr(torch, "save", refuse)  # the first save succeeds; then the disk is full
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    original = EpochInFlight.save
+    monkeypatch.setattr(EpochInFlight, "save", save)
+    looks = at_look(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as stop:
+        train_with_chance(recipe, "stopped_full", "--save_minutes", "1e-9")
+    assert stop.value.code == 75
+    saved = torch.load(recipe.root / "stopped_full/interrupted.pth", weights_only=False)["num_done"]
+    assert 0 < saved < looks[-1][1]
+    lost = looks[-1][1] - saved
+    assert f"epoch 1 is kept up to batch {saved}, and {lost} batches behind it are lost" in caplog.text
 
 
 def test_a_second_training_in_the_same_directory_is_refused(recipe: Any) -> None:

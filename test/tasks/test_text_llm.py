@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import LlamaForCausalLM
 
 from speechllama.data.prompt import Prompt, PromptConfig, TaskName
 from speechllama.model.llm_files import load_tokenizer
@@ -13,9 +15,11 @@ from speechllama.tasks.text_llm import (
     Line,
     Lines,
     TextLLMConfig,
+    collate,
     last_whole_checkpoint,
     mix_lines,
     read_lines,
+    target_loss,
 )
 
 PAIR, PLAIN = Line("Der Hund trinkt.", "The dog drinks."), Line("", "The man sleeps.")
@@ -75,3 +79,15 @@ def test_rows_without_a_sentence_are_plain_english(tmp_path: Path) -> None:
     path = tmp_path / "llm_text.tsv"
     path.write_text("lang\tsentence\ttranslation\nde\tDer Hund trinkt.\tThe dog drinks.\nen\t\tThe man sleeps.\n")
     assert read_lines(path) == [PAIR, PLAIN]
+
+
+def test_the_loss_of_the_targets_is_that_of_the_whole_model_with_a_mask(tiny_llm: Path) -> None:
+    llm = LlamaForCausalLM.from_pretrained(tiny_llm)
+    rows = [
+        {"input_ids": [1, 5, 6, 7, 8, 9, 2], "labels": [-100, -100, -100, -100, 8, 9, 2]},
+        {"input_ids": [1, 9, 4, 2], "labels": [-100, -100, 4, 2]},
+    ]
+    batch = collate(rows)
+    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    expected = llm(**batch, attention_mask=mask).loss
+    torch.testing.assert_close(target_loss(llm, **batch), expected)

@@ -73,6 +73,93 @@ def test_a_sites_command_starts_the_jobs(root: Path, tmp_path: Path) -> None:
     assert "2 of 2 jobs failed" in result.stderr
 
 
+# What ssh does: it joins its arguments for a shell of another machine, with a home and an environment of its own, and
+# what runs there does not end with it.
+SSH = """#!/usr/bin/env bash
+shift
+cd / && setsid env -i HOME=/ PATH=/usr/bin:/bin sh -c "$*" &
+wait
+"""
+
+
+def site_by_ssh(tmp_path: Path) -> tuple[Path, dict[str, str]]:
+    """A directory with a blank and a quote in its name, and the environment that reaches it over ssh."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(SSH)
+    (tmp_path / "bin/ssh").chmod(0o755)
+    directory = tmp_path / "my user's place"
+    directory.mkdir()
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    return directory, {"PATH": path, "PYTHONPATH": "/ours", "OUR_SETTING": "two words", "site_command": "ssh node7"}
+
+
+def test_a_job_over_ssh_has_the_directory_and_the_environment(root: Path, tmp_path: Path) -> None:
+    directory, environment = site_by_ssh(tmp_path)
+    code = 'echo "$PWD|$PYTHONPATH|$OUR_SETTING|$HOME|$PATH"; exit 3'
+    arguments = ["--launcher", "site", "--log", "logs/x.log", "--", "bash", "-c", code]
+    result = launch(root, directory, *arguments, **environment)
+    assert result.returncode == 3, result.stderr
+    text = (directory / "logs/x.log").read_text()
+    assert f"\n{directory}|/ours|two words|/|{environment['PATH']}\n" in text
+
+
+def test_an_interrupt_reaches_what_runs_over_ssh(root: Path, tmp_path: Path) -> None:
+    directory, environment = site_by_ssh(tmp_path)
+    wait = "while [[ ! -e $SPEECHLLAMA_STOP_FILE ]]; do sleep 0.1; done; sleep 0.5; echo >saved; exit 75"
+    for kind, code in (("train", f"echo $$ >train; {wait}"), ("cpu", "echo $$ >cpu; exec sleep 60")):
+        command = [str(root / "utils/launch.sh"), "--launcher", "site", "--kind", kind, "--log", f"{kind}.log"]
+        process = subprocess.Popen(
+            [*command, "--", "bash", "-c", code], cwd=directory, start_new_session=True, env=os.environ | environment
+        )
+        wait_until((directory / kind).exists)
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert not is_running(int((directory / kind).read_text()))
+    assert (directory / "saved").exists()
+    assert not list(directory.glob(".*.jobs"))
+
+
+# A Slurm that runs a job at once, and loses its status; how it ended is in the file `states`, a line a submission.
+SLURM = {
+    "sbatch": """shift $(($# - 2)); echo x >>submissions; number=$(wc -l <submissions)
+SLURM_ARRAY_TASK_ID=1 "$1" "$2" >&2; rm -f "$2/1.status"; echo "$number" """,
+    "squeue": "true",
+    "scontrol": """sed -n "$(wc -l <submissions)p" states""",
+}
+
+
+def launch_with_slurm(
+    root: Path, tmp_path: Path, states: list[str], code: str, *more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a training of one process on the Slurm above, which never shows its status file."""
+    (tmp_path / "bin").mkdir()
+    for name, body in SLURM.items():
+        (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "states").write_text("".join(f"JobId=7 JobState={state} NodeList=n1\n" for state in states))
+    arguments = ["--launcher", "slurm", "--poll", "1", "--kind", "train", "--log", "x.log", *more]
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    return launch(root, tmp_path, *arguments, "--", "bash", "-c", code, PATH=path)
+
+
+def test_a_status_that_is_late_is_taken_from_slurm(root: Path, tmp_path: Path) -> None:
+    states = ["FAILED ExitCode=4:0", "COMPLETED ExitCode=0:0"]
+    result = launch_with_slurm(root, tmp_path, states, "true", "--retries", "1")
+    assert result.returncode == 0, result.stderr
+    assert "failed and tried again (1 of 1 times): job 1" in result.stderr
+
+
+def test_a_training_taken_away_by_slurm_goes_on_as_long_as_it_saves(root: Path, tmp_path: Path) -> None:
+    states = [f"{state} ExitCode=0:15" for state in ("PREEMPTED", "TIMEOUT", "NODE_FAIL", "TIMEOUT")]
+    code = "sleep 0.1; if (($(wc -l <submissions) < 3)); then touch interrupted.pth; fi"  # then it gets no further
+    result = launch_with_slurm(root, tmp_path, states, code, "--retries", "1")
+    assert result.returncode == 137, result.stderr
+    assert result.stderr.count("the training has saved meanwhile and goes on") == 2
+    assert "137 PREEMPTED by Slurm on n1; the training" in result.stderr
+    assert "failed and tried again (1 of 1 times): job 1" in result.stderr
+    assert len((tmp_path / "submissions").read_text().splitlines()) == 4
+
+
 def test_local_jobs_share_out_the_gpus(root: Path, tmp_path: Path) -> None:
     command = ["--kind", "gpu", "--gpus", "2", "--nj", "3", "--log", "x.JOB.log", "--"]
     launch(root, tmp_path, *command, "bash", "-c", "echo gpu=$CUDA_VISIBLE_DEVICES")

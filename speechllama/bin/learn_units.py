@@ -1,0 +1,36 @@
+"""Learn discrete units by k-means on the states of a trained CTC encoder (stage 6 of the system U)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--ctc_dir", required=True, help="trained CTC experiment")
+    parser.add_argument("--data_dir", required=True, help="data directory with feats.scp: the training set")
+    parser.add_argument("--num_clusters", type=int, required=True, help="units, as in the system's YAML")
+    parser.add_argument("--max_states", type=int, default=200_000, help="encoder states (40 ms) that k-means looks at")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output_file", required=True, help="the centroids, an npz")
+    parser.add_argument("--ngpu", type=int, default=0)
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Learn."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    from speechllama.decode.clusters import ClusterConfig, learn_centroids
+
+    config = ClusterConfig(args.num_clusters, args.max_states, args.seed)
+    learn_centroids(args.ctc_dir, args.data_dir, config, args.output_file, "cuda" if args.ngpu else "cpu")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,35 @@
+"""Make tokenizer and shape of an LLM that is trained from random weights (stage 7 of the system D)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from speechllama.cli import new_parser, run_main
+from speechllama.progress import setup_logging
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = new_parser(__doc__)
+    parser.add_argument("--config", required=True, help="YAML of its sizes, see LlamaConfig")
+    parser.add_argument("--text", required=True, help="target texts of the training set, for the tokenizer")
+    parser.add_argument("--output_dir", required=True, help="where model/ and llm.json go")
+    return parser
+
+
+def main(cmd: Sequence[str] | None = None) -> None:
+    """Make."""
+    args = get_parser().parse_args(cmd)
+    setup_logging()
+    from speechllama.files import read_table
+    from speechllama.model.config import from_mapping
+    from speechllama.tasks.config_file import read_config
+    from speechllama.tasks.scratch_llm import LlamaConfig, make_scratch_llm
+
+    config = from_mapping(LlamaConfig, read_config(args.config), args.config)
+    make_scratch_llm(config, read_table(args.text).values(), args.output_dir)
+
+
+if __name__ == "__main__":
+    run_main(main)

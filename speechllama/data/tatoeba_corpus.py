@@ -64,7 +64,7 @@ def log_plan(splits: Splits, spoken: Sequence[Pair]) -> None:
     available = Counter(pair.lang for pair in splits.pairs["train"])
     for lang, count in Counter(pair.lang for pair in spoken).items():
         times = count / available[lang]
-        logging.info("%s: %s training utterances, %.2f for each pair", lang, f"{count:,}", times)
+        logging.info("%s: %s training utterances, %.2g for each pair", lang, f"{count:,}", times)
 
 
 def llm_text(splits: Splits, plain_texts: Sequence[Path]) -> list[Pair]:

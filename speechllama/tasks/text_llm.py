@@ -155,7 +155,8 @@ def train_text_llm(
             with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu and torch.cuda.is_bf16_supported()):
                 return target_loss(model, **inputs)
 
-    lines = mix_lines(read_lines(text), config.plain_share)
+    lines = read_lines(text)
+    mixed = mix_lines(lines, config.plain_share)
     seen = {line.sentence for line in lines}
     leaked = [sentence for sentence in held_out if sentence in seen]
     if leaked:
@@ -182,7 +183,7 @@ def train_text_llm(
         dataloader_num_workers=0,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # or it would spread so small an LLM over all GPUs
-    data = Lines(lines, prompts, config)
+    data = Lines(mixed, prompts, config)
     torch.manual_seed(config.seed)
     llm = build_llama(config, tokenizer)
     trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate)

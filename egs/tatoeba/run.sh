@@ -7,7 +7,7 @@
 #     egs/tatoeba/run.sh --ngpu 1 --nj 16                                           # 100 hours, E6, one GPU
 #     egs/tatoeba/run.sh --ngpu 1 --nj 16 --data_options "--hours 300"              # more: what is there is used again
 #     egs/tatoeba/run.sh --data_options "--pairs /data/{code}-eng.tsv.gz --plain_text /data/english.txt" --ngpu 1
-#     egs/tatoeba/run.sh --size small --langs es --data_options "--hours 2 --num_dev 80 --num_test 200"   # smoke run, CPU
+#     egs/tatoeba/run.sh --size small --langs es --data_options "--hours 1 --num_dev 80 --num_test 200"   # smoke run, CPU
 #
 # --data_options has what `local/data.sh --help` lists; its paths are absolute. The settings in conf/ are for one GPU, those
 # in conf/small for a CPU. Results: exp/RESULTS.md. The same command goes on after a stop.

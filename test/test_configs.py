@@ -24,7 +24,8 @@ from speechllama.tasks.scratch_llm import LlamaConfig, llama_shape, make_scratch
 from speechllama.tasks.text_llm import TextLLMConfig
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
-FOLDERS = ["covost2/conf", "covost2/conf/small", "mini_covost2/conf"]
+FOLDERS = ["covost2/conf", "covost2/conf/small", "mini_covost2/conf", "tatoeba/conf", "tatoeba/conf/small"]
+OWN_LLMS = ["mini_covost2/conf", "tatoeba/conf", "tatoeba/conf/small"]  # recipes that train theirs
 PAPER = EGS / "covost2" / "conf"
 # Who starts from whom, how audio is shortened, who sees whom, whether LoRA is on: the table of systems in README.
 SYSTEMS = {
@@ -116,8 +117,9 @@ def test_every_yaml_of_the_recipes_is_one_that_these_tests_build() -> None:
         for name in (*BASES, *(f"{system}.yaml" for system in (*SYSTEMS, *OTHERS)))
     ]
     expected += [Path("covost2/conf", f"{variant}.yaml") for variant in VARIANTS if variant not in OTHERS]
-    assert found == sorted([*expected, Path("mini_covost2/conf/llm.yaml")])
-    assert len(found) == 60
+    expected += [Path(folder, "llm.yaml") for folder in OWN_LLMS]
+    assert found == sorted(expected)
+    assert len(found) == 98
     assert len([path for path in EGS.glob("TEMPLATE/conf/*.yaml") if path.name[0] != "b"]) == 13  # others link to these
 
 
@@ -231,8 +233,11 @@ def test_the_trainers_know_every_key(folder: str) -> None:
         check_keys(["--config", str(EGS / folder / "e6.yaml")], ctc)
 
 
-def test_the_text_llm_of_the_mini_recipe_is_a_small_one() -> None:
-    path = EGS / "mini_covost2" / "conf" / "llm.yaml"
+# Millions of parameters of a recipe's own LLM, its embeddings counted once: "a LLaMA of 10 to 100 M" for the GPU.
+@pytest.mark.parametrize(("folder", "least", "most"), list(zip(OWN_LLMS, (0, 10, 0), (3, 100, 3), strict=True)))
+def test_the_recipes_own_llm_has_the_size_of_its_machine(folder: str, least: float, most: float) -> None:
+    path = EGS / folder / "llm.yaml"
     config = from_mapping(TextLLMConfig, read_config(path), str(path))
     assert config.width % config.num_heads == 0
-    assert config.num_layers * config.width * (4 * config.width + 3 * config.ffn_dim) < 3_000_000
+    layers = config.num_layers * config.width * (4 * config.width + 3 * config.ffn_dim)
+    assert least < (layers + config.vocab_size * config.width) / 1e6 < most

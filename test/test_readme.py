@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("egs/mini_covost2/run.sh", "utils/check.sh")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "egs/mini_covost2/README.md", "egs/covost2/README.md")
+PAGES += ("egs/tatoeba/README.md",)
 
 
 def read_tree() -> set[str]:
@@ -73,6 +74,7 @@ def test_every_system_of_the_table_has_its_config_in_each_recipe() -> None:
         assert conf == f"{name.lower()}.yaml"
         assert (ROOT / "egs/mini_covost2/conf" / conf).exists()
         assert (ROOT / "egs/covost2/conf/small" / conf).exists()
+        assert (ROOT / "egs/tatoeba/conf" / conf).exists()
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -104,7 +106,7 @@ def test_the_lines_of_python_call_what_the_package_has() -> None:
     assert "from_pretrained" in methods and "__call__" in methods and "text" in fields
 
 
-@pytest.mark.parametrize("page", ["README.md", "egs/mini_covost2/README.md", "egs/covost2/README.md"])
+@pytest.mark.parametrize("page", ["README.md", *PAGES[3:]])
 def test_results_have_one_place_on_a_page(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert text.count("<!-- results:begin -->") == text.count("<!-- results:end -->") == 1

@@ -40,7 +40,7 @@ class Checkout:
         for name in ("egs", "tools", "utils"):
             ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads", "*.md")
             shutil.copytree(root / name, self.directory / name, ignore=ignore)
-        for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small"):
+        for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small", "tatoeba/conf"):
             (self.directory / "egs" / conf).mkdir(parents=True)
             for name, text in CONFS.items():
                 (self.directory / "egs" / conf / name).write_text(text)
@@ -80,12 +80,12 @@ def checkout(tmp_path: Path, root: Path) -> Checkout:
     return Checkout(tmp_path, root)
 
 
-@pytest.mark.parametrize("recipe", ["mini_covost2", "covost2"])
+@pytest.mark.parametrize("recipe", ["mini_covost2", "covost2", "tatoeba"])
 def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path: Path) -> None:
     result = checkout.run("--help", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0
     papers = "[de zh-CN ar es fr it nl ja ru pt et sv-SE sl]"
-    langs = {"mini_covost2": "[de fr es]", "covost2": papers}
+    langs = {"mini_covost2": "[de fr es]", "covost2": papers, "tatoeba": "[de fr es nl]"}
     assert "--stop_stage" in result.stdout and langs[recipe] in result.stdout
     result = checkout.run("--list", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -16,7 +16,14 @@ from speechllama.tasks.seq2seq import Seq2SeqTask, make_parts
 from speechllama.tasks.text_llm import TextLLMConfig
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
-SIZES = {"covost2/conf": (16001, 240e6), "covost2/conf/small": (201, 2.4e6), "mini_covost2/conf": (121, 2.4e6)}
+# Folder -> units, parameters.
+SIZES = {
+    "covost2/conf": (16001, 240e6),
+    "covost2/conf/small": (201, 2.4e6),
+    "mini_covost2/conf": (121, 2.4e6),
+    "tatoeba/conf": (4001, 62e6),
+    "tatoeba/conf/small": (121, 2.4e6),
+}
 
 
 def count(folder: str, num_units: int) -> int:
@@ -32,7 +39,7 @@ def test_every_yaml_of_the_baselines_is_one_that_these_tests_know() -> None:
     names = ("b1.yaml", "b2.yaml", "b2_unprompted.yaml")
     found = [path for path in EGS.glob("*/conf/**/b*.yaml") if path.parts[-3] != "TEMPLATE"]
     assert sorted(found) == sorted(EGS / folder / name for folder in SIZES for name in names)
-    assert len(found) == 9
+    assert len(found) == 15
 
 
 @pytest.mark.parametrize("folder", SIZES)

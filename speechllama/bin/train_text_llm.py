@@ -1,4 +1,4 @@
-"""Train the mini recipe's LLM on text, and test that it translates written sentences."""
+"""Train a recipe's own LLM on text, and test that it translates written sentences."""
 
 from __future__ import annotations
 

@@ -15,15 +15,17 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
+from speechllama.data.acoustics import surround
 from speechllama.data.espeak import synthesize
 from speechllama.data.mini_plan import Pair, Settings, Utterance, draw_pairs, plan_utterances
 from speechllama.files import atomic_write, read_json, write_json
@@ -42,6 +44,8 @@ def make_clip(utterance: Utterance, clip: Path) -> None:
     waveform, rate = synthesize(
         utterance.pair.sentence, utterance.pair.lang, utterance.variant, utterance.speed_wpm, utterance.pitch
     )
+    if utterance.surroundings is not None:
+        waveform = surround(waveform, rate, utterance.surroundings)
     waveform *= utterance.peak / max(float(np.abs(waveform).max()), 1e-3)
     if utterance.noise_db is not None:  # white noise, decibels relative to the peak
         noise = np.random.default_rng(utterance.number).standard_normal(len(waveform), dtype=np.float32)
@@ -97,14 +101,16 @@ def write_tables(utterances: list[Utterance], text: list[Pair], output_dir: Path
             stream.write(f"{pair.lang}\t{pair.sentence}\t{pair.translation}\n")
 
 
-def check_same_settings(settings: Settings, utterances: list[Utterance], path: Path) -> None:
+def check_same_settings(wanted: Mapping[str, Any], path: Path) -> None:
     """Remember what a folder is made with, so that clips of other settings or sentences never mix.
 
+    Args:
+        wanted: Settings, and a digest of what is said and how; JSON can hold them.
+        path: Where they are remembered.
+
     Raises:
-        ValueError: The folder was begun with other settings, or by another version of grammar or voices.
+        ValueError: The folder was begun with other settings, or by another version of sentences or voices.
     """
-    content = hashlib.sha1("\n".join(map(repr, utterances)).encode()).hexdigest()
-    wanted = {**asdict(settings), "langs": list(settings.langs), "content": content}
     if path.is_file():
         found = read_json(path)
         changed = [name for name, value in wanted.items() if found.get(name) != value]
@@ -115,6 +121,14 @@ def check_same_settings(settings: Settings, utterances: list[Utterance], path: P
                 "choose another --output_dir (of a recipe: --downloads) or delete it"
             )
     write_json(path, wanted)
+
+
+def digest(items: Iterable[object]) -> str:
+    """A fingerprint of sentences or utterances, by what `repr` says of them."""
+    sha = hashlib.sha1()
+    for item in items:
+        sha.update(f"{item!r}\n".encode())
+    return sha.hexdigest()
 
 
 def make_corpus(settings: Settings, output_dir: Path, num_jobs: int) -> None:
@@ -128,11 +142,30 @@ def make_corpus(settings: Settings, output_dir: Path, num_jobs: int) -> None:
     Raises:
         ValueError: Settings that make no corpus, or a folder with another corpus.
     """
-    if num_jobs < 1:
-        raise ValueError(f"nj is {num_jobs}, expected 1 or more")
     pairs, text = draw_pairs(settings)
     utterances = plan_utterances(settings, pairs)
-    check_same_settings(settings, utterances, output_dir / "settings.json")
+    wanted = {**asdict(settings), "langs": list(settings.langs), "content": digest(utterances)}
+    write_corpus(wanted, utterances, text, output_dir, num_jobs)
+
+
+def write_corpus(
+    wanted: Mapping[str, Any], utterances: list[Utterance], text: list[Pair], output_dir: Path, num_jobs: int
+) -> None:
+    """Speak and write what was planned; what is there already stays.
+
+    Args:
+        wanted: What the folder is made with, see `check_same_settings`.
+        utterances: Clips of all splits.
+        text: Pairs for the LLM; one without a sentence is plain English.
+        output_dir: Folder of the corpus.
+        num_jobs: Processes.
+
+    Raises:
+        ValueError: No processes, or a folder with another corpus.
+    """
+    if num_jobs < 1:
+        raise ValueError(f"nj is {num_jobs}, expected 1 or more")
+    check_same_settings(wanted, output_dir / "settings.json")
     make_clips(utterances, output_dir, num_jobs)
     write_tables(utterances, text, output_dir)
-    logging.info("%s: %d clips, %d text pairs", output_dir, len(utterances), len(text))
+    logging.info("%s: %d clips, %d lines of text", output_dir, len(utterances), len(text))

@@ -12,6 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from random import Random
 
+from speechllama.data.acoustics import Surroundings
 from speechllama.data.mini_grammar import find_language, sample_pair
 
 # Variants of eSpeak whose first three formants lie at 90 to 135 % of the plain voice's: no whisper, croak or robot,
@@ -66,6 +67,7 @@ class Utterance:
     pitch: int
     peak: float
     noise_db: float | None
+    surroundings: Surroundings | None = None
 
     @property
     def file_name(self) -> str:

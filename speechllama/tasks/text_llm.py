@@ -1,15 +1,17 @@
-"""The mini recipe's LLM: a small LLaMA that learns to translate and copy text before it meets speech.
+"""The LLM that a recipe trains itself: a LLaMA that learns to translate and copy text before it meets speech.
 
     llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
 
 A frozen LLM uses audio only if its own training taught it to use what stands before the text (one trained on English
 alone ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
-recipe's prompts, with the source sentence where the audio will be.
+recipe's prompts, with the source sentence where the audio will be. A row without a sentence is plain English, learned
+as it stands.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -32,10 +34,14 @@ from speechllama.training_record import update_training_record
 
 SECONDS = "training_seconds"  # in the log of transformers' trainer
 
+MAX_PLAIN_TOKENS = 256  # of a line of plain English; what is behind them is not read
+NUM_CHECKPOINTS = 20  # written in a training, unless they would be less than SAVE_STEPS apart
+SAVE_STEPS = 200
+
 
 @dataclass(frozen=True)
 class TextLLMConfig(LlamaConfig):
-    """Sizes and training of the mini LLM.
+    """Sizes and training of the LLM.
 
     Attributes:
         num_steps: Updates.
@@ -43,6 +49,8 @@ class TextLLMConfig(LlamaConfig):
         learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
         copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
         cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
+        plain_share: Most that plain English may be of the lines, 0 to below 1; where there is more of it, pairs are
+            read more often. 0 reads none.
         seed: Of weights and batches.
         min_text_bleu: The least BLEU at translating written dev sentences; below it a warning says so. With an LLM of
             70.1 the mini recipe's E6 reached 59.7 BLEU, with one of 78.9 66.0 (its README).
@@ -59,12 +67,13 @@ class TextLLMConfig(LlamaConfig):
     learning_rate: float = 3.0e-3
     copy_share: float = 0.15
     cut_share: float = 0.0
+    plain_share: float = 0.0
     seed: int = 1
     min_text_bleu: float = 75.0
 
 
 class Line(NamedTuple):
-    """A source sentence and its translation."""
+    """A source sentence and its translation; plain English has no source sentence."""
 
     sentence: str
     translation: str
@@ -72,7 +81,10 @@ class Line(NamedTuple):
 
 @dataclass
 class Lines(torch.utils.data.Dataset):
-    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned."""
+    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned.
+
+    Of plain English everything behind the start token is learned.
+    """
 
     lines: Sequence[Line]
     prompts: dict[TaskName, Prompt]
@@ -92,6 +104,10 @@ class Lines(torch.utils.data.Dataset):
         line, task = self.lines[index], self.tasks[index]
         prompt = self.prompts[task]
         before, behind = prompt.render()
+        if not line.sentence:
+            start, ids = before[:1], prompt.encode(line.translation)
+            ids = [*ids, prompt.tokenizer.eos_token_id][:MAX_PLAIN_TOKENS]
+            return {"input_ids": start + ids, "labels": [-100] * len(start) + ids}
         source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
         target = prompt.encode(line.translation if task == "st" else line.sentence)
         target.append(prompt.tokenizer.eos_token_id)
@@ -130,7 +146,7 @@ def train_text_llm(
 
     Args:
         config: Sizes and training.
-        text: The text-only pairs.
+        text: Pairs and plain English, see `read_lines`.
         held_out: Source sentences that the LLM is tested on; none of them may be among the text.
         llm_dir: Where `model` goes.
         on_gpu: Train on the first GPU.
@@ -160,9 +176,11 @@ def train_text_llm(
 
     class TargetTrainer(Trainer):
         def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
-            return target_loss(model, **inputs)
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu and torch.cuda.is_bf16_supported()):
+                return target_loss(model, **inputs)
 
     lines = read_lines(text)
+    mixed = mix_lines(lines, config.plain_share)
     seen = {line.sentence for line in lines}
     leaked = [sentence for sentence in held_out if sentence in seen]
     if leaked:
@@ -180,7 +198,7 @@ def train_text_llm(
         warmup_steps=max(1, config.num_steps // 20),
         lr_scheduler_type="cosine",
         logging_steps=50,
-        save_steps=200,
+        save_steps=max(SAVE_STEPS, config.num_steps // NUM_CHECKPOINTS),
         save_total_limit=2,
         seed=config.seed,
         report_to=[],
@@ -189,7 +207,7 @@ def train_text_llm(
         dataloader_num_workers=0,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # or it would spread so small an LLM over all GPUs
-    data = Lines(lines, prompts, config)
+    data = Lines(mixed, prompts, config)
     torch.manual_seed(config.seed)
     llm = build_llama(config, tokenizer)
     memory = PeakMemory("cuda" if on_gpu else "cpu")
@@ -212,7 +230,7 @@ def last_whole_checkpoint(work: Path) -> str | None:
 
 
 def read_lines(path: str | Path) -> list[Line]:
-    """Read the pairs of a TSV with columns lang, sentence, translation.
+    """Read the pairs of a TSV with columns lang, sentence, translation; a row without a sentence is plain English.
 
     Raises:
         ValueError: It has none.
@@ -224,6 +242,32 @@ def read_lines(path: str | Path) -> list[Line]:
     if not lines:
         raise ValueError(f"{path}: no pairs; expected columns lang, sentence, translation")
     return lines
+
+
+def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
+    """Repeat the pairs until plain English is no more than its share of the lines.
+
+    Args:
+        lines: Pairs and plain English.
+        plain_share: Most that plain English may be, 0 to below 1; 0 leaves it out.
+
+    Returns:
+        Pairs, as often as needed, then plain English.
+
+    Raises:
+        ValueError: The share is outside that range, or there is no pair.
+    """
+    if not 0 <= plain_share < 1:
+        raise ValueError(f"plain_share {plain_share} is not between 0 and below 1")
+    pairs = [line for line in lines if line.sentence]
+    if not pairs:
+        raise ValueError(f"{len(lines)} lines of plain English and no pair: the LLM would not learn to use audio")
+    if plain_share == 0:
+        return pairs
+    plain = [line for line in lines if not line.sentence]
+    times = max(1, math.ceil(len(plain) * (1 - plain_share) / (plain_share * len(pairs))))
+    logging.info("%d pairs, each %d times, and %d lines of plain English", len(pairs), times, len(plain))
+    return pairs * times + plain
 
 
 def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int) -> Any:

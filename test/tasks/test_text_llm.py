@@ -1,13 +1,28 @@
-"""The mini recipe's LLM: where an interrupted training goes on."""
+"""The LLM that a recipe trains: what it reads and learns, and where an interrupted training goes on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from speechllama.tasks.text_llm import collate, last_whole_checkpoint, target_loss
+from speechllama.data.prompt import Prompt, PromptConfig, TaskName
+from speechllama.model.llm_files import load_tokenizer
+from speechllama.tasks.text_llm import (
+    MAX_PLAIN_TOKENS,
+    Line,
+    Lines,
+    TextLLMConfig,
+    collate,
+    last_whole_checkpoint,
+    mix_lines,
+    read_lines,
+    target_loss,
+)
+
+PAIR, PLAIN = Line("Der Hund trinkt.", "The dog drinks."), Line("", "The man sleeps.")
 
 
 def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
@@ -18,6 +33,52 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-1200").mkdir()  # killed before the state, which is written last
     (tmp_path / "checkpoint-1200/model.safetensors").write_bytes(b"")
     assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1000")
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny_llm: Path) -> dict[TaskName, Prompt]:
+    """Prompts with the tiny LLM's tokenizer."""
+    tokenizer = load_tokenizer(str(tiny_llm))
+    return {task: Prompt(PromptConfig(), task, tokenizer) for task in ("st", "asr")}
+
+
+def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: dict[TaskName, Prompt]) -> None:
+    prompt = prompts["st"]
+    end, (before, behind) = prompt.tokenizer.eos_token_id, prompt.render()
+    pair, plain = Lines([PAIR, PLAIN], prompts, TextLLMConfig(copy_share=0.0))
+    target = [*prompt.encode(PAIR.translation), end]
+    assert pair["input_ids"] == [*before, *prompt.encode(PAIR.sentence), *behind, *target]
+    assert [label for label in pair["labels"] if label >= 0] == target
+    line = [*prompt.encode(PLAIN.translation), end]
+    assert plain["input_ids"] == [prompt.tokenizer.bos_token_id, *line]
+    assert plain["labels"] == [-100, *line]
+
+
+def test_a_long_line_of_plain_english_is_cut(prompts: dict[TaskName, Prompt]) -> None:
+    row = Lines([Line("", "The man sleeps. " * 200)], prompts, TextLLMConfig())[0]
+    assert len(row["input_ids"]) == len(row["labels"]) == MAX_PLAIN_TOKENS + 1
+    assert row["labels"][-1] != prompts["st"].tokenizer.eos_token_id  # it does not end there
+
+
+@pytest.mark.parametrize(("num_plain", "share", "num_pairs"), [(1, 0.5, 4), (8, 0.5, 8), (9, 0.5, 12), (9, 0.0, 4)])
+def test_pairs_are_repeated_until_plain_english_has_its_share(num_plain: int, share: float, num_pairs: int) -> None:
+    mixed = mix_lines([PAIR] * 4 + [PLAIN] * num_plain, share)
+    assert mixed.count(PAIR) == num_pairs
+    assert mixed.count(PLAIN) == (num_plain if share else 0)
+    assert mixed.count(PLAIN) <= share * len(mixed)
+
+
+def test_shares_and_texts_that_make_no_training_are_refused() -> None:
+    with pytest.raises(ValueError, match="plain_share 1.0 is not between 0 and below 1"):
+        mix_lines([PAIR, PLAIN], 1.0)
+    with pytest.raises(ValueError, match="2 lines of plain English and no pair"):
+        mix_lines([PLAIN, PLAIN], 0.5)
+
+
+def test_rows_without_a_sentence_are_plain_english(tmp_path: Path) -> None:
+    path = tmp_path / "llm_text.tsv"
+    path.write_text("lang\tsentence\ttranslation\nde\tDer Hund trinkt.\tThe dog drinks.\nen\t\tThe man sleeps.\n")
+    assert read_lines(path) == [PAIR, PLAIN]
 
 
 def test_the_loss_of_the_targets_is_that_of_the_whole_model_with_a_mask(tiny_llm: Path) -> None:

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Speech-LLaMA on spoken Tatoeba: everyday sentences in four languages, spoken by espeak-ng in many voices, rooms and noises,
+# translated into English. The recipe makes the speech from sentence pairs, and trains its LLM. No registration, and no
+# download but the pairs: <code>-eng.tsv.gz (or .tsv, .txt, .zip) of deu, fra, spa and nld, in downloads/pairs beside this
+# script, or a folder, a path or a URL in --data_options.
+#
+#     egs/tatoeba/run.sh --ngpu 1 --nj 16                                           # 100 hours, E6, one GPU
+#     egs/tatoeba/run.sh --ngpu 1 --nj 16 --data_options "--hours 300"              # more: what is there is used again
+#     egs/tatoeba/run.sh --data_options "--pairs /data/{code}-eng.tsv.gz --plain_text /data/english.txt" --ngpu 1
+#     egs/tatoeba/run.sh --size small --langs es --data_options "--hours 1 --num_dev 80 --num_test 200"   # smoke run, CPU
+#
+# --data_options has what `local/data.sh --help` lists; its paths are absolute. The settings in conf/ are for one GPU, those
+# in conf/small for a CPU. Results: exp/RESULTS.md. The same command goes on after a stop.
+set -euo pipefail
+# shellcheck source=../TEMPLATE/speech_llama.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
+
+speech_llama --langs "de fr es nl" --pack_llm true -- "$@"

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The paper's systems in one table: run.sh for every system and seed, then scores with significance, a figure, and the
+# paper's claims beside what is found here. The same command goes on after a stop, and does nothing when all is there.
+#
+#     egs/tatoeba/run_table.sh --ngpu 1 --nj 16                         # one seed of every system
+#     egs/tatoeba/run_table.sh --seeds "1 2 3"                      # mean and spread of three
+#     egs/tatoeba/run_table.sh --systems "E3 E5 E6" --size small --langs es --data_options "--hours 1"
+#
+# Results: exp/RESULTS.md, exp/CLAIMS.md, exp/table/table.json, exp/table/scores.svg; a row's log: exp/table/<row>.seed<n>.log.
+set -euo pipefail
+# shellcheck source=../TEMPLATE/table.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/table.sh"
+
+run_table --systems "B1 B2 E0 E1 E2 E3 E4 E5 E6 D U" --reference E6 -- "$@"

@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("egs/mini_covost2/run.sh", "utils/check.sh")
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "egs/mini_covost2/README.md", "egs/covost2/README.md")
-PAGES += ("egs/tatoeba/README.md",)
+RECIPES = ("mini_covost2", "covost2", "tatoeba")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"egs/{recipe}/README.md" for recipe in RECIPES))
 
 
 def read_tree() -> set[str]:

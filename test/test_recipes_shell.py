@@ -143,7 +143,7 @@ def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) ->
         assert f"## stage {number} {name}:" in result.stdout
     assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e6/init" in result.stdout
     assert checkout.calls() == []
-    assert sorted(path.name for path in checkout.mini.iterdir()) == ["conf", "local", "run.sh"]
+    assert sorted(path.name for path in checkout.mini.iterdir()) == ["conf", "local", "run.sh", "run_table.sh"]
 
 
 def test_a_lora_system_trains_its_first_system_and_then_itself(checkout: Checkout) -> None:

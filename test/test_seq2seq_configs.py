@@ -21,7 +21,7 @@ SIZES = {
     "covost2/conf": (16001, 240e6),
     "covost2/conf/small": (201, 2.4e6),
     "mini_covost2/conf": (121, 2.4e6),
-    "tatoeba/conf": (4001, 62e6),
+    "tatoeba/conf": (4001, 66e6),
     "tatoeba/conf/small": (121, 2.4e6),
 }
 

@@ -107,6 +107,6 @@ def test_blank_and_the_end_are_never_written(tiny_seq2seq: Any, speech: torch.Te
 
 
 @pytest.mark.parametrize(("name", "value"), [("ctc_weight", 1.0), ("ctc_weight", -0.1), ("num_proposed", 0)])
-def test_impossible_settings_are_refused(name: str, value: float) -> None:
+def test_impossible_settings_are_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} {value} must"):
         dataclasses.replace(JointSearchConfig(), **{name: value})

@@ -45,7 +45,8 @@ def prompts(tiny_llm: Path) -> dict[TaskName, Prompt]:
 def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: dict[TaskName, Prompt]) -> None:
     prompt = prompts["st"]
     end, (before, behind) = prompt.tokenizer.eos_token_id, prompt.render()
-    pair, plain = Lines([PAIR, PLAIN], prompts, TextLLMConfig(copy_share=0.0))
+    lines = Lines([PAIR, PLAIN], prompts, TextLLMConfig(copy_share=0.0))
+    pair, plain = lines[0], lines[1]
     target = [*prompt.encode(PAIR.translation), end]
     assert pair["input_ids"] == [*before, *prompt.encode(PAIR.sentence), *behind, *target]
     assert [label for label in pair["labels"] if label >= 0] == target

@@ -94,9 +94,9 @@ check mypy python3 -m mypy
 mapfile -d "" scripts < <(shell_scripts)
 check shellcheck shellcheck "${scripts[@]}"
 if $all_pythons; then test_python312; fi
+if [[ -n $skipped ]]; then echo "$skipped"; fi
 if ((num_failed)); then echo "== $num_failed checks FAILED before pytest; see above"; fi
 status=0
 echo "== pytest"
 python3 -m pytest "${pytest_arguments[@]}" || status=$?
-if [[ -n $skipped ]]; then echo "$skipped"; fi # last, where it is seen
 exit $((status != 0 ? status : num_failed > 0))

@@ -16,7 +16,7 @@ esac
 """
 
 
-def test_a_missing_python_3_12_is_said_in_the_last_line(tmp_path: Path, root: Path) -> None:
+def test_a_missing_python_3_12_is_said_right_before_the_tests(tmp_path: Path, root: Path) -> None:
     for name in ("tools", "utils", ".ci"):
         shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns("venv*", "__pycache__"))
     for name in ("python3", "python3.12", "shellcheck"):
@@ -26,4 +26,5 @@ def test_a_missing_python_3_12_is_said_in_the_last_line(tmp_path: Path, root: Pa
     env = os.environ | {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "PYENV_ROOT": str(tmp_path)}
     result = subprocess.run([str(tmp_path / ".ci/run")], capture_output=True, text=True, check=False, env=env)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1].startswith("== pytest on Python 3.12: SKIPPED, no Python 3.12 was found")
+    skipped, heading = result.stdout.splitlines()[-2:]
+    assert skipped.startswith("== pytest on Python 3.12: SKIPPED, no Python 3.12 was found") and heading == "== pytest"

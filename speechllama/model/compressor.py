@@ -191,7 +191,7 @@ def average_runs(hidden: Tensor, runs: Tensor, width: int) -> Tensor:
     counts = torch.zeros(batch * (width + 1), device=hidden.device).index_add_(
         0, index, torch.ones_like(index, dtype=torch.float32)
     )
-    means = sums / counts.clamp(min=1.0)[:, None]
+    means = sums.div_(counts.clamp(min=1.0)[:, None])  # in place: fresh memory would take longer than the sums
     return means.view(batch, width + 1, dim)[:, :width].to(hidden.dtype)
 
 

@@ -47,7 +47,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
+    seed()
     if args.step:
         print(json.dumps(measure_step(args.step, args.num_audio, args.repeats)))
         return
@@ -61,6 +61,13 @@ def main() -> None:
         compare_steps(num_audio, args.repeats)
     for beam in (1, 4):
         compare_decoding(beam, args.repeats)
+
+
+def seed() -> None:
+    """Make both sides draw the same numbers."""
+    import torch
+
+    torch.manual_seed(0)
 
 
 def alternate(ours: Callable[[], Any], other: Callable[[], Any], repeats: int) -> tuple[float, float]:
@@ -114,7 +121,7 @@ def compare_compression(repeats: int) -> None:
 def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
     """A Speech-LLaMA of width 256 and 4 layers, with a batch of compressed audio and text."""
     import torch
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     from speechllama.model.compressor import CompressorConfig
     from speechllama.model.config import SpeechLlamaConfig
@@ -124,7 +131,7 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
     from speechllama.model.speech_llama import Batch, SpeechLlama
 
     with tempfile.TemporaryDirectory() as folder:
-        LlamaConfig(
+        shape = LlamaConfig(
             vocab_size=VOCABULARY,
             hidden_size=256,
             intermediate_size=688,
@@ -132,15 +139,16 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
             num_attention_heads=4,
             eos_token_id=EOS,
             tie_word_embeddings=False,
-        ).save_pretrained(folder)
-        llm = LLM(LLMConfig(folder, random_weights=True))
+        )
+        LlamaForCausalLM(shape).save_pretrained(folder)
+        llm = LLM(LLMConfig(folder))
     config = SpeechLlamaConfig(
         ctc_dir="none",
-        compressor=CompressorConfig("none"),
+        compressor=CompressorConfig("frame_average"),  # the batch holds its vectors
         audio_encoder=TransformerConfig(1, 128, 4, 256, 0.0),
         prefix_mask="causal",
     )
-    network = SpeechLlama(config, CTCEncoder(config.encoder, 0), llm)
+    network = SpeechLlama(config, CTCEncoder(config.encoder, num_units=2), llm)
     full = torch.full((NUM_UTTERANCES,), 1)
     batch = Batch(
         torch.randn(NUM_UTTERANCES, num_audio, network.encoder.dim),

@@ -11,6 +11,8 @@ import pytest
 
 from test.test_recipes_shell import Checkout
 
+pytestmark = pytest.mark.recipe
+
 
 @pytest.fixture
 def checkout(tmp_path: Path, root: Path) -> Checkout:

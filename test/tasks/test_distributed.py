@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+pytestmark = pytest.mark.recipe  # several programs for each test
 PROCESSES = 2
 
 

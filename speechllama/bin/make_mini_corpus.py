@@ -20,7 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--langs", default="de fr es", help="source languages, separated by spaces")
     parser.add_argument("--num_train", type=int, default=6000, help="training clips, all languages together")
     parser.add_argument("--num_dev", type=int, default=90, help="development clips, all languages together")
-    parser.add_argument("--num_test", type=int, default=150, help="test clips, all languages together")
+    parser.add_argument("--num_test", type=int, default=450, help="test clips, all languages together")
     parser.add_argument("--num_llm_text", type=int, default=40000, help="text pairs, num_train included")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same bytes")
     parser.add_argument("--nj", type=int, default=2, help="processes")

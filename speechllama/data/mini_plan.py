@@ -41,7 +41,7 @@ class Settings:
     langs: tuple[str, ...] = ("de", "fr", "es")
     num_train: int = 6000
     num_dev: int = 90
-    num_test: int = 150
+    num_test: int = 450
     num_llm_text: int = 40000
     seed: int = 1
 

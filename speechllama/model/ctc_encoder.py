@@ -83,7 +83,45 @@ class Conv2dSubsampling(nn.Module):
         return self.linear(hidden.transpose(1, 2).reshape(batch, frames, channels * bins)), lengths
 
 
-class CTCEncoder(nn.Module):
+class SpeechFront(nn.Module):
+    """What every encoder of speech begins with: normalised features, SpecAugment in training, subsampling.
+
+    Args:
+        num_mels: Mel bins F.
+        conv_channels: Channels of the two convolutions.
+        dim: Width D.
+        spec_augment: Masks drawn over the features in training.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, num_mels: int, conv_channels: int, dim: int, spec_augment: SpecAugmentConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_mels))
+        self.register_buffer("std", torch.ones(num_mels))
+        self.spec_augment = SpecAugment(spec_augment)
+        self.subsampling = Conv2dSubsampling(num_mels, conv_channels, dim)
+
+    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
+        """Take the training data's mean and standard deviation per mel bin (F,)."""
+        if mean.shape != self.mean.shape or std.shape != self.std.shape:
+            raise ValueError(
+                f"the statistics have {tuple(mean.shape)} mel bins, the network expects {tuple(self.mean.shape)}; "
+                "compute them again from the features of this recipe"
+            )
+        self.mean.copy_(mean)
+        self.std.copy_(std)
+
+    def subsample(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-mel features (B, T, F), any padding value, and their lengths (B,) to vectors (B, M, D) and theirs."""
+        valid = length_mask(speech_lengths, speech.shape[1])
+        speech = ((speech - self.mean) / self.std).masked_fill(~valid[:, :, None], 0.0)
+        hidden, lengths = self.subsampling(self.spec_augment(speech, speech_lengths), speech_lengths)
+        return hidden, lengths
+
+
+class CTCEncoder(SpeechFront):
     """Feature normalisation, subsampling, Transformer and CTC head.
 
     Args:
@@ -93,16 +131,9 @@ class CTCEncoder(nn.Module):
     Source: arXiv 2307.03917, sections 3.1 and 4.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: CTCEncoderConfig, num_units: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(config.num_mels))
-        self.register_buffer("std", torch.ones(config.num_mels))
-        self.spec_augment = SpecAugment(config.spec_augment)
         dim = config.transformer.dim
-        self.subsampling = Conv2dSubsampling(config.num_mels, config.conv_channels, dim)
+        super().__init__(config.num_mels, config.conv_channels, dim, config.spec_augment)
         self.transformer = TransformerStack(config.transformer)
         self.head = nn.Linear(dim, num_units) if num_units else None
 
@@ -110,16 +141,6 @@ class CTCEncoder(nn.Module):
     def dim(self) -> int:
         """Width D of the states."""
         return self.subsampling.linear.out_features
-
-    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
-        """Take the training data's mean and standard deviation per mel bin (F,)."""
-        if mean.shape != self.mean.shape or std.shape != self.std.shape:
-            raise ValueError(
-                f"the statistics have {tuple(mean.shape)} mel bins, the encoder expects {tuple(self.mean.shape)}; "
-                "compute them again from the features of this recipe"
-            )
-        self.mean.copy_(mean)
-        self.std.copy_(std)
 
     def forward(self, speech: Tensor, speech_lengths: Tensor) -> Encoded:
         """Encode features.
@@ -131,10 +152,7 @@ class CTCEncoder(nn.Module):
         Returns:
             States, CTC logits (empty in the last dimension without a head) and lengths.
         """
-        valid = length_mask(speech_lengths, speech.shape[1])
-        speech = ((speech - self.mean) / self.std).masked_fill(~valid[:, :, None], 0.0)
-        speech = self.spec_augment(speech, speech_lengths)
-        hidden, lengths = self.subsampling(speech, speech_lengths)
+        hidden, lengths = self.subsample(speech, speech_lengths)
         hidden = self.transformer(hidden, lengths)  # (B, M, D)
         logits = self.head(hidden) if self.head is not None else hidden[:, :, :0]
         return Encoded(hidden, logits, lengths)

@@ -10,17 +10,15 @@ tokenizer, 0 is CTC's blank, which the decoder never writes; unit C is the decod
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechllama.model.ctc_encoder import BLANK, Conv2dSubsampling
-from speechllama.model.layers import PADDING, length_mask, sinusoidal_positions
-from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
+from speechllama.model.ctc_encoder import BLANK, SpeechFront
+from speechllama.model.layers import PADDING, length_mask
+from speechllama.model.spec_augment import SpecAugmentConfig
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,8 @@ class Seq2SeqConfig:
         dim: Width D.
         num_heads: Attention heads; must divide `dim`.
         ffn_dim: Width of the feed-forward layers; the paper does not give it.
+        positions: What the encoder's attention knows of them: `absolute` (sinusoids added to the input) or `relative`
+            (every head weighs distances, Dai et al. 2019), which learns from less speech; the paper does not say.
         dropout: Dropout rate, 0 to 1.
         ctc_weight: Share of CTC in the loss, and in the search unless it is told another, 0 to 1.
         label_smoothing: Share of probability spread over all units in the attention loss, 0 to 1.
@@ -48,6 +48,7 @@ class Seq2SeqConfig:
     dim: int = 768
     num_heads: int = 12
     ffn_dim: int = 3072
+    positions: str = "absolute"
     dropout: float = 0.1
     ctc_weight: float = 0.3
     label_smoothing: float = 0.1
@@ -59,10 +60,12 @@ class Seq2SeqConfig:
         for name in ("ctc_weight", "label_smoothing", "dropout"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} {getattr(self, name)} must lie between 0 and 1")
+        if self.positions not in ("absolute", "relative"):
+            raise ValueError(f"positions '{self.positions}' must be absolute or relative")
 
 
 class Parts(NamedTuple):
-    """ESPnet's modules, made for a config: TransformerEncoder without input layer, TransformerDecoder, CTC."""
+    """ESPnet's modules, made for a config: an encoder with positions and no input layer, TransformerDecoder, CTC."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -92,7 +95,7 @@ class Seq2SeqLoss(NamedTuple):
     accuracy: Tensor
 
 
-class Seq2Seq(nn.Module):
+class Seq2Seq(SpeechFront):
     """The network.
 
     Args:
@@ -104,18 +107,10 @@ class Seq2Seq(nn.Module):
     lets padding reach the last frames; loss as in Watanabe et al. 2017 (hybrid CTC/attention).
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: Seq2SeqConfig, num_units: int, parts: Parts) -> None:
-        super().__init__()
+        super().__init__(config.num_mels, config.conv_channels, config.dim, config.spec_augment)
         self.config = config
         self.eos = num_units
-        self.register_buffer("mean", torch.zeros(config.num_mels))
-        self.register_buffer("std", torch.ones(config.num_mels))
-        self.spec_augment = SpecAugment(config.spec_augment)
-        self.subsampling = Conv2dSubsampling(config.num_mels, config.conv_channels, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
         self.encoder: Any = parts.encoder  # ESPnet's classes carry no types
         self.decoder: Any = parts.decoder
         self.ctc: Any = parts.ctc
@@ -156,22 +151,9 @@ class Seq2Seq(nn.Module):
             weight * ctc + (1.0 - weight) * attention, attention, ctc, hits / (labels != PADDING).sum()
         )
 
-    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
-        """Take the training data's mean and standard deviation per mel bin (F,)."""
-        if mean.shape != self.mean.shape or std.shape != self.std.shape:
-            raise ValueError(
-                f"the statistics have {tuple(mean.shape)} mel bins, the network expects {tuple(self.mean.shape)}; "
-                "compute them again from the features of this recipe"
-            )
-        self.mean.copy_(mean)
-        self.std.copy_(std)
-
     def encode(self, speech: Tensor, speech_lengths: Tensor) -> Memory:
         """Hear: log-mel features (B, T, F) and their lengths (B,) to the encoder's states."""
-        valid = length_mask(speech_lengths, speech.shape[1])
-        speech = ((speech - self.mean) / self.std).masked_fill(~valid[:, :, None], 0.0)
-        hidden, lengths = self.subsampling(self.spec_augment(speech, speech_lengths), speech_lengths)
+        hidden, lengths = self.subsample(speech, speech_lengths)
         hidden = hidden[:, : int(lengths.max())]  # ESPnet masks by the longest utterance
-        positions = sinusoidal_positions(hidden.shape[1], hidden.shape[2], hidden.device)
-        states, _, _ = self.encoder(self.dropout(hidden * math.sqrt(self.config.dim) + positions), lengths)
+        states, _, _ = self.encoder(hidden, lengths)
         return Memory(states, lengths, self.ctc.log_softmax(states))

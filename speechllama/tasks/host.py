@@ -55,7 +55,7 @@ with left_out("g2p_en"):
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         from espnet2.asr.ctc import CTC
         from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
-        from espnet2.asr.encoder.transformer_encoder import TransformerEncoder
+        from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
     from espnet2.fileio.read_text import load_num_sequence_text
     from espnet2.iterators.abs_iter_factory import AbsIterFactory
     from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
@@ -72,10 +72,10 @@ with left_out("g2p_en"):
 __all__ = [
     "CTC",
     "AbsESPnetModel",
+    "ConformerEncoder",
     "NestedDictAction",
     "SpeechTask",
     "TransformerDecoder",
-    "TransformerEncoder",
     "force_gatherable",
     "str2bool",
     "str_or_none",

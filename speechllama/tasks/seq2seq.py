@@ -23,9 +23,9 @@ from speechllama.tasks.ctc import CTCTask
 from speechllama.tasks.host import (
     CTC,
     AbsESPnetModel,
+    ConformerEncoder,
     NestedDictAction,
     TransformerDecoder,
-    TransformerEncoder,
     force_gatherable,
     str_or_none,
 )
@@ -87,11 +87,19 @@ class Seq2SeqTask(CTCTask):
 def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
     """Make ESPnet's modules of a config's sizes."""
     shared = {"attention_heads": config.num_heads, "linear_units": config.ffn_dim, "dropout_rate": config.dropout}
-    encoder = TransformerEncoder(
+    # ESPnet's Conformer, less the convolutions and the second feed-forward layer, is its Transformer with both positions.
+    position_types = {"absolute": ("abs_pos", "selfattn"), "relative": ("rel_pos", "rel_selfattn")}[config.positions]
+    encoder = ConformerEncoder(
         config.dim,
         config.dim,
         num_blocks=config.num_encoder_layers,
         input_layer=None,
+        rel_pos_type="latest",
+        pos_enc_layer_type=position_types[0],
+        selfattention_layer_type=position_types[1],
+        positional_dropout_rate=config.dropout,
+        activation_type="relu",
+        use_cnn_module=False,
         use_flash_attn=False,
         **shared,
     )

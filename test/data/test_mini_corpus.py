@@ -66,7 +66,7 @@ def test_the_default_corpus_has_disjoint_sentences_english_sides_and_voices() ->
     pairs, text = draw_pairs(settings)
     utterances = plan_utterances(settings, pairs)
     assert len(text) == settings.num_llm_text
-    assert [len(pairs[split]) for split in ("train", "dev", "test")] == [6000, 90, 150]
+    assert [len(pairs[split]) for split in ("train", "dev", "test")] == [6000, 90, 450]
     for left, right in (("train", "dev"), ("train", "test"), ("dev", "test")):
         for name in ("sentence", "translation"):
             texts = [{getattr(pair, name) for pair in pairs[split]} for split in (left, right)]

@@ -116,5 +116,5 @@ def test_best_units_are_the_argmax_also_among_equals(num_units: int) -> None:
 
 
 def test_statistics_of_other_width_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"the statistics have \(80,\) mel bins, the encoder expects \(10,\)"):
+    with pytest.raises(ValueError, match=r"the statistics have \(80,\) mel bins, the network expects \(10,\)"):
         CTCEncoder(SMALL, 5).set_normalization(torch.zeros(80), torch.ones(80))

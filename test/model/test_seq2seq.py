@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,15 +61,35 @@ def test_the_loss_is_that_of_a_loop_over_units(tiny_seq2seq: Any, speech: torch.
     assert float(result.accuracy) == pytest.approx(hits / 10)
 
 
-def test_padding_never_changes_an_utterance(tiny_seq2seq: Any, speech: torch.Tensor) -> None:
+@pytest.mark.parametrize("positions", ["absolute", "relative"])
+def test_padding_never_changes_an_utterance(tiny_seq2seq: Any, speech: torch.Tensor, positions: str) -> None:
+    torch.manual_seed(1)
+    config = replace(tiny_seq2seq.config, positions=positions)
+    network = Seq2Seq(config, 8, make_parts(config, 8)).eval()
     with torch.no_grad():
-        together = tiny_seq2seq.encode(torch.cat((speech, torch.randn(3, 9, 10)), dim=1), FRAMES)
+        together = network.encode(torch.cat((speech, torch.randn(3, 9, 10)), dim=1), FRAMES)
         for row, length in enumerate(FRAMES.tolist()):
-            alone = tiny_seq2seq.encode(speech[row : row + 1, :length], FRAMES[row : row + 1])
+            alone = network.encode(speech[row : row + 1, :length], FRAMES[row : row + 1])
             frames = int(alone.lengths[0])
             assert int(together.lengths[row]) == frames == (length + 3) // 4
             torch.testing.assert_close(together.states[row, :frames], alone.states[0], atol=1e-5, rtol=0)
             torch.testing.assert_close(together.ctc_log_probs[row, :frames], alone.ctc_log_probs[0], atol=1e-5, rtol=0)
+
+
+def test_relative_positions_hear_an_order_and_no_place(tiny_seq2seq: Any) -> None:
+    hidden = torch.randn(1, 6, tiny_seq2seq.config.dim, generator=torch.Generator().manual_seed(2))
+    for positions, moves in (("absolute", True), ("relative", False)):
+        torch.manual_seed(1)
+        config = replace(tiny_seq2seq.config, positions=positions, num_encoder_layers=1)
+        encoder = make_parts(config, 8).encoder.eval()
+        with torch.no_grad():
+            states = encoder(hidden, torch.tensor([6]))[0]
+            # Later by six frames that nobody sees.
+            mask = torch.tensor([[True] * 6 + [False] * 6])
+            late = encoder(torch.cat((hidden, hidden), 1), torch.tensor([12]), masks=mask)[0][:, 6:]
+            turned = encoder(hidden.flip(1), torch.tensor([6]))[0].flip(1)
+        assert (late - states).abs().max() > 1e-3 if moves else torch.allclose(late, states, atol=1e-5)
+        assert (turned - states).abs().max() > 1e-3
 
 
 def test_every_parameter_learns_and_labels_are_smoothed_in_training_alone(
@@ -91,6 +112,8 @@ def test_impossible_sizes_are_refused() -> None:
         Seq2SeqConfig(dim=10, num_heads=4)
     with pytest.raises(ValueError, match=r"ctc_weight 1.5 must lie between 0 and 1"):
         Seq2SeqConfig(ctc_weight=1.5)
+    with pytest.raises(ValueError, match=r"positions 'learned' must be absolute or relative"):
+        Seq2SeqConfig(positions="learned")
     with pytest.raises(ValueError, match=r"the statistics have \(80,\) mel bins, the network expects \(10,\)"):
         none = torch.nn.Identity()
         config = Seq2SeqConfig(num_mels=10, conv_channels=1, dim=12)

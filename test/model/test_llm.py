@@ -17,8 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from speechllama.model.llm import LLM, LLMConfig, LoRAConfig, check_quantization, choose_dtype
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig, LoRAConfig
 from speechllama.model.llm_files import fingerprint, load_tokenizer, missing_weights, use_token_file
+from speechllama.model.llm_loading import check_quantization, choose_dtype
 from speechllama.model.llm_record import prepare_llm, read_llm_record
 from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
 

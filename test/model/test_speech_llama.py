@@ -15,7 +15,8 @@ from speechllama.model.compressor import CompressorConfig
 from speechllama.model.config import SpeechLlamaConfig, from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.layers import TransformerConfig
-from speechllama.model.llm import LLM, LLMConfig, LoRAConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig, LoRAConfig
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
 from speechllama.model.units import Codebook

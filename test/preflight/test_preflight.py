@@ -17,7 +17,8 @@ from speechllama.bin.preflight import main
 from speechllama.data.covost2_files import Sources, look_up_languages
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.outline import outline_speech_llama, read_architecture
 from speechllama.preflight import checks, llm_check, memory, systems
 from speechllama.preflight.amounts import Amount, check_disk, read_amounts

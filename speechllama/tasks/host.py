@@ -27,8 +27,9 @@ from speechllama.files import read_table
 from speechllama.model.build import check_device
 from speechllama.model.peak_memory import PeakMemory
 from speechllama.tasks.config_file import check_keys, resolve_includes
+from speechllama.tasks.processes import num_processes, rank
 from speechllama.tasks.recovery import CHECKPOINT, keep_previous, load_whole, recover
-from speechllama.tasks.resume import INTERRUPTED, EpochInFlight, Training, rank
+from speechllama.tasks.resume import INTERRUPTED, EpochInFlight, Training
 from speechllama.tasks.stop import StopRequest, only_training
 from speechllama.tasks.training_time import record_peak, record_training
 from speechllama.training_record import training_record_path
@@ -291,5 +292,5 @@ class SpeechTask(AbsTask):
                 raise ValueError(f"{args.config}: scheduler_conf: {args.scheduler} has no {wrong}, known are {known}")
         by_bins = args.batch_type in ("numel", "length")
         amount = f"{args.batch_bins:,} bins" if by_bins else f"{args.batch_size} utterances"
-        ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, ranks)
+        shared_by = num_processes()
+        logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, shared_by)

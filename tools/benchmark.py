@@ -127,7 +127,8 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
     from speechllama.model.config import SpeechLlamaConfig
     from speechllama.model.ctc_encoder import CTCEncoder
     from speechllama.model.layers import TransformerConfig
-    from speechllama.model.llm import LLM, LLMConfig
+    from speechllama.model.llm import LLM
+    from speechllama.model.llm_config import LLMConfig
     from speechllama.model.speech_llama import Batch, SpeechLlama
 
     with tempfile.TemporaryDirectory() as folder:

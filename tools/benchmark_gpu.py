@@ -128,7 +128,8 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     from speechllama.model.build import speech_llama_config
     from speechllama.model.config import from_mapping
     from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-    from speechllama.model.llm import LLM, choose_dtype
+    from speechllama.model.llm import LLM
+    from speechllama.model.llm_loading import choose_dtype
     from speechllama.model.outline import read_architecture
     from speechllama.model.speech_llama import SpeechLlama
     from speechllama.preflight.speed import fill

@@ -15,7 +15,8 @@ from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.model.build import check_device
 from speechllama.model.config import from_mapping
 from speechllama.model.layers import PADDING, pad_ids
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.llm_files import load_tokenizer
 from speechllama.model.llm_record import read_llm_record
 from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible

@@ -16,7 +16,8 @@ from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.decode.search import SearchConfig, search
 from speechllama.files import atomic_write
 from speechllama.model.layers import pad_ids
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.llm_files import load_tokenizer
 from speechllama.model.prefix_mask import join_right_aligned
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 from speechllama.model.compressor import CompressorConfig
 from speechllama.model.ctc_encoder import CTCEncoderConfig
 from speechllama.model.layers import TransformerConfig
-from speechllama.model.llm import LLMConfig
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.prefix_mask import PREFIX_MASKS, PrefixMaskName
 
 Config = TypeVar("Config")

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.llm_files import fingerprint, load_tokenizer, resolve_commit
 from speechllama.model.peak_memory import PeakMemory
 

@@ -14,7 +14,8 @@ import torch
 
 from speechllama.model.build import speech_llama_config
 from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.speech_llama import SpeechLlama
 
 

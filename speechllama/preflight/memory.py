@@ -22,7 +22,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.outline import num_parameters, outline_llm
 from speechllama.model.speech_llama import SpeechLlama
 

@@ -16,7 +16,7 @@ import soundfile
 from speechllama.data.audio import read_audio
 from speechllama.files import read_table
 from speechllama.model.config import from_mapping
-from speechllama.model.llm import LLMConfig
+from speechllama.model.llm_config import LLMConfig
 from speechllama.preflight.amounts import Amount
 from speechllama.preflight.memory import BatchShape
 from speechllama.preflight.plan import Plan

@@ -21,7 +21,9 @@ from speechllama.data.features import log_mel
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, ctc_loss
 from speechllama.model.layers import TransformerConfig
-from speechllama.model.llm import LLM, LLMConfig, choose_dtype
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
+from speechllama.model.llm_loading import choose_dtype
 from speechllama.preflight.memory import BatchShape
 
 NUM_RUNS = 2  # counted, after one that is not

@@ -14,7 +14,7 @@ import torch
 from speechllama.model.compressor import CONVOLUTION_RATIO
 from speechllama.model.config import from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.llm import check_quantization
+from speechllama.model.llm_loading import check_quantization
 from speechllama.model.outline import num_parameters, outline_speech_llama
 from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama

@@ -10,8 +10,6 @@ import argparse
 import inspect
 import io
 import logging
-import os
-import shutil
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -29,7 +27,9 @@ from speechllama.files import read_table
 from speechllama.model.build import check_device
 from speechllama.model.peak_memory import PeakMemory
 from speechllama.tasks.config_file import check_keys, resolve_includes
-from speechllama.tasks.resume import INTERRUPTED, EpochInFlight, Training, rank
+from speechllama.tasks.processes import num_processes, rank
+from speechllama.tasks.recovery import CHECKPOINT, keep_previous, load_whole, recover
+from speechllama.tasks.resume import INTERRUPTED, EpochInFlight, Training
 from speechllama.tasks.stop import StopRequest, only_training
 from speechllama.tasks.training_time import record_peak, record_training
 from speechllama.training_record import training_record_path
@@ -81,9 +81,6 @@ __all__ = [
     "str_or_none",
 ]
 
-CHECKPOINT = "checkpoint.pth"
-PREVIOUS = "checkpoint.previous.pth"
-
 
 @dataclass
 class ResumableOptions(TrainerOptions):
@@ -121,7 +118,7 @@ class ResumableTrainer(Trainer):
         folder = Path(options.output_dir)
         if rank() == 0:
             if options.resume:
-                recover(folder)
+                recover(folder, Reporter())
             else:
                 (folder / INTERRUPTED).unlink(missing_ok=True)
             if not options.resume or not any((folder / name).is_file() for name in (CHECKPOINT, INTERRUPTED)):
@@ -138,7 +135,7 @@ class ResumableTrainer(Trainer):
                 record_peak(folder, cls.memory)
         if rank() == 0:
             (folder / INTERRUPTED).unlink(missing_ok=True)
-            state = _load_whole(folder / CHECKPOINT)
+            state = load_whole(folder / CHECKPOINT)
             if state is not None:
                 record_training(folder, state["reporter"]["stats"], options.accum_grad, cls.memory)
 
@@ -167,50 +164,7 @@ class ResumableTrainer(Trainer):
         folder = Path(kwargs["options"].output_dir)
         if rank() == 0:
             record_peak(folder, cls.memory)
-        if (folder / CHECKPOINT).is_file() and rank() == 0:
-            partial = folder / f"{PREVIOUS}.tmp"
-            shutil.copyfile(folder / CHECKPOINT, partial)
-            os.replace(partial, folder / PREVIOUS)
-
-
-def recover(folder: Path) -> None:
-    """Put right what a kill during saving left: a torn checkpoint, or a missing or torn epoch file.
-
-    Args:
-        folder: The experiment directory.
-    """
-    state = _load_whole(folder / CHECKPOINT)
-    if state is None and (folder / PREVIOUS).is_file():
-        state = _load_whole(folder / PREVIOUS)
-        if state is not None:
-            logging.warning("%s is torn or missing; going on from the epoch before", folder / CHECKPOINT)
-            shutil.copyfile(folder / PREVIOUS, folder / f"{CHECKPOINT}.tmp")
-            os.replace(folder / f"{CHECKPOINT}.tmp", folder / CHECKPOINT)
-    if state is None:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        return
-    # 202611 accepts plain values alone, which 202511 does not write; its own reporter knows how to make them.
-    reporter = Reporter()
-    reporter.load_state_dict(state["reporter"])
-    if reporter.state_dict() != state["reporter"]:
-        torch.save({**state, "reporter": reporter.state_dict()}, folder / f"{CHECKPOINT}.tmp")
-        os.replace(folder / f"{CHECKPOINT}.tmp", folder / CHECKPOINT)
-    epoch_file = folder / f"{state['reporter']['epoch']}epoch.pth"
-    if _load_whole(epoch_file) is None:
-        torch.save(state["model"], folder / "epoch.tmp")
-        os.replace(folder / "epoch.tmp", epoch_file)
-
-
-def _load_whole(path: Path) -> dict[str, Any] | None:
-    """A saved file's content, or None if it is absent or torn."""
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # a torn zip fails in many ways: RuntimeError, EOFError, UnpicklingError, OSError ...
-        logging.warning("%s cannot be read (%s)", path, error)
-        return None
-    return content
+            keep_previous(folder)
 
 
 class LanguageIterFactory(AbsIterFactory):
@@ -338,5 +292,5 @@ class SpeechTask(AbsTask):
                 raise ValueError(f"{args.config}: scheduler_conf: {args.scheduler} has no {wrong}, known are {known}")
         by_bins = args.batch_type in ("numel", "length")
         amount = f"{args.batch_bins:,} bins" if by_bins else f"{args.batch_size} utterances"
-        ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-        logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, ranks)
+        shared_by = num_processes()
+        logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, shared_by)

@@ -9,22 +9,19 @@ batches, and every process's random numbers.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import random
-import signal
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
-from speechllama.tasks.stop import EXIT_STATUS, GO_ON, SIGNALS, STOP, StopRequest
+from speechllama.tasks.loaders import digest, length, loader_from
+from speechllama.tasks.processes import num_processes, random_state, rank, set_random_state
+from speechllama.tasks.stop import EXIT_STATUS, GO_ON, STOP, StopRequest
 
 INTERRUPTED = "interrupted.pth"
 
@@ -243,68 +240,3 @@ class Batches:
                 return
             yield batch
             self.epoch.num_done += self.counted
-
-
-def loader_from(loader: Iterable[Any], num_skipped: int) -> Iterable[Any]:
-    """The same loader without its first batches, whose workers leave our signals to the main process."""
-    if not isinstance(loader, DataLoader):
-        raise ValueError(f"iterator_type must be sequence; {type(loader).__name__} cannot be resumed inside an epoch")
-    return DataLoader(
-        dataset=loader.dataset,
-        batch_sampler=list(loader.batch_sampler or [])[num_skipped:],
-        num_workers=loader.num_workers,
-        pin_memory=loader.pin_memory,
-        collate_fn=loader.collate_fn,
-        worker_init_fn=WorkerInit(loader.worker_init_fn),
-    )
-
-
-class WorkerInit:
-    """Starts a worker of a loader: what the host wants of it, and no death by a signal that is for the training."""
-
-    def __init__(self, first: Any) -> None:
-        self.first = first
-
-    def __call__(self, worker: int) -> None:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        if self.first is not None:
-            self.first(worker)
-
-
-def length(loader: Iterable[Any]) -> int:
-    """Number of batches."""
-    return len(loader)  # type: ignore[arg-type]
-
-
-def digest(loader: Iterable[Any]) -> str:
-    """A fingerprint of a loader's batches: which utterances, in which order."""
-    content = hashlib.blake2b(digest_size=16)
-    for batch in getattr(loader, "batch_sampler", []):
-        content.update("\0".join(map(str, batch)).encode() + b"\n")
-    return content.hexdigest()
-
-
-def rank() -> int:
-    """This process's number in data-parallel training."""
-    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-
-
-def num_processes() -> int:
-    """Processes that share the batches."""
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-
-
-def random_state() -> dict[str, Any]:
-    """Where all generators of random numbers are."""
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-    return {"torch": torch.get_rng_state(), "cuda": cuda, "numpy": np.random.get_state(), "python": random.getstate()}
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    """Put all generators where they were."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
-    np.random.set_state(state["numpy"])
-    random.setstate(state["python"])

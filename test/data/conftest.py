@@ -1,4 +1,4 @@
-"""A small data directory with its recordings, made by the test."""
+"""A small data directory with its recordings, and a small CoVoST 2, made by the test."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from speechllama.data.data_dir import DataDir, write_data_dir
 
 Row = tuple[str, str, str, str, str]  # clip, client, sentence, translation, split
 MakeCorpus = Callable[..., Sources]
+GOOD: list[Row] = [
+    ("c1", "ann", 'Il a dit "oui.', 'He said "yes.', "train"),
+    ("c2", "ann", "nan", "NA", "train"),
+    ("c3", "bob", "Straße  à\u00a0İstanbul", "null", "train_covost"),
+    ("c4", "bob", 'Un "autre.', 'Another".', "dev"),
+    ("c5", "eve", "Non !", "No!", "test"),
+]
 CLIP_HEADER = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccents\tlocale\tsegment"
 
 

@@ -6,7 +6,7 @@ import io
 import shutil
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,13 +18,13 @@ import soundfile
 from speechllama.data import covost2_unpack
 from speechllama.data.covost2 import CorpusOptions, prepare_covost2
 from speechllama.data.covost2_files import Sources, corpus_name, find_languages
+from test.data.conftest import MakeCorpus
 
 ROWS = [
     ("c1", "ann", "Oui.", "Yes.", "train"),
     ("c2", "bob", "Non.", "No.", "dev"),
     ("c3", "eve", "Ah.", "Ah.", "test"),
 ]
-MakeCorpus = Callable[..., Sources]
 
 
 def pack(path: Path, **members: Path) -> Path:

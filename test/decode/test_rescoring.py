@@ -17,7 +17,8 @@ from speechllama.decode.nbest import NBest, read_nbest
 from speechllama.decode.reader import Item, Reader
 from speechllama.decode.rescoring import RescoringConfig, combine, read_rescoring_config, reorder, tune
 from speechllama.files import read_json, read_table
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.llm_files import load_tokenizer
 
 TEXTS = ["The dog sleeps today.", "The old woman", "", "bread", "The dog sleeps today."]

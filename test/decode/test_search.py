@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from speechllama.decode.search import SearchConfig, search
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.llm_files import load_tokenizer
 from speechllama.model.prefix_mask import Prefix, join_right_aligned
 

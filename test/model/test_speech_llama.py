@@ -1,4 +1,4 @@
-"""The network as a whole: loss against a loop, padding, gradients only where intended, checkpoints."""
+"""The network as a whole: loss against a loop, padding, gradients only where intended."""
 
 from __future__ import annotations
 
@@ -9,34 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from speechllama.model.audio_encoder import AudioEncoder
-from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable
 from speechllama.model.compressor import CompressorConfig
-from speechllama.model.config import SpeechLlamaConfig, from_mapping
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.layers import TransformerConfig
-from speechllama.model.llm import LLM, LLMConfig, LoRAConfig
-from speechllama.model.spec_augment import SpecAugmentConfig
+from speechllama.model.llm_config import LLMConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
-from speechllama.model.units import Codebook
+from test.model.conftest import ENCODER, SIZES, build, make_batch
 
-SIZES = TransformerConfig(num_layers=1, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
-ENCODER = CTCEncoderConfig(10, 4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
 EOS = 2
-
-
-def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
-    """A network of a few thousand parameters; `changes` are settings of SpeechLlamaConfig."""
-    torch.manual_seed(1)
-    config = SpeechLlamaConfig(ctc_dir="exp/ctc", encoder=ENCODER, audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
-    config = dataclasses.replace(config, **changes)
-    encoder = CTCEncoder(config.encoder, num_units=6 if config.ctc_dir else 0)
-    network = SpeechLlama(config, encoder, LLM(config.llm)).eval()
-    if config.compressor.name == "units":
-        codebook = network.compressor.get_submodule("codebook")
-        assert isinstance(codebook, Codebook)
-        codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))
-    return network
 
 
 def build_d(tiny_llm: Path, mask: Any) -> SpeechLlama:
@@ -51,18 +29,6 @@ def build_d(tiny_llm: Path, mask: Any) -> SpeechLlama:
         llm=LLMConfig(str(tiny_llm), train="full", random_weights=True),
         prefix_mask=mask,
     )
-
-
-def make_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
-    """Three utterances of different length everywhere; padding holds noise."""
-    generator = torch.Generator().manual_seed(2)
-    speech = torch.randn(3, 50, 10, generator=generator)
-    prompt = torch.tensor([[1, 20, 21], [1, 22, -1], [1, 20, 21]])
-    suffix = torch.tensor([[30], [31], [-1]])
-    batch = Batch(
-        speech, torch.tensor([50, 23, 37]), prompt, torch.tensor([3, 2, 3]), suffix, torch.tensor([1, 1, 0]), False
-    )
-    return batch, torch.tensor([[40, 41, 42], [43, -1, -1], [44, 45, -1]]), torch.tensor([3, 1, 2])
 
 
 def take(
@@ -209,19 +175,6 @@ def test_everything_trains_in_the_decoder_from_scratch(tiny_llm: Path) -> None:
     assert parts == {"encoder", "audio_encoder", "llm"}
 
 
-def test_the_audio_starts_at_the_scale_of_the_llms_embeddings() -> None:
-    torch.manual_seed(0)
-    encoder = AudioEncoder(SIZES, input_dim=7, llm_dim=64, embedding_std=0.02)
-    audio = encoder(torch.randn(4, 9, 7), torch.full((4,), 9))
-    assert audio.std().item() == pytest.approx(0.02, rel=0.1)
-
-
-def test_the_papers_audio_encoder_has_14_7_million_parameters() -> None:
-    with torch.device("meta"):
-        encoder = AudioEncoder(TransformerConfig(), input_dim=512, llm_dim=4096, embedding_std=1.0)
-    assert sum(parameter.numel() for parameter in encoder.parameters()) == pytest.approx(14.7e6, rel=0.005)
-
-
 def test_labels_end_with_the_end_of_sequence() -> None:
     labels = append_eos(torch.tensor([[5, 6], [7, -1]]), torch.tensor([2, 1]), EOS)
     assert labels.tolist() == [[5, 6, EOS], [7, EOS, -1]]
@@ -232,41 +185,6 @@ def test_a_ctc_compressor_without_ctc_is_refused(tiny_llm: Path) -> None:
         build(tiny_llm, ctc_dir="")
     with pytest.raises(ValueError, match="the compressor units needs a trained CTC encoder"):
         build(tiny_llm, ctc_dir="", compressor=CompressorConfig("units", num_clusters=9))
-
-
-@pytest.mark.parametrize("train", ["frozen", "lora", "full"])
-def test_a_checkpoint_holds_what_trains_and_restores_it(tiny_llm: Path, train: Any) -> None:
-    def fresh() -> SpeechLlama:
-        network = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train=train, lora=LoRAConfig(rank=2)))
-        keep_only_trainable(network, b"base")
-        return network
-
-    trained = fresh()
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-    state = trained.state_dict()
-    assert set(state) == {name for name, p in trained.named_parameters() if p.requires_grad} | {FINGERPRINT}
-    restored = fresh()
-    restored.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
-    batch = make_batch()
-    assert restored(*batch).loss.item() == trained(*batch).loss.item()
-
-
-def test_a_checkpoint_holds_what_an_earlier_experiment_trained(tiny_llm: Path) -> None:
-    network = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train="lora"), train_audio_encoder=False)
-    keep_only_trainable(network, b"base", also=("audio_encoder",))
-    assert {name.split(".")[0] for name in network.state_dict()} == {"audio_encoder", "llm", FINGERPRINT}
-    assert all("lora_" in name for name in network.state_dict() if name.startswith("llm."))
-
-
-def test_a_checkpoint_holds_what_the_host_freezes_later(tiny_llm: Path) -> None:
-    network = build(tiny_llm)
-    keep_only_trainable(network, b"base")
-    whole = set(network.state_dict())
-    network.audio_encoder.requires_grad_(False)  # --freeze_param
-    assert set(network.state_dict()) == whole
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -288,43 +206,3 @@ def test_a_cached_batch_for_the_convolutions_is_refused(tiny_llm: Path) -> None:
     batch, text, lengths = make_batch()
     with pytest.raises(ValueError, match="the compressor convolution takes features, not compressed.scp"):
         network(batch._replace(is_compressed=True), text, lengths)
-
-
-def test_a_checkpoint_of_another_base_is_refused(tiny_llm: Path) -> None:
-    one, other = build(tiny_llm), build(tiny_llm)
-    keep_only_trainable(one, b"this LLM")
-    keep_only_trainable(other, b"that LLM")
-    with pytest.raises(ValueError, match="trained on another base model"):
-        other.load_state_dict(one.state_dict())
-
-
-def test_a_checkpoint_that_lacks_a_tensor_is_refused(tiny_llm: Path) -> None:
-    network = build(tiny_llm)
-    keep_only_trainable(network, b"base")
-    state = network.state_dict()
-    state.pop("audio_encoder.norm.weight")
-    with pytest.raises(ValueError, match=r"1 tensors missing \['audio_encoder.norm.weight'\]"):
-        network.load_state_dict(state)
-
-
-def test_averaging_keeps_the_fingerprint(tiny_llm: Path) -> None:
-    network = build(tiny_llm)
-    keep_only_trainable(network, bytes(range(256)))
-    own = network.state_dict()[FINGERPRINT]
-    assert torch.equal((own + own + own) / 3, own)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"prefix_mask": "noncausal"}, "e5.yaml: prefix_mask: 'noncausal' is none of causal, non_causal"),
-        ({"compresor": {}}, "e5.yaml: unknown key 'compresor'; did you mean 'compressor'"),
-        ({"llm": {"lora": {"rank": "two"}}}, "e5.yaml: llm: lora: rank: expected int, found 'two'"),
-        ({"label_smoothing": "1e-1"}, "label_smoothing: expected float, found '1e-1'"),
-        ({"train_audio_encoder": 1}, "train_audio_encoder: expected bool, found 1"),
-        ({"llm": {"lora": {"targets": "q_proj"}}}, "lora: targets: expected a list, found 'q_proj'"),
-    ],
-)
-def test_misspelt_settings_are_refused_with_their_place(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        from_mapping(SpeechLlamaConfig, settings, "e5.yaml")

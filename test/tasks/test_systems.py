@@ -16,7 +16,8 @@ from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
-from speechllama.model.llm import LLM, LLMConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
 
 NUM_CLUSTERS = 12
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
-from test.test_recipes_shell import Checkout
+from test.egs.conftest import Checkout
 
 pytestmark = pytest.mark.recipe
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, root: Path) -> Checkout:
-    """A fresh checkout whose path has a blank in it."""
-    return Checkout(tmp_path, root)
 
 
 def environment(checkout: Checkout) -> dict[str, str]:

@@ -1,0 +1,68 @@
+"""What a kill while the host saves must not cost: a copy of the checkpoint before, put in the place of a torn one.
+
+    checkpoint.pth, checkpoint.previous.pth, <epoch>epoch.pth -> the same, whole; or none, and training begins anew
+
+The host overwrites `checkpoint.pth` in place and writes `<epoch>epoch.pth` after it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CHECKPOINT = "checkpoint.pth"
+PREVIOUS = "checkpoint.previous.pth"
+
+
+def recover(folder: Path, reporter: Any) -> None:
+    """Put right what a kill during saving left: a torn checkpoint, or a missing or torn epoch file.
+
+    Args:
+        folder: The experiment directory.
+        reporter: A fresh one of the host's, which reads the statistics of any release and writes those of its own.
+    """
+    state = load_whole(folder / CHECKPOINT)
+    if state is None and (folder / PREVIOUS).is_file():
+        state = load_whole(folder / PREVIOUS)
+        if state is not None:
+            logging.warning("%s is torn or missing; going on from the epoch before", folder / CHECKPOINT)
+            shutil.copyfile(folder / PREVIOUS, folder / f"{CHECKPOINT}.tmp")
+            os.replace(folder / f"{CHECKPOINT}.tmp", folder / CHECKPOINT)
+    if state is None:
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        return
+    # 202611 accepts plain values alone, which 202511 does not write; its own reporter knows how to make them.
+    reporter.load_state_dict(state["reporter"])
+    if reporter.state_dict() != state["reporter"]:
+        torch.save({**state, "reporter": reporter.state_dict()}, folder / f"{CHECKPOINT}.tmp")
+        os.replace(folder / f"{CHECKPOINT}.tmp", folder / CHECKPOINT)
+    epoch_file = folder / f"{state['reporter']['epoch']}epoch.pth"
+    if load_whole(epoch_file) is None:
+        torch.save(state["model"], folder / "epoch.tmp")
+        os.replace(folder / "epoch.tmp", epoch_file)
+
+
+def keep_previous(folder: Path) -> None:
+    """Keep a copy of the last whole checkpoint, if there is one: the host is about to overwrite it in place."""
+    if not (folder / CHECKPOINT).is_file():
+        return
+    partial = folder / f"{PREVIOUS}.tmp"
+    shutil.copyfile(folder / CHECKPOINT, partial)
+    os.replace(partial, folder / PREVIOUS)
+
+
+def load_whole(path: Path) -> dict[str, Any] | None:
+    """A saved file's content, or None if it is absent or torn."""
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # a torn zip fails in many ways: RuntimeError, EOFError, UnpicklingError, OSError ...
+        logging.warning("%s cannot be read (%s)", path, error)
+        return None
+    return content

@@ -1,0 +1,126 @@
+"""run.sh with a fake Python: its usage, the preflight, and failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from test.egs.conftest import STAGES, Checkout
+
+
+@pytest.mark.parametrize("recipe", ["mini_covost2", "covost2", "tatoeba"])
+def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path: Path) -> None:
+    result = checkout.run("--help", recipe=recipe, cwd=tmp_path)
+    assert result.returncode == 0
+    papers = "[de zh-CN ar es fr it nl ja ru pt et sv-SE sl]"
+    langs = {"mini_covost2": "[de fr es]", "covost2": papers, "tatoeba": "[de fr es nl]"}
+    assert "--stop_stage" in result.stdout and langs[recipe] in result.stdout
+    result = checkout.run("--list", recipe=recipe, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[1] for line in result.stdout.splitlines()] == STAGES
+    assert checkout.calls() == []
+
+
+def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
+    text = (checkout.directory / "egs/TEMPLATE/speech_llama.sh").read_text()
+    block = text.split("# --- options\n")[1].split("# --- end of options")[0]
+    names = [line.split("=")[0] for line in block.splitlines() if not line.startswith("#")]
+    assert len(names) > 30
+    shown = checkout.run("--help").stdout.split()
+    assert [name for name in names if f"--{name}" not in shown] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beem_size", "2"], "unknown option --beem_size; the nearest is --beam_size"),
+        (["--task", "mt"], "--task is one of st asr, not 'mt'"),
+        (["--system", "e9"], "no system 'e9'"),
+        (["--sets", "tset"], "--sets holds train, dev or test, not 'tset'"),
+        (["--nj", "0"], "at least 1"),
+        (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
+        (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),
+        (["--size", "smal"], "no size 'smal': there is no"),
+        (["--num_best", "0"], "--num_best and --ctc_num_best are at least 1"),
+        (["--llm", "org/name"], "--pack_llm true needs --llm DIRECTORY"),
+        (["extra"], "unexpected argument 'extra'"),
+        (["--seed", "x"], "--seed is a whole number, not 'x'"),
+        (["--ctc_options", "--max_epoch 2 --ctc_units 9"], "--ctc_options holds --ctc_units, which the stages"),
+        (["--ctc_options", "--seed=3"], "--ctc_options holds --seed, which the stages must know: give it to"),
+        (["--train_options", "--init_system e1"], "--init_system, which the stages must know: write it into a"),
+        (["--decode_options", "--beam_size 1"], "--decode_options holds --beam_size"),
+        (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
+        (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
+        (["--llm", "conf"], "is no directory with config.json"),
+    ],
+)
+def test_wrong_usage_exits_2_before_anything_runs(
+    checkout: Checkout, arguments: list[str], message: str
+) -> None:
+    result = checkout.run(*arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert checkout.calls() == []
+    assert not (checkout.mini / "exp").exists()
+
+
+def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
+    result = checkout.run("--dry_run")
+    assert result.returncode == 0, result.stderr
+    for number, name in enumerate(STAGES):
+        assert f"## stage {number} {name}:" in result.stdout
+    assert "-m speechllama.bin.llm_train" in result.stdout and "--init_from exp/st_e6/init" in result.stdout
+    assert checkout.calls() == []
+    assert sorted(path.name for path in checkout.mini.iterdir()) == ["conf", "local", "run.sh", "run_table.sh"]
+
+
+def test_a_failed_training_shows_its_error_and_goes_on_with_the_same_command(checkout: Checkout) -> None:
+    result = checkout.run("--beam_size", "2", FAKE_FAIL="ctc_train")
+    assert result.returncode == 7
+    assert "ValueError: ctc_train was told to fail" in result.stderr
+    assert "stage 5 ctc failed with status 7" in result.stderr
+    assert f"log: {checkout.ctc}/train.log" in result.stderr
+    assert "run.sh --beam_size 2 --stage 5" in result.stderr
+    checkout.calls()
+    assert checkout.run("--beam_size", "2").returncode == 0
+    assert checkout.calls()[0][0] == "ctc_train"
+
+
+def test_the_preflight_sees_the_whole_run_and_runs_again_when_it_is_another(checkout: Checkout) -> None:
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    (call,) = checkout.preflights()
+    options = " ".join(call)
+    assert "--system_config conf/e6.yaml --init_config conf/e5.yaml --ctc_config conf/ctc.yaml" in options
+    assert "--stop_stage 2" in options and "--launcher local" in options and "--llm_config conf/llm.yaml" in options
+    assert call[-2:] == ["--output_dir", "exp/preflight/st_e6"] and "--token_file token" in options
+    checkout.run("--stop_stage", "2", "--token_file", "token")
+    assert checkout.preflights() == []
+    # With work ahead it checks again, however often it found nothing.
+    for dry in (["--dry_run"], list[str]()):
+        checkout.run("--stop_stage", "3", *dry, "--ngpu", "4", "--num_nodes", "2", launcher="slurm")
+        (call,) = checkout.preflights()
+        assert "--ngpu 4 --num_nodes 2" in " ".join(call)
+
+
+def test_a_fault_of_the_preflight_stops_the_run_before_anything_else(checkout: Checkout) -> None:
+    result = checkout.run(FAKE_FAIL="preflight")
+    assert result.returncode == 7
+    assert "stage 0 preflight failed" in result.stderr
+    assert [call[0] for call in checkout.all_calls()] == ["preflight"]
+
+
+def test_a_dry_run_checks_for_real_prints_all_and_ends_with_the_status_of_the_check(checkout: Checkout) -> None:
+    result = checkout.run("--dry_run", FAKE_FAIL="preflight")
+    assert result.returncode == 1
+    assert "ValueError: preflight was told to fail" in result.stderr
+    assert "## stage 13 pack:" in result.stdout
+    (call,) = checkout.preflights()
+    assert "--output_dir" not in call
+
+
+def test_a_missing_llm_is_said_before_anything_runs(checkout: Checkout) -> None:
+    result = checkout.run(recipe="covost2")
+    assert result.returncode == 2
+    assert "--llm is needed" in result.stderr
+    assert checkout.calls() == []

@@ -1,0 +1,58 @@
+"""What several tests of the model share: an LLM with another config, a small network and a batch for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechllama.model.config import SpeechLlamaConfig
+from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.layers import TransformerConfig
+from speechllama.model.llm import LLM
+from speechllama.model.llm_config import LLMConfig
+from speechllama.model.spec_augment import SpecAugmentConfig
+from speechllama.model.speech_llama import Batch, SpeechLlama
+from speechllama.model.units import Codebook
+
+SIZES = TransformerConfig(num_layers=1, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
+ENCODER = CTCEncoderConfig(10, 4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
+
+
+def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
+    """A network of a few thousand parameters; `changes` are settings of SpeechLlamaConfig."""
+    torch.manual_seed(1)
+    config = SpeechLlamaConfig(ctc_dir="exp/ctc", encoder=ENCODER, audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
+    config = dataclasses.replace(config, **changes)
+    encoder = CTCEncoder(config.encoder, num_units=6 if config.ctc_dir else 0)
+    network = SpeechLlama(config, encoder, LLM(config.llm)).eval()
+    if config.compressor.name == "units":
+        codebook = network.compressor.get_submodule("codebook")
+        assert isinstance(codebook, Codebook)
+        codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))
+    return network
+
+
+def make_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    """Three utterances of different length everywhere; padding holds noise."""
+    generator = torch.Generator().manual_seed(2)
+    speech = torch.randn(3, 50, 10, generator=generator)
+    prompt = torch.tensor([[1, 20, 21], [1, 22, -1], [1, 20, 21]])
+    suffix = torch.tensor([[30], [31], [-1]])
+    batch = Batch(
+        speech, torch.tensor([50, 23, 37]), prompt, torch.tensor([3, 2, 3]), suffix, torch.tensor([1, 1, 0]), False
+    )
+    return batch, torch.tensor([[40, 41, 42], [43, -1, -1], [44, 45, -1]]), torch.tensor([3, 1, 2])
+
+
+def change_config(source: Path, target: Path, **changes: object) -> str:
+    """A copy of an LLM with other values in config.json and generation_config.json; its path."""
+    shutil.copytree(source, target)
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((target / name).read_text())
+        (target / name).write_text(json.dumps({**settings, **changes}))
+    return str(target)

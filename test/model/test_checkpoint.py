@@ -1,0 +1,73 @@
+"""A checkpoint holds what trains and fits its own base model alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable
+from speechllama.model.llm_config import LLMConfig, LoRAConfig
+from speechllama.model.speech_llama import SpeechLlama
+from test.model.conftest import build, make_batch
+
+
+@pytest.mark.parametrize("train", ["frozen", "lora", "full"])
+def test_a_checkpoint_holds_what_trains_and_restores_it(tiny_llm: Path, train: Any) -> None:
+    def fresh() -> SpeechLlama:
+        network = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train=train, lora=LoRAConfig(rank=2)))
+        keep_only_trainable(network, b"base")
+        return network
+
+    trained = fresh()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    state = trained.state_dict()
+    assert set(state) == {name for name, p in trained.named_parameters() if p.requires_grad} | {FINGERPRINT}
+    restored = fresh()
+    restored.load_state_dict({name: tensor.clone() for name, tensor in state.items()})
+    batch = make_batch()
+    assert restored(*batch).loss.item() == trained(*batch).loss.item()
+
+
+def test_a_checkpoint_holds_what_an_earlier_experiment_trained(tiny_llm: Path) -> None:
+    network = build(tiny_llm, llm=LLMConfig(str(tiny_llm), train="lora"), train_audio_encoder=False)
+    keep_only_trainable(network, b"base", also=("audio_encoder",))
+    assert {name.split(".")[0] for name in network.state_dict()} == {"audio_encoder", "llm", FINGERPRINT}
+    assert all("lora_" in name for name in network.state_dict() if name.startswith("llm."))
+
+
+def test_a_checkpoint_holds_what_the_host_freezes_later(tiny_llm: Path) -> None:
+    network = build(tiny_llm)
+    keep_only_trainable(network, b"base")
+    whole = set(network.state_dict())
+    network.audio_encoder.requires_grad_(False)  # --freeze_param
+    assert set(network.state_dict()) == whole
+
+
+def test_a_checkpoint_of_another_base_is_refused(tiny_llm: Path) -> None:
+    one, other = build(tiny_llm), build(tiny_llm)
+    keep_only_trainable(one, b"this LLM")
+    keep_only_trainable(other, b"that LLM")
+    with pytest.raises(ValueError, match="trained on another base model"):
+        other.load_state_dict(one.state_dict())
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused(tiny_llm: Path) -> None:
+    network = build(tiny_llm)
+    keep_only_trainable(network, b"base")
+    state = network.state_dict()
+    state.pop("audio_encoder.norm.weight")
+    with pytest.raises(ValueError, match=r"1 tensors missing \['audio_encoder.norm.weight'\]"):
+        network.load_state_dict(state)
+
+
+def test_averaging_keeps_the_fingerprint(tiny_llm: Path) -> None:
+    network = build(tiny_llm)
+    keep_only_trainable(network, bytes(range(256)))
+    own = network.state_dict()[FINGERPRINT]
+    assert torch.equal((own + own + own) / 3, own)

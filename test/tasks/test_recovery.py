@@ -1,0 +1,34 @@
+"""A checkpoint that is torn, or of the other ESPnet, is gone on from all the same."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+
+def test_a_checkpoint_of_the_other_espnet_is_resumed(recipe: Any) -> None:
+    recipe.train_llm("other", max_epoch=1)
+    state = torch.load(recipe.root / "other/checkpoint.pth", weights_only=False)
+    # 202511 writes numpy's numbers and a timedelta, 202611 reads neither
+    stats = state["reporter"]["stats"][1]["train"]
+    stats.update(time=datetime.timedelta(seconds=3), iter_time=np.float64(0.5))
+    torch.save(state, recipe.root / "other/checkpoint.pth")
+    recipe.train_llm("other", max_epoch=2)
+    assert (recipe.root / "other/2epoch.pth").is_file()
+
+
+@pytest.mark.parametrize("torn", ["checkpoint.pth", "2epoch.pth", "both"])
+def test_a_kill_while_saving_loses_at_most_the_epoch_in_flight(recipe: Any, torn: str) -> None:
+    folder = recipe.root / f"torn_{torn}"
+    shutil.copytree(recipe.root / "e5", folder)
+    for name in ["checkpoint.pth", "2epoch.pth"] if torn == "both" else [torn]:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+    recipe.train_llm(folder.name, prefix_mask="non_causal")
+    repaired, whole = recipe.load(folder / "2epoch.pth"), recipe.load(recipe.root / "e5/2epoch.pth")
+    assert all(torch.equal(repaired[name], whole[name]) for name in whole)

@@ -87,7 +87,8 @@ class Seq2SeqTask(CTCTask):
 def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
     """Make ESPnet's modules of a config's sizes."""
     shared = {"attention_heads": config.num_heads, "linear_units": config.ffn_dim, "dropout_rate": config.dropout}
-    # ESPnet's Conformer, less the convolutions and the second feed-forward layer, is its Transformer with both positions.
+    # ESPnet's Conformer, less the convolutions and the second feed-forward layer, is its Transformer with
+    # either kind of positions.
     position_types = {"absolute": ("abs_pos", "selfattn"), "relative": ("rel_pos", "rel_selfattn")}[config.positions]
     encoder = ConformerEncoder(
         config.dim,

@@ -27,6 +27,7 @@ from speechllama.decode.nbest import NBest
 from speechllama.decode.reader import Reader
 from speechllama.files import read_json, write_json, write_table
 from speechllama.model.config import from_mapping
+from speechllama.model.llm_files import fingerprint
 
 
 @dataclass(frozen=True)
@@ -186,8 +187,16 @@ def rescore_set(
         **made,
         "decode_seconds": round(seconds, 2),
         "rtf": round(seconds / report["audio_seconds"], 5),
-        "num_parameters": report["num_parameters"] + sum(parameter.numel() for parameter in reader.llm.parameters()),
+        "num_parameters": report["num_parameters"] + num_added(report, reader),
     }
     write_json(output / "decode.json", report)
     logging.info("%s: rescored with weight %s, length norm %s", output, weight, length_norm)
     return report
+
+
+def num_added(report: Mapping[str, Any], reader: Reader) -> int:
+    """Parameters that rescoring adds to a system: none where the system holds the very LLM itself."""
+    llm = reader.llm
+    if report.get("llm") and report["llm"] == fingerprint(llm.config.path, llm.config.revision).hex():
+        return 0
+    return sum(parameter.numel() for parameter in llm.parameters())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.decode.nbest import NBest, read_nbest
 from speechllama.decode.reader import Item, Reader
 from speechllama.decode.rescoring import RescoringConfig, combine, read_rescoring_config, reorder, tune
-from speechllama.files import read_json, read_table
+from speechllama.files import read_json, read_table, write_json
 from speechllama.model.llm import LLM, LLMConfig
 from speechllama.model.llm_files import load_tokenizer
 
@@ -141,8 +142,21 @@ def test_weight_zero_gives_the_systems_own_output_back(recipe: Any, decoded: dic
     before = read_json(decoded["test"] / "decode.json")
     assert report["weight"] == 0.0 and report["rtf"] > before["rtf"]
     assert report["command"].startswith("python3 -m speechllama.bin.rescore --settings")
-    assert report["num_parameters"] > before["num_parameters"]
+    assert report["num_parameters"] == before["num_parameters"], "e5 holds the same LLM: it counts once"
     assert report["num_trainable"] == before["num_trainable"]
+
+
+@pytest.mark.parametrize("llm", ["", "another"])
+def test_an_llm_that_the_system_does_not_hold_is_added_to_its_parameters(
+    recipe: Any, decoded: dict[str, Path], tmp_path: Path, llm: str
+) -> None:
+    run_tuning(recipe, decoded["dev"], tmp_path / "tuned.json", weights=[])
+    shutil.copytree(decoded["test"], tmp_path / "own")
+    before = {**read_json(decoded["test"] / "decode.json"), "llm": llm}
+    write_json(tmp_path / "own/decode.json", before)
+    report = run_rescoring(recipe, tmp_path / "own", tmp_path / "tuned.json", tmp_path / "out")
+    added = read_json(recipe.root / "llm/llm.json")["num_parameters"]
+    assert report["num_parameters"] == before["num_parameters"] + added > added
 
 
 @pytest.mark.parametrize("prompted", [True, False])

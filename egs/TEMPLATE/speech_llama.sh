@@ -695,6 +695,18 @@ corpus_files() {
   fi
 }
 
+# recipe_files: what a corpus that the recipe makes itself is made of, where its local/data.sh can tell -> stamps.
+recipe_files() {
+  local file files
+  local -a further
+  if [[ ! -f local/data.sh ]] || ! grep -q '^print_files=' local/data.sh; then return 0; fi
+  read -ra further <<<"$data_options"
+  files=$(local/data.sh --langs "$langs" --downloads "$downloads" "${further[@]}" --print_files true)
+  while IFS= read -r file; do
+    if [[ -n $file ]]; then file_stamp "$file"; fi
+  done <<<"$files"
+}
+
 # corpus_settings: where the corpora are and what else stage 1 depends on -> value.
 corpus_settings() {
   local name place
@@ -776,6 +788,7 @@ stage_table() {
   local -a confs corpus llm_inputs data features optional=() statistics=("$stats_dir"/{cmvn.npz,{train,dev}/speech_shape})
   local set table decoded stamps value
   corpus_files
+  recipe_files
   corpus_settings
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})

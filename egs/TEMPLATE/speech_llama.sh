@@ -113,7 +113,8 @@ find_conf() {
   wrong_usage "no system '$1': there is no $PWD/$conf; in $confdir there are:${there:- none}"
 }
 
-# refuse_inside OPTION ADVICE NAME...: options of single commands that would contradict what the stages go by, or be ignored.
+# refuse_inside OPTION ADVICE NAME...: options of single commands that would contradict what the stages go by, or be ignored
+# -> option_faults.
 refuse_inside() {
   local option=$1 advice=$2 word name
   local -a words
@@ -121,7 +122,8 @@ refuse_inside() {
   read -ra words <<<"${!option}"
   for word in "${words[@]}"; do
     for name in "$@"; do
-      if [[ ${word%%=*} == "--$name" ]]; then wrong_usage "--$option holds --$name, which the stages must know: $advice"; fi
+      if [[ ${word%%=*} != "--$name" ]]; then continue; fi
+      option_faults+=("--$option holds --$name, which the stages must know: $advice")
     done
   done
 }
@@ -159,6 +161,7 @@ check_options() {
   refuse_inside train_options "give it to the recipe itself" seed
   refuse_inside train_options "write it into a system's YAML and choose that with --system" init_system scratch_llm \
     compressor drop_blank_runs max_compressed_length num_clusters
+  refuse_faults
   if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then

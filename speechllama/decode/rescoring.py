@@ -83,7 +83,9 @@ def add_llm_scores(nbest: NBest, data: DataDir, reader: Reader) -> None:
 
 
 def combine(entry: Mapping[str, Any], weight: float, length_norm: float) -> float:
-    """The sum that chooses."""
+    """The sum that chooses; without a weight the system's own score, whatever the LLM says."""
+    if not weight:
+        return float(entry["score"])
     return float(entry["score"] + weight * entry["llm_score"] / entry["llm_length"] ** length_norm)
 
 
@@ -164,8 +166,15 @@ def rescore_set(
 
     Returns:
         The record written to decode.json.
+
+    Raises:
+        FileNotFoundError: Decoding was not finished.
+        ValueError: As `add_llm_scores`.
     """
-    output, report = Path(output_dir), read_json(nbest.path.parent / "decode.json")
+    output, own = Path(output_dir), nbest.path.with_name("decode.json")
+    if not own.is_file():
+        raise FileNotFoundError(f"{own}: not there, so decoding was not finished; run {nbest.stage} again")
+    report = read_json(own)
     made = {"commit": read_commit(), "command": settings.get("command", "")}
     settings = {key: value for key, value in settings.items() if key not in ("tried", "command")}
     weight, length_norm = settings["weight"], settings["length_norm"]

@@ -89,6 +89,12 @@ def test_scores_add_up_with_weight_and_length_norm() -> None:
     assert combine(entry, 2.0, 0.5) == pytest.approx(-1.0 - 18 / math.sqrt(3))
 
 
+def test_without_a_weight_the_llm_changes_no_bit_whatever_it_says() -> None:
+    own = (-0.1, -0.30000000000000004, -1e9)
+    found = reorder(nbest(*((score, -math.inf, 1) for score in own)), 0.0, 1.0)
+    assert [combine(entry, 0.0, 1.0) for entry in found.entries["utt"]] == [*own]
+
+
 def test_equal_sums_keep_their_order() -> None:
     found = reorder(nbest((-1.0, -5.0, 2), (-1.0, -2.0, 2), (-1.5, -1.0, 1)), 0.0, 1.0)
     assert [entry["text"] for entry in found.entries["utt"]] == ["0", "1", "2"]
@@ -184,6 +190,9 @@ def test_the_tuned_weight_is_applied_and_reported(
         (lambda lines: [*lines, lines[-1]], r"nbest.jsonl:8: utterance \S+ comes a second time"),
         (lambda lines: ["[]", *lines[1:]], r"nbest.jsonl:1: no stamp, report"),
         (lambda lines: [*lines[:1], '{"utt": "x", "nbest": []}', *lines[2:]], r":2: no spent"),
+        (lambda lines: ['{"stamp": 1, "report": 2}', *lines[1:]], r":1: stamp and report are no JSON objects"),
+        (lambda lines: [lines[0], '{"utt": ["x"], "nbest": [], "spent": 1}'], r":2: utt is \['x'\], expected an utt"),
+        (lambda lines: [lines[0], '{"utt": "x", "nbest": [], "spent": "1"}'], r":2: utterance x: spent is '1', expe"),
         (lambda lines: lines[:1], r"1 of 1 lines are not.*no utterance"),
         (
             lambda lines: [lines[0], '{"utt": "x", "spent": 1, "nbest": [{"text": "a", "score": NaN}]}'],
@@ -217,6 +226,16 @@ def test_a_cut_or_absent_nbest_file_is_refused(decoded: dict[str, Path], tmp_pat
     (tmp_path / "nbest.jsonl").write_bytes((decoded["test"] / "nbest.jsonl").read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"nbest.jsonl:7: the last line has no end, so the file was cut; remove"):
         read_nbest(tmp_path)
+
+
+def test_a_set_that_was_not_decoded_to_the_end_is_refused(
+    recipe: Any, decoded: dict[str, Path], tmp_path: Path
+) -> None:
+    run_tuning(recipe, decoded["dev"], tmp_path / "tuned.json", weights=[])
+    (tmp_path / "st_e5/decode_test").mkdir(parents=True)
+    shutil.copy(decoded["test"] / "nbest.jsonl", tmp_path / "st_e5/decode_test")
+    with pytest.raises(FileNotFoundError, match="decode.json: not there, so .* run stage 11 of st_e5 again"):
+        run_rescoring(recipe, tmp_path / "st_e5/decode_test", tmp_path / "tuned.json", tmp_path / "out")
 
 
 def test_hypotheses_of_another_set_are_refused(

@@ -79,30 +79,43 @@ wrong_usage() {
   exit 2
 }
 
-# set_option NAME VALUE: check the value against the kind of the option's default and set the variable.
+# set_option NAME VALUE: check the value against the kind of the option's default and set the variable -> option_faults.
 set_option() {
   case ${option_kinds[$1]} in
-    switch) [[ $2 == true || $2 == false ]] || wrong_usage "--$1 is true or false, not '$2'" ;;
+    switch)
+      if [[ $2 != true && $2 != false ]]; then option_faults+=("--$1 is true or false, not '$2'"); fi
+      ;;
     number)
-      [[ $2 =~ ^[0-9]+$ ]] || wrong_usage "--$1 is a whole number, not '$2'"
-      printf -v "$1" '%d' "$((10#$2))" # 08 is eight
+      if [[ $2 =~ ^[0-9]+$ ]]; then
+        printf -v "$1" '%d' "$((10#$2))" # 08 is eight
+      else
+        option_faults+=("--$1 is a whole number, not '$2'")
+      fi
       return 0
       ;;
   esac
   printf -v "$1" '%s' "$2"
 }
 
-# parse_options FILE ARGUMENT...: set the variables of FILE's options block from the arguments.
+# refuse_faults: leave with all of `option_faults`, if there are any.
+refuse_faults() {
+  local fault message=""
+  for fault in "${option_faults[@]}"; do message+="${message:+; }$fault"; done
+  if [[ -n $message ]]; then wrong_usage "$message"; fi
+}
+
+# parse_options FILE ARGUMENT...: set the variables of FILE's options block from the arguments; all faults are told at once.
 parse_options() {
   local name
   read_options "$1"
   shift
   positional=()
+  option_faults=()
   while (($#)); do
     if [[ $1 == -- ]]; then
       shift
       positional+=("$@")
-      return 0
+      break
     elif [[ $1 != --* ]]; then
       positional+=("$1")
       shift
@@ -113,7 +126,9 @@ parse_options() {
     name=${name//-/_}
     if [[ ! $name =~ ^[a-z][a-z0-9_]*$ || -z ${option_kinds[$name]:-} ]]; then
       nearest_option "$name"
-      wrong_usage "unknown option --$name; the nearest is --$nearest"
+      option_faults+=("unknown option --$name; the nearest is --$nearest")
+      if [[ $1 != *=* && ${2:-} != --* ]] && (($# > 1)); then shift; fi # its value
+      shift
     elif [[ $1 == *=* ]]; then
       set_option "$name" "${1#*=}"
       shift
@@ -121,12 +136,14 @@ parse_options() {
       set_option "$name" true
       shift
     elif (($# < 2)); then
-      wrong_usage "--$name needs a value"
+      option_faults+=("--$name needs a value")
+      shift
     else
       set_option "$name" "$2"
       shift 2
     fi
   done
+  refuse_faults
 }
 
 # refuse_positional: for scripts that take options only.

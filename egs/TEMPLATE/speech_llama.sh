@@ -113,7 +113,8 @@ find_conf() {
   wrong_usage "no system '$1': there is no $PWD/$conf; in $confdir there are:${there:- none}"
 }
 
-# refuse_inside OPTION ADVICE NAME...: options of single commands that would contradict what the stages go by, or be ignored.
+# refuse_inside OPTION ADVICE NAME...: options of single commands that would contradict what the stages go by, or be ignored
+# -> option_faults.
 refuse_inside() {
   local option=$1 advice=$2 word name
   local -a words
@@ -121,7 +122,8 @@ refuse_inside() {
   read -ra words <<<"${!option}"
   for word in "${words[@]}"; do
     for name in "$@"; do
-      if [[ ${word%%=*} == "--$name" ]]; then wrong_usage "--$option holds --$name, which the stages must know: $advice"; fi
+      if [[ ${word%%=*} != "--$name" ]]; then continue; fi
+      option_faults+=("--$option holds --$name, which the stages must know: $advice")
     done
   done
 }
@@ -159,6 +161,7 @@ check_options() {
   refuse_inside train_options "give it to the recipe itself" seed
   refuse_inside train_options "write it into a system's YAML and choose that with --system" init_system scratch_llm \
     compressor drop_blank_runs max_compressed_length num_clusters
+  refuse_faults
   if ((num_best < 1 || ctc_num_best < 1)); then wrong_usage "--num_best and --ctc_num_best are at least 1"; fi
   one_of launcher local slurm site
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
@@ -695,6 +698,18 @@ corpus_files() {
   fi
 }
 
+# recipe_files: what a corpus that the recipe makes itself is made of, where its local/data.sh can tell -> stamps.
+recipe_files() {
+  local file files
+  local -a further
+  if [[ ! -f local/data.sh ]] || ! grep -q '^print_files=' local/data.sh; then return 0; fi
+  read -ra further <<<"$data_options"
+  files=$(local/data.sh --langs "$langs" --downloads "$downloads" "${further[@]}" --print_files true)
+  while IFS= read -r file; do
+    if [[ -n $file ]]; then file_stamp "$file"; fi
+  done <<<"$files"
+}
+
 # corpus_settings: where the corpora are and what else stage 1 depends on -> value.
 corpus_settings() {
   local name place
@@ -776,6 +791,7 @@ stage_table() {
   local -a confs corpus llm_inputs data features optional=() statistics=("$stats_dir"/{cmvn.npz,{train,dev}/speech_shape})
   local set table decoded stamps value
   corpus_files
+  recipe_files
   corpus_settings
   llm_files
   data=("$datadir"/{train,dev,test}/{wav.scp,text,src_text,utt2lang})

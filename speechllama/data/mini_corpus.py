@@ -32,6 +32,7 @@ from speechllama.files import atomic_write, read_json, write_json
 from speechllama.progress import progress
 
 VALIDATED_COLUMNS = "client_id path sentence up_votes down_votes age gender accent locale segment".split()
+CONTENT = "content"  # key of the digest of sentences and voices
 
 
 def make_clip(utterance: Utterance, clip: Path) -> None:
@@ -105,7 +106,7 @@ def check_same_settings(wanted: Mapping[str, Any], path: Path) -> None:
     """Remember what a folder is made with, so that clips of other settings or sentences never mix.
 
     Args:
-        wanted: Settings, and a digest of what is said and how; JSON can hold them.
+        wanted: Settings, and as `content` a digest of what is said and how; JSON can hold them.
         path: Where they are remembered.
 
     Raises:
@@ -114,11 +115,15 @@ def check_same_settings(wanted: Mapping[str, Any], path: Path) -> None:
     if path.is_file():
         found = read_json(path)
         changed = [name for name, value in wanted.items() if found.get(name) != value]
-        differing = [f"{name}: {found.get(name)!r}, now {wanted[name]!r}" for name in changed]
-        if differing:
+        differing = [f"{name}: {found.get(name)!r}, now {wanted[name]!r}" for name in changed if name != CONTENT]
+        if changed == [CONTENT]:
+            differing = ["other sentences, or another version of sentences and voices"]
+        if changed:
+            parts = ", ".join((path.name, "common_voice", "covost2", "llm_text.tsv"))
             raise ValueError(
-                f"{path}: the corpus in this folder was made with other settings ({'; '.join(differing)}); "
-                "choose another --output_dir (of a recipe: --downloads) or delete it"
+                f"{path}: the corpus in this folder was made with other settings ({'; '.join(differing)}). To keep it, "
+                "choose another --output_dir (of a recipe: --downloads, and with it --datadir, --dumpdir, --expdir); "
+                f"to make the new one in its place, remove {parts} from {path.parent}"
             )
     write_json(path, wanted)
 
@@ -144,7 +149,7 @@ def make_corpus(settings: Settings, output_dir: Path, num_jobs: int) -> None:
     """
     pairs, text = draw_pairs(settings)
     utterances = plan_utterances(settings, pairs)
-    wanted = {**asdict(settings), "langs": list(settings.langs), "content": digest(utterances)}
+    wanted = {**asdict(settings), "langs": list(settings.langs), CONTENT: digest(utterances)}
     write_corpus(wanted, utterances, text, output_dir, num_jobs)
 
 

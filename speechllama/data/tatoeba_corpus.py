@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from speechllama.data.covost2_rows import normalise_text
-from speechllama.data.mini_corpus import digest, write_corpus
+from speechllama.data.mini_corpus import CONTENT, digest, write_corpus
 from speechllama.data.mini_plan import Pair
 from speechllama.data.tatoeba_pairs import PairFilter, check_languages, find_pair_files, read_pairs
 from speechllama.data.tatoeba_plan import Reader, Splits, TatoebaSettings, plan_held_out, plan_training, split_pairs
@@ -53,7 +53,7 @@ def make_tatoeba(
     text = llm_text(splits, plain_texts)
     wanted = {**asdict(settings), "langs": list(settings.langs)}
     wanted.pop("hours")  # what an utterance is does not depend on them
-    wanted["content"] = digest([*held_out, *splits.pairs["train"]])
+    wanted[CONTENT] = digest([*held_out, *splits.pairs["train"]])
     write_corpus(wanted, [*held_out, *training], text, output_dir, num_jobs)
 
 

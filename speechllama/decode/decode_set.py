@@ -22,6 +22,8 @@ from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.decoded_parts import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Translation, Translator
+from speechllama.model.llm import LLM
+from speechllama.model.llm_files import fingerprint
 from speechllama.progress import progress
 
 
@@ -128,8 +130,17 @@ def describe(translate: Translator, job: DecodeJob, words: Sequence[str]) -> dic
         "device": describe_device(translate.device),
         "num_parameters": sum(parameter.numel() for parameter in parameters),
         "num_trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        "llm": identify_llm(translate.network),
         "command": shlex.join(["python3", "-m", "speechllama.bin.decode", *words]),
     }
+
+
+def identify_llm(network: torch.nn.Module) -> str:
+    """Fingerprint of the LLM that a network holds as it was found, with LoRA or without; "" of one trained fully."""
+    llm = getattr(network, "llm", None)
+    if not isinstance(llm, LLM) or llm.config.train == "full":
+        return ""
+    return fingerprint(llm.config.path, llm.config.revision).hex()
 
 
 def decode_batch(

@@ -33,6 +33,11 @@ class NBest:
     entries: dict[str, list[dict[str, Any]]]
     spent: dict[str, float]
 
+    @property
+    def stage(self) -> str:
+        """Where it was made, for messages."""
+        return stage_of(self.path)
+
     def best(self) -> dict[str, str]:
         """The first text of each utterance, "" where it has no hypothesis."""
         return {utt: hypotheses[0]["text"] if hypotheses else "" for utt, hypotheses in self.entries.items()}
@@ -52,7 +57,7 @@ def read_nbest(decode_dir: str | Path) -> NBest:
         ValueError: Lines are not as decoding writes them: all are counted, the first ten named.
     """
     path = Path(decode_dir) / MERGED
-    stage = f"stage 11 of {path.parent.parent.name}"
+    stage = stage_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no n-best hypotheses; decode this set first ({stage})")
     again = f"remove the file and run {stage} again"
@@ -60,6 +65,8 @@ def read_nbest(decode_dir: str | Path) -> NBest:
     if lines[-1]:
         raise ValueError(f"{path}:{len(lines)}: the last line has no end, so the file was cut; {again}")
     header, fault = _read_line(lines[0], ("stamp", "report"))
+    if not fault and not (isinstance(header["stamp"], dict) and isinstance(header["report"], dict)):
+        fault = "stamp and report are no JSON objects"
     faults = [f"{path}:1: {fault}"] if fault else []
     found = NBest(path, header.get("stamp", {}), header.get("report", {}), {}, {})
     for number, line in enumerate(lines[1:-1], 2):
@@ -80,6 +87,11 @@ def read_nbest(decode_dir: str | Path) -> NBest:
     return found
 
 
+def stage_of(path: Path) -> str:
+    """Stage and system that write an n-best file."""
+    return f"stage 11 of {path.parent.parent.name}"
+
+
 def _read_line(line: bytes, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """A line's JSON object and what is wrong with it."""
     try:
@@ -92,11 +104,15 @@ def _read_line(line: bytes, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]
 
 def _fault_of(record: dict[str, Any]) -> str:
     """What is wrong with an utterance's record; "" where nothing is."""
+    if not isinstance(record["utt"], str):
+        return f"utt is {record['utt']!r}, expected an utterance's name"
+    if not _is_number(record["spent"]):
+        return f"utterance {record['utt']}: spent is {record['spent']!r}, expected seconds"
     if not isinstance(record["nbest"], list):
         return f"utterance {record['utt']}: nbest is no list"
     for rank, entry in enumerate(record["nbest"], 1):
         score = entry.get("score") if isinstance(entry, dict) else None
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        if not _is_number(score):
             return f"utterance {record['utt']}, hypothesis {rank}: its score is {score!r}, expected a finite number"
         if not isinstance(entry.get("text"), str):
             return f"utterance {record['utt']}, hypothesis {rank}: no text"
@@ -104,3 +120,8 @@ def _fault_of(record: dict[str, Any]) -> str:
     if scores != sorted(scores, reverse=True):
         return f"utterance {record['utt']}: its hypotheses are not in the order of their scores"
     return ""
+
+
+def _is_number(value: object) -> bool:
+    """Whether a JSON value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

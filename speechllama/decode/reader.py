@@ -23,6 +23,8 @@ from speechllama.model.prefix_mask import additive, join_right_aligned, position
 from speechllama.model.speech_llama import append_eos
 from speechllama.progress import progress
 
+BATCH_TOKENS = 8192  # LLM positions at once, padding included
+
 
 class Item(NamedTuple):
     """Token ids that the LLM reads, and those it is asked for, without the end of sequence."""
@@ -41,7 +43,7 @@ class Reader:
         batch_tokens: Positions of a batch, padding included.
     """
 
-    def __init__(self, llm: LLM, prompt: Prompt, prompted: bool, batch_tokens: int = 8192) -> None:
+    def __init__(self, llm: LLM, prompt: Prompt, prompted: bool, batch_tokens: int = BATCH_TOKENS) -> None:
         self.llm, self.prompt, self.prompted, self.batch_tokens = llm, prompt, prompted, batch_tokens
 
     def item(self, text: str, language: str = "", template: str = "") -> Item:

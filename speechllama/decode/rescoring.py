@@ -27,6 +27,7 @@ from speechllama.decode.nbest import NBest
 from speechllama.decode.reader import Reader
 from speechllama.files import read_json, write_json, write_table
 from speechllama.model.config import from_mapping
+from speechllama.model.llm_files import fingerprint
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def add_llm_scores(nbest: NBest, data: DataDir, reader: Reader) -> None:
 
 
 def combine(entry: Mapping[str, Any], weight: float, length_norm: float) -> float:
-    """The sum that chooses."""
+    """The sum that chooses; without a weight the system's own score, whatever the LLM says."""
+    if not weight:
+        return float(entry["score"])
     return float(entry["score"] + weight * entry["llm_score"] / entry["llm_length"] ** length_norm)
 
 
@@ -163,8 +166,15 @@ def rescore_set(
 
     Returns:
         The record written to decode.json.
+
+    Raises:
+        FileNotFoundError: Decoding was not finished.
+        ValueError: As `add_llm_scores`.
     """
-    output, report = Path(output_dir), read_json(nbest.path.parent / "decode.json")
+    output, own = Path(output_dir), nbest.path.with_name("decode.json")
+    if not own.is_file():
+        raise FileNotFoundError(f"{own}: not there, so decoding was not finished; run {nbest.stage} again")
+    report = read_json(own)
     made = {"commit": read_commit(), "command": settings.get("command", "")}
     settings = {key: value for key, value in settings.items() if key not in ("tried", "command")}
     weight, length_norm = settings["weight"], settings["length_norm"]
@@ -186,8 +196,16 @@ def rescore_set(
         **made,
         "decode_seconds": round(seconds, 2),
         "rtf": round(seconds / report["audio_seconds"], 5),
-        "num_parameters": report["num_parameters"] + sum(parameter.numel() for parameter in reader.llm.parameters()),
+        "num_parameters": report["num_parameters"] + num_added(report, reader),
     }
     write_json(output / "decode.json", report)
     logging.info("%s: rescored with weight %s, length norm %s", output, weight, length_norm)
     return report
+
+
+def num_added(report: Mapping[str, Any], reader: Reader) -> int:
+    """Parameters that rescoring adds to a system: none where the system holds the very LLM itself."""
+    llm = reader.llm
+    if report.get("llm") and report["llm"] == fingerprint(llm.config.path, llm.config.revision).hex():
+        return 0
+    return sum(parameter.numel() for parameter in llm.parameters())

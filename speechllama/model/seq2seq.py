@@ -135,21 +135,24 @@ class Seq2Seq(SpeechFront):
             memory.ctc_log_probs.float().transpose(0, 1), text.clamp(min=0), memory.lengths, text_lengths,
             blank=BLANK, reduction="sum", zero_infinity=True,
         ) / len(text)  # fmt: skip
+        attention, accuracy = self.attend(memory, text, text_lengths)
+        weight = self.config.ctc_weight
+        return Seq2SeqLoss(weight * ctc + (1.0 - weight) * attention, attention, ctc, accuracy)
+
+    def attend(self, memory: Memory, text: Tensor, text_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the decoder behind what was heard, and the share of units that it predicts; see `forward`."""
         valid = length_mask(text_lengths, text.shape[1])
         read = F.pad(text.masked_fill(~valid, self.eos), (1, 0), value=self.eos)  # (B, L + 1)
         logits, _ = self.decoder(memory.states, memory.lengths, read, text_lengths + 1)  # (B, L + 1, C + 1)
         labels = F.pad(text.masked_fill(~valid, PADDING), (0, 1), value=PADDING)
         labels = labels.scatter(1, text_lengths[:, None], self.eos)
         smoothing = self.config.label_smoothing if self.training else 0.0
-        attention = F.cross_entropy(
+        loss = F.cross_entropy(
             logits.float().flatten(0, 1), labels.flatten(), ignore_index=PADDING, reduction="sum",
             label_smoothing=smoothing,
         ) / len(text)  # fmt: skip
-        weight = self.config.ctc_weight
         hits = (logits.detach().argmax(-1) == labels).sum()
-        return Seq2SeqLoss(
-            weight * ctc + (1.0 - weight) * attention, attention, ctc, hits / (labels != PADDING).sum()
-        )
+        return loss, hits / (labels != PADDING).sum()
 
     def encode(self, speech: Tensor, speech_lengths: Tensor) -> Memory:
         """Hear: log-mel features (B, T, F) and their lengths (B,) to the encoder's states."""

@@ -63,8 +63,6 @@ def run_preflight(plan: Plan) -> Report:
     architecture = found.architecture if found else None
     trainings = find_trainings(plan, architecture, report.faults)
     report.lines += [training.describe(plan.num_processes) for training in trainings]
-    if not all(training.is_estimated for training in trainings):
-        report.lines.append("GPU memory and time of an encoder-decoder are not estimated")
     check_rescoring(plan, report)
     memory = check_gpu(plan, trainings, architecture, report.faults)
     if memory:

@@ -119,11 +119,14 @@ def read_settings(path: str, options: str, kind: str) -> dict[str, Any]:
     settings = read_config(path)
     if options:
         settings = override(settings, options, known)
+    faults = []
     for name, value in settings.items():
         if name.endswith("_conf") and not isinstance(value, (dict, NoneType)):
-            raise ValueError(f"{path}: {name}: expected settings (key: value), found {value!r}")
+            faults.append(f"{name}: expected settings (key: value), found {value!r}")
         if name in WHOLE_NUMBERS and not isinstance(value, int):
-            raise ValueError(f"{path}: {name}: expected a whole number, found {value!r}")
+            faults.append(f"{name}: expected a whole number, found {value!r}")
+    if faults:
+        raise ValueError(f"{path}: {'; '.join(faults)}")
     return settings
 
 

@@ -18,6 +18,7 @@ from speechllama.files import read_table
 from speechllama.model.config import from_mapping
 from speechllama.model.llm_config import LLMConfig
 from speechllama.preflight.amounts import Amount
+from speechllama.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
 from speechllama.preflight.memory import BatchShape
 from speechllama.preflight.plan import Plan
 from speechllama.preflight.speed import (
@@ -61,16 +62,18 @@ def estimate_times(
     dev = amounts["dev"] if known else Amount(0, 0.0)
     heard = train.seconds + VALIDATION * dev.seconds
     seen = train.num_utterances + VALIDATION * dev.num_utterances
-    rows = []
+    rows: list[list[str]] = []
 
     reading = feature_seconds() + reading_seconds(plan.datadir)
     rows.append(_row("2 features", f"{1 / reading:.0f} x real time a process", everything * reading / plan.nj))
     if plan.llm_config and not plan.llm and plan.needs_llm:
         rows.append(_own_llm_row(plan, architecture))
     for training in trainings:
-        if not training.is_estimated:
-            continue
         epochs = int(training.settings.get("max_epoch", 1))
+        if training.seq2seq:
+            step = seq2seq_seconds(training.seq2seq, training.batch, plan.device)
+            rows.append(_row("8 training", f"{1 / step:.0f} x real time", heard * step * epochs / plan.num_processes))
+            continue
         if training.network is None:
             assert training.encoder is not None
             step, alone = ctc_seconds(*training.encoder, training.batch, plan.device)
@@ -81,14 +84,31 @@ def estimate_times(
         updates = seen / training.batch.num_utterances / plan.num_processes
         rate = training.batch.num_utterances * training.batch.num_positions / step
         rows.append(_row(f"{training.stage} training", f"{rate:,.0f} positions/s a process", updates * epochs * step))
-    if trainings and trainings[-1].network is not None:
+    if trainings:
         test = amounts["test"] if known else hour
-        shape = BatchShape(num_utterances=plan.batch_size, num_hypotheses=plan.beam_size)
-        _, prefix, token = llm_seconds(trainings[-1].network.config.llm, architecture, shape, plan.device)
+        rows += _decoding_rows(plan, trainings[-1], architecture, test, dev)
+    return rows
+
+
+def _decoding_rows(plan: Plan, training: Training, architecture: Any, test: Amount, dev: Amount) -> list[list[str]]:
+    """Stage 11; a rescoring system decodes the dev set, too, and its LLM reads the hypotheses."""
+    rows: list[list[str]] = []
+    decoded = [test, dev] if plan.rescore_config else [test]
+    jobs = plan.num_processes if plan.ngpu else 1
+    shape = BatchShape(num_utterances=plan.batch_size, num_hypotheses=plan.beam_size)
+    if training.seq2seq:
+        alone = joint_search_seconds(training.seq2seq, shape, plan.beam_size, plan.device)
+        seconds = 2 * sum(amount.seconds for amount in decoded) * alone  # the control, too
+        rows.append(_row("11 decode", f"{1 / alone:.0f} x real time", seconds / jobs))
+    elif training.network is not None:
+        _, prefix, token = llm_seconds(training.network.config.llm, architecture, shape, plan.device)
         batch = prefix + TOKENS_PER_TEXT * token
-        num_batches = 2 * test.num_utterances / plan.batch_size  # the control, too
-        rate = plan.batch_size * 5.0 / batch
-        rows.append(_row("11 decode", f"{rate:.0f} x real time", num_batches * batch / jobs))
+        num_batches = 2 * sum(amount.num_utterances for amount in decoded) / plan.batch_size
+        rows.append(_row("11 decode", f"{plan.batch_size * 5.0 / batch:.0f} x real time", num_batches * batch / jobs))
+    if plan.rescore_config and architecture:
+        alone = rereading_seconds(architecture, shape, plan.device)
+        num_texts = (2 * test.num_utterances + dev.num_utterances) * plan.beam_size
+        rows.append(_row("11 rescore", f"{1 / alone:,.0f} texts/s", num_texts * alone))
     return rows
 
 

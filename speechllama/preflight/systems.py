@@ -16,8 +16,9 @@ from speechllama.model.config import from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.llm_loading import check_quantization
 from speechllama.model.outline import num_parameters, outline_speech_llama
-from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
+from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
 from speechllama.preflight.memory import BatchShape, Memory, ctc_memory, decoding_memory, training_memory
 from speechllama.preflight.plan import Plan, read_settings
 
@@ -37,6 +38,7 @@ class Training:
         num_trained: Parameters that train.
         network: The outline; None for CTC and the encoder-decoder.
         encoder: CTC encoder and its units; None for E0, D and the encoder-decoder.
+        seq2seq: The encoder-decoder; None for others.
     """
 
     stage: int
@@ -46,11 +48,7 @@ class Training:
     num_trained: int
     network: SpeechLlama | None
     encoder: tuple[CTCEncoderConfig, int] | None
-
-    @property
-    def is_estimated(self) -> bool:
-        """Whether its memory and time can be told in advance: not yet of an encoder-decoder."""
-        return self.network is not None or self.encoder is not None
+    seq2seq: Seq2SeqShape | None = None
 
     @property
     def is_amp(self) -> bool:
@@ -59,6 +57,8 @@ class Training:
 
     def memory(self, architecture: Any) -> Memory:
         """What it takes of a GPU."""
+        if self.seq2seq:
+            return seq2seq_memory(self.seq2seq, self.batch, self.is_amp)
         if self.network is None:
             assert self.encoder is not None
             return ctc_memory(*self.encoder, self.batch, self.is_amp)
@@ -122,15 +122,12 @@ def ctc_training(plan: Plan) -> Training:
 
 def seq2seq_training(plan: Plan) -> Training:
     """Stage 8 of an encoder-decoder."""
-    from speechllama.tasks.seq2seq import make_parts  # brings the host, which takes seconds
-
     settings = read_settings(plan.system_config, plan.train_options, "seq2seq")
     where = f"{plan.system_config}: network_conf"
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, where)
-    with torch.device("meta"):
-        trained = num_parameters(Seq2Seq(config, plan.ctc_units + 1, make_parts(config, plan.ctc_units + 1)))
+    shape = Seq2SeqShape(config, plan.ctc_units + 1)
     batch = USUAL.of_bins(int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes, config.num_mels)
-    return Training(8, plan.system_config, settings, batch, trained, None, None)
+    return Training(8, plan.system_config, settings, batch, shape.count(), None, None, shape)
 
 
 def num_ctc_parameters(config: CTCEncoderConfig, num_units: int) -> int:
@@ -189,15 +186,8 @@ def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: 
         faults.append(f"--ngpu {plan.ngpu}: torch finds no GPU here; take --ngpu 0, or see tools/check_install.py")
     if not plan.ngpu:
         return []
-    needs = [
-        (f"stage {training.stage}, {training.path}", training.memory(architecture))
-        for training in trainings
-        if training.is_estimated
-    ]
-    if trainings and trainings[-1].network is not None:
-        batch = BatchShape(num_utterances=plan.batch_size)
-        memory = decoding_memory(trainings[-1].network, architecture, batch, plan.beam_size)
-        needs.append((f"stage 11, {plan.batch_size} utterances, beam {plan.beam_size}", memory))
+    needs = [(f"stage {training.stage}, {training.path}", training.memory(architecture)) for training in trainings]
+    needs += decoding_needs(plan, trainings, architecture)
     for what, memory in needs:
         if card and memory.total > card:
             faults.append(
@@ -206,6 +196,20 @@ def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: 
                 "for decoding a smaller --batch_size"
             )
     return [[what, *memory_cells(memory)] for what, memory in needs]
+
+
+def decoding_needs(plan: Plan, trainings: list[Training], architecture: Any) -> list[tuple[str, Memory]]:
+    """What stage 11 takes of a GPU: decoding and, of a rescoring system, the LLM that reads the hypotheses."""
+    needs = []
+    batch, last = BatchShape(num_utterances=plan.batch_size), trainings[-1] if trainings else None
+    what = f"stage 11, {plan.batch_size} utterances, beam {plan.beam_size}"
+    if last and last.seq2seq:
+        needs.append((what, joint_search_memory(last.seq2seq, batch, plan.beam_size)))
+    elif last and last.network:
+        needs.append((what, decoding_memory(last.network, architecture, batch, plan.beam_size)))
+    if plan.rescore_config and architecture:
+        needs.append(("stage 11, rescoring", rescoring_memory(architecture, batch)))
+    return needs
 
 
 def memory_cells(memory: Memory) -> list[str]:

@@ -7,7 +7,7 @@ Several seeds of a row are one: mean, and spread from the least to the greatest;
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -123,11 +123,19 @@ def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, f
     line["differs"] = differences_of(runs, row, reference)
     difference = runs.compare(row, reference) if row != reference else None
     if difference:
-        values = [value for value in p_values.values() if value is not None]
         by_seed = {str(seed): value for seed, value in difference.by_seed.items()}
-        line["difference"] = {**vars(difference), "by_seed": by_seed, "p_value": max(values, default=None)}
+        line["difference"] = {**vars(difference), "by_seed": by_seed, "p_value": largest(p_values.values())}
     line["by_seed"] = {str(seed): describe_run(run, p_values.get(seed)) for seed, run in scored.items()}
     return line
+
+
+def largest(p_values: Iterable[float | None]) -> float | None:
+    """The p-value of all seeds together: the largest; a seed without one has equal scores, so nothing to show."""
+    values = list(p_values)
+    found = [value for value in values if value is not None]
+    if not found:
+        return None
+    return max(found) if len(found) == len(values) else 1.0
 
 
 def average_scores(scored: Mapping[int, Run]) -> dict[str, float]:

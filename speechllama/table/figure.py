@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+SEEDS_BELOW = 0.22  # of a row's height
+
 
 def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
     """Draw every row that has BLEU; the same table gives the same bytes.
@@ -30,13 +32,14 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
         axes.hlines(place, row["bleu_low"], row["bleu_high"], color="black")
         seeds = [run["bleu"] for run in row["by_seed"].values()]
         if len(seeds) > 1:
-            axes.plot(seeds, [place] * len(seeds), "k.", markersize=5)
+            below = [place + SEEDS_BELOW] * len(seeds)  # beside the interval's line, which would hide them
+            axes.plot(seeds, below, "o", color="white", markeredgecolor="black", markersize=4)
         if "control_bleu" in row:
             axes.plot(row["control_bleu"], place, "rx")
     axes.set_yticks(range(len(rows)), [row["row"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel("BLEU; line: 95 % interval, dots: seeds, cross: control")
+    axes.set_xlabel("BLEU; orange: reference, line: 95 % interval, dots: seeds, cross: control")
     path = Path(path)
     partial = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     with matplotlib.rc_context({"svg.hashsalt": "speechllama"}):

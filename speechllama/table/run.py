@@ -72,16 +72,21 @@ def read_run(table_dir: str | Path, row: str, seed: int) -> Run:
     if failed_file.is_file():
         return Run(row, seed, f"failed: {failed_file.read_text(encoding='utf-8').strip()}")
     dirs = {name: Path(value) for name, value in read_table(dirs_file).items() if value}
+    missing = [name for name in ("decode_dir", "score_data_dir", "base_dir") if name not in dirs]
+    if missing:
+        raise ValueError(f"system {row}, seed {seed}: {dirs_file} has no {', '.join(missing)}; run run_table.sh again")
     if not score_path(dirs["decode_dir"]).is_file():
-        return Run(row, seed, f"has no {score_path(dirs['decode_dir'])}")
+        return Run(row, seed, f"has no {score_path(dirs['decode_dir'])} (stage 12)")
     try:
         report = read_json(score_path(dirs["decode_dir"]))
         references = read_table(dirs["score_data_dir"] / REFERENCE_NAMES[report["task"]])
         pairs = pair(read_table(hypothesis_path(dirs["decode_dir"])), references, str(dirs["decode_dir"]))
         facts = read_facts(dirs, report, pairs)
         identity = read_identity(dirs, report, pairs, facts)
-    except (ValueError, OSError, KeyError) as error:
+    except (ValueError, OSError) as error:
         raise ValueError(f"system {row}, seed {seed}: {error}; run it again from stage 11") from error
+    except KeyError as error:
+        raise ValueError(f"system {row}, seed {seed}: no {error} in its records; run it again from stage 11") from error
     return Run(row, seed, "", report, pairs, facts, identity)
 
 

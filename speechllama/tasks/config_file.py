@@ -9,7 +9,7 @@ import argparse
 import difflib
 import re
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -100,18 +100,21 @@ def option(cmd: list[str], name: str) -> str | None:
 
 
 def check_keys(cmd: list[str], known: set[str]) -> None:
-    """Refuse a YAML key that is no option of the task.
+    """Refuse YAML keys that are no options of the task.
 
     Raises:
-        ValueError: An unknown key; the nearest known one is named.
+        ValueError: Unknown keys, all of them; of each the nearest known one is named.
     """
     config = option(cmd, "config")
     if config is None:
         return
+    faults = []
     for key in read_config(config):
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
-            raise ValueError(f"{config}: unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+            faults.append(f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    if faults:
+        raise ValueError(f"{config}: {'; '.join(faults)}")
 
 
 class _Overrides(argparse.ArgumentParser):
@@ -133,19 +136,37 @@ def override(settings: dict[str, Any], options: str, known: Collection[str]) -> 
         The merged settings.
 
     Raises:
-        ValueError: An option that is none, or a value that cannot be read.
+        ValueError: Options that are none, or values that cannot be read: all of them are named.
     """
     from speechllama.tasks.host import NestedDictAction  # which imports this module
 
-    parser = _Overrides(add_help=False, argument_default=argparse.SUPPRESS)
+    parser = _Overrides(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for name in sorted(known):
         if name.endswith("_conf"):
             parser.add_argument(f"--{name}", action=NestedDictAction, default=argparse.SUPPRESS)
         else:
             parser.add_argument(f"--{name}", type=yaml.safe_load, nargs="+")
+    given, faults = argparse.Namespace(**settings), []
     try:
-        given = vars(parser.parse_args(shlex.split(options), argparse.Namespace(**settings)))
-    except (ValueError, yaml.YAMLError) as error:
+        words = shlex.split(options)
+    except ValueError as error:
         raise ValueError(f"options {options!r}: {error}") from error
-    single = {name: value[0] for name, value in given.items() if isinstance(value, list) and len(value) == 1}
-    return given | {name: value for name, value in single.items() if given[name] is not settings.get(name)}
+    for group in split_options(words):  # one at a time, for the parser stops at its first fault
+        try:
+            parser.parse_args(group, given)
+        except (ValueError, yaml.YAMLError) as error:
+            faults.append(str(error))
+    if faults:
+        raise ValueError(f"options {options!r}: {'; '.join(faults)}")
+    single = {name: value[0] for name, value in vars(given).items() if isinstance(value, list) and len(value) == 1}
+    return vars(given) | {name: value for name, value in single.items() if vars(given)[name] is not settings.get(name)}
+
+
+def split_options(words: Sequence[str]) -> list[list[str]]:
+    """Each option of a command line with its values; words before the first are one group."""
+    groups: list[list[str]] = []
+    for word in words:
+        if word.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(word)
+    return groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,24 @@ def test_more_hours_keep_the_clips_and_other_settings_are_refused(corpus: Path, 
     assert len(clips) < len(list(tmp_path.rglob("*.mp3")))
     with pytest.raises(ValueError, match=r"settings.json: .*num_test: 4, now 2.*choose another --output_dir"):
         make_tatoeba(replace(TINY, num_test=2), str(pairs), [], tmp_path, 1)
+
+
+def test_other_pairs_in_the_same_folder_are_refused_with_what_to_do(pairs: Path, tmp_path: Path) -> None:
+    short, folder = replace(TINY, hours=0.0001), tmp_path / "made"
+    shutil.copytree(pairs, tmp_path / "pairs")
+    make_tatoeba(short, str(tmp_path / "pairs"), [], folder, 1)
+    changed = next((tmp_path / "pairs").iterdir())
+    changed.write_bytes(changed.read_bytes() + b"She likes the green bicycle very much.\tNieuwe zin hier.\n")
+    message = r"made/settings.json: .*\(other sentences, or another version of .*\)\. To keep it, choose another"
+    message += r" --output.* --datadir, .*; to make .*, remove settings.json, common_voice, covost2, llm_text.tsv from"
+    with pytest.raises(ValueError, match=message):
+        make_tatoeba(short, str(tmp_path / "pairs"), [], folder, 1)
+    for name in ("common_voice", "covost2"):
+        shutil.rmtree(folder / name)
+    for name in ("settings.json", "llm_text.tsv"):
+        (folder / name).unlink()
+    make_tatoeba(short, str(tmp_path / "pairs"), [], folder, 1)
+    assert any("green bicycle" in path.read_text() for path in folder.rglob("*.tsv"))
 
 
 def test_rooms_and_noise_are_in_the_clips(pairs: Path, tmp_path: Path) -> None:

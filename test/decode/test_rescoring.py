@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.decode.nbest import NBest, read_nbest
 from speechllama.decode.reader import Item, Reader
 from speechllama.decode.rescoring import RescoringConfig, combine, read_rescoring_config, reorder, tune
-from speechllama.files import read_json, read_table
+from speechllama.files import read_json, read_table, write_json
 from speechllama.model.llm import LLM
 from speechllama.model.llm_config import LLMConfig
 from speechllama.model.llm_files import load_tokenizer
@@ -89,6 +90,12 @@ def test_scores_add_up_with_weight_and_length_norm() -> None:
     assert combine(entry, 2.0, 0.5) == pytest.approx(-1.0 - 18 / math.sqrt(3))
 
 
+def test_without_a_weight_the_llm_changes_no_bit_whatever_it_says() -> None:
+    own = (-0.1, -0.30000000000000004, -1e9)
+    found = reorder(nbest(*((score, -math.inf, 1) for score in own)), 0.0, 1.0)
+    assert [combine(entry, 0.0, 1.0) for entry in found.entries["utt"]] == [*own]
+
+
 def test_equal_sums_keep_their_order() -> None:
     found = reorder(nbest((-1.0, -5.0, 2), (-1.0, -2.0, 2), (-1.5, -1.0, 1)), 0.0, 1.0)
     assert [entry["text"] for entry in found.entries["utt"]] == ["0", "1", "2"]
@@ -142,8 +149,21 @@ def test_weight_zero_gives_the_systems_own_output_back(recipe: Any, decoded: dic
     before = read_json(decoded["test"] / "decode.json")
     assert report["weight"] == 0.0 and report["rtf"] > before["rtf"]
     assert report["command"].startswith("python3 -m speechllama.bin.rescore --settings")
-    assert report["num_parameters"] > before["num_parameters"]
+    assert report["num_parameters"] == before["num_parameters"], "e5 holds the same LLM: it counts once"
     assert report["num_trainable"] == before["num_trainable"]
+
+
+@pytest.mark.parametrize("llm", ["", "another"])
+def test_an_llm_that_the_system_does_not_hold_is_added_to_its_parameters(
+    recipe: Any, decoded: dict[str, Path], tmp_path: Path, llm: str
+) -> None:
+    run_tuning(recipe, decoded["dev"], tmp_path / "tuned.json", weights=[])
+    shutil.copytree(decoded["test"], tmp_path / "own")
+    before = {**read_json(decoded["test"] / "decode.json"), "llm": llm}
+    write_json(tmp_path / "own/decode.json", before)
+    report = run_rescoring(recipe, tmp_path / "own", tmp_path / "tuned.json", tmp_path / "out")
+    added = read_json(recipe.root / "llm/llm.json")["num_parameters"]
+    assert report["num_parameters"] == before["num_parameters"] + added > added
 
 
 @pytest.mark.parametrize("prompted", [True, False])
@@ -171,6 +191,9 @@ def test_the_tuned_weight_is_applied_and_reported(
         (lambda lines: [*lines, lines[-1]], r"nbest.jsonl:8: utterance \S+ comes a second time"),
         (lambda lines: ["[]", *lines[1:]], r"nbest.jsonl:1: no stamp, report"),
         (lambda lines: [*lines[:1], '{"utt": "x", "nbest": []}', *lines[2:]], r":2: no spent"),
+        (lambda lines: ['{"stamp": 1, "report": 2}', *lines[1:]], r":1: stamp and report are no JSON objects"),
+        (lambda lines: [lines[0], '{"utt": ["x"], "nbest": [], "spent": 1}'], r":2: utt is \['x'\], expected an utt"),
+        (lambda lines: [lines[0], '{"utt": "x", "nbest": [], "spent": "1"}'], r":2: utterance x: spent is '1', expe"),
         (lambda lines: lines[:1], r"1 of 1 lines are not.*no utterance"),
         (
             lambda lines: [lines[0], '{"utt": "x", "spent": 1, "nbest": [{"text": "a", "score": NaN}]}'],
@@ -204,6 +227,16 @@ def test_a_cut_or_absent_nbest_file_is_refused(decoded: dict[str, Path], tmp_pat
     (tmp_path / "nbest.jsonl").write_bytes((decoded["test"] / "nbest.jsonl").read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"nbest.jsonl:7: the last line has no end, so the file was cut; remove"):
         read_nbest(tmp_path)
+
+
+def test_a_set_that_was_not_decoded_to_the_end_is_refused(
+    recipe: Any, decoded: dict[str, Path], tmp_path: Path
+) -> None:
+    run_tuning(recipe, decoded["dev"], tmp_path / "tuned.json", weights=[])
+    (tmp_path / "st_e5/decode_test").mkdir(parents=True)
+    shutil.copy(decoded["test"] / "nbest.jsonl", tmp_path / "st_e5/decode_test")
+    with pytest.raises(FileNotFoundError, match="decode.json: not there, so .* run stage 11 of st_e5 again"):
+        run_rescoring(recipe, tmp_path / "st_e5/decode_test", tmp_path / "tuned.json", tmp_path / "out")
 
 
 def test_hypotheses_of_another_set_are_refused(

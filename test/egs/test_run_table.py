@@ -99,6 +99,35 @@ def test_stopped_inside_a_row_it_goes_on_there(checkout: Checkout) -> None:
     assert trained(calls, "llm_train") == ["exp/st_e1", "exp/st_e5"]
 
 
+def test_baselines_and_systems_of_their_own_are_not_run_twice_either(checkout: Checkout) -> None:
+    arguments = ("--systems", "B1 B2 D U", "--reference", "B1", "--seeds", "1 2")
+    first = run_table(checkout, *arguments)
+    assert first.returncode == 0, first.stderr
+    calls = checkout.calls()
+    assert trained(calls, "seq2seq_train") == ["exp/st_b1", "exp/st_b1_seed2"], "B2 stands on B1's training"
+    assert len([call for call in calls if call[0] == "rescore"]) == 2 * 2, "the set and its control, for both seeds"
+    second = run_table(checkout, *arguments)
+    assert second.returncode == 0, second.stderr
+    assert checkout.all_calls() == []
+
+
+def test_stopped_while_the_table_is_written_only_that_is_done_again(checkout: Checkout) -> None:
+    arguments = ("--systems", "e5", "--reference", "e5")
+    waits = checkout.calls_path.with_name("calls.waits")
+    env = environment(checkout) | {"FAKE_WAIT": "write_table"}
+    command = [str(checkout.mini / "run_table.sh"), *arguments]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not waits.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait() == 143
+    assert not (checkout.mini / "exp/table/table.json").exists()
+    checkout.calls()
+    result = run_table(checkout, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert [call[0] for call in checkout.all_calls()] == ["write_table"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

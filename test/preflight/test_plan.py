@@ -44,6 +44,9 @@ def test_options_override_a_yaml_as_the_trainer_reads_them() -> None:
         ("--max_epoch two", "max_epoch: expected a whole number, found 'two'"),
         ("--llm_conf 'a={'", "options .*while parsing a flow"),
         ("--batch_bins '", "No closing quotation"),
+        ("--max_epochs 2 --llm_conf true --bins 3", "(?s)--max_epochs 2; .*got true.*; unrec.*: --bins 3"),
+        ("--max_epoch two --batch_bins 1.5", "batch_bins: .* found 1.5; max_epoch: .* number, found 'two'"),
+        ("--max_epo 2", "unrecognized arguments: --max_epo 2"),
     ],
 )
 def test_options_that_the_trainer_would_refuse_are_faults(options: str, message: str) -> None:

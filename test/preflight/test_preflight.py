@@ -178,7 +178,7 @@ def test_an_encoder_decoder_and_its_rescoring_are_checked_too(tmp_path: Path) ->
     faults: list[str] = []
     (training,) = systems.find_trainings(plan, None, faults)
     assert not faults and not plan.needs_llm
-    assert "about 3 utterances of 5 s; 2,4" in training.describe(1)
+    assert "about 3 utterances of 5 s; 2,5" in training.describe(1)
     wrong = dataclasses.replace(plan, train_options="--network_conf {dimm:1}")
     systems.find_trainings(wrong, None, faults)
     rescoring = tmp_path / "b2.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,9 @@ from speechllama.decoded_set import Task, score_decoded_set, score_path
 from speechllama.files import read_json, write_json, write_table
 from speechllama.results import results_path, write_results
 from speechllama.score import Pairs
+from speechllama.table.build import largest
 from speechllama.table.claims import judge
+from speechllama.table.figure import draw_scores
 from speechllama.table.files import claims_path, figure_path, table_path
 from speechllama.table.run import FRAMES_PER_VECTOR
 from speechllama.table.significance import Difference, paired_p_values, resample_bleu
@@ -180,6 +183,59 @@ def test_several_seeds_are_a_mean_with_its_spread(experiment: Experiment) -> Non
     assert sorted(row["difference"]["by_seed"]) == ["1", "2", "3"]
     assert row["difference"]["p_value"] == max(row["by_seed"][seed]["p_value"] for seed in "123")
     assert f"{row['bleu']:.1f} ({min(scores):.1f} to {max(scores):.1f}) [" in experiment.page()
+
+
+def test_a_seed_with_equal_scores_is_not_passed_over_by_the_test_of_several() -> None:
+    assert largest([0.001, 0.2, 0.01]) == 0.2
+    assert largest([0.001, None]) == 1.0, "one seed shows no difference at all"
+    assert largest([None]) is None and largest([]) is None
+
+
+def test_only_seeds_that_both_rows_have_are_paired(experiment: Experiment) -> None:
+    for seed, share in ((1, 0.2), (2, 0.3)):
+        experiment.add("e6", share, seed)
+    for seed, share in ((2, 0.5), (3, 0.6)):
+        experiment.add("e5", share, seed)
+    row = row_of(experiment.table("e5 e6", seeds="1 2 3"), "e5")
+    reference = row_of(read_json(table_path(experiment.root / "exp")), "e6")
+    assert row["difference"]["by_seed"] == {"2": row["by_seed"]["2"]["bleu"] - reference["by_seed"]["2"]["bleu"]}
+    assert row["difference"]["p_value"] == row["by_seed"]["2"]["p_value"] and row["by_seed"]["3"]["p_value"] is None
+    assert row["missing"] == {"1": "was not run"} and reference["missing"] == {"3": "was not run"}
+    assert "without seed 1" in experiment.page() and "without seed 3" in experiment.page()
+
+
+def test_the_figure_shows_seventeen_rows_and_three_seeds_apart(tmp_path: Path) -> None:
+    rows = []
+    for place in range(17):
+        seeds = {str(seed): {"bleu": 40.0 + place + seed} for seed in (1, 2, 3)}
+        rows.append(
+            {"row": f"system_{place}", "bleu": 42.0 + place, "bleu_low": 38.0, "bleu_high": 60.0, "by_seed": seeds}
+            | {"control_bleu": 1.0}
+        )
+    table = {"reference": "system_3", "rows": [*rows, {"row": "failed", "missing": {"1": "was not run"}}]}
+    draw_scores(table, tmp_path / "scores.svg")
+    svg = (tmp_path / "scores.svg").read_text(encoding="utf-8")
+    names = re.findall(r"<!-- (system_\d+|failed) -->", svg)
+    assert names == [f"system_{place}" for place in range(17)]
+    height = float(re.findall(r'<svg [^>]*?height="([\d.]+)pt"', svg.replace("\n", " "))[0])
+    assert height / 17 > 25, "points for each row; its name is 10 high"
+    assert svg.count("<use ") >= 17 * 4  # three seeds and a control in each row
+    draw_scores(table, tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_bytes() == (tmp_path / "scores.svg").read_bytes()
+
+
+def test_a_row_whose_directories_or_scores_are_not_all_there_is_named_with_its_stage(experiment: Experiment) -> None:
+    system = experiment.add("e6", 0.1)
+    score = score_path(system / "decode_test_beam4")
+    report = read_json(score)
+    write_json(score, {key: value for key, value in report.items() if key != "signature"})
+    with pytest.raises(ValueError, match="e6, seed 1: no 'signature' in its records; run it again from stage 11"):
+        experiment.table("e6")
+    score.unlink()
+    assert "score.json (stage 12)" in row_of(experiment.table("e6"), "e6")["missing"]["1"]
+    (experiment.root / "exp/table/e6.seed1.dirs").write_text("expdir exp\n")
+    with pytest.raises(ValueError, match="e6, seed 1: .*e6.seed1.dirs has no decode_dir, score_data_dir, base"):
+        experiment.table("e6")
 
 
 def test_what_failed_or_was_not_run_is_named_and_the_rest_stays(experiment: Experiment) -> None:

@@ -38,6 +38,12 @@ def test_a_misspelt_key_is_refused_with_the_nearest_name(tmp_path: Path) -> None
         check_keys(["--config", str(path)], {"compressor", "prefix_mask"})
 
 
+def test_all_misspelt_keys_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "e5.yaml", "compresor: none\nmask: causal\n")
+    with pytest.raises(ValueError, match=r"unknown key 'compresor'; did you .*; unknown key 'mask'"):
+        check_keys(["--config", str(path)], {"compressor", "prefix_mask"})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

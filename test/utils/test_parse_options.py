@@ -90,6 +90,17 @@ def test_wrong_usage_exits_2_and_says_why(script: Path, arguments: list[str], me
     assert result.stdout == ""
 
 
+def test_all_faults_of_a_command_line_are_told_at_once(script: Path) -> None:
+    result = call(script, "--jn", "3", "--nj", "two", "--dry_runn", "--dry_run=maybe", "--src_lung=de", "--src_lang")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.removesuffix(" (--help lists the options)") == (
+        "script.sh: unknown option --jn; the nearest is --nj; --nj is a whole number, not 'two'; "
+        "unknown option --dry_runn; the nearest is --dry_run; --dry_run is true or false, not 'maybe'; "
+        "unknown option --src_lung; the nearest is --src_lang; --src_lang needs a value"
+    )
+
+
 def test_help_prints_header_and_every_option_with_its_present_value(script: Path) -> None:
     result = call(script, "--nj", "7", "--help")
     assert result.returncode == 0

@@ -19,6 +19,7 @@ hours=100.0         # of training speech, about, all languages together; a fract
 num_dev=400         # development utterances
 num_test=1000       # test utterances
 seed=1              # of the corpus: the same pairs and seed make the same bytes
+print_files=false   # print the files with pairs and plain text that are here, a line each, and stop
 help=false          # print this help
 # --- end of options
 parse_options "${BASH_SOURCE[0]}" "$@"
@@ -26,6 +27,24 @@ refuse_positional
 if $help; then
   print_header "${BASH_SOURCE[0]}"
   print_options "${BASH_SOURCE[0]}"
+  exit 0
+fi
+
+# list_files: what the corpus is made of, as tatoeba_pairs.py and tatoeba_corpus.py find it; what a URL gave does not change.
+list_files() {
+  local place=${pairs:-$downloads/pairs} lang file
+  local -A codes=([de]=deu [es]=spa [fr]=fra [nl]=nld)
+  for lang in $langs; do
+    for file in "${place//\{code\}/${codes[$lang]:-}}"{,"/${codes[$lang]:-}-eng".{tsv.gz,txt.gz,zip,tsv,txt}}; do
+      if [[ -f $file ]]; then printf '%s\n' "$file"; fi
+    done
+  done
+  for file in "$plain_text" "$plain_text"/*.txt; do
+    if [[ -f $file ]]; then printf '%s\n' "$file"; fi
+  done
+}
+if $print_files; then
+  list_files
   exit 0
 fi
 

@@ -50,6 +50,7 @@ def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
         (["--ctc_options", "--seed=3"], "--ctc_options holds --seed, which the stages must know: give it to"),
         (["--train_options", "--init_system e1"], "--init_system, which the stages must know: write it into a"),
         (["--decode_options", "--beam_size 1"], "--decode_options holds --beam_size"),
+        (["--train_options", "--seed 2 --compressor none"], "itself; --train_options holds --compressor, which the"),
         (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
         (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
         (["--llm", "conf"], "is no directory with config.json"),

@@ -19,10 +19,10 @@ EGS = Path(__file__).resolve().parents[1] / "egs"
 # Folder -> units, parameters.
 SIZES = {
     "covost2/conf": (16001, 240e6),
-    "covost2/conf/small": (201, 2.4e6),
-    "mini_covost2/conf": (121, 2.4e6),
+    "covost2/conf/small": (201, 2.55e6),
+    "mini_covost2/conf": (121, 2.52e6),
     "tatoeba/conf": (4001, 66e6),
-    "tatoeba/conf/small": (121, 2.4e6),
+    "tatoeba/conf/small": (121, 2.52e6),
 }
 
 

@@ -40,7 +40,7 @@ def test_a_good_run_is_described_and_timed(tmp_path: Path, tiny_llm: Path) -> No
     assert report.faults == []
     page = report.text()
     assert "No fault found." in page and "times are for an hour of speech" in page
-    assert "an update sees 600 LLM positions x 1 (accum_grad), shared by 1 processes" in page
+    assert "an update sees 1,200 LLM positions x 1 (accum_grad), shared by 1 processes" in page
     assert [row.split(" | ")[0] for row in report.tables[-1].splitlines()[2:]] == [
         "| 2 features",
         "| 5 ctc",

@@ -15,6 +15,7 @@ from speechllama.table.significance import Difference
 PAPER, OTHER = "2307.03917", "2501.02370"
 PAPERS_SYSTEMS = ("b1", "b2", "e0", "e1", "e2", "e3", "e4", "e5", "e6", "d")
 FEWER_PARAMETERS = 0.4  # of D than of B1, in the paper
+NOT_JUDGED = "not judged"
 
 
 class Claim(NamedTuple):
@@ -82,8 +83,8 @@ def judge_claims(
         compare: Gives the difference of two rows, None where one of them is missing.
 
     Returns:
-        One entry a claim: who, what was reported, our difference with its interval, the verdict, and `note` where a
-        row is missing or no better than its control.
+        One entry a claim: who, what was reported, our difference with its interval, the verdict (that of `judge`, or
+        "not judged" where a row is no better than its control), and `note` where a row is missing or not judged.
     """
     judged = []
     for claim in CLAIMS:
@@ -101,6 +102,7 @@ def judge_claims(
             deaf = [name for name in (claim.row, other) if rows[name].get("flags")]
             if deaf:
                 entry["note"] = f"{' and '.join(deaf)}: not better than the control"
+                entry["verdict"] = NOT_JUDGED  # a system that does not listen shows nothing about the claim
         else:
             absent = [name for name in (claim.row, other) if "bleu" not in rows.get(name, {})]
             entry["note"] = f"no score of {' and '.join(name or 'another system' for name in absent)}"

@@ -202,7 +202,8 @@ def format_claims(table: Mapping[str, Any], title: str) -> str:
     text = (
         "The interval is that of a paired bootstrap: the same resampled utterances for both systems, mean over the "
         "seeds. A claim of a difference *agrees* if the interval excludes zero on the reported side, and *disagrees* "
-        "if it does so on the other; a claim of about none agrees if the interval includes zero.\n"
+        "if it does so on the other; a claim of about none agrees if the interval includes zero. A system that is no "
+        "better than its control judges no claim.\n"
     )
     sizes = compare_parameters({row["row"]: row for row in table["rows"]})
     return f"# {title}: the claims\n\n{text}\n{format_table(header, rows)}" + (f"\n{sizes}\n" if sizes else "")

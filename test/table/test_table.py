@@ -256,7 +256,7 @@ def test_a_row_no_better_than_its_control_is_flagged_on_both_pages(experiment: E
     experiment.add("e5", 0.1)
     experiment.table("e3 e5", reference="e5")
     assert "**not better than its control (seed 1)**" in experiment.page()
-    assert "e3: not better than the control" in experiment.claims()
+    assert "not judged | e3: not better than the control" in experiment.claims()
 
 
 def test_other_conditions_than_the_references_are_flagged(experiment: Experiment) -> None:

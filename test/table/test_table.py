@@ -1,141 +1,22 @@
-"""The table of systems, from made-up scores and hypotheses: significance, seeds, what is missing, claims, pages."""
+"""The table of systems, from made-up scores and hypotheses: seeds, what is missing, flags, pages."""
 
 from __future__ import annotations
 
 import os
-import random
 import re
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from sacrebleu.metrics import BLEU
-from sacrebleu.significance import PairedTest, Result
 
-from speechllama.bin.write_table import main
-from speechllama.decoded_set import Task, score_decoded_set, score_path
+from speechllama.decoded_set import score_path
 from speechllama.files import read_json, write_json, write_table
-from speechllama.results import results_path, write_results
-from speechllama.score import Pairs
+from speechllama.results import write_results
 from speechllama.table.build import largest
-from speechllama.table.claims import judge
 from speechllama.table.figure import draw_scores
-from speechllama.table.files import claims_path, figure_path, table_path
+from speechllama.table.files import figure_path, table_path
 from speechllama.table.run import FRAMES_PER_VECTOR
-from speechllama.table.significance import Difference, paired_p_values, resample_bleu
-
-WORDS = "the a dog cat house tree runs sees big small red and of in old man woman eats bread".split()
-NUM_UTTERANCES = 40
-
-
-def make_references(seed: int = 0) -> dict[str, str]:
-    """Sentences of eight words, half of them of each language."""
-    draw = random.Random(seed)
-    names = [f"{'de' if index % 2 else 'fr'}_{index:02d}" for index in range(NUM_UTTERANCES)]
-    return {name: " ".join(draw.choices(WORDS, k=8)) for name in names}
-
-
-def spoil(texts: dict[str, str], share: float, seed: int) -> dict[str, str]:
-    """The texts with some of their words replaced."""
-    draw = random.Random(seed)
-    return {
-        name: " ".join("wrong" if draw.random() < share else word for word in text.split())
-        for name, text in texts.items()
-    }
-
-
-def to_pairs(hypotheses: dict[str, str], references: dict[str, str]) -> Pairs:
-    names = sorted(references)
-    return Pairs(tuple(names), tuple(hypotheses[name] for name in names), tuple(references[name] for name in names))
-
-
-class Experiment:
-    """An experiment directory with decoded and scored systems, as run_table.sh and its runs leave it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.references = make_references()
-        (root / "dump/test").mkdir(parents=True)
-        write_table(root / "dump/test/text", self.references)
-        write_table(root / "dump/test/src_text", self.references)
-        write_table(root / "dump/test/utt2lang", {name: name[:2] for name in self.references})
-        write_table(root / "dump/test/utt2num_frames", dict.fromkeys(self.references, "320"))
-
-    def add(self, row: str, share: float, seed: int = 1, **settings: Any) -> Path:
-        """A system whose hypotheses have this share of wrong words; a control with all of them wrong."""
-        system = self.root / f"exp/{row}.{seed}"
-        task: Task = "asr" if row.endswith(":asr") else "st"
-        decoded, control = system / "decode_test_beam4", system / "decode_test_beam4_control"
-        for folder, wrong in ((decoded, share), (control, 1.0)):
-            folder.mkdir(parents=True)
-            write_table(folder / "text", spoil(self.references, wrong, seed * 1000 + len(row)))
-        facts = {"beam_size": 4, "num_parameters": 1000, "num_trainable": 10, "rtf": 0.05, "commit": "abc", **settings}
-        write_json(decoded / "decode.json", facts)
-        write_json(score_path(decoded), score_decoded_set(decoded, self.root / "dump/test", task, control))
-        seconds = {"seconds": 120.0, "num_updates": 280, "peak_gb": 0.75, "peak_of": "this process"}
-        write_json(system / "training.json", {**seconds, "hardware": "a CPU", "num_threads": 2})
-        write_json(system / "average.json", {"num_best": 3, "criterion": "valid.loss.min", "epochs": [3, 1, 2]})
-        (system / "config.yaml").write_text("compressor: convolution\n", encoding="utf-8")
-        write_json(self.root / "exp/llm/training.json", {"seconds": 60.0, "num_updates": 3600, "peak_gb": 0.5})
-        self.write_dirs(row, seed, system_dir=system, base_dir=system, decode_dir=decoded)
-        return system
-
-    def write_dirs(self, row: str, seed: int, **dirs: Path) -> None:
-        """What run.sh --print_dirs says."""
-        known = {"llm_dir": self.root / "exp/llm", "score_data_dir": self.root / "dump/test", "init_dir": "", **dirs}
-        lines = "".join(f"{name} {path}\n" for name, path in known.items())
-        place = self.root / f"exp/table/{row}.seed{seed}.dirs"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(lines, encoding="utf-8")
-
-    def table(self, rows: str, reference: str = "e6", seeds: str = "1") -> dict[str, Any]:
-        """Run the command and read table.json."""
-        main(["--exp_dir", str(self.root / "exp"), "--rows", rows, "--reference", reference, "--seeds", seeds])
-        return read_json(table_path(self.root / "exp"))
-
-    def page(self) -> str:
-        return results_path(self.root / "exp").read_text(encoding="utf-8")
-
-    def claims(self) -> str:
-        return claims_path(self.root / "exp").read_text(encoding="utf-8")
-
-
-@pytest.fixture
-def experiment(tmp_path: Path) -> Experiment:
-    return Experiment(tmp_path)
-
-
-def row_of(table: dict[str, Any], name: str) -> dict[str, Any]:
-    (row,) = [row for row in table["rows"] if row["row"] == name]
-    return dict(row)
-
-
-def test_p_values_and_resamples_are_sacrebleus_own() -> None:
-    references = make_references()
-    one, other = (to_pairs(spoil(references, share, 7), references) for share in (0.3, 0.35))
-    systems: list[tuple[str, Sequence[str]]] = [("one", one.hypotheses), ("other", other.hypotheses)]
-    test = PairedTest(systems, {"BLEU": BLEU()}, [list(one.references)], test_type="bs")
-    _, scores = test()
-    expected = scores["BLEU"][1]
-    assert isinstance(expected, Result)
-    found, signature = paired_p_values(one, {"other": other})
-    assert found["other"] == expected.p_value
-    assert "bs:1000" in signature and "seed:12345" in signature
-    assert resample_bleu(other).mean() == pytest.approx(expected.mean, abs=1e-9)
-
-
-def test_equal_scores_have_no_p_value_and_other_utterances_are_refused() -> None:
-    references = make_references()
-    pairs = to_pairs(spoil(references, 0.3, 7), references)
-    assert paired_p_values(pairs, {"same": pairs})[0] == {"same": None}
-    deaf = [replace(pairs, hypotheses=(text,) * NUM_UTTERANCES) for text in ("", "wrong")]
-    assert paired_p_values(deaf[0], {"other": deaf[1]})[0] == {"other": None}, "both have 0 BLEU"
-    fewer = replace(pairs, utterances=pairs.utterances[1:])
-    with pytest.raises(ValueError, match="e5: its 39 utterances are not those of the reference"):
-        paired_p_values(pairs, {"e5": fewer})
+from test.table.conftest import Experiment, make_references, row_of
 
 
 def test_a_difference_is_that_of_the_scores_and_lies_inside_its_interval(experiment: Experiment) -> None:
@@ -286,35 +167,6 @@ def test_recognition_has_a_table_of_its_own(experiment: Experiment) -> None:
     assert 15 < row["wer"] < 25 and row["control_wer"] == 100
     assert row["differs"] == [] and "difference" not in row
     assert "Recognition:\n\n| row | parameters | WER % |" in experiment.page()
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "sign", "verdict"),
-    [
-        (0.1, 2.0, 1, "agrees"),
-        (-2.0, -0.1, 1, "disagrees"),
-        (-0.1, 2.0, 1, "no difference shown"),
-        (-2.0, -0.1, -1, "agrees"),
-        (-1.0, 1.0, 0, "agrees"),
-        (0.1, 1.0, 0, "disagrees"),
-    ],
-)
-def test_a_claim_is_judged_by_the_interval(low: float, high: float, sign: int, verdict: str) -> None:
-    assert judge(Difference((low + high) / 2, low, high, {}), sign) == verdict
-
-
-def test_claims_say_what_agrees_what_disagrees_and_what_was_not_run(experiment: Experiment) -> None:
-    for row, share in (("e1", 0.3), ("e3", 0.1), ("e2", 0.6), ("e6", 0.05)):
-        experiment.add(row, share)
-    experiment.add("d", 0.3, num_parameters=600)
-    experiment.add("b1", 0.3)
-    experiment.table("b1 d e1 e2 e3 e6")
-    lines = {tuple(line.split(" | ")[:2]): line for line in experiment.claims().splitlines()}
-    assert " | agrees | " in lines["| e3 against e1", "+1.5"]
-    assert " | disagrees | " in lines["| e2 against e1", "+1.5"]
-    assert " | not run | no score of e4 | " in lines["| e4 against e3", "above"]
-    assert " | agrees | " in lines["| e6 against the best of the others, e3", "the best"]
-    assert "D has 600 parameters, B1 1,000: 40 % fewer." in experiment.claims()
 
 
 def test_a_damaged_row_is_named(experiment: Experiment) -> None:

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from test.egs.conftest import Checkout
+
+
+@contextmanager
+def held(lock: Path, *options: str) -> Iterator[Path]:
+    """Another process holds this lock inside the block, with these options of flock."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    command = ["flock", *options, "--no-fork", str(lock), "sh", "-c", "echo held; exec sleep 60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        try:
+            yield lock
+        finally:
+            holder.terminate()
 
 
 def test_trainings_on_several_gpus_and_nodes_go_through_torchrun(checkout: Checkout) -> None:
@@ -39,12 +55,7 @@ def test_a_site_says_in_one_file_how_jobs_start(checkout: Checkout, tmp_path: Pa
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
 def test_a_second_run_on_the_same_experiment_is_refused(checkout: Checkout) -> None:
-    lock = checkout.mini / "exp/st_e5/.run.lock"
-    lock.parent.mkdir(parents=True)
-    command = ["flock", "--no-fork", str(lock), "sh", "-c", "echo held; exec sleep 60"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with held(checkout.mini / "exp/st_e5/.run.lock") as lock:
         lock.write_text("host n7, process 12, since today\n")
         result = checkout.run("--system", "e5")
         assert result.returncode == 1
@@ -53,7 +64,6 @@ def test_a_second_run_on_the_same_experiment_is_refused(checkout: Checkout) -> N
         assert checkout.calls() == []
         assert checkout.run("--system", "e5", "--list").returncode == 0
         assert checkout.run("--system", "e1", "--stop_stage", "8").returncode == 0  # another system is no such run
-        holder.terminate()
     assert checkout.run("--system", "e5").returncode == 0
 
 
@@ -62,30 +72,19 @@ def test_a_run_moves_nothing_away_that_another_run_uses(checkout: Checkout) -> N
     assert checkout.run("--system", "e6").returncode == 0
     checkout.calls()
     for shared in ("exp/st_e5", checkout.ctc, "exp/llm"):
-        lock = checkout.mini / shared / ".run.lock"
-        command = ["flock", "--shared", "--no-fork", str(lock), "sh", "-c", "echo held; exec sleep 60"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-            assert holder.stdout is not None
-            holder.stdout.readline()
+        with held(checkout.mini / shared / ".run.lock", "--shared"):
             assert checkout.run("--system", "e6").returncode == 0  # which finds all finished
             own = {"exp/st_e5": "--train_options", checkout.ctc: "--ctc_options", "exp/llm": "--llm_options"}[shared]
             result = checkout.run("--system", "e6", own, "--num_steps 3")
             assert result.returncode == 1
             assert f"{shared}: another run is at work there" in result.stderr
             assert checkout.calls() == []
-            holder.terminate()
     assert checkout.run("--system", "e6", "--train_options", "--max_epoch 2").returncode == 0
     assert (checkout.mini / "exp/old/st_e5.1").is_dir()
 
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
 def test_a_run_of_the_system_it_starts_from_is_another_run_too(checkout: Checkout) -> None:
-    lock = checkout.mini / "exp/st_e5/.run.lock"
-    lock.parent.mkdir(parents=True)
-    command = ["flock", "--no-fork", str(lock), "sh", "-c", "echo held; exec sleep 60"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
+    with held(checkout.mini / "exp/st_e5/.run.lock"):
         result = checkout.run("--system", "e6")
         assert result.returncode == 1 and "exp/st_e5: another run is at work there" in result.stderr
-        holder.terminate()

@@ -25,6 +25,18 @@ def run_table(checkout: Checkout, *arguments: str, **more: str) -> subprocess.Co
     return subprocess.run(command, cwd=checkout.directory, capture_output=True, text=True, check=False, env=env)
 
 
+def stop_inside(checkout: Checkout, program: str, *arguments: str) -> None:
+    """Run the table, and end it as a user does (SIGTERM) once this program is at work."""
+    waits = checkout.calls_path.with_name("calls.waits")
+    env = environment(checkout) | {"FAKE_WAIT": program}
+    command = [str(checkout.mini / "run_table.sh"), *arguments]
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not waits.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait() == 143
+
+
 def trained(calls: list[list[str]], name: str) -> list[str]:
     """Where the trainings of a kind wrote."""
     return [call[call.index("--output_dir") + 1] for call in calls if call[0] == name]
@@ -80,14 +92,7 @@ def test_a_failed_row_is_named_with_its_stage_and_the_others_still_run(checkout:
 
 def test_stopped_inside_a_row_it_goes_on_there(checkout: Checkout) -> None:
     arguments = ("--systems", "e1 e5", "--reference", "e5")
-    waits = checkout.calls_path.with_name("calls.waits")
-    env = environment(checkout) | {"FAKE_WAIT": "llm_train"}
-    command = [str(checkout.mini / "run_table.sh"), *arguments]
-    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not waits.exists() and process.poll() is None:
-            time.sleep(0.05)
-        process.terminate()
-        assert process.wait() == 143
+    stop_inside(checkout, "llm_train", *arguments)
     calls = checkout.calls()
     assert trained(calls, "llm_train") == ["exp/st_e1"], "the other row is not begun"
     assert calls[-1][0] == "llm_train"
@@ -113,14 +118,7 @@ def test_baselines_and_systems_of_their_own_are_not_run_twice_either(checkout: C
 
 def test_stopped_while_the_table_is_written_only_that_is_done_again(checkout: Checkout) -> None:
     arguments = ("--systems", "e5", "--reference", "e5")
-    waits = checkout.calls_path.with_name("calls.waits")
-    env = environment(checkout) | {"FAKE_WAIT": "write_table"}
-    command = [str(checkout.mini / "run_table.sh"), *arguments]
-    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not waits.exists() and process.poll() is None:
-            time.sleep(0.05)
-        process.terminate()
-        assert process.wait() == 143
+    stop_inside(checkout, "write_table", *arguments)
     assert not (checkout.mini / "exp/table/table.json").exists()
     checkout.calls()
     result = run_table(checkout, *arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -78,16 +78,13 @@ def test_stage_0_times_training_and_decoding_of_b1_and_rescoring_of_b2(tmp_path:
 
 
 def test_memory_of_b1_and_b2_is_held_against_the_card(
-    tmp_path: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_llm: Path, install_card: Callable[[float], None]
 ) -> None:
     plan = mini_plan(tmp_path, "b1", tiny_llm, rescore_config=str(MINI / "b2.yaml"), ngpu=1)
     architecture = read_architecture(tiny_llm)
     trainings = systems.find_trainings(plan, architecture, [])
-    card = namedtuple("card", "total_memory")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for total, num_faults in ((80e9, 0), (0.7e9, 3)):
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index, total=total: card(total))
+        install_card(total)
         faults: list[str] = []
         rows = systems.check_gpu(plan, trainings, architecture, faults)
         assert [row[0] for row in rows] == [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from speechllama.bin.preflight import main
 from speechllama.model.outline import read_architecture
@@ -115,15 +115,12 @@ def test_an_llm_that_is_not_whole_or_not_there_is_a_fault(tmp_path: Path, tiny_l
 
 
 def test_a_batch_that_the_card_cannot_hold_is_a_fault(
-    tmp_path: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_llm: Path, install_card: Callable[[float], None]
 ) -> None:
     plan = small_plan(tmp_path, tiny_llm, ngpu=1)
     trainings = systems.find_trainings(plan, read_architecture(tiny_llm), [])
-    card = namedtuple("card", "total_memory")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     for total, expected in ((80e9, 0), (0.7e9, 4)):
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index, total=total: card(total))
+        install_card(total)
         faults: list[str] = []
         assert len(systems.check_gpu(plan, trainings, read_architecture(tiny_llm), faults)) == 4
         assert len(faults) == expected

@@ -2,8 +2,8 @@
 
     tatoeba_pairs -> tatoeba_plan -> mini_corpus.write_corpus; llm_text.tsv
 
-`llm_text.tsv` has every pair of training, spoken or not, and plain English without a source: each English sentence of
-training once, then the lines of the texts that the user gives, without those that hold a sentence of dev or test.
+`llm_text.tsv` has every pair of training, spoken or not, and plain English without a source: the lines of the texts
+that the user gives, without those that hold a sentence of dev or test.
 """
 
 from __future__ import annotations
@@ -68,16 +68,13 @@ def log_plan(splits: Splits, spoken: Sequence[Pair]) -> None:
 
 
 def llm_text(splits: Splits, plain_texts: Sequence[Path]) -> list[Pair]:
-    """What the LLM reads: pairs of training, then plain English, each line once.
+    """What the LLM reads: pairs of training, then the plain English that is given, each line once.
 
     Raises:
         FileNotFoundError, ValueError: A plain text is not there, not UTF-8, or has no usable line.
     """
-    pairs = splits.pairs["train"]
-    plain = dict.fromkeys(pair.translation for pair in pairs)
-    for path in list_texts(plain_texts):
-        plain.update(dict.fromkeys(read_plain_text(path, splits.held_out)))
-    return [*pairs, *(Pair(ENGLISH, "", line) for line in plain)]
+    plain = dict.fromkeys(line for path in list_texts(plain_texts) for line in read_plain_text(path, splits.held_out))
+    return [*splits.pairs["train"], *(Pair(ENGLISH, "", line) for line in plain)]
 
 
 def list_texts(places: Sequence[Path]) -> list[Path]:

@@ -49,8 +49,9 @@ class TextLLMConfig(LlamaConfig):
         learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
         copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
         cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
-        plain_share: Most that plain English may be of the lines, 0 to below 1; where there is more of it, pairs are
-            read more often. 0 reads none.
+        plain_share: Most that plain English may be of the lines, 0 to below 1: the pairs' English sides and the rows
+            without a source sentence; where there is more of it, pairs are read more often. 0 reads none. Without
+            any the LLM is no language model, which rescoring (B2) wants.
         seed: Of weights and batches.
         min_text_bleu: The least BLEU at translating written dev sentences; below it a warning says so. With an LLM of
             70.1 the mini recipe's E6 reached 59.7 BLEU, with one of 78.9 66.0 (its README).
@@ -245,14 +246,14 @@ def read_lines(path: str | Path) -> list[Line]:
 
 
 def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
-    """Repeat the pairs until plain English is no more than its share of the lines.
+    """Add the pairs' English sides as plain English, and repeat the pairs until it is no more than its share.
 
     Args:
         lines: Pairs and plain English.
         plain_share: Most that plain English may be, 0 to below 1; 0 leaves it out.
 
     Returns:
-        Pairs, as often as needed, then plain English.
+        Pairs, as often as needed, then plain English, each line once.
 
     Raises:
         ValueError: The share is outside that range, or there is no pair.
@@ -264,8 +265,8 @@ def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
         raise ValueError(f"{len(lines)} lines of plain English and no pair: the LLM would not learn to use audio")
     if plain_share == 0:
         return pairs
-    plain = [line for line in lines if not line.sentence]
-    times = max(1, math.ceil(len(plain) * (1 - plain_share) / (plain_share * len(pairs))))
+    plain = [Line("", text) for text in dict.fromkeys(line.translation for line in lines)]
+    times = math.ceil(len(plain) * (1 - plain_share) / (plain_share * len(pairs)))
     logging.info("%d pairs, each %d times, and %d lines of plain English", len(pairs), times, len(plain))
     return pairs * times + plain
 

@@ -61,12 +61,13 @@ def test_a_long_line_of_plain_english_is_cut(prompts: dict[TaskName, Prompt]) ->
     assert row["labels"][-1] != prompts["st"].tokenizer.eos_token_id  # it does not end there
 
 
-@pytest.mark.parametrize(("num_plain", "share", "num_pairs"), [(1, 0.5, 4), (8, 0.5, 8), (9, 0.5, 12), (9, 0.0, 4)])
-def test_pairs_are_repeated_until_plain_english_has_its_share(num_plain: int, share: float, num_pairs: int) -> None:
-    mixed = mix_lines([PAIR] * 4 + [PLAIN] * num_plain, share)
+@pytest.mark.parametrize(("num_given", "share", "num_pairs"), [(0, 0.5, 4), (7, 0.5, 8), (8, 0.5, 12), (8, 0.0, 4)])
+def test_pairs_are_repeated_until_plain_english_has_its_share(num_given: int, share: float, num_pairs: int) -> None:
+    given = [Line("", f"Line {number}.") for number in range(num_given)]
+    mixed = mix_lines([PAIR] * 4 + given * 2 + [Line("", PAIR.translation)], share)
     assert mixed.count(PAIR) == num_pairs
-    assert mixed.count(PLAIN) == (num_plain if share else 0)
-    assert mixed.count(PLAIN) <= share * len(mixed)
+    assert mixed[num_pairs:] == ([Line("", PAIR.translation), *given] if share else [])  # each line once
+    assert len(mixed) - num_pairs <= share * len(mixed)
 
 
 def test_shares_and_texts_that_make_no_training_are_refused() -> None:

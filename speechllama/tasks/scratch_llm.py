@@ -34,8 +34,6 @@ class LlamaConfig:
         num_heads: Attention heads.
         ffn_dim: Width of the feed-forward layer.
         tie_embeddings: Whether the output layer is the embedding table.
-        initializer_range: Standard deviation of the weights that it starts with. A narrow model wants more than the
-            usual 0.02, about 1 / sqrt(width), or its attention starts flat and is slow to find the audio.
 
     Source: arXiv 2307.03917, section 4.
     """
@@ -46,7 +44,6 @@ class LlamaConfig:
     num_heads: int = 12
     ffn_dim: int = 3072
     tie_embeddings: bool = False
-    initializer_range: float = 0.02
 
 
 def make_scratch_llm(config: LlamaConfig, texts: Iterable[str], llm_dir: str | Path) -> dict[str, Any]:
@@ -124,5 +121,4 @@ def llama_shape(config: LlamaConfig, num_tokens: int) -> Any:
         bos_token_id=SPECIAL_TOKENS.index("<s>"),
         eos_token_id=SPECIAL_TOKENS.index("</s>"),
         tie_word_embeddings=config.tie_embeddings,
-        initializer_range=config.initializer_range,
     )

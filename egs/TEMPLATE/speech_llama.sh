@@ -31,8 +31,8 @@ token_file=         # file with the hub's token, for a gated LLM; or put the tok
 ctc_target=transcript  # what CTC learns: transcript or translation
 ctc_units=          # SentencePiece units of CTC; empty: what conf/ctc.yaml says
 target_units=       # SentencePiece units of what an encoder-decoder writes; empty: what its YAML says
-seed=               # of all trainings and of units; empty: what their YAMLs say (seed:), else 1; the corpus has its in data_options
-from_features=false # train and decode from features, without the cache of stage 6: slower, no other result is meant
+seed=               # of all trainings and of units; empty: what their YAMLs say (seed:), else 1; the corpus has one of its own, in data_options
+from_features=false # train and decode from features, without the cache of stage 6: slower, and batches differ
 tag=                # appended to the system's experiment directory, to tell trials apart
 # Corpus
 common_voice=       # Common Voice: DIR/<lang>/validated.tsv and clips/, or its archives in DIR; empty: DOWNLOADS/common_voice
@@ -45,8 +45,8 @@ llm_options=        # of the training of the recipe's own LLM
 train_options=      # of audio-encoder and LoRA training
 decode_options=     # of decode, such as "--length_penalty 0.8"
 # Averaging, decoding, scoring
-num_best=3          # best epochs of the system to average
-ctc_num_best=3      # best epochs of CTC to average
+num_best=3          # best epochs of the system to average; at most the YAML's keep_nbest_models
+ctc_num_best=3      # best epochs of CTC to average; likewise
 sets="test"         # sets to decode and score, separated by blanks
 beam_size=4         # 1 is greedy
 batch_size=16       # utterances decoded together

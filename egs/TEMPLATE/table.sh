@@ -29,9 +29,10 @@ split_arguments() {
   while (($#)); do
     name=${1#--}
     name=${name%%=*}
-    case $1 in
-      --system | --system=* | --seed | --seed=* | --print_dirs*) wrong_usage "--$name: rows are named by --systems and --seeds" ;;
-    esac
+    name=${name//-/_}
+    if [[ $1 == --* && $name =~ ^(system|seed|print_dirs)$ ]]; then
+      wrong_usage "--$name: rows are named by --systems and --seeds"
+    fi
     if [[ $1 != --* || -z ${option_kinds[$name]:-} ]]; then
       further+=("$1")
       shift

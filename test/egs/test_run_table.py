@@ -134,6 +134,7 @@ def test_stopped_while_the_table_is_written_only_that_is_done_again(checkout: Ch
         (["--systems", "e5", "--reference", "e6"], "--reference 'e6' is none of the rows e5"),
         (["--systems", "e6", "--seeds", "one"], "--seeds are whole numbers, not 'one'"),
         (["--systems", "e6", "--system", "e5"], "rows are named by --systems and --seeds"),
+        (["--systems", "e6", "--print-dirs"], "rows are named by --systems and --seeds"),
         (["--systems", "e6", "--beem_size", "2"], "unknown option --beem_size"),
         (["--systems", " "], "--systems is empty"),
     ],
@@ -151,7 +152,7 @@ def test_list_and_dry_run_go_through_all_rows_and_change_nothing(checkout: Check
     listed = run_table(checkout, "--systems", "e5 e6", "--list")
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.count("unfinished") > 10 and "# e6, seed 1\n" in listed.stdout
-    dry = run_table(checkout, "--systems", "e5 e6", "--dry_run")
+    dry = run_table(checkout, "--systems", "e5 e6", "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "-m speechllama.bin.llm_train" in dry.stdout
     assert checkout.calls() == [] and not (checkout.mini / "exp").exists()

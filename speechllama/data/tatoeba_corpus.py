@@ -9,7 +9,6 @@ that the user gives, without those that hold a sentence of dev or test.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,10 +19,9 @@ from speechllama.data.mini_corpus import CONTENT, digest, write_corpus
 from speechllama.data.mini_plan import Pair
 from speechllama.data.tatoeba_pairs import PairFilter, check_languages, find_pair_files, read_pairs
 from speechllama.data.tatoeba_plan import Reader, Splits, TatoebaSettings, plan_held_out, plan_training, split_pairs
-from speechllama.data.text_filter import TextFilter, sentence_key
+from speechllama.data.text_filter import TextFilter, sentence_keys
 
 ENGLISH = "en"
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]»”]*\s+")
 
 
 def make_tatoeba(
@@ -97,7 +95,7 @@ def read_plain_text(path: Path, held_out: set[str]) -> list[str]:
 
     Args:
         path: UTF-8, a sentence or a paragraph a line.
-        held_out: `sentence_key` of what must not be read.
+        held_out: `sentence_keys` of what must not be read.
 
     Returns:
         Lines with letters, normalised.
@@ -116,7 +114,7 @@ def read_plain_text(path: Path, held_out: set[str]) -> list[str]:
             num_lines += bool(line)
             if not line or TextFilter().judge_characters(ENGLISH, line, line):
                 continue
-            if any(sentence_key(part) in held_out for part in (line, *SENTENCE_END.split(line))):
+            if sentence_keys(line) & held_out:
                 num_held_out += 1
             else:
                 kept.append(line)

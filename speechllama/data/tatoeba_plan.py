@@ -19,7 +19,7 @@ from random import Random
 
 from speechllama.data.acoustics import Room, Surroundings
 from speechllama.data.mini_plan import FIRST_CLIP, SPEED_FACTORS, Pair, Utterance, divide_voices, share
-from speechllama.data.text_filter import sentence_key
+from speechllama.data.text_filter import sentence_key, sentence_keys
 
 HELD_OUT = ("test", "dev")
 FIRST_NUMBERS = {"test": FIRST_CLIP, "dev": FIRST_CLIP + 1_000_000, "train": FIRST_CLIP + 2_000_000}
@@ -59,7 +59,7 @@ class Splits:
 
     Attributes:
         pairs: By split; those of training in the order in which they are spoken, languages one after the other.
-        held_out: `sentence_key` of the English sentences of dev and test.
+        held_out: `sentence_keys` of the English sides of dev and test.
         num_dropped: Pairs in no split: they share a sentence with dev or test.
     """
 
@@ -80,8 +80,8 @@ def shuffled(pairs: Sequence[Pair], seed: int) -> list[Pair]:
 def split_pairs(pairs: Sequence[Pair], settings: TatoebaSettings) -> Splits:
     """Divide the pairs by English sentence.
 
-    English sentences are drawn for test, then for dev, until every language has its number, at most one pair a
-    sentence and language. All others are for training, without pairs whose source sentence is held out.
+    English sides are drawn for test, then for dev, until every language has its number, at most one pair a side and
+    language. All others are for training, but for pairs one of whose sides holds a sentence of dev or test.
 
     Raises:
         ValueError: A size below one a language, or too few pairs for that many.
@@ -101,16 +101,16 @@ def split_pairs(pairs: Sequence[Pair], settings: TatoebaSettings) -> Splits:
             if key is None:
                 lacking = ", ".join(f"{count} of {lang}" for lang, count in wanted.items() if count)
                 raise ValueError(f"too few sentence pairs for num_{name} = {total}: {lacking} are lacking")
-            chosen = {pair.lang: pair for pair in reversed(groups[key]) if _is_wanted(pair, wanted, sources)}
-            if chosen:
-                splits.held_out.add(key)
+            free = [pair for pair in reversed(groups[key]) if not shares(pair, splits.held_out, sources)]
+            chosen = {pair.lang: pair for pair in free if wanted[pair.lang]}
             for lang, pair in chosen.items():
-                sources.add((lang, sentence_key(pair.sentence)))
                 splits.pairs[name].append(pair)
                 wanted[lang] -= 1
-    for key, group in groups.items():
-        if key not in splits.held_out:
-            splits.pairs["train"] += (p for p in group if (p.lang, sentence_key(p.sentence)) not in sources)
+            for pair in chosen.values():
+                splits.held_out |= sentence_keys(pair.translation)
+                sources |= {(pair.lang, key) for key in sentence_keys(pair.sentence)}
+    for group in groups.values():
+        splits.pairs["train"] += (pair for pair in group if not shares(pair, splits.held_out, sources))
     splits.pairs["train"] = shuffled(splits.pairs["train"], settings.seed)
     for name, chosen_pairs in splits.pairs.items():
         chosen_pairs.sort(key=lambda pair: settings.langs.index(pair.lang))  # stable: the order within stays
@@ -121,9 +121,11 @@ def split_pairs(pairs: Sequence[Pair], settings: TatoebaSettings) -> Splits:
     return splits
 
 
-def _is_wanted(pair: Pair, wanted: dict[str, int], sources: set[tuple[str, str]]) -> bool:
-    """Whether the language still needs pairs, and the source sentence is not in a held-out split already."""
-    return wanted[pair.lang] > 0 and (pair.lang, sentence_key(pair.sentence)) not in sources
+def shares(pair: Pair, held_out: set[str], sources: set[tuple[str, str]]) -> bool:
+    """Whether one of its sides holds a sentence that is held out: an English one, or a source one of its language."""
+    if sentence_keys(pair.translation) & held_out:
+        return True
+    return any((pair.lang, key) in sources for key in sentence_keys(pair.sentence))
 
 
 def make_rooms(seed: int) -> dict[str, list[Room]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -91,6 +92,12 @@ class _Key(dict[int, "int | None"]):
 
 
 _KEY = _Key()
+SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]»”]*\s+")
+
+
+def sentence_keys(text: str) -> set[str]:
+    """Keys of a text and of each sentence in it."""
+    return {sentence_key(part) for part in (text, *SENTENCE_END.split(text))}
 
 
 def sentence_key(text: str) -> str:

@@ -21,6 +21,7 @@ from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.decoded_parts import Part, decoded_part_path, merge_decoded, read_parts, start_part
+from speechllama.decode.halving import work_in_halves
 from speechllama.decode.speech2text import Translation, Translator
 from speechllama.model.llm import LLM
 from speechllama.model.llm_files import fingerprint
@@ -152,38 +153,23 @@ def decode_batch(
         ValueError: Not even one utterance fits; it is named.
     """
     languages, templates = data.table("utt2lang"), data.table("prompt")
-    try:
-        results = translate.translate(
-            [read_matrix(audio.places[utt]) for utt in batch],
-            [audio.seconds[utt] for utt in batch],
-            [languages.get(utt, "") for utt in batch],
+
+    def decode(utterances: Sequence[str]) -> list[list[Translation]]:
+        return translate.translate(
+            [read_matrix(audio.places[utt]) for utt in utterances],
+            [audio.seconds[utt] for utt in utterances],
+            [languages.get(utt, "") for utt in utterances],
             audio.is_compressed,
-            [templates.get(utt, "") for utt in batch],
+            [templates.get(utt, "") for utt in utterances],
         )
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(batch) == 1:
-            raise ValueError(
-                f"utterance {batch[0]} ({audio.seconds[batch[0]]:.1f} s) alone does not fit into memory; "
-                "leave it out or take a smaller beam"
-            ) from error
-        results = None
-    if results is not None:
-        yield from zip(batch, results, strict=True)
-        return
-    # Outside the except block: its traceback would keep the failed batch's tensors alive.
-    logging.warning("out of memory with %d utterances, halving the batch", len(batch))
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    middle = len(batch) // 2
-    yield from decode_batch(translate, data, audio, batch[:middle])
-    yield from decode_batch(translate, data, audio, batch[middle:])
 
+    def too_large(utt: str) -> str:
+        return (
+            f"utterance {utt} ({audio.seconds[utt]:.1f} s) alone does not fit into memory; leave it out or take a "
+            "smaller beam"
+        )
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ended, the GPU's or, where torch raises a plain RuntimeError, the CPU's."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    yield from work_in_halves(decode, batch, too_large)
 
 
 def read_commit() -> str:

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from speechllama.data.prompt import Prompt, PromptConfig
+from speechllama.decode.halving import work_in_halves
 from speechllama.model.build import check_device
 from speechllama.model.config import from_mapping
 from speechllama.model.layers import PADDING, pad_ids
@@ -31,6 +31,14 @@ class Item(NamedTuple):
 
     prefix: list[int]
     text: list[int]
+
+
+def too_large(item: Item) -> str:
+    """What to say of a text that does not fit into memory."""
+    return (
+        f"the LLM has no memory left for a text of {len(item.text)} tokens behind {len(item.prefix)}, not even alone; "
+        "take a GPU with more memory"
+    )
 
 
 class Reader:
@@ -56,7 +64,11 @@ class Reader:
         return Item(prefix, self.prompt.encode(text))
 
     def score(self, items: Sequence[Item]) -> list[float]:
-        """Log-probability of each text and its end, in nats; equal items are read once, in batches by length."""
+        """Log-probability of each text and its end, in nats; equal items are read once, in batches by length.
+
+        Raises:
+            ValueError: A text does not fit into memory, not even alone.
+        """
         keys = [(tuple(item.prefix), tuple(item.text)) for item in items]
         unique = {key: item for key, item in zip(keys, items, strict=True)}
         ordered = sorted(unique, key=lambda key: (-len(key[0]) - len(key[1]), key))
@@ -68,12 +80,13 @@ class Reader:
             batches[-1].append(key)
         scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
         for batch in progress(batches, len(batches), "batches"):
-            scores.update(zip(batch, self.score_batch([unique[key] for key in batch]).tolist(), strict=True))
+            found = work_in_halves(self.score_batch, [unique[key] for key in batch], too_large)
+            scores.update(zip(batch, (score for _, score in found), strict=True))
         return [scores[key] for key in keys]
 
     @torch.inference_mode()
-    def score_batch(self, items: Sequence[Item]) -> Tensor:
-        """Log-probability of each text and its end (B,), float32."""
+    def score_batch(self, items: Sequence[Item]) -> list[float]:
+        """Log-probability of each text and its end."""
         device = next(self.llm.parameters()).device
         prefixes, prefix_lengths = (tensor.to(device) for tensor in pad_ids([item.prefix for item in items]))
         text, text_lengths = (tensor.to(device) for tensor in pad_ids([item.text for item in items]))
@@ -87,7 +100,8 @@ class Reader:
         losses = torch.nn.functional.cross_entropy(
             logits.float().transpose(1, 2), labels, ignore_index=PADDING, reduction="none"
         )
-        return -losses.sum(1)
+        scores: list[float] = (-losses.sum(1)).tolist()
+        return scores
 
 
 def load_reader(settings: Mapping[str, Any], device: str, batch_tokens: int) -> Reader:
@@ -95,6 +109,7 @@ def load_reader(settings: Mapping[str, Any], device: str, batch_tokens: int) -> 
     path, revision = read_llm_record(settings["llm_dir"])
     check_device(device)
     llm = LLM(LLMConfig(path=path, revision=revision), device).to(device).eval()
+    tokenizer = load_tokenizer(path, revision)
+    llm.eos_token_id = tokenizer.eos_token_id  # of an LLM with several the one that texts end with, as in training
     config = from_mapping(PromptConfig, settings["prompt_conf"], "prompt_conf")
-    prompt = Prompt(config, settings["task"], load_tokenizer(path, revision))
-    return Reader(llm, prompt, settings["prompted"], batch_tokens)
+    return Reader(llm, Prompt(config, settings["task"], tokenizer), settings["prompted"], batch_tokens)

@@ -115,6 +115,7 @@ def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, f
     for key in ("num_parameters", "num_trainable"):
         line[key] = first.report.get(key)
     line["compression_ratio"] = mean_of([run.facts["compression_ratio"] for run in scored.values()])
+    line["num_updates"] = mean_of([count_updates(run) for run in scored.values()])
     line["per_language"] = average_languages(scored)
     if line["task"] == "st":
         line["bleu_low"], line["bleu_high"] = bleu_interval(runs, row, scored)
@@ -127,6 +128,14 @@ def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, f
         line["difference"] = {**vars(difference), "by_seed": by_seed, "p_value": largest(p_values.values())}
     line["by_seed"] = {str(seed): describe_run(run, p_values.get(seed)) for seed, run in scored.items()}
     return line
+
+
+def count_updates(run: Run) -> int | None:
+    """Updates of all that a system stands on but its LLM: its own training, those it starts from, its CTC encoder's."""
+    trainings = [record for name, record in run.facts["trainings"].items() if name != "LLM"]
+    if not trainings or any("num_updates" not in record for record in trainings):
+        return None
+    return sum(record["num_updates"] for record in trainings)
 
 
 def largest(p_values: Iterable[float | None]) -> float | None:

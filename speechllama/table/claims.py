@@ -16,6 +16,7 @@ PAPER, OTHER = "2307.03917", "2501.02370"
 PAPERS_SYSTEMS = ("b1", "b2", "e0", "e1", "e2", "e3", "e4", "e5", "e6", "d")
 FEWER_PARAMETERS = 0.4  # of D than of B1, in the paper
 NOT_JUDGED = "not judged"
+SAME_UPDATES = 0.1  # of the greater number that two systems may differ in, without a note
 
 
 class Claim(NamedTuple):
@@ -64,10 +65,13 @@ def judge(difference: Difference | None, sign: int) -> str:
     Returns:
         "agrees" (same sign, and the interval excludes zero; for a claim of none: includes it), "disagrees" (the
         interval lies on the other side; for a claim of none: excludes zero), "no difference shown" or "not run".
+        The interval keeps the seeds, so seeds of both signs show no difference, whatever it excludes.
     """
     if difference is None:
         return "not run"
     found = 1 if difference.low > 0 else -1 if difference.high < 0 else 0
+    if any(value * found <= 0 for value in difference.by_seed.values()):
+        found = 0
     if found == sign:
         return "agrees"
     return "disagrees" if found else "no difference shown"
@@ -83,8 +87,9 @@ def judge_claims(
         compare: Gives the difference of two rows, None where one of them is missing.
 
     Returns:
-        One entry a claim: who, what was reported, our difference with its interval, the verdict (that of `judge`, or
-        "not judged" where a row is no better than its control), and `note` where a row is missing or not judged.
+        One entry a claim: who, what was reported, our difference with its interval and of each seed, the verdict (that
+        of `judge`, or "not judged" where a row is no better than its control), and `note` where a row is missing, not
+        judged, or trained with another number of updates.
     """
     judged = []
     for claim in CLAIMS:
@@ -98,11 +103,15 @@ def judge_claims(
             "verdict": judge(difference, claim.sign),
         }
         if difference:
-            entry |= {"mean": difference.mean, "low": difference.low, "high": difference.high}
+            by_seed = {str(seed): value for seed, value in difference.by_seed.items()}
+            entry |= {"mean": difference.mean, "low": difference.low, "high": difference.high, "by_seed": by_seed}
             deaf = [name for name in (claim.row, other) if rows[name].get("flags")]
+            notes = [f"{' and '.join(deaf)}: not better than the control"] if deaf else []
             if deaf:
-                entry["note"] = f"{' and '.join(deaf)}: not better than the control"
                 entry["verdict"] = NOT_JUDGED  # a system that does not listen shows nothing about the claim
+            notes += compare_updates(rows[claim.row], rows[other])
+            if notes:
+                entry["note"] = "; ".join(notes)
         else:
             absent = [name for name in (claim.row, other) if "bleu" not in rows.get(name, {})]
             entry["note"] = f"no score of {' and '.join(name or 'another system' for name in absent)}"
@@ -116,6 +125,14 @@ def best_other(rows: Mapping[str, Mapping[str, Any]], row: str) -> str:
     """The paper's system with the highest BLEU beside one; "" where there is none."""
     others = [name for name in PAPERS_SYSTEMS if name != row and "bleu" in rows.get(name, {})]
     return max(others, key=lambda name: rows[name]["bleu"], default="")
+
+
+def compare_updates(row: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Say that two rows differ in their numbers of updates, where they do."""
+    ours, theirs = row.get("num_updates"), other.get("num_updates")
+    if not ours or not theirs or abs(ours - theirs) <= SAME_UPDATES * max(ours, theirs):
+        return []
+    return [f"{ours:,.0f} updates against {theirs:,.0f}"]
 
 
 def compare_parameters(rows: Mapping[str, Mapping[str, Any]]) -> str:

@@ -17,8 +17,9 @@ COSTS = (
     "Parameters: all (trained). Control: BLEU, or WER, with the audio of another utterance. Frames per vector: "
     "feature frames (10 ms) for each vector that the LLM reads. Training: minutes of the row's own training and, "
     "behind +, of the system that it starts from or stands on; shared: of its CTC encoder and LLM, which other rows "
-    "use as well. Memory: GB, the most in use by the (first) process of its own training. p: sacreBLEU's paired "
-    "bootstrap test against the reference, of several seeds the largest.\n"
+    "use as well. Updates: of all these but the LLM's. Memory: GB, the most in use by the (first) process of its own "
+    "training. Real-time factor: of decoding; of rows with CTC without stage 6, its encoder and compressor. p: "
+    "sacreBLEU's paired bootstrap test against the reference, of several seeds the largest.\n"
 )
 
 
@@ -57,7 +58,7 @@ def format_part(table: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-COST_COLUMNS = ("frames per vector", "training", "shared", "memory", "real-time factor")
+COST_COLUMNS = ("frames per vector", "updates", "training", "shared", "memory", "real-time factor")
 
 
 def cells_of(
@@ -99,6 +100,7 @@ def cost_cells(row: Mapping[str, Any]) -> list[str]:
     ratio = row["compression_ratio"]
     return [
         NONE if ratio is None else f"{ratio:.1f}",
+        NONE if row["num_updates"] is None else f"{row['num_updates']:,.0f}",
         " + ".join(f"{seconds / 60:.1f}" for seconds in first) or NONE,
         f"{sum(shared) / 60:.1f}" if shared else NONE,
         NONE if peak is None else f"{peak:.2f}",
@@ -158,12 +160,15 @@ def language_cell(part: Mapping[str, float], key: str) -> str:
     return f"{part[key]:.1f}" + (f" ({control:.1f})" if control is not None else "")
 
 
+MADE = ("LLM", "CTC", "start", "base", "own")
+
+
 def format_making(rows: Sequence[Mapping[str, Any]]) -> str:
     """How each row was made, seed by seed: updates, choice of epochs, beam, commit, hardware."""
     lines = []
     for row in rows:
         for seed, run in row["by_seed"].items():
-            made = {name: run["trainings"][name] for name in ("start", "base", "own") if has_updates(run, name)}
+            made = {name: run["trainings"][name] for name in MADE if has_updates(run, name)}
             updates = [
                 f"{record['num_updates']:,}" + (f" ({name})" if name != "own" else "") for name, record in made.items()
             ]
@@ -197,13 +202,16 @@ def format_claims(table: Mapping[str, Any], title: str) -> str:
         ours = NONE
         if "mean" in entry:
             ours = f"{entry['mean']:+.1f} [{entry['low']:+.1f}, {entry['high']:+.1f}]"
+            if len(entry["by_seed"]) > 1:
+                ours += f"; seeds: {', '.join(f'{value:+.1f}' for value in entry['by_seed'].values())}"
         rows.append([entry["claim"], entry["reported"], ours, entry["verdict"], entry.get("note", ""), entry["source"]])
     header = ["difference in BLEU", "reported", "here [95 %]", "verdict", "remark", "reported in arXiv"]
     text = (
         "The interval is that of a paired bootstrap: the same resampled utterances for both systems, mean over the "
-        "seeds. A claim of a difference *agrees* if the interval excludes zero on the reported side, and *disagrees* "
-        "if it does so on the other; a claim of about none agrees if the interval includes zero. A system that is no "
-        "better than its control judges no claim.\n"
+        "seeds, whose own variance it does not hold. A claim of a difference *agrees* if the interval excludes zero on "
+        "the reported side and every seed is on that side, and *disagrees* if they are on the other; else no "
+        "difference is shown, with which a claim of about none agrees. A system that is no better than its control "
+        "judges no claim.\n"
     )
     sizes = compare_parameters({row["row"]: row for row in table["rows"]})
     return f"# {title}: the claims\n\n{text}\n{format_table(header, rows)}" + (f"\n{sizes}\n" if sizes else "")

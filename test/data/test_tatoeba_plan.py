@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -51,6 +52,19 @@ def test_no_english_sentence_is_in_two_splits_in_any_language(splits: Splits) ->
 def test_no_source_sentence_is_in_two_splits(splits: Splits) -> None:
     keys = {name: {(pair.lang, sentence_key(pair.sentence)) for pair in pairs} for name, pairs in splits.pairs.items()}
     assert not keys["train"] & keys["dev"] and not keys["train"] & keys["test"] and not keys["dev"] & keys["test"]
+
+
+def test_a_sentence_of_dev_or_test_is_not_inside_a_longer_text_of_training_either() -> None:
+    pairs = [*make_pairs(), Pair("de", "Nein. Das ist es.", "He said no. That is it!")]
+    both = [Pair(pair.lang, f"Ja. {pair.sentence}", f"Yes. {pair.translation} Really?") for pair in make_pairs()]
+    splits = split_pairs([*pairs, *both], SETTINGS)
+    held_out = [pair for name in ("dev", "test") for pair in splits.pairs[name]]
+    english = {sentence_key(part) for pair in held_out for part in re.split(r"(?<=[.!?]) ", pair.translation)}
+    sources = {(pair.lang, sentence_key(part)) for pair in held_out for part in pair.sentence.split(". ")}
+    assert splits.pairs["train"]
+    for pair in splits.pairs["train"]:
+        assert not english & {sentence_key(part) for part in re.split(r"(?<=[.!?]) ", pair.translation)}
+        assert not sources & {(pair.lang, sentence_key(part)) for part in pair.sentence.split(". ")}
 
 
 def test_languages_share_dev_and_test_and_every_other_pair_is_in_training_or_counted(splits: Splits) -> None:

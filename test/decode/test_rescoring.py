@@ -15,12 +15,13 @@ import yaml
 from speechllama.bin import rescore, tune_rescoring
 from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.decode.nbest import NBest, read_nbest
-from speechllama.decode.reader import Item, Reader
+from speechllama.decode.reader import Item, Reader, load_reader
 from speechllama.decode.rescoring import RescoringConfig, combine, read_rescoring_config, reorder, tune
 from speechllama.files import read_json, read_table, write_json
 from speechllama.model.llm import LLM
 from speechllama.model.llm_config import LLMConfig
 from speechllama.model.llm_files import load_tokenizer
+from speechllama.model.llm_record import prepare_llm
 
 TEXTS = ["The dog sleeps today.", "The old woman", "", "bread", "The dog sleeps today."]
 
@@ -62,7 +63,7 @@ def test_batches_keep_to_their_size_and_equal_texts_are_read_once(
     sizes: list[list[int]] = []
     original = Reader.score_batch
 
-    def note(self: Reader, items: list[Item]) -> torch.Tensor:
+    def note(self: Reader, items: list[Item]) -> list[float]:
         sizes.append([len(item.prefix) + len(item.text) for item in items])
         return original(self, items)
 
@@ -72,6 +73,34 @@ def test_batches_keep_to_their_size_and_equal_texts_are_read_once(
     assert all(len(batch) == 1 or len(batch) * max(batch) <= 60 for batch in sizes)
     flat = [size for batch in sizes for size in batch]
     assert flat == sorted(flat, reverse=True)
+
+
+def test_memory_that_ends_halves_the_batch(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [reader.item(text) for text in TEXTS]
+    whole, original = reader.score(items), Reader.score_batch
+
+    def small_memory(self: Reader, some: list[Item]) -> list[float]:
+        if len(some) > room:
+            raise torch.OutOfMemoryError("no memory")
+        return original(self, some)
+
+    monkeypatch.setattr(Reader, "score_batch", small_memory)
+    room = 1
+    assert reader.score(items) == pytest.approx(whole, abs=1e-4)
+    room = 0
+    with pytest.raises(ValueError, match=r"no memory left for a text of \d+ tokens behind \d+, not even alone"):
+        reader.score(items)
+
+
+def test_of_several_ends_the_tokenizers_is_the_one_that_is_scored(tiny_llm: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_llm, tmp_path / "llm")
+    end = load_tokenizer(str(tiny_llm)).eos_token_id
+    for name in ("config.json", "generation_config.json"):
+        settings = read_json(tmp_path / "llm" / name)
+        write_json(tmp_path / "llm" / name, {**settings, "eos_token_id": [5, end]})
+    prepare_llm(str(tmp_path / "llm"), None, tmp_path / "exp")
+    settings = {"llm_dir": str(tmp_path / "exp"), "prompt_conf": {}, "task": "st", "prompted": False}
+    assert load_reader(settings, "cpu", 100).llm.eos_token_id == end != 5
 
 
 def nbest(*scores: tuple[float, float, int]) -> NBest:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from speechllama.files import write_json
 from speechllama.table.claims import judge
 from speechllama.table.significance import Difference
 from test.table.conftest import Experiment
@@ -21,7 +24,22 @@ from test.table.conftest import Experiment
     ],
 )
 def test_a_claim_is_judged_by_the_interval(low: float, high: float, sign: int, verdict: str) -> None:
-    assert judge(Difference((low + high) / 2, low, high, {}), sign) == verdict
+    mean = (low + high) / 2
+    assert judge(Difference(mean, low, high, {1: mean, 2: 2 * mean}), sign) == verdict
+
+
+@pytest.mark.parametrize(("sign", "verdict"), [(1, "no difference shown"), (-1, "no difference shown"), (0, "agrees")])
+def test_seeds_of_both_signs_show_no_difference_whatever_the_interval_excludes(sign: int, verdict: str) -> None:
+    assert judge(Difference(2.8, 0.01, 5.8, {1: 6.6, 2: -1.0}), sign) == verdict
+
+
+def test_claims_name_the_difference_of_every_seed_and_unequal_updates(experiment: Experiment) -> None:
+    for seed in (1, 2):
+        experiment.add("e1", 0.3, seed)
+        write_json(experiment.add("e3", 0.1, seed) / "training.json", {"seconds": 9.0, "num_updates": 400})
+    experiment.table("e1 e3", "e3", "1 2")
+    (line,) = (line for line in experiment.claims().splitlines() if line.startswith("| e3 against e1 | +1.5"))
+    assert re.search(r"\]; seeds: \+\d+\.\d, \+\d+\.\d \| agrees \| 400 updates against 280 \|", line)
 
 
 def test_claims_say_what_agrees_what_disagrees_and_what_was_not_run(experiment: Experiment) -> None:

@@ -38,9 +38,9 @@ def test_the_page_has_costs_languages_and_how_rows_were_made(experiment: Experim
     experiment.table("e0 e6")
     page = experiment.page()
     # 320 frames are 80 of the encoder and 10 vectors of eight; own training two minutes, the LLM's one
-    assert "| 1,000 (10) |" in page and "| 32.0 | 2.0 | 1.0 | 0.75 | 0.050 |" in page
+    assert "| 1,000 (10) |" in page and "| 32.0 | 280 | 2.0 | 1.0 | 0.75 | 0.050 |" in page
     assert "| row | de | fr |" in page
-    assert "| e6 | 1 | 280 | 3 by valid.loss.min: 3, 1, 2 | 4 | abc | a CPU, 2 threads |" in page
+    assert "| e6 | 1 | 3,600 (LLM) + 280 | 3 by valid.loss.min: 3, 1, 2 | 4 | abc | a CPU, 2 threads |" in page
     assert "| e6.1 | test | 4 |" in page, "the list of all scored sets stays on the page"
     before = page
     write_results(experiment.root / "exp", "Results")

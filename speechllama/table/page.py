@@ -97,10 +97,10 @@ def cost_cells(row: Mapping[str, Any]) -> list[str]:
     shared = [value for name in ("CTC", "LLM") if (value := mean_value(trainings, name, "seconds")) is not None]
     peaks = [mean_value(trainings, name, "peak_gb") for name in ("own", "base")]
     peak = next((value for value in peaks if value is not None), None)
-    ratio = row["compression_ratio"]
+    ratio, updates = row["compression_ratio"], row.get("num_updates")  # an older table.json has no updates
     return [
         NONE if ratio is None else f"{ratio:.1f}",
-        NONE if row["num_updates"] is None else f"{row['num_updates']:,.0f}",
+        NONE if updates is None else f"{updates:,.0f}",
         " + ".join(f"{seconds / 60:.1f}" for seconds in first) or NONE,
         f"{sum(shared) / 60:.1f}" if shared else NONE,
         NONE if peak is None else f"{peak:.2f}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,10 @@ def test_a_difference_is_that_of_the_scores_and_lies_inside_its_interval(experim
     assert figure_path(experiment.root / "exp").read_text().count("<svg") == 1
 
 
+def drop(row: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != key}
+
+
 def test_the_page_has_costs_languages_and_how_rows_were_made(experiment: Experiment) -> None:
     experiment.add("e6", 0.1)
     experiment.add("e0", 0.5)
@@ -45,6 +50,10 @@ def test_the_page_has_costs_languages_and_how_rows_were_made(experiment: Experim
     before = page
     write_results(experiment.root / "exp", "Results")
     assert experiment.page() == before, "scoring another system leaves the table on the page"
+    older = read_json(table_path(experiment.root / "exp"))
+    write_json(table_path(experiment.root / "exp"), {**older, "rows": [drop(row, "num_updates") for row in older["rows"]]})
+    write_results(experiment.root / "exp", "Results")
+    assert "| 32.0 | - | 2.0 | 1.0 | 0.75 | 0.050 |" in experiment.page(), "nor does an older table stop it"
     score = experiment.root / "exp/e0.1/decode_test_beam4/score.json"
     later = table_path(experiment.root / "exp").stat().st_mtime + 2
     os.utime(score, (later, later))

@@ -50,8 +50,9 @@ def test_the_page_has_costs_languages_and_how_rows_were_made(experiment: Experim
     before = page
     write_results(experiment.root / "exp", "Results")
     assert experiment.page() == before, "scoring another system leaves the table on the page"
-    older = read_json(table_path(experiment.root / "exp"))
-    write_json(table_path(experiment.root / "exp"), {**older, "rows": [drop(row, "num_updates") for row in older["rows"]]})
+    table = read_json(table_path(experiment.root / "exp"))
+    older = [drop(row, "num_updates") for row in table["rows"]]
+    write_json(table_path(experiment.root / "exp"), {**table, "rows": older})
     write_results(experiment.root / "exp", "Results")
     assert "| 32.0 | - | 2.0 | 1.0 | 0.75 | 0.050 |" in experiment.page(), "nor does an older table stop it"
     score = experiment.root / "exp/e0.1/decode_test_beam4/score.json"

@@ -119,8 +119,8 @@ def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, f
     line["per_language"] = average_languages(scored)
     if line["task"] == "st":
         line["bleu_low"], line["bleu_high"] = bleu_interval(runs, row, scored)
-    flags = [f"not better than its control (seed {seed})" for seed, run in scored.items() if "warning" in run.report]
-    line["flags"] = flags
+    deaf = ", ".join(str(seed) for seed, run in scored.items() if "warning" in run.report)
+    line["flags"] = [f"not better than its control (seed {deaf})"] if deaf else []
     line["differs"] = differences_of(runs, row, reference)
     difference = runs.compare(row, reference) if row != reference else None
     if difference:

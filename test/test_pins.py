@@ -1,0 +1,398 @@
+"""What must stay as it is when code moves: losses and hypotheses of tiny trainings, and the commands of every recipe.
+
+    test/pins/training.json              loss of the first and of the last update, hypotheses of the test set
+    test/pins/<recipe>[.<variant>].txt   `run.sh --dry_run` with the real configs, a section a system
+
+To write them anew, then to see what is different:
+
+    WRITE_PINS=1 python3 -m pytest test/test_pins.py
+    git diff test/pins
+
+The rule: a commit that changes a pin names the pin and says why it changes.
+
+The options of the preflight are not pinned, since a preflight makes nothing that another stage reads.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from speechllama.bin import average_checkpoints, learn_units, make_scratch_llm, seq2seq_train
+from test.conftest import LORA, MASKS, ROOT, SEQ2SEQ_SIZES, SIZES, Recipe
+
+PINS = ROOT / "test" / "pins"
+TRAINING = PINS / "training.json"
+IS_WRITING = bool(os.environ.get("WRITE_PINS"))
+
+# --- losses and hypotheses
+
+TRAINED = ("ctc", "e5", "e6", "e0", "d", "u_frozen", "u", "b1")
+DECODED = ("e6_beam3_cache", "e5_greedy_features", "d_beam3_long", "b1_beam3")
+SEED = 5
+TOLERANCE = 1e-4  # relative; other CPUs and releases of torch add numbers up in another order
+NUM_CLUSTERS = 12
+SETTINGS: dict[str, Any] = {"seed": SEED, "use_matplotlib": False}  # pictures would take most of the time
+LLM_SETTINGS: dict[str, Any] = {**SETTINGS, "batch_bins": 100, "max_epoch": 3}  # some updates an epoch
+
+
+@contextmanager
+def training_losses() -> Iterator[list[float]]:
+    """Collect the loss of every training batch: what a model returns to ESPnet's trainer is (loss, stats, weight)."""
+    losses: list[float] = []
+
+    def note(module: torch.nn.Module, _: Any, output: Any) -> None:
+        is_model = isinstance(output, tuple) and len(output) == 3 and isinstance(output[1], dict)
+        if is_model and "loss" in output[1] and module.training:
+            losses.append(float(output[0].detach()))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    try:
+        yield losses
+    finally:
+        handle.remove()
+
+
+class PinnedRun:
+    """Tiny trainings on noise, each with the seed and the losses that it went through.
+
+    Attributes:
+        losses: System -> loss of its first and of its last update, and how many updates there were.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.losses: dict[str, dict[str, float]] = {}
+
+    @contextmanager
+    def noted(self, system: str) -> Iterator[None]:
+        """Note the losses of the training inside."""
+        with training_losses() as losses:
+            yield
+        self.losses[system] = {"num_updates": len(losses), "first": losses[0], "last": losses[-1]}
+
+    def train_llm(self, system: str, *more: str, source: str = "compressed", **settings: object) -> None:
+        """Train a speech LLM and average it."""
+        with self.noted(system):
+            self.recipe.train_llm(system, *more, source=source, **LLM_SETTINGS, **settings)
+        self.recipe.average(system)
+
+    def train_on_ctc(self) -> None:
+        """CTC, its cache, then E5 and E6."""
+        with self.noted("ctc"):
+            self.recipe.train_ctc("ctc", **SETTINGS)
+        for part in ("train", "dev", "test"):
+            self.recipe.compress(part)
+        self.train_llm("e5", prefix_mask="non_causal")
+        start = ("--init_from", str(self.recipe.root / "e5"))
+        self.train_llm("e6", *start, prefix_mask="non_causal", llm_conf=LORA)
+
+    def train_from_scratch(self) -> None:
+        """E0 and D, whose encoders learn with the LLM's loss."""
+        encoder = {"conv_channels": 2, "transformer": SIZES, "spec_augment": MASKS}
+        self.train_llm("e0", source="dump", compressor="convolution", prefix_mask="causal", encoder_conf=encoder)
+        root, none = self.recipe.root, {**SIZES, "num_layers": 0}
+        sizes = {"vocab_size": 90, "width": 24, "num_layers": 2, "num_heads": 2, "ffn_dim": 32}
+        (root / "decoder.yaml").write_text(yaml.safe_dump(sizes))
+        make_scratch_llm.main(
+            ["--config", str(root / "decoder.yaml"), "--text", str(root / "train/dump/text")]
+            + ["--output_dir", str(root / "llm_d")]
+        )
+        self.train_llm(
+            *("d", "--llm_dir", str(root / "llm_d")),
+            source="dump",
+            compressor="none",
+            encoder_conf={**encoder, "transformer": none},
+            audio_encoder_conf=none,
+            llm_conf={"train": "full", "random_weights": True},
+            prompt_conf={"template": "{audio}", "start": "behind_audio"},
+        )
+
+    def train_on_units(self) -> None:
+        """U: k-means, a cache of units, their embeddings, then LoRA."""
+        root = self.recipe.root
+        learn_units.main(
+            ["--ctc_dir", str(root / "ctc"), "--data_dir", str(root / "train/dump"), "--seed", str(SEED)]
+            + ["--num_clusters", str(NUM_CLUSTERS), "--output_file", str(root / "centroids.npz")]
+        )
+        more = ["--centroids_file", str(root / "centroids.npz")]
+        for part in ("train", "dev"):
+            units = ("--compressor", "units", "--num_clusters", str(NUM_CLUSTERS), *more)
+            self.recipe.compress(part, *units, name="units")
+        settings: dict[str, Any] = {"compressor": "units", "num_clusters": NUM_CLUSTERS, "prefix_mask": "causal"}
+        self.train_llm("u_frozen", *more, source="units", **settings)
+        start = ("--init_from", str(root / "u_frozen"))
+        self.train_llm("u", *more, *start, source="units", llm_conf=LORA, **settings)
+
+    def train_seq2seq(self) -> None:
+        """B1, an encoder-decoder on features."""
+        recipe, root, parts = self.recipe, self.recipe.root, ("train", "dev")
+        training = {**SETTINGS, "batch_bins": 40000, "max_epoch": 8}  # until it writes more than one token
+        config = recipe.config("b1", model="seq2seq", network_conf=SEQ2SEQ_SIZES, **training)
+        data = [recipe.data(f"{part}/dump", "feats.scp,speech,kaldi_ark", "src_text,text,text") for part in parts]
+        shapes = [[str(root / "stats" / part / kind) for kind in ("speech_shape", "text_shape")] for part in parts]
+        with self.noted("b1"):
+            seq2seq_train.main(
+                ["--config", config, "--output_dir", str(root / "b1"), "--ngpu", "0"]
+                + ["--tokenizer", str(root / "bpe/bpe.model"), "--cmvn_file", str(root / "stats/cmvn.npz")]
+                + recipe.options(data, shapes)
+            )
+        average_checkpoints.main(["--exp_dir", str(root / "b1"), "--num_best", "2"])
+
+    def decode(self, system: str, source: str, *more: str) -> dict[str, Any]:
+        """The text of every utterance of the test set, and the tokens and scores of its n-best list."""
+        output = f"{system}/decoded"
+        texts = self.recipe.decode(system, source, output, *more)
+        _, *lines = (self.recipe.root / output / "nbest.jsonl").read_text(encoding="utf-8").splitlines()
+        records = {record["utt"]: record["nbest"] for record in map(json.loads, lines)}
+        return {
+            utt: {
+                "text": texts[utt],
+                "tokens": [hypothesis["tokens"] for hypothesis in nbest],
+                "scores": [hypothesis["score"] for hypothesis in nbest],
+            }
+            for utt, nbest in sorted(records.items())
+        }
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> dict[str, Any]:
+    """Losses and hypotheses of today, of one thread on the CPU."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        run = PinnedRun(Recipe(tmp_path_factory.mktemp("pins"), tiny_llm))
+        run.train_on_ctc()
+        run.train_from_scratch()
+        run.train_on_units()
+        run.train_seq2seq()
+        decoded = (
+            run.decode("e6", "compressed"),
+            run.decode("e5", "dump", "--beam_size", "1", "--num_best", "1"),
+            run.decode("d", "dump", "--length_penalty", "2.0"),  # with less it writes nothing
+            run.decode("b1", "dump"),
+        )
+    finally:
+        torch.set_num_threads(num_threads)
+    found = {"losses": run.losses, "hypotheses": dict(zip(DECODED, decoded, strict=True))}
+    if IS_WRITING:
+        text = json.dumps(found, indent=1, ensure_ascii=False)
+        text = re.sub(r"\[[^][{}]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text)  # tokens in a row
+        TRAINING.write_text(text + "\n", encoding="utf-8")
+    return found
+
+
+@pytest.fixture(scope="module")
+def pinned(measured: dict[str, Any]) -> dict[str, Any]:
+    """Losses and hypotheses as they were."""
+    content: dict[str, Any] = json.loads(TRAINING.read_text(encoding="utf-8"))
+    return content
+
+
+def test_every_training_and_every_decoding_is_pinned(measured: dict[str, Any], pinned: dict[str, Any]) -> None:
+    assert set(measured["losses"]) == set(pinned["losses"]) == set(TRAINED)
+    assert set(measured["hypotheses"]) == set(pinned["hypotheses"]) == set(DECODED)
+
+
+@pytest.mark.parametrize("system", TRAINED)
+def test_a_seeded_training_has_the_losses_it_had(measured: dict[str, Any], pinned: dict[str, Any], system: str) -> None:
+    found, expected = measured["losses"][system], pinned["losses"][system]
+    assert found["num_updates"] == expected["num_updates"] >= 6
+    assert found["first"] == pytest.approx(expected["first"], rel=TOLERANCE)
+    assert found["last"] == pytest.approx(expected["last"], rel=TOLERANCE)
+    assert not math.isclose(expected["first"], expected["last"], rel_tol=10 * TOLERANCE)  # it learns something
+
+
+@pytest.mark.parametrize("name", DECODED)
+def test_a_decoding_gives_the_hypotheses_it_gave(measured: dict[str, Any], pinned: dict[str, Any], name: str) -> None:
+    found, expected = measured["hypotheses"][name], pinned["hypotheses"][name]
+    assert len(found) == 6 and found.keys() == expected.keys()
+    for utterance, now in found.items():
+        before = expected[utterance]
+        assert now["text"] == before["text"] != "", utterance
+        assert now["tokens"] == before["tokens"], utterance
+        assert now["scores"] == pytest.approx(before["scores"], rel=TOLERANCE), utterance
+
+
+# --- commands
+
+HEADING = re.compile(r"## stage (\d+) (\w+):(?P<skipped> not needed)?")
+COMMAND = re.compile(r" {3}(python3|local/data\.sh) ")
+PREFLIGHT = "   python3 -m speechllama.bin.preflight"
+SYSTEM = re.compile(r"[bdeu]\d*(_\w+)?\.yaml")  # decoder.yaml and the like are none
+KINDS = ("b1", "d", "e5", "e6", "u")  # one system of each kind
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Options with which the systems of a recipe are pinned.
+
+    Attributes:
+        recipe: Its folder in egs/.
+        name: Of the pins, after the recipe's name; empty: the recipe as it is.
+        options: Of run.sh.
+        size: Folder of the configs in conf/.
+        systems: Those pinned; empty: all.
+        launcher: Where jobs run.
+    """
+
+    recipe: str
+    name: str = ""
+    options: tuple[str, ...] = ()
+    size: str = ""
+    systems: tuple[str, ...] = ()
+    launcher: str = "local"
+
+    @property
+    def path(self) -> Path:
+        """The file of its pins."""
+        return PINS / ".".join(filter(None, (self.recipe, self.name, "txt")))
+
+    def arguments(self, system: str) -> list[str]:
+        """Those of run.sh."""
+        return ["--dry_run", "--system", system, *(["--size", self.size] if self.size else []), *self.options]
+
+
+VARIANTS = [
+    Variant("mini_covost2"),
+    Variant("mini_covost2", "asr", ("--task", "asr"), systems=KINDS),
+    Variant("mini_covost2", "ctc_translation", ("--ctc_target", "translation"), systems=("e5",)),
+    Variant("mini_covost2", "seed7", ("--seed", "7"), systems=KINDS),
+    Variant("mini_covost2", "from_features", ("--from_features",), systems=KINDS),
+    Variant("mini_covost2", "ngpu4", ("--ngpu", "4"), systems=KINDS),
+    Variant("mini_covost2", "nodes2", ("--num_nodes", "2", "--ngpu", "4"), systems=KINDS, launcher="slurm"),
+    Variant("covost2", options=("--llm", "some/hubid")),
+    Variant("covost2", "small", ("--llm", "some/hubid"), size="small"),
+    Variant("tatoeba"),
+    Variant("tatoeba", "small", size="small"),
+]
+
+
+class Checkout:
+    """The shell of the project and its recipes as a fresh checkout has them, with a fake python3."""
+
+    def __init__(self, folder: Path) -> None:
+        self.egs = folder / "checkout/egs"
+        self.bin = folder / "bin"
+        made = shutil.ignore_patterns("venv*", "__pycache__", "data", "dump", "exp", "downloads", "*.md")
+        for name in ("egs", "tools", "utils"):
+            shutil.copytree(ROOT / name, folder / "checkout" / name, ignore=made)  # links become files
+        self.bin.mkdir()
+        shutil.copy(ROOT / "test/fakes/python3", self.bin / "python3")
+        self.environment = {"PATH": f"{self.bin}:{os.environ['PATH']}", "FAKE_CALLS": str(folder / "calls")}
+
+    def systems(self, variant: Variant) -> list[str]:
+        """The systems that a variant has."""
+        names = {path.stem for path in (self.egs / variant.recipe / "conf" / variant.size).glob("*.yaml")}
+        return [name for name in variant.systems or sorted(names) if SYSTEM.fullmatch(f"{name}.yaml")]
+
+    def stages(self, variant: Variant, system: str) -> dict[str, list[str]]:
+        """A dry run: the heading of each stage -> its commands."""
+        result = subprocess.run(
+            [str(self.egs / variant.recipe / "run.sh"), *variant.arguments(system)],
+            env=os.environ | self.environment | {"launcher": variant.launcher},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, f"{variant.recipe} {variant.arguments(system)}: {result.stderr}"
+        return parse_stages(result.stdout)
+
+
+def parse_stages(output: str) -> dict[str, list[str]]:
+    """Headings without their titles, and commands: what is pinned of a dry run. Rows of one stage share a heading."""
+    stages: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        heading = HEADING.match(line)
+        if heading:
+            number, name, skipped = heading.groups()
+            commands = stages.setdefault(f"## stage {number} {name}" + (": not needed" if skipped else ""), [])
+        elif COMMAND.match(line):
+            commands.append(PREFLIGHT if line.startswith(PREFLIGHT) else line.rstrip())
+    return stages
+
+
+def format_pins(variant: Variant, systems: dict[str, dict[str, list[str]]]) -> str:
+    """The file of a variant; a stage with the commands of an earlier system's only names that system."""
+    lines = [f"# egs/{variant.recipe}/run.sh {' '.join(variant.arguments('SYSTEM'))}"]
+    if variant.launcher != "local":
+        lines.append(f"# with launcher={variant.launcher}")
+    first: dict[tuple[str, ...], str] = {}
+    for system, stages in systems.items():
+        lines += ["", f"# {system}"]
+        for heading, commands in stages.items():
+            owner = first.setdefault((heading, *commands), system)
+            is_known = owner != system and commands
+            lines += [f"{heading}: as {owner}"] if is_known else [heading, *commands]
+    return "\n".join(lines) + "\n"
+
+
+def labelled_options(pins: str) -> list[str]:
+    """Every option of every command on a line of its own that says where it belongs, for a diff that one can read."""
+    lines, system, stage = [], "", ""
+    for line in pins.splitlines():
+        if line.startswith("## "):
+            stage = line[3:]
+            lines.append(f"{system}: {stage}")
+        elif line.startswith("# "):
+            system = line[2:]
+            lines.append(line)
+        elif line:
+            words = re.split(r" (?=--)", line.strip())
+            lines += [f"{system}: {stage}: {words[0]}", *(f"{system}: {stage}: ... {word}" for word in words[1:])]
+    return lines
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A fresh checkout; dry runs leave it so."""
+    return Checkout(tmp_path_factory.mktemp("dry"))
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.path.stem)
+def test_a_recipe_prints_the_commands_it_printed(checkout: Checkout, variant: Variant) -> None:
+    systems = checkout.systems(variant)
+    with ThreadPoolExecutor(2) as threads:
+        stages = list(threads.map(lambda system: checkout.stages(variant, system), systems))
+    found = format_pins(variant, dict(zip(systems, stages, strict=True)))
+    if IS_WRITING:
+        variant.path.write_text(found, encoding="utf-8")
+    expected = variant.path.read_text(encoding="utf-8")
+    names = (f"pinned in {variant.path.name}", "printed now")
+    diff = difflib.unified_diff(labelled_options(expected), labelled_options(found), *names, n=1, lineterm="")
+    assert found == expected, "\n".join(["the commands are others:", *diff])
+
+
+def test_every_file_of_pins_is_compared() -> None:
+    assert {path.name for path in PINS.iterdir()} == {TRAINING.name, *(variant.path.name for variant in VARIANTS)}
+
+
+def test_the_pins_of_a_dry_run_are_its_stages_and_commands() -> None:
+    output = (
+        "## stage 0 preflight: checks (exp)\n   python3 -m speechllama.bin.preflight --nj 2 \n   a remark\n"
+        "## stage 5 ctc: not needed: why\n## stage 11 decode: of dev\n   python3 -m a --b c \n"
+        "## stage 11 decode: of test\n   python3 -m a --d \n"
+    )
+    stages = parse_stages(output)
+    commands = ["   python3 -m a --b c", "   python3 -m a --d"]
+    assert list(stages) == ["## stage 0 preflight", "## stage 5 ctc: not needed", "## stage 11 decode"]
+    assert list(stages.values()) == [[PREFLIGHT], [], commands]
+    text = format_pins(Variant("mini_covost2"), {"b1": stages, "b2": stages})
+    assert text.count("   python3 -m a --b c") == 1 and "## stage 11 decode: as b1\n" in text
+    assert "b1: stage 11 decode: ... --b c" in labelled_options(text)

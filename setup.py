@@ -46,7 +46,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["speechllama", "speechllama.*"]),
-    package_data={"speechllama": ["data/*.tsv"]},
+    package_data={"speechllama": ["corpora/mini/*.tsv"]},
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
 )

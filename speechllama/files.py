@@ -1,6 +1,6 @@
 """Text tables and whole-or-nothing files: the only way this project writes a small file.
 
-    path <-> {key: value}        Kaldi's "key value" lines, sorted by the bytes of the key (LC_ALL=C)
+path <-> {key: value}        Kaldi's "key value" lines, sorted by the bytes of the key (LC_ALL=C)
 """
 
 from __future__ import annotations

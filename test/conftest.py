@@ -59,8 +59,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaMA with random weights (2 layers, width 32) and its tokenizer, as save_pretrained writes them."""
-    from speechllama.tasks.scratch_llm import LlamaConfig, build_llama
-    from speechllama.tasks.text_llm import Line, train_llm_tokenizer
+    from speechllama.llm.scratch_llm import LlamaConfig, build_llama
+    from speechllama.llm.text_llm import Line, train_llm_tokenizer
 
     folder = tmp_path_factory.mktemp("llm") / "tiny"
     lines = [
@@ -90,9 +90,9 @@ def seq2seq_sizes() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def tiny_seq2seq() -> Any:
     """An encoder-decoder of ESPnet's modules with random weights: 10 mel bins, 8 units, sharper than at birth."""
-    from speechllama.model.config import from_mapping
+    from speechllama.config import from_mapping
     from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
-    from speechllama.tasks.seq2seq import make_parts
+    from speechllama.train.seq2seq import make_parts
 
     torch.manual_seed(3)
     config = from_mapping(Seq2SeqConfig, {**SEQ2SEQ_SIZES, "num_mels": 10}, "test")
@@ -137,9 +137,9 @@ class Recipe:
 
     def __init__(self, root: Path, llm: Path) -> None:
         from speechllama.data.stats import collect_stats
-        from speechllama.data.tokenizer import train_tokenizer
         from speechllama.files import read_table
-        from speechllama.model.llm_record import prepare_llm
+        from speechllama.llm.record import prepare_llm
+        from speechllama.text.tokenizer import train_tokenizer
 
         self.root = root
         for name, count in (("train", 12), ("dev", 4), ("test", 6)):

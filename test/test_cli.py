@@ -30,9 +30,7 @@ def test_the_result_is_the_exit_status(result: int | None, status: int) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("bad x"), FileNotFoundError("bad x"), PermissionError("bad x")])
-def test_a_wrong_input_gives_its_message_and_status_1(
-    error: Exception, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_input_gives_its_message_and_status_1(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run_main(_raiser(error))
     assert caught.value.code == 1
@@ -51,9 +49,7 @@ def _raiser(error: Exception) -> Callable[[], None]:
     return main
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [("true", True), ("False", False), ("1", True), ("no", False)]
-)
+@pytest.mark.parametrize(("value", "expected"), [("true", True), ("False", False), ("1", True), ("no", False)])
 def test_booleans_are_read(value: str, expected: bool) -> None:
     assert str2bool(value) is expected
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 import yaml
 
+from speechllama.config import from_mapping, read_config
+from speechllama.llm.record import prepare_llm
+from speechllama.llm.scratch_llm import LlamaConfig, llama_shape, make_scratch_llm
+from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.build import build_speech_llama
-from speechllama.model.config import from_mapping
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.llm_record import prepare_llm
-from speechllama.model.outline import num_parameters, outline_speech_llama, read_architecture
+from speechllama.model.meta_model import num_parameters, outline_speech_llama, read_architecture
 from speechllama.model.speech_llama import SpeechLlama
-from speechllama.tasks.config_file import check_keys, read_config
-from speechllama.tasks.scratch_llm import LlamaConfig, llama_shape, make_scratch_llm
-from speechllama.tasks.text_llm import TextLLMConfig
+from speechllama.train.options import check_keys
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
 FOLDERS = ["covost2/conf", "covost2/conf/small", "mini_covost2/conf", "tatoeba/conf", "tatoeba/conf/small"]
@@ -220,8 +220,8 @@ def test_the_encoder_of_the_convolution_system_is_as_large_as_that_of_ctc(folder
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_trainers_know_every_key(folder: str) -> None:
-    from speechllama.tasks.ctc import CTCTask
-    from speechllama.tasks.speech_llama import SpeechLlamaTask
+    from speechllama.train.ctc import CTCTask
+    from speechllama.train.speech_llama import SpeechLlamaTask
 
     known = {action.dest for action in SpeechLlamaTask.get_parser()._actions}
     for path in sorted((EGS / folder).glob("[deu]*.yaml")):

@@ -66,9 +66,7 @@ def test_json_keeps_its_characters(tmp_path: Path) -> None:
     assert read_json(tmp_path / "x.json") == {"ß": [1, "é"]}
 
 
-@pytest.mark.parametrize(
-    ("content", "message"), [("{", "x.json:1: not JSON"), ("[1]", "expected a JSON object")]
-)
+@pytest.mark.parametrize(("content", "message"), [("{", "x.json:1: not JSON"), ("[1]", "expected a JSON object")])
 def test_what_is_no_json_object_is_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(ValueError, match=message):

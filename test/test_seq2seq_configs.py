@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechllama.decode.rescoring import read_rescoring_config
-from speechllama.model.config import from_mapping
+from speechllama.config import from_mapping, read_config
+from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
-from speechllama.tasks.config_file import check_keys, read_config
-from speechllama.tasks.seq2seq import Seq2SeqTask, make_parts
-from speechllama.tasks.text_llm import TextLLMConfig
+from speechllama.rescore.rescoring import read_rescoring_config
+from speechllama.train.options import check_keys
+from speechllama.train.seq2seq import Seq2SeqTask, make_parts
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
 # Folder -> units, parameters.

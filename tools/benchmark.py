@@ -123,12 +123,12 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    from speechllama.llm.config import LLMConfig
+    from speechllama.llm.llm import LLM
     from speechllama.model.compressor import CompressorConfig
     from speechllama.model.config import SpeechLlamaConfig
     from speechllama.model.ctc_encoder import CTCEncoder
     from speechllama.model.layers import TransformerConfig
-    from speechllama.model.llm import LLM
-    from speechllama.model.llm_config import LLMConfig
     from speechllama.model.speech_llama import Batch, SpeechLlama
 
     with tempfile.TemporaryDirectory() as folder:

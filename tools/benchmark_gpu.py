@@ -125,15 +125,14 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     import torch
     from transformers import AutoModelForCausalLM
 
+    from speechllama.config import from_mapping, read_config
+    from speechllama.llm.llm import LLM
+    from speechllama.llm.loading import choose_dtype
     from speechllama.model.build import speech_llama_config
-    from speechllama.model.config import from_mapping
     from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-    from speechllama.model.llm import LLM
-    from speechllama.model.llm_loading import choose_dtype
-    from speechllama.model.outline import read_architecture
+    from speechllama.model.meta_model import read_architecture
     from speechllama.model.speech_llama import SpeechLlama
-    from speechllama.preflight.speed import fill
-    from speechllama.tasks.config_file import read_config
+    from speechllama.recipe.preflight.speed import fill
 
     path = Path(args.conf) / f"{system}.yaml"
     settings = read_config(path)
@@ -198,7 +197,7 @@ def measure_training(card: Card, args: argparse.Namespace, system: str, rate: fl
     """Forward, backward and optimizer over batch sizes."""
     import torch
 
-    from speechllama.preflight.memory import BatchShape, training_memory
+    from speechllama.recipe.preflight.memory import BatchShape, training_memory
 
     network, architecture, is_amp = build(args, system)
     network.train()
@@ -242,7 +241,7 @@ def measure_decoding(card: Card, args: argparse.Namespace) -> None:
     import torch
 
     from speechllama.decode.search import SearchConfig, search
-    from speechllama.preflight.memory import BatchShape
+    from speechllama.recipe.preflight.memory import BatchShape
 
     network, _, _ = build(args, args.systems.split()[-1])
     network.eval()
@@ -275,11 +274,10 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     """The CTC encoder, and the compressor beside one pass over what it reads, logits and states."""
     import torch
 
+    from speechllama.config import from_mapping, read_config
     from speechllama.model.compressor import CompressorConfig, build_compressor
-    from speechllama.model.config import from_mapping
     from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, Encoded
-    from speechllama.preflight.memory import BatchShape
-    from speechllama.tasks.config_file import read_config
+    from speechllama.recipe.preflight.memory import BatchShape
 
     where = str(Path(args.conf) / "ctc.yaml")
     config = from_mapping(CTCEncoderConfig, read_config(where)["encoder_conf"], where)

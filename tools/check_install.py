@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Say for each requirement of setup.py whether this Python has it, and what to do if not.
 
-    python3 tools/check_install.py                 # one line per requirement; exit 1 if something is missing
-    python3 tools/check_install.py --extra test    # with those of an extra
-    python3 tools/check_install.py --quiet         # no imports, only what is missing (tools/install.sh asks)
+python3 tools/check_install.py                 # one line per requirement; exit 1 if something is missing
+python3 tools/check_install.py --extra test    # with those of an extra
+python3 tools/check_install.py --quiet         # no imports, only what is missing (tools/install.sh asks)
 """
 
 from __future__ import annotations

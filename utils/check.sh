@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check of the project: ruff, mypy, shellcheck and pytest, in an environment that tools/install.sh makes on first use.
+# Every check of the project: ruff, the tree, mypy, shellcheck and pytest, in an environment that tools/install.sh makes on first use.
 #
 #     utils/check.sh                     # everything
 #     utils/check.sh -k compressor -x    # arguments go to pytest
@@ -90,6 +90,8 @@ done
 bin=$(tools/install.sh --extra test --print_bin)
 export PATH=$bin:$PATH
 check ruff python3 -m ruff check .
+check "ruff format" python3 -m ruff format --check .
+check "docs/tree.md" python3 tools/write_tree.py --check
 check mypy python3 -m mypy
 mapfile -d "" scripts < <(shell_scripts)
 check shellcheck shellcheck "${scripts[@]}"

@@ -23,7 +23,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Average."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    from speechllama.tasks.average import average_checkpoints
+    from speechllama.train.average import average_checkpoints
 
     average_checkpoints(args.exp_dir, args.num_best, args.criterion, args.output_dir)
 

@@ -27,16 +27,15 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Count."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.config import from_mapping, read_config
     from speechllama.data.ark import check_maker
     from speechllama.data.data_dir import read_data_dir
     from speechllama.data.llm_shapes import write_llm_shapes
-    from speechllama.data.prompt import Prompt, PromptConfig
+    from speechllama.llm.files import load_tokenizer
+    from speechllama.llm.record import read_llm_record
     from speechllama.model.build import expected_cache
     from speechllama.model.compressor import FIXED_RATIOS
-    from speechllama.model.config import from_mapping
-    from speechllama.model.llm_files import load_tokenizer
-    from speechllama.model.llm_record import read_llm_record
-    from speechllama.tasks.config_file import read_config
+    from speechllama.text.prompt import Prompt, PromptConfig
 
     settings = read_config(args.config)
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")

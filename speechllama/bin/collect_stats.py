@@ -14,12 +14,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--train_dir", required=True, help="data directory with feats.scp")
     parser.add_argument("--dev_dir", required=True, help="data directory with feats.scp")
     parser.add_argument("--tokenizer", required=True, help="SentencePiece model of the CTC units")
-    parser.add_argument(
-        "--text_name", choices=("src_text", "text"), default="src_text", help="what CTC learns"
-    )
-    parser.add_argument(
-        "--output_dir", required=True, help="gets cmvn.npz and {train,dev}/{speech,text}_shape"
-    )
+    parser.add_argument("--text_name", choices=("src_text", "text"), default="src_text", help="what CTC learns")
+    parser.add_argument("--output_dir", required=True, help="gets cmvn.npz and {train,dev}/{speech,text}_shape")
     return parser
 
 

@@ -32,13 +32,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Compress."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    from speechllama.decode.cache import CacheJob, write_cache
+    from speechllama.compress.cache import CacheJob, write_cache
     from speechllama.model.compressor import CompressorConfig
 
     config = CompressorConfig(args.compressor, args.drop_blank_runs, args.max_compressed_length, args.num_clusters)
-    job = CacheJob(
-        args.data_dir, args.output_dir, args.num_jobs, args.job, args.batch_frames, args.centroids_file
-    )
+    job = CacheJob(args.data_dir, args.output_dir, args.num_jobs, args.job, args.batch_frames, args.centroids_file)
     write_cache(args.ctc_dir, args.tokenizer, config, job, "cuda" if args.ngpu else "cpu")
 
 

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
-from speechllama.ctc_report import ctc_report_path, format_ctc_summary, report_ctc, write_ctc_report
 from speechllama.progress import setup_logging
+from speechllama.report.ctc import ctc_report_path, format_ctc_summary, report_ctc, write_ctc_report
 
 
 def get_parser() -> argparse.ArgumentParser:

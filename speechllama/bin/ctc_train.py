@@ -10,7 +10,7 @@ from speechllama.cli import run_main
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Run CTCTask."""
-    from speechllama.tasks.ctc import CTCTask
+    from speechllama.train.ctc import CTCTask
 
     CTCTask.main(cmd=sys.argv[1:] if cmd is None else cmd)
 

@@ -69,7 +69,7 @@ def load_translator(args: argparse.Namespace) -> Translator:
     if is_seq2seq(args.exp_dir):
         from speechllama.decode.joint_search import JointSearchConfig
         from speechllama.decode.seq2seq2text import Seq2SeqToText
-        from speechllama.tasks.seq2seq import load_seq2seq
+        from speechllama.train.seq2seq import load_seq2seq
 
         joint = JointSearchConfig(**asdict(config), ctc_weight=args.ctc_weight)
         return Seq2SeqToText(*load_seq2seq(args.exp_dir, device), args.exp_dir, joint)

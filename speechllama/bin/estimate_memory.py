@@ -25,10 +25,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Print the table, in GB."""
     args = get_parser().parse_args(cmd)
     from speechllama.markdown import format_table
-    from speechllama.model.outline import outline_speech_llama, read_architecture
-    from speechllama.preflight.memory import BatchShape, decoding_memory, training_memory
-    from speechllama.preflight.plan import Plan, read_settings
-    from speechllama.preflight.systems import ctc_training
+    from speechllama.model.meta_model import outline_speech_llama, read_architecture
+    from speechllama.recipe.preflight.memory import BatchShape, decoding_memory, training_memory
+    from speechllama.recipe.preflight.plan import Plan, read_settings
+    from speechllama.recipe.preflight.systems import ctc_training
 
     conf = Path(args.conf)
     ctc = ctc_training(Plan("", str(conf / "ctc.yaml"))).encoder

@@ -26,7 +26,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Learn."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    from speechllama.decode.clusters import ClusterConfig, learn_centroids
+    from speechllama.compress.units import ClusterConfig, learn_centroids
 
     config = ClusterConfig(args.num_clusters, args.max_states, args.seed)
     learn_centroids(args.ctc_dir, args.data_dir, config, args.output_file, "cuda" if args.ngpu else "cpu")

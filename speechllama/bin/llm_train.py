@@ -10,7 +10,7 @@ from speechllama.cli import run_main
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Run SpeechLlamaTask."""
-    from speechllama.tasks.speech_llama import SpeechLlamaTask
+    from speechllama.train.speech_llama import SpeechLlamaTask
 
     SpeechLlamaTask.main(cmd=sys.argv[1:] if cmd is None else cmd)
 

@@ -30,8 +30,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Make the corpus."""
     args = get_parser().parse_args(cmd)
-    from speechllama.data.mini_corpus import make_corpus
-    from speechllama.data.mini_plan import Settings
+    from speechllama.corpora.mini.corpus import make_corpus
+    from speechllama.corpora.mini.plan import Settings
     from speechllama.progress import setup_logging
 
     setup_logging()

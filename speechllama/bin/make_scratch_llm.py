@@ -22,10 +22,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Make."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.config import from_mapping, read_config
     from speechllama.files import read_table
-    from speechllama.model.config import from_mapping
-    from speechllama.tasks.config_file import read_config
-    from speechllama.tasks.scratch_llm import LlamaConfig, make_scratch_llm
+    from speechllama.llm.scratch_llm import LlamaConfig, make_scratch_llm
 
     config = from_mapping(LlamaConfig, read_config(args.config), args.config)
     make_scratch_llm(config, read_table(args.text).values(), args.output_dir)

@@ -32,8 +32,8 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Make the corpus."""
     args = get_parser().parse_args(cmd)
-    from speechllama.data.tatoeba_corpus import make_tatoeba
-    from speechllama.data.tatoeba_plan import TatoebaSettings
+    from speechllama.corpora.tatoeba.corpus import make_tatoeba
+    from speechllama.corpora.tatoeba.plan import TatoebaSettings
     from speechllama.progress import setup_logging
 
     setup_logging()

@@ -21,7 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Merge."""
     args = get_parser().parse_args(cmd)
-    from speechllama.decode.decoded_parts import merge_decoded
+    from speechllama.decode.nbest import merge_decoded
     from speechllama.progress import setup_logging
 
     setup_logging()

@@ -14,9 +14,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, help="data directory that the jobs read")
     parser.add_argument("--output_dir", required=True, help="where the parts are and the merged tables go")
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
-    parser.add_argument(
-        "--name", choices=("feats", "compressed"), default="feats", help="what the parts hold"
-    )
+    parser.add_argument("--name", choices=("feats", "compressed"), default="feats", help="what the parts hold")
     parser.add_argument("--max_bad_share", type=float, default=0.05, help="share that may be left out; one always may")
     return parser
 

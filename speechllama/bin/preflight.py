@@ -37,9 +37,9 @@ def main(cmd: Sequence[str] | None = None) -> int:
     """Check; 1 if there is a fault."""
     values = vars(get_parser().parse_args(cmd))
     output_dir, token_file = values.pop("output_dir"), values.pop("token_file")
-    from speechllama.model.llm_files import use_token_file
-    from speechllama.preflight.checks import run_preflight, write_report
-    from speechllama.preflight.plan import Plan
+    from speechllama.llm.files import use_token_file
+    from speechllama.recipe.preflight.checks import run_preflight, write_report
+    from speechllama.recipe.preflight.plan import Plan
 
     use_token_file(token_file)
     report = run_preflight(Plan(**values))

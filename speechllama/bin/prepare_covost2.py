@@ -35,11 +35,11 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Prepare the corpus."""
     args = get_parser().parse_args(cmd)
-    from speechllama.data.covost2 import CorpusOptions, prepare_covost2
-    from speechllama.data.covost2_files import Sources
-    from speechllama.data.covost2_report import log_reports
-    from speechllama.data.text_filter import TextFilter
+    from speechllama.corpora.covost2.files import Sources
+    from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
+    from speechllama.data.corpus_report import log_reports
     from speechllama.progress import setup_logging
+    from speechllama.text.filter import TextFilter
 
     setup_logging()
     options = CorpusOptions(

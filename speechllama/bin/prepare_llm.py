@@ -24,9 +24,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Prepare."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.llm.files import use_token_file
+    from speechllama.llm.record import prepare_llm
     from speechllama.model.build import check_device
-    from speechllama.model.llm_files import use_token_file
-    from speechllama.model.llm_record import prepare_llm
 
     device = "cuda" if args.ngpu > 0 else "cpu"
     check_device(device)

@@ -29,9 +29,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     from speechllama.data.data_dir import read_data_dir
     from speechllama.decode.nbest import read_nbest
-    from speechllama.decode.reader import load_reader
-    from speechllama.decode.rescoring import rescore_set
     from speechllama.files import read_json
+    from speechllama.rescore.rescoring import rescore_set
+    from speechllama.rescore.text_scorer import load_reader
 
     settings, nbest = read_json(args.settings), read_nbest(args.decode_dir)
     reader = load_reader(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens)

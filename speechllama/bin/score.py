@@ -10,9 +10,9 @@ import logging
 from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
-from speechllama.decoded_set import REFERENCE_NAMES, format_report, score_decoded_set, score_path
 from speechllama.files import write_json
 from speechllama.progress import setup_logging
+from speechllama.report.decoded_set import REFERENCE_NAMES, format_report, score_decoded_set, score_path
 
 
 def get_parser() -> argparse.ArgumentParser:

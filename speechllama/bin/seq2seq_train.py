@@ -10,7 +10,7 @@ from speechllama.cli import run_main
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Run Seq2SeqTask."""
-    from speechllama.tasks.seq2seq import Seq2SeqTask
+    from speechllama.train.seq2seq import Seq2SeqTask
 
     Seq2SeqTask.main(cmd=sys.argv[1:] if cmd is None else cmd)
 

@@ -27,12 +27,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Train."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.config import from_mapping, read_config
     from speechllama.data.data_dir import read_data_dir
     from speechllama.decode.text_bleu import report_text_bleu, text_bleu
-    from speechllama.model.config import from_mapping
-    from speechllama.model.llm_record import prepare_llm
-    from speechllama.tasks.config_file import read_config
-    from speechllama.tasks.text_llm import TextLLMConfig, train_text_llm
+    from speechllama.llm.record import prepare_llm
+    from speechllama.llm.text_llm import TextLLMConfig, train_text_llm
 
     config = from_mapping(TextLLMConfig, read_config(args.config), args.config)
     options = {"num_steps": args.num_steps, "seed": args.seed}

@@ -11,28 +11,20 @@ from speechllama.cli import new_parser, run_main
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        "--text", required=True, help='table of "utterance text" lines, as data/train/src_text'
-    )
-    parser.add_argument(
-        "--vocab_size", type=int, required=True, help="pieces; the units are one more, for blank"
-    )
+    parser.add_argument("--text", required=True, help='table of "utterance text" lines, as data/train/src_text')
+    parser.add_argument("--vocab_size", type=int, required=True, help="pieces; the units are one more, for blank")
     parser.add_argument("--output_dir", required=True, help="gets bpe.model")
-    parser.add_argument(
-        "--model_type", choices=("unigram", "bpe"), default="bpe", help="SentencePiece's model"
-    )
-    parser.add_argument(
-        "--character_coverage", type=float, default=0.9995, help="share of characters with own pieces"
-    )
+    parser.add_argument("--model_type", choices=("unigram", "bpe"), default="bpe", help="SentencePiece's model")
+    parser.add_argument("--character_coverage", type=float, default=0.9995, help="share of characters with own pieces")
     return parser
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Train."""
     args = get_parser().parse_args(cmd)
-    from speechllama.data.tokenizer import train_tokenizer
     from speechllama.files import read_table
     from speechllama.progress import setup_logging
+    from speechllama.text.tokenizer import train_tokenizer
 
     setup_logging()
     texts = list(read_table(args.text).values())

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
-from speechllama.decoded_set import REFERENCE_NAMES
 from speechllama.progress import setup_logging
+from speechllama.report.decoded_set import REFERENCE_NAMES
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -28,13 +28,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Tune."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.config import read_config
     from speechllama.data.data_dir import read_data_dir
     from speechllama.decode.nbest import read_nbest
-    from speechllama.decode.reader import load_reader
-    from speechllama.decode.rescoring import add_llm_scores, read_rescoring_config, report_tuning, tune
     from speechllama.files import write_json
-    from speechllama.score import pair, score_recognition, score_translation
-    from speechllama.tasks.config_file import read_config
+    from speechllama.report.score import pair, score_recognition, score_translation
+    from speechllama.rescore.rescoring import add_llm_scores, read_rescoring_config, report_tuning, tune
+    from speechllama.rescore.text_scorer import load_reader
 
     config, settings = read_rescoring_config(read_config(args.config), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}

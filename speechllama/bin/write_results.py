@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.results import results_path, write_results
+from speechllama.report.results import results_path, write_results
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.results import results_path, write_results
-from speechllama.table.files import claims_path, write_table_files
+from speechllama.report.results import results_path, write_results
+from speechllama.report.table.files import claims_path, write_table_files
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ import kaldiio
 import numpy as np
 
 from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_data_dir
-from speechllama.data.faults import first_ten
+from speechllama.faults import first_ten
 from speechllama.files import atomic_write, read_table, write_table
 
 

@@ -48,15 +48,12 @@ def read_audio(path: str | Path, start: float = 0.0, end: float | None = None) -
             preroll = min(first, round(PREROLL_SECONDS * rate))
             if first > preroll:
                 stream.seek(first - preroll)
-            samples = stream.read(preroll + wanted, dtype="float32", always_2d=True)[
-                preroll:
-            ]  # (S, channels)
+            samples = stream.read(preroll + wanted, dtype="float32", always_2d=True)[preroll:]  # (S, channels)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise ValueError(f"{path}: cannot be decoded ({_reason(error)}); truncated or no audio") from error
     if len(samples) < wanted - HEADER_SLACK_SAMPLES and _has_known_length(path):
         raise ValueError(
-            f"{path}: truncated: its header promises {wanted / rate:.2f} s, "
-            f"{len(samples) / rate:.2f} s can be decoded"
+            f"{path}: truncated: its header promises {wanted / rate:.2f} s, {len(samples) / rate:.2f} s can be decoded"
         )
     if not len(samples):
         raise ValueError(f"{path}: holds no sample")

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllama.data.faults import first_ten
+from speechllama.faults import first_ten
 from speechllama.files import read_table, write_table
 
 # Tables by what they are about. spk2utt is not listed: it follows from utt2spk and is written with it.
@@ -107,9 +107,7 @@ def read_data_dir(path: str | Path) -> DataDir:
         differing = sorted(table.keys() ^ data.table("utt2spk").keys())
         faults += [f"{path / name}: {utt!r} is in only one of {name} and utt2spk" for utt in differing]
     if faults:
-        raise ValueError(
-            f"{path}: {len(faults):,} faults; repair with validate_data_dir --fix:{first_ten(faults)}"
-        )
+        raise ValueError(f"{path}: {len(faults):,} faults; repair with validate_data_dir --fix:{first_ten(faults)}")
     return data
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from speechllama.data.ark import ark_writer, num_allowed, part_path, read_skipped, split_part, write_skipped
 from speechllama.data.audio import SAMPLE_RATE, read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
-from speechllama.data.faults import first_ten
+from speechllama.faults import first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.progress import progress
 
@@ -118,9 +118,7 @@ def make_features(
     logging.info("%s%s", message, f"; skipped:{faults}" if skipped else "")
 
 
-def _write_part(
-    data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int
-) -> None:
+def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
     num_frames: dict[str, str] = {}
     skipped: dict[str, str] = {}
     with ark_writer(output_dir, "feats", job) as write:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechllama.data.ark import read_skipped
-from speechllama.data.covost2_report import SPLITS, Drops
+from speechllama.data.corpus_report import SPLITS, Drops
 from speechllama.files import atomic_write, read_table, write_json
 from speechllama.markdown import format_table
 

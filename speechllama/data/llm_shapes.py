@@ -1,6 +1,6 @@
 """Shape file of LLM training: what a batch costs the LLM.
 
-    utt2num_frames, text -> "utterance positions"
+utt2num_frames, text -> "utterance positions"
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import logging
 from pathlib import Path
 
 from speechllama.data.data_dir import DataDir
-from speechllama.data.faults import first_ten
-from speechllama.data.prompt import Prompt
 from speechllama.data.stats import num_encoder_frames
+from speechllama.faults import first_ten
 from speechllama.files import write_table
+from speechllama.text.prompt import Prompt
 
 
 def write_llm_shapes(

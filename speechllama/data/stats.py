@@ -12,10 +12,10 @@ import numpy as np
 
 from speechllama.data.ark import read_matrix, write_skipped
 from speechllama.data.data_dir import DataDir, read_data_dir
-from speechllama.data.faults import first_ten
-from speechllama.data.tokenizer import CTCTokenizer
+from speechllama.faults import first_ten
 from speechllama.files import write_table
 from speechllama.progress import progress
+from speechllama.text.tokenizer import CTCTokenizer
 
 VARIANCE_FLOOR = 1e-10  # a bin that never changes must not divide by 0
 

@@ -22,9 +22,7 @@ def read_header(path: str | Path) -> list[str]:
         return stream.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
 
 
-def read_tsv(
-    path: str | Path, columns: Sequence[str], faults: list[str]
-) -> Iterator[tuple[int, tuple[str, ...]]]:
+def read_tsv(path: str | Path, columns: Sequence[str], faults: list[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Read the named columns, row by row.
 
     Args:

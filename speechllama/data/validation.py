@@ -223,9 +223,7 @@ def _check_speakers(path: Path, utt2spk: ScannedTable) -> Iterator[Fault]:
             where = spk2utt.where(speaker) if speaker in spk2utt.lines else str(spk2utt.path)
             wanted = expected.get(speaker, [])
             differing = sorted(set(listed) ^ set(wanted))
-            told = (
-                f"speaker {speaker!r}: found {len(listed)}, expected {len(wanted)}, differing {differing[:3]}"
-            )
+            told = f"speaker {speaker!r}: found {len(listed)}, expected {len(wanted)}, differing {differing[:3]}"
             yield Fault("spk2utt is not the inverse of utt2spk", where, told)
 
 

@@ -1,6 +1,6 @@
 """Where each utterance's audio is; in the control, everybody hears somebody else.
 
-    data directory -> {utterance: place in an ark, seconds}
+data directory -> {utterance: place in an ark, seconds}
 """
 
 from __future__ import annotations

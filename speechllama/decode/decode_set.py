@@ -1,6 +1,6 @@
 """Decode a data directory: batches by length, in parts, resumable by utterance, with or without the right audio.
 
-    {feats,compressed}.scp -> nbest.J.jsonl -> (decoded_parts.py) nbest.jsonl, text, decode.json
+{feats,compressed}.scp -> nbest.J.jsonl -> (decoded_parts.py) nbest.jsonl, text, decode.json
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import torch
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
-from speechllama.decode.decoded_parts import Part, decoded_part_path, merge_decoded, read_parts, start_part
-from speechllama.decode.halving import work_in_halves
+from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Translation, Translator
-from speechllama.model.llm import LLM
-from speechllama.model.llm_files import fingerprint
+from speechllama.decode.split_on_oom import work_in_halves
+from speechllama.llm.files import fingerprint
+from speechllama.llm.llm import LLM
 from speechllama.progress import progress
 
 

@@ -1,6 +1,6 @@
 """A trained experiment (or a packed one) made ready to translate.
 
-    exp/<system>/ or <name>.zip -> network on a device, prompt, settings
+exp/<system>/ or <name>.zip -> network on a device, prompt, settings
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import torch
 import yaml
 
-from speechllama.data.prompt import Prompt, PromptConfig
+from speechllama.config import from_mapping
+from speechllama.llm.files import WEIGHT_FILES, load_tokenizer
+from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
-from speechllama.model.config import from_mapping
-from speechllama.model.llm_files import WEIGHT_FILES, load_tokenizer
-from speechllama.model.llm_record import LLM_FILE, read_llm_record
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.text.prompt import Prompt, PromptConfig
 
 NETWORK = "network."  # where the host's model keeps ours
 BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file")  # settings that are paths

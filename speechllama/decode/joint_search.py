@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
+from speechllama.decode.cached_decoder import CachedDecoder
 from speechllama.decode.ctc_prefix import CTCPrefix
-from speechllama.model.cached_decoder import CachedDecoder
 from speechllama.model.seq2seq import Seq2Seq
 
 

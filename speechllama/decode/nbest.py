@@ -1,18 +1,156 @@
-"""N-best lists as decoding wrote them, read strictly: rescoring must not pass over a damaged line.
+"""Hypotheses on disk: written in parts by parallel jobs, merged into what one job would write.
 
-    nbest.jsonl -> {utterance: hypotheses, best first}
+    nbest.J.jsonl -> nbest.jsonl, text, decode.json
+
+The first line of each file is {"stamp": what the hypotheses depend on, "report": how they were made}, every further one
+an utterance: {"utt", "nbest": [{"text", "tokens", "score"}, ...], "spent": seconds}.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speechllama.data.faults import first_ten
-from speechllama.decode.decoded_parts import MERGED
+from speechllama.data.data_dir import read_data_dir
+from speechllama.decode.control import find_audio
+from speechllama.faults import first_ten
+from speechllama.files import atomic_write, write_json, write_table
+
+MERGED = "nbest.jsonl"
+
+
+@dataclass
+class Part:
+    """What one file holds.
+
+    Attributes:
+        stamp: What the hypotheses depend on; parts of one stamp belong together.
+        report: How they were made: search, device, commit, command.
+        records: The utterances, by their names.
+    """
+
+    stamp: Mapping[str, Any]
+    report: Mapping[str, Any]
+    records: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def decoded_part_path(output_dir: str | Path, job: int) -> Path:
+    """Name the hypotheses of one part."""
+    return Path(output_dir) / f"nbest.{job}.jsonl"
+
+
+def read_parts(output_dir: Path) -> list[Part]:
+    """Everything that was decoded into a directory, finished or not, by whatever settings."""
+    paths = [output_dir / MERGED, *sorted(output_dir.glob("nbest.*.jsonl"))]
+    return [part for path in paths if (part := read_part(path))]
+
+
+def read_part(path: Path) -> Part | None:
+    """Read one file; what a kill or a full disk damaged is left out and counted, since it can be decoded again.
+
+    Returns:
+        Its content; None if there is no file or its first line is damaged.
+    """
+    if not path.is_file():
+        return None
+    # A line counts once its line break is there; a job may be writing the last one just now.
+    lines = path.read_bytes().split(b"\n")[:-1]
+    try:
+        header = json.loads(lines[0])
+        part = Part(header["stamp"], header.get("report", {}))
+    except (IndexError, ValueError, KeyError, TypeError, AttributeError):
+        count = max(len(lines) - 1, 0)
+        logging.warning("%s:1: not a line that decoding wrote; its %d utterances are decoded again", path, count)
+        return None
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            record = json.loads(line)
+            part.records[record["utt"]] = {name: record[name] for name in ("utt", "nbest", "spent")}
+        except (ValueError, KeyError, TypeError):
+            logging.warning("%s:%d: not an utterance as decoding writes it; it is decoded again", path, number)
+    return part
+
+
+def start_part(path: Path, part: Part) -> None:
+    """Make a part's file ready for further lines: whole ones of the same stamp stay, anything else goes."""
+    before = read_part(path)
+    if before and before.stamp == part.stamp:
+        part = before
+    write_part(path, part)
+
+
+def write_part(path: Path, part: Part) -> None:
+    """Write a part, whole or not at all."""
+    with atomic_write(path) as stream:
+        stream.write(json.dumps({"stamp": part.stamp, "report": part.report}, ensure_ascii=False) + "\n")
+        for record in part.records.values():
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def merge_decoded(data_dir: str, output_dir: str | Path, num_jobs: int, control: bool) -> dict[str, Any]:
+    """Merge the parts: nbest.jsonl by utterance, text (best hypotheses), and decode.json last.
+
+    Args:
+        data_dir: What was decoded.
+        output_dir: Where the parts are.
+        num_jobs: Their number.
+        control: Whether each utterance was given another one's audio.
+
+    Returns:
+        The record written to decode.json. Times are the sum over all jobs, so the real-time factor is that of one.
+
+    Raises:
+        ValueError: A part is missing or of other settings, or an utterance is in none.
+    """
+    output = Path(output_dir)
+    paths = [decoded_part_path(output, job) for job in range(1, num_jobs + 1)]
+    parts = [read_part(path) for path in paths]
+    missing = [str(path) for path, part in zip(paths, parts, strict=True) if part is None]
+    if missing:
+        raise ValueError(f"{output}: {len(missing)} of {num_jobs} parts are missing:{first_ten(missing)}")
+    own = [part for part in parts if part]
+    others = [str(path) for path, part in zip(paths, own, strict=True) if part.stamp != own[0].stamp]
+    if others:
+        raise ValueError(f"decoded with other settings than {paths[0]}; run these jobs again:{first_ten(others)}")
+    records: dict[str, dict[str, Any]] = {}
+    for part in [*read_parts(output), *own]:
+        if part.stamp == own[0].stamp:
+            records.update(part.records)
+    audio = find_audio(read_data_dir(data_dir), control)
+    lost = [utt for utt in audio.places if utt not in records]
+    if lost:
+        raise ValueError(f"{output}: {len(lost):,} utterances are in no part; run the jobs again:{first_ten(lost)}")
+    records = {utt: records[utt] for utt in sorted(audio.places, key=lambda name: name.encode())}
+    report = make_report([part.report for part in own], records, sum(audio.seconds.values()))
+    write_part(output / MERGED, Part(own[0].stamp, own[0].report, records))
+    best = {utt: record["nbest"][0]["text"] if record["nbest"] else "" for utt, record in records.items()}
+    write_table(output / "text", best)
+    write_json(output / "decode.json", report)
+    for path in output.glob("nbest.*.jsonl"):
+        path.unlink()
+    logging.info("%s: %d utterances, real-time factor %.4f", output, len(records), report["rtf"])
+    return report
+
+
+def make_report(
+    reports: list[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], audio_seconds: float
+) -> dict[str, Any]:
+    """What decode.json says: the parts' own words, and counts and times over all of them."""
+    spent = sum(record["spent"] for record in records.values())
+    counted = {
+        "num_jobs": len(reports),
+        "num_utterances": len(records),
+        "audio_seconds": round(audio_seconds, 2),
+        "decode_seconds": round(spent, 2),
+        "rtf": round(spent / audio_seconds, 5),
+        "device": "; ".join(sorted({str(report["device"]) for report in reports})),
+    }
+    return {**reports[0], **counted}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Greedy and beam search over an LLM whose prefix is audio; the rules are in beam.py.
 
-    prefix (B, P, H) -> keys and values, once per utterance -> n-best token sequences
+prefix (B, P, H) -> keys and values, once per utterance -> n-best token sequences
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
-from speechllama.model.llm import LLM
+from speechllama.llm.llm import LLM
 from speechllama.model.prefix_mask import Prefix, PrefixMaskName, additive, position_ids, visible
 
 __all__ = ["Hypothesis", "SearchConfig", "search"]

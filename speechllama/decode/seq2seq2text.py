@@ -1,6 +1,6 @@
 """Seq2SeqToText: what Speech2Text is for the LLM systems, for the encoder-decoder B1.
 
-    log-mel (T, F) of some utterances -> encoder-decoder -> n-best text
+log-mel (T, F) of some utterances -> encoder-decoder -> n-best text
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speechllama.data.tokenizer import CTCTokenizer
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
 from speechllama.decode.speech2text import Translation
 from speechllama.model.seq2seq import Seq2Seq
+from speechllama.text.tokenizer import CTCTokenizer
 
 
 class Seq2SeqToText:

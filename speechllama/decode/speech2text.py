@@ -1,10 +1,10 @@
 """Speech2Text: three lines from a recording to its translation.
 
-    waveform (S,) -> log-mel (T, F) -> network -> n-best text
+waveform (S,) -> log-mel (T, F) -> network -> n-best text
 
-    >>> from speechllama import Speech2Text
-    >>> translate = Speech2Text.from_pretrained("exp/st_e6")
-    >>> translate(waveform)[0].text
+>>> from speechllama import Speech2Text
+>>> translate = Speech2Text.from_pretrained("exp/st_e6")
+>>> translate(waveform)[0].text
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from speechllama.data.features import log_mel
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
 from speechllama.model.build import describe_cache
-from speechllama.model.layers import pad_ids
 from speechllama.model.speech_llama import Batch
+from speechllama.text.padding import pad_ids
 
 FRAMES_PER_SECOND = 100  # features have a 10 ms shift
 
@@ -83,9 +83,7 @@ class Speech2Text:
         self.network, self.device, self.folder = experiment.network, experiment.device, experiment.folder
 
     @classmethod
-    def from_pretrained(
-        cls, path: str | Path, device: str = "cpu", config: SearchConfig | None = None
-    ) -> Speech2Text:
+    def from_pretrained(cls, path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
         """Build from an experiment directory or a packed zip; errors as `load_experiment`."""
         return cls(load_experiment(path, device), config)
 

@@ -1,6 +1,6 @@
 """Text translation of an LLM: what it can do before it hears anything.
 
-    sentence -> [prompt ; sentence ; suffix] -> greedy search -> BLEU against its translation
+sentence -> [prompt ; sentence ; suffix] -> greedy search -> BLEU against its translation
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 from sacrebleu.metrics import BLEU
 
-from speechllama.data.prompt import Prompt, PromptConfig
 from speechllama.decode.search import SearchConfig, search
 from speechllama.files import atomic_write
-from speechllama.model.layers import pad_ids
-from speechllama.model.llm import LLM
-from speechllama.model.llm_config import LLMConfig
-from speechllama.model.llm_files import load_tokenizer
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.files import load_tokenizer
+from speechllama.llm.llm import LLM
 from speechllama.model.prefix_mask import join_right_aligned
+from speechllama.text.padding import pad_ids
+from speechllama.text.prompt import Prompt, PromptConfig
 
 
 class TextBleu(NamedTuple):
@@ -31,9 +31,7 @@ class TextBleu(NamedTuple):
     example: str
 
 
-def text_bleu(
-    path: str, sentences: Sequence[str], translations: Sequence[str], batch_size: int = 32
-) -> TextBleu:
+def text_bleu(path: str, sentences: Sequence[str], translations: Sequence[str], batch_size: int = 32) -> TextBleu:
     """Translate written sentences with the prompt and the search that speech will use.
 
     Args:

@@ -1,6 +1,6 @@
 """Audio encoder: from the compressor's space into the LLM's embedding space.
 
-    compressed (B, U, D) -> Transformer (B, U, D) -> projection (B, U, H)
+compressed (B, U, D) -> Transformer (B, U, D) -> projection (B, U, H)
 """
 
 from __future__ import annotations

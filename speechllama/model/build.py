@@ -1,6 +1,6 @@
 """Build a Speech-LLaMA from the settings an experiment recorded, without the host.
 
-    {key: value} of config.yaml -> SpeechLlama on its base (LLM, CTC encoder)
+{key: value} of config.yaml -> SpeechLlama on its base (LLM, CTC encoder)
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from speechllama.config import from_mapping
+from speechllama.llm.files import fingerprint, load_tokenizer
+from speechllama.llm.llm import LLM
+from speechllama.llm.record import read_llm_record
 from speechllama.model.checkpoint import keep_only_trainable
 from speechllama.model.compressor import CompressorConfig, build_compressor
-from speechllama.model.config import SpeechLlamaConfig, from_mapping
+from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.llm import LLM
-from speechllama.model.llm_files import fingerprint, load_tokenizer
-from speechllama.model.llm_record import read_llm_record
 from speechllama.model.speech_llama import SpeechLlama
 
 MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads

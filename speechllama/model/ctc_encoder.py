@@ -1,6 +1,6 @@
 """CTC encoder: what hears. Trained on transcripts with CTC, then frozen.
 
-    log-mel (B, T, F) -> normalised -> conv2d 4x (B, M, D) -> Transformer (B, M, D) -> CTC logits (B, M, C)
+log-mel (B, T, F) -> normalised -> conv2d 4x (B, M, D) -> Transformer (B, M, D) -> CTC logits (B, M, C)
 """
 
 from __future__ import annotations

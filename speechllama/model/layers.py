@@ -1,19 +1,17 @@
 """What several stations share: masks from lengths, positions, and a padding-invariant Transformer.
 
-    hidden (B, M, D), lengths (B,) -> hidden (B, M, D)
+hidden (B, M, D), lengths (B,) -> hidden (B, M, D)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PADDING = -1  # of token ids
 REACH = 64  # frames; all distances beyond share one bias
 
 
@@ -28,15 +26,6 @@ def length_mask(lengths: Tensor, width: int) -> Tensor:
         True where valid (B, width), bool.
     """
     return torch.arange(width, device=lengths.device)[None, :] < lengths[:, None]
-
-
-def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Pad token ids with -1: (B, L) and lengths (B,), int64."""
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    padded = torch.full((len(sequences), int(lengths.max())), PADDING)
-    for row, sequence in zip(padded, sequences, strict=True):
-        row[: len(sequence)] = torch.tensor(sequence, dtype=torch.long)
-    return padded, lengths
 
 
 @dataclass(frozen=True)

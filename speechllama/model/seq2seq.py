@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.model.ctc_encoder import BLANK, SpeechFront
-from speechllama.model.layers import PADDING, length_mask
+from speechllama.model.layers import length_mask
 from speechllama.model.spec_augment import SpecAugmentConfig
+from speechllama.text.padding import PADDING
 
 
 @dataclass(frozen=True)

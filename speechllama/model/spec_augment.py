@@ -1,6 +1,6 @@
 """SpecAugment: bands of frequency and stretches of time set to the mean, in training only.
 
-    normalised log-mel (B, T, F) -> the same with masks
+normalised log-mel (B, T, F) -> the same with masks
 """
 
 from __future__ import annotations

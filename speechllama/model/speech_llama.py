@@ -1,7 +1,7 @@
 """Speech-LLaMA: the page to read.
 
-    log-mel (B, T, F) -> CTC encoder (B, M, D) -> compressor (B, U, D) -> audio encoder (B, U, H)
-      -> [prompt ; audio ; suffix ; text] (B, N, H) -> LLM -> cross-entropy of the text and its end
+log-mel (B, T, F) -> CTC encoder (B, M, D) -> compressor (B, U, D) -> audio encoder (B, U, H)
+  -> [prompt ; audio ; suffix ; text] (B, N, H) -> LLM -> cross-entropy of the text and its end
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.compressor import CACHED_COMPRESSORS, Compressed, build_compressor
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.layers import PADDING, length_mask
-from speechllama.model.llm import LLM
+from speechllama.model.layers import length_mask
 from speechllama.model.prefix_mask import Prefix, additive, join_right_aligned, position_ids, visible
 from speechllama.model.units import UnitEmbedding
+from speechllama.text.padding import PADDING
 
 
 class Batch(NamedTuple):

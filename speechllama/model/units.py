@@ -1,6 +1,6 @@
 """Discrete units in place of vectors: the cluster of each encoder state, and each cluster's embedding in the LLM.
 
-    hidden (B, M, D) -> units (B, M)        units (B, U, 1) -> embeddings (B, U, H)
+hidden (B, M, D) -> units (B, M)        units (B, U, 1) -> embeddings (B, U, H)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from speechllama.model.layers import length_mask
 
 
 class Codebook(nn.Module):
-    """The nearest of K centroids; frozen, learned by k-means before (`decode/clusters.py`).
+    """The nearest of K centroids; frozen, learned by k-means before (`compress/units.py`).
 
     Args:
         num_clusters: Centroids K.

@@ -68,14 +68,10 @@ FAULTS: list[tuple[str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("table", "old", "new", "message"), FAULTS)
-def test_a_fault_is_named(
-    make_data_dir: Callable[..., Path], table: str, old: str, new: str, message: str
-) -> None:
+def test_a_fault_is_named(make_data_dir: Callable[..., Path], table: str, old: str, new: str, message: str) -> None:
     path = make_data_dir(num=4)
     edit(path / table, old, new)
-    assert any(message in str(fault) for fault in validate_data_dir(path)), list(
-        map(str, validate_data_dir(path))
-    )
+    assert any(message in str(fault) for fault in validate_data_dir(path)), list(map(str, validate_data_dir(path)))
 
 
 def test_all_faults_are_found_at_once(make_data_dir: Callable[..., Path]) -> None:

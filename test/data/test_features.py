@@ -35,11 +35,7 @@ def plain_log_mel(waveform: np.ndarray) -> np.ndarray:
             for index in range(256):
                 place = mel(index * 16000 / 512)
                 if low < place < high:
-                    slope = (
-                        (place - low) / (centre - low)
-                        if place <= centre
-                        else (high - place) / (high - centre)
-                    )
+                    slope = (place - low) / (centre - low) if place <= centre else (high - place) / (high - centre)
                     energy += slope * power[index]
             row.append(np.log(max(energy, np.finfo(np.float32).eps)))
         rows.append(row)
@@ -105,9 +101,7 @@ def test_segments_are_cut(make_data_dir: Callable[..., Path], tmp_path: Path) ->
     assert read_table(tmp_path / "dump/utt2num_frames.1") == {"fr_0-clip00": "18", "fr_1-clip01": "33"}
 
 
-def test_a_finished_part_is_kept_until_its_input_changes(
-    make_data_dir: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_finished_part_is_kept_until_its_input_changes(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data, ark = make_data_dir(), tmp_path / "dump/feats.1.ark"
     make_features(data, tmp_path / "dump")
     first, content = ark.stat().st_mtime_ns, ark.read_bytes()
@@ -143,9 +137,7 @@ def test_a_killed_part_restarts_clean(
     assert (tmp_path / "dump/feats.1.ark").read_bytes() == (tmp_path / "whole/feats.1.ark").read_bytes()
 
 
-def test_bad_clips_are_skipped_counted_and_limited(
-    make_data_dir: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_bad_clips_are_skipped_counted_and_limited(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data = make_data_dir(num=6)
     wav_scp = read_table(data / "wav.scp")
     Path(wav_scp["fr_0-clip02"]).write_bytes(b"")

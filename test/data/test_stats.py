@@ -13,13 +13,11 @@ from speechllama.bin import collect_stats as entry
 from speechllama.data.ark import ark_writer, merge_parts, read_matrix
 from speechllama.data.features import make_features
 from speechllama.data.stats import collect_stats, feature_statistics, num_encoder_frames, num_frames_needed
-from speechllama.data.tokenizer import CTCTokenizer, train_tokenizer
 from speechllama.files import read_table
+from speechllama.text.tokenizer import CTCTokenizer, train_tokenizer
 
 
-@pytest.mark.parametrize(
-    ("frames", "encoded"), [(1, 1), (2, 1), (4, 1), (5, 2), (7, 2), (8, 2), (9, 3), (100, 25)]
-)
+@pytest.mark.parametrize(("frames", "encoded"), [(1, 1), (2, 1), (4, 1), (5, 2), (7, 2), (8, 2), (9, 3), (100, 25)])
 def test_frames_are_halved_twice_rounding_up(frames: int, encoded: int) -> None:
     assert num_encoder_frames(frames) == encoded == int(np.ceil(np.ceil(frames / 2) / 2))
 
@@ -83,10 +81,7 @@ def test_only_utterances_that_ctc_can_learn_get_shapes(
         for utterance in speech:
             assert speech[utterance] == ",".join(map(str, read_matrix(places[utterance]).shape))
             assert labels[utterance] == str(len(tokenizer.encode(texts[utterance])))
-        assert (
-            "fr_1-clip05\tits src_text '' has no CTC units"
-            in (tmp_path / f"stats/{name}/skipped").read_text()
-        )
+        assert "fr_1-clip05\tits src_text '' has no CTC units" in (tmp_path / f"stats/{name}/skipped").read_text()
     stats = np.load(tmp_path / "stats/cmvn.npz")
     assert stats["mean"].shape == stats["std"].shape == (80,)
     assert int(stats["frames"]) == sum(map(int, read_table(dump / "utt2num_frames").values()))

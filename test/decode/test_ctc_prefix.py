@@ -32,9 +32,7 @@ LENGTHS = torch.tensor([FRAMES, 3, 1])
 
 
 @pytest.mark.parametrize("begin", [list(p) for n in range(4) for p in itertools.product(UNITS, repeat=n)])
-def test_a_prefix_scores_as_all_alignments_together(
-    log_probs: torch.Tensor, begin: list[int], ctc_oracle: Any
-) -> None:
+def test_a_prefix_scores_as_all_alignments_together(log_probs: torch.Tensor, begin: list[int], ctc_oracle: Any) -> None:
     prefix = CTCPrefix(log_probs, LENGTHS, 2)
     follow(prefix, begin)
     found = prefix.score(torch.tensor(UNITS).expand(3, 2, -1)).exp()

@@ -16,7 +16,7 @@ from speechllama.data.audio import SAMPLE_RATE
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json
-from speechllama.model.llm_record import prepare_llm, read_llm_record
+from speechllama.llm.record import prepare_llm, read_llm_record
 
 
 def test_a_packed_model_translates_files_anywhere(

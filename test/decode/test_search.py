@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from speechllama.decode.search import SearchConfig, search
-from speechllama.model.llm import LLM
-from speechllama.model.llm_config import LLMConfig
-from speechllama.model.llm_files import load_tokenizer
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.files import load_tokenizer
+from speechllama.llm.llm import LLM
 from speechllama.model.prefix_mask import Prefix, join_right_aligned
 
 EOS = 2

@@ -56,9 +56,7 @@ def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
         (["--llm", "conf"], "is no directory with config.json"),
     ],
 )
-def test_wrong_usage_exits_2_before_anything_runs(
-    checkout: Checkout, arguments: list[str], message: str
-) -> None:
+def test_wrong_usage_exits_2_before_anything_runs(checkout: Checkout, arguments: list[str], message: str) -> None:
     result = checkout.run(*arguments)
     assert result.returncode == 2
     assert message in result.stderr

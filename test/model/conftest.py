@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.llm import LLM
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.layers import TransformerConfig
-from speechllama.model.llm import LLM
-from speechllama.model.llm_config import LLMConfig
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.model.units import Codebook

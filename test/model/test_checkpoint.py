@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from speechllama.llm.config import LLMConfig, LoRAConfig
 from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable
-from speechllama.model.llm_config import LLMConfig, LoRAConfig
 from speechllama.model.speech_llama import SpeechLlama
 from test.model.conftest import build, make_batch
 

@@ -20,9 +20,7 @@ from speechllama.model.ctc_encoder import (
 )
 from speechllama.model.layers import TransformerConfig
 
-SMALL = CTCEncoderConfig(
-    num_mels=10, conv_channels=4, transformer=TransformerConfig(2, 16, 2, 32, 0.0)
-)
+SMALL = CTCEncoderConfig(num_mels=10, conv_channels=4, transformer=TransformerConfig(2, 16, 2, 32, 0.0))
 
 
 def test_the_default_encoder_has_the_papers_size() -> None:

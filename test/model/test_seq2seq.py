@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
-from speechllama.tasks.seq2seq import make_parts
+from speechllama.train.seq2seq import make_parts
 
 FRAMES = torch.tensor([41, 22, 30])
 TEXT = torch.tensor([[3, 3, 5, 1], [2, -1, -1, -1], [7, 4, -1, -1]])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from speechllama.llm.config import LLMConfig
 from speechllama.model.compressor import CompressorConfig
-from speechllama.model.llm_config import LLMConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
 from test.model.conftest import ENCODER, SIZES, build, make_batch
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from speechllama.preflight.memory import BatchShape
+from speechllama.recipe.preflight.memory import BatchShape
 
 
 @pytest.fixture(scope="module")

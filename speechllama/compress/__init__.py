@@ -1,0 +1,1 @@
+"""Compressed features: the cache, and the centroids of discrete units."""

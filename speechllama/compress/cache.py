@@ -1,0 +1,118 @@
+"""Compressed-feature cache: the frozen CTC encoder's output, written once.
+
+    feats.scp (T, F) -> CTC encoder, compressor -> compressed.J.ark (U, D), ctc_hyp.J
+
+Every later epoch reads these instead of audio: about a twentieth of the frames and no encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
+from speechllama.data.data_dir import read_data_dir
+from speechllama.files import atomic_write, write_table
+from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder
+from speechllama.model.compressor import CompressorConfig, build_compressor
+from speechllama.model.ctc_encoder import greedy_units
+from speechllama.progress import progress
+from speechllama.text.tokenizer import CTCTokenizer
+
+
+@dataclass(frozen=True)
+class CacheJob:
+    """One part of the work.
+
+    Attributes:
+        data_dir: Data directory with feats.scp and utt2num_frames.
+        output_dir: Where the part goes.
+        num_jobs: Parts in all.
+        job: This part, from 1.
+        batch_frames: Feature frames in a batch, padding included.
+        centroids_file: What names the units, for the compressor `units`.
+    """
+
+    data_dir: str
+    output_dir: str
+    num_jobs: int = 1
+    job: int = 1
+    batch_frames: int = 20000
+    centroids_file: str = ""
+
+
+@torch.inference_mode()
+def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: CacheJob, device: str) -> None:
+    """Write one part: compressed.J.ark/.scp, utt2num_frames.J, ctc_hyp.J and, last, compressed.J.done.
+
+    A part that is done with the same model and settings is left alone.
+
+    Args:
+        ctc_dir: Trained CTC experiment.
+        tokenizer: SentencePiece model of its units.
+        config: The compressor.
+        job: Which part of which data.
+        device: torch device.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such CTC experiment, GPU or centroids file, or the units are
+            not its own.
+    """
+    check_device(device)
+    data = read_data_dir(job.data_dir)
+    feats, lengths = data.table("feats.scp"), data.table("utt2num_frames")
+    utterances = split_part(list(feats), job.num_jobs, job.job)
+    encoder = load_ctc_encoder(ctc_dir)
+    done = part_path(job.output_dir, "compressed", job.job, "done")
+    compressor = build_compressor(config, encoder.dim)
+    load_centroids(compressor, job.centroids_file)
+    stamp = json.dumps([describe_cache(encoder, compressor, config), asdict(job)], sort_keys=True)
+    if done.is_file() and done.read_text(encoding="utf-8") == stamp:
+        logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
+        return
+    units = CTCTokenizer(tokenizer)
+    if encoder.head is None or encoder.head.out_features != units.num_units:
+        raise ValueError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
+    encoder, compressor = encoder.to(device), compressor.to(device)
+    num_vectors, hypotheses = {}, {}
+    with ark_writer(job.output_dir, "compressed", job.job) as write:
+        batches = list(batch_by_frames(utterances, {utt: int(lengths[utt]) for utt in utterances}, job.batch_frames))
+        for batch in progress(batches, len(batches), "batches"):
+            encoded = encoder(*(tensor.to(device) for tensor in pad_matrices([feats[utt] for utt in batch])))
+            compressed = compressor(encoded)
+            for index, utterance in enumerate(batch):
+                count = int(compressed.lengths[index])
+                write(utterance, compressed.vectors[index, :count].cpu().numpy())
+                num_vectors[utterance] = str(count)
+            for utterance, best in zip(batch, greedy_units(encoded), strict=True):
+                hypotheses[utterance] = units.decode(best)
+    write_table(Path(job.output_dir) / f"utt2num_frames.{job.job}", num_vectors)
+    write_table(Path(job.output_dir) / f"ctc_hyp.{job.job}", hypotheses)
+    with atomic_write(done) as stream:
+        stream.write(stamp)
+
+
+def batch_by_frames(utterances: Sequence[str], num_frames: dict[str, int], limit: int) -> Iterator[list[str]]:
+    """Group utterances of like length, longest first, so that a batch holds at most `limit` frames with padding."""
+    batch: list[str] = []
+    for utterance in sorted(utterances, key=lambda utt: (-num_frames[utt], utt)):
+        if batch and (len(batch) + 1) * num_frames[batch[0]] > limit:
+            yield batch
+            batch = []
+        batch.append(utterance)
+    if batch:
+        yield batch
+
+
+def pad_matrices(places: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Read matrices (L_i, W) from an scp's values and pad them with 0: (B, L, W) and lengths (B,)."""
+    matrices = [torch.from_numpy(np.array(read_matrix(place), dtype=np.float32)) for place in places]
+    padded = torch.nn.utils.rnn.pad_sequence(matrices, batch_first=True)
+    return padded, torch.tensor([len(matrix) for matrix in matrices])

@@ -1,0 +1,1 @@
+"""CoVoST 2 with Common Voice: their files, rows and archives -> data directories."""

@@ -1,0 +1,1 @@
+"""Synthetic speech: text -> eSpeak NG -> a room and noise."""

@@ -1,0 +1,1 @@
+"""Spoken Tatoeba: sentence pairs, spoken in many voices, rooms and noises."""

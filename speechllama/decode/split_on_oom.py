@@ -1,0 +1,56 @@
+"""Batches that do not fit into memory, in halves.
+
+work, items -> a result of each item
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def work_in_halves(
+    work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], describe: Callable[[Item], str]
+) -> Iterator[tuple[Item, Result]]:
+    """Do the work on all items at once; where memory ends, on each half for itself.
+
+    Args:
+        work: Gives one result for each item.
+        items: A batch.
+        describe: What to say of an item that does not fit alone: what it is and what to do.
+
+    Yields:
+        Each item with its result.
+
+    Raises:
+        ValueError: Not even one item fits; it is described.
+    """
+    try:
+        results = work(items)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(items) == 1:
+            raise ValueError(describe(items[0])) from error
+        results = None
+    if results is not None:
+        yield from zip(items, results, strict=True)
+        return
+    # Outside the except block: its traceback would keep the failed batch's tensors alive.
+    logging.warning("out of memory with %d items, halving the batch", len(items))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(items) // 2
+    yield from work_in_halves(work, items[:middle], describe)
+    yield from work_in_halves(work, items[middle:], describe)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ended, the GPU's or, where torch raises a plain RuntimeError, the CPU's."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

@@ -1,0 +1,104 @@
+"""The record of the LLM a recipe uses: checked once, named by every experiment.
+
+path or hub id -> <llm_dir>/llm.json
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.files import fingerprint, load_tokenizer, resolve_commit
+from speechllama.llm.llm import LLM
+from speechllama.peak_memory import PeakMemory
+
+LLM_FILE = "llm.json"
+
+
+def prepare_llm(
+    path: str,
+    revision: str | None,
+    llm_dir: str | Path,
+    more: Mapping[str, Any] | None = None,
+    device: str | torch.device = "cpu",
+) -> dict[str, Any]:
+    """Load an LLM and its tokenizer once, check that they fit, and record them.
+
+    It is loaded in bfloat16 whatever the device, since nothing is computed: one copy of the weights, in half the
+    memory of float32.
+
+    Args:
+        path: Local directory or hub id; a directory inside `llm_dir` is recorded relative to it.
+        revision: Revision on the hub.
+        llm_dir: Where llm.json goes.
+        more: Further entries of the record.
+        device: Where it is loaded, and whose memory is reported.
+
+    Returns:
+        The record: path, revision (of a hub id the whole commit, so that the LLM cannot change under the experiments),
+        fingerprint, sizes, load time and memory.
+
+    Raises:
+        FileNotFoundError, ValueError: It is no causal LM, its tokenizer does not fit, or the hub refuses it.
+    """
+    folder = Path(llm_dir)
+    tokenizer = load_tokenizer(path, revision)
+    memory = PeakMemory(device)
+    start = time.perf_counter()
+    llm = LLM(LLMConfig(path=path, revision=revision, dtype="bfloat16"), device)
+    seconds = time.perf_counter() - start
+    inside = Path(path).resolve().is_relative_to(folder.resolve())
+    local = Path(path).is_dir()
+    record: dict[str, Any] = {
+        "path": os.path.relpath(path, folder) if inside else str(Path(path).resolve()) if local else path,
+        "revision": resolve_commit(path, revision) or revision,
+        "fingerprint": fingerprint(path, revision).hex(),
+        "architecture": type(llm.model).__name__,
+        "num_parameters": sum(parameter.numel() for parameter in llm.parameters()),
+        "width": llm.dim,
+        "num_tokens": len(tokenizer),
+        "has_start_token": tokenizer.bos_token_id is not None,
+        "load_seconds": round(seconds, 2),
+        "weights_gb": round(sum(weight.nbytes for weight in llm.parameters()) / 1e9, 3),
+        "peak_gb": round(memory.peak() / 1e9, 3),
+        "peak_of": memory.what,
+        **(more or {}),
+    }
+    write_llm_record(folder, record)
+    logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
+    sizes = (record["load_seconds"], record["weights_gb"], record["peak_gb"], record["peak_of"])
+    logging.info("loaded in %.1f s: %.2f GB of weights, at most %.2f GB more than before of %s", *sizes)
+    return record
+
+
+def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
+    """Write llm.json, whole or not at all."""
+    folder = Path(llm_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{LLM_FILE}.tmp"
+    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(folder / LLM_FILE)
+
+
+def read_llm_record(llm_dir: str) -> tuple[str, str | None]:
+    """Path or hub id of a prepared LLM, and its revision.
+
+    A relative path counts from the record's own folder, so that an experiment can be moved or packed.
+
+    Raises:
+        FileNotFoundError: There is no record.
+    """
+    record_file = Path(llm_dir) / LLM_FILE
+    if not llm_dir or not record_file.is_file():
+        raise FileNotFoundError(f"{record_file}: no prepared LLM; run stage 7 or give --llm_dir")
+    record = json.loads(record_file.read_text(encoding="utf-8"))
+    beside = record_file.parent / record["path"]
+    return str(beside) if beside.is_dir() else record["path"], record.get("revision")

@@ -1,0 +1,282 @@
+"""The LLM that a recipe trains itself: a LLaMA that learns to translate and copy text before it meets speech.
+
+    llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
+
+A frozen LLM uses audio only if its own training taught it to use what stands before the text (one trained on English
+alone ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
+recipe's prompts, with the source sentence where the audio will be. A row without a sentence is plain English, learned
+as it stands.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from speechllama.data.tsv import read_tsv
+from speechllama.faults import first_ten
+from speechllama.llm.scratch_llm import MODEL_DIR, LlamaConfig, build_llama, train_llama_tokenizer
+from speechllama.llm.subword_cuts import SubwordCutter
+from speechllama.peak_memory import PeakMemory
+from speechllama.text.padding import pad_ids
+from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig, TaskName
+from speechllama.training_record import describe_machine, record_peak, update_training_record
+
+SECONDS = "training_seconds"  # in the log of transformers' trainer
+
+MAX_PLAIN_TOKENS = 256  # of a line of plain English; what is behind them is not read
+NUM_CHECKPOINTS = 20  # written in a training, unless they would be less than SAVE_STEPS apart
+SAVE_STEPS = 200
+
+
+@dataclass(frozen=True)
+class TextLLMConfig(LlamaConfig):
+    """Sizes and training of the LLM.
+
+    Attributes:
+        num_steps: Updates.
+        batch_size: Lines a batch.
+        learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
+        copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
+        cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
+        plain_share: Most that plain English may be of the lines, 0 to below 1: the pairs' English sides and the rows
+            without a source sentence; where there is more of it, pairs are read more often. 0 reads none. Without
+            any the LLM is no language model, which rescoring (B2) wants.
+        seed: Of weights and batches.
+        min_text_bleu: The least BLEU at translating written dev sentences; below it a warning says so. With an LLM of
+            70.1 the mini recipe's E6 reached 59.7 BLEU, with one of 78.9 66.0 (its README).
+    """
+
+    vocab_size: int = 1000
+    width: int = 160
+    num_layers: int = 4
+    num_heads: int = 4
+    ffn_dim: int = 432
+    tie_embeddings: bool = True
+    num_steps: int = 700
+    batch_size: int = 48
+    learning_rate: float = 3.0e-3
+    copy_share: float = 0.15
+    cut_share: float = 0.0
+    plain_share: float = 0.0
+    seed: int = 1
+    min_text_bleu: float = 75.0
+
+
+class Line(NamedTuple):
+    """A source sentence and its translation; plain English has no source sentence."""
+
+    sentence: str
+    translation: str
+
+
+@dataclass
+class Lines(torch.utils.data.Dataset):
+    """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned.
+
+    Of plain English everything behind the start token is learned.
+    """
+
+    lines: Sequence[Line]
+    prompts: dict[TaskName, Prompt]
+    config: TextLLMConfig
+    tasks: list[TaskName] = field(init=False)
+    cutter: SubwordCutter = field(init=False)
+
+    def __post_init__(self) -> None:
+        draw = random.Random(self.config.seed)
+        self.tasks = ["asr" if draw.random() < self.config.copy_share else "st" for _ in self.lines]
+        self.cutter = SubwordCutter(self.prompts["st"].tokenizer, self.config.cut_share)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, index: int) -> dict[str, list[int]]:
+        line, task = self.lines[index], self.tasks[index]
+        prompt = self.prompts[task]
+        before, behind = prompt.render()
+        if not line.sentence:
+            start, ids = before[:1], prompt.encode(line.translation)
+            ids = [*ids, prompt.tokenizer.eos_token_id][:MAX_PLAIN_TOKENS]
+            return {"input_ids": start + ids, "labels": [-100] * len(start) + ids}
+        source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
+        target = prompt.encode(line.translation if task == "st" else line.sentence)
+        target.append(prompt.tokenizer.eos_token_id)
+        given = before + source + behind
+        return {"input_ids": given + target, "labels": [-100] * len(given) + target}  # -100: no loss
+
+
+def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Pad lines on the right; a causal model never looks there, so it needs no mask."""
+    ids, lengths = pad_ids([row["input_ids"] for row in rows])
+    labels, _ = pad_ids([row["labels"] for row in rows])
+    columns = torch.arange(ids.shape[1])[None] < lengths[:, None]
+    return {"input_ids": ids.clamp(min=0), "labels": labels.masked_fill(~columns, -100)}
+
+
+def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the targets; the LLM's head runs on their positions only, a sixth of all.
+
+    Args:
+        llm: A causal LM of transformers.
+        input_ids: Token ids (B, N), padded on the right with any id.
+        labels: The same ids where the LLM shall learn them, else -100 (B, N).
+    """
+    hidden = llm.model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]  # column n predicts n + 1
+    expected = labels[:, 1:]
+    learned = expected != -100
+    return torch.nn.functional.cross_entropy(llm.lm_head(hidden[learned]), expected[learned])
+
+
+def train_text_llm(
+    config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path, on_gpu: bool = False
+) -> Path:
+    """Train tokenizer and LLM and save them as an ordinary Hugging Face directory.
+
+    An interrupted training goes on from its last checkpoint.
+
+    Args:
+        config: Sizes and training.
+        text: Pairs and plain English, see `read_lines`.
+        held_out: Source sentences that the LLM is tested on; none of them may be among the text.
+        llm_dir: Where `model` goes.
+        on_gpu: Train on the first GPU.
+
+    Returns:
+        The Hugging Face directory.
+
+    Raises:
+        ValueError: The text is empty or holds a test sentence.
+    """
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    class Clock(TrainerCallback):
+        """Keeps the seconds in the trainer's state, which its checkpoints hold: what a kill undoes is not counted."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.before = max((entry.get(SECONDS, 0.0) for entry in state.log_history), default=0.0)
+            self.start = time.perf_counter()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if control.should_save or state.global_step >= state.max_steps:
+                seconds = self.before + time.perf_counter() - self.start
+                state.log_history.append({"step": state.global_step, SECONDS: seconds})
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            record_peak(Path(llm_dir), memory)
+
+    class TargetTrainer(Trainer):
+        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu and torch.cuda.is_bf16_supported()):
+                return target_loss(model, **inputs)
+
+    lines = read_lines(text)
+    mixed = mix_lines(lines, config.plain_share)
+    seen = {line.sentence for line in lines}
+    leaked = [sentence for sentence in held_out if sentence in seen]
+    if leaked:
+        raise ValueError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
+    folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"
+    tokenizer = train_llm_tokenizer(lines, config.vocab_size)
+    prompts: dict[TaskName, Prompt] = {task: Prompt(PromptConfig(), task, tokenizer) for task in ("st", "asr")}
+    work.mkdir(parents=True, exist_ok=True)
+    arguments = TrainingArguments(
+        output_dir=str(work),
+        max_steps=config.num_steps,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=0.01,
+        warmup_steps=max(1, config.num_steps // 20),
+        lr_scheduler_type="cosine",
+        logging_steps=50,
+        save_steps=max(SAVE_STEPS, config.num_steps // NUM_CHECKPOINTS),
+        save_total_limit=2,
+        seed=config.seed,
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=not on_gpu,
+        dataloader_num_workers=0,
+    )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # or it would spread so small an LLM over all GPUs
+    data = Lines(mixed, prompts, config)
+    torch.manual_seed(config.seed)
+    llm = build_llama(config, tokenizer)
+    memory = PeakMemory("cuda" if on_gpu else "cpu")
+    trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate, callbacks=[Clock()])
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
+    seconds = max((entry.get(SECONDS, 0.0) for entry in trainer.state.log_history), default=0.0)
+    facts = {"seconds": round(seconds, 3), "num_updates": trainer.state.global_step, **describe_machine(memory)}
+    record_peak(Path(llm_dir), memory)
+    update_training_record(llm_dir, **facts)
+    llm.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def last_whole_checkpoint(work: Path) -> str | None:
+    """The newest checkpoint of transformers' trainer; one that a kill left half written has no state yet."""
+    whole = [state.parent for state in work.glob("checkpoint-*/trainer_state.json") if state.stat().st_size]
+    newest = max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return None if newest is None else str(newest)
+
+
+def read_lines(path: str | Path) -> list[Line]:
+    """Read the pairs of a TSV with columns lang, sentence, translation; a row without a sentence is plain English.
+
+    Raises:
+        ValueError: It has none.
+    """
+    faults: list[str] = []
+    lines = [Line(*row) for _, row in read_tsv(path, ("sentence", "translation"), faults)]
+    if faults:
+        logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(faults))
+    if not lines:
+        raise ValueError(f"{path}: no pairs; expected columns lang, sentence, translation")
+    return lines
+
+
+def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
+    """Add the pairs' English sides as plain English, and repeat the pairs until it is no more than its share.
+
+    Args:
+        lines: Pairs and plain English.
+        plain_share: Most that plain English may be, 0 to below 1; 0 leaves it out.
+
+    Returns:
+        Pairs, as often as needed, then plain English, each line once.
+
+    Raises:
+        ValueError: The share is outside that range, or there is no pair.
+    """
+    if not 0 <= plain_share < 1:
+        raise ValueError(f"plain_share {plain_share} is not between 0 and below 1")
+    pairs = [line for line in lines if line.sentence]
+    if not pairs:
+        raise ValueError(f"{len(lines)} lines of plain English and no pair: the LLM would not learn to use audio")
+    if plain_share == 0:
+        return pairs
+    plain = [Line("", text) for text in dict.fromkeys(line.translation for line in lines)]
+    times = math.ceil(len(plain) * (1 - plain_share) / (plain_share * len(pairs)))
+    logging.info("%d pairs, each %d times, and %d lines of plain English", len(pairs), times, len(plain))
+    return pairs * times + plain
+
+
+def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int) -> Any:
+    """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts."""
+    prompts = [template.replace("{audio}", " ") for template in TEMPLATES.values()] * (len(lines) // 10 + 1)
+
+    def texts() -> Iterator[str]:
+        for line in lines:
+            yield from line
+        yield from prompts
+
+    return train_llama_tokenizer(texts(), vocab_size)

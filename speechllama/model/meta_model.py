@@ -1,0 +1,84 @@
+"""A network without its weights: sizes, names and shapes of any LLM, on any machine, in a second.
+
+settings + the LLM's config.json -> SpeechLlama on the meta device
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.llm import LLM
+from speechllama.model.build import speech_llama_config
+from speechllama.model.ctc_encoder import CTCEncoder
+from speechllama.model.speech_llama import SpeechLlama
+
+
+def read_architecture(path: str | Path, revision: str | None = None) -> Any:
+    """Read the shape of an LLM.
+
+    Args:
+        path: A config.json, a directory with one, or a hub id.
+        revision: Revision on the hub.
+
+    Returns:
+        A transformers config.
+
+    Raises:
+        ValueError: transformers knows no such architecture.
+    """
+    from transformers import AutoConfig
+
+    if not Path(path).is_file():
+        return AutoConfig.from_pretrained(str(path), revision=revision)
+    settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        return AutoConfig.for_model(**settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
+
+
+def outline_llm(config: LLMConfig, architecture: Any) -> LLM:
+    """An LLM of that shape in the dtype the config names (bfloat16 for `auto`), with no memory behind its weights.
+
+    Args:
+        config: What of it trains. It is not quantised: that happens when weights are read.
+        architecture: Its transformers config.
+    """
+    from transformers import AutoModelForCausalLM
+
+    dtype = torch.bfloat16 if config.dtype == "auto" else getattr(torch, config.dtype)
+    dtype = torch.float32 if config.train == "full" else dtype
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=config.attention)
+        return LLM(config, model=model)
+
+
+def outline_speech_llama(
+    settings: Mapping[str, Any], where: str, architecture: Any, ctc: tuple[Any, int] | None
+) -> SpeechLlama:
+    """The network that settings describe, without weights.
+
+    Args:
+        settings: As for `speech_llama_config`; llm_dir and ctc_dir do not count.
+        where: The file, for messages.
+        architecture: The LLM's transformers config.
+        ctc: Config and number of units of the CTC encoder it stands on; None for E0, whose encoder is its own.
+
+    Raises:
+        ValueError: A setting that does not exist or fit, or a LoRA target that this LLM lacks.
+    """
+    config = speech_llama_config({**settings, "ctc_dir": "outline" if ctc else ""}, where, ("outline", None))
+    llm = outline_llm(config.llm, architecture)
+    with torch.device("meta"):
+        return SpeechLlama(config, CTCEncoder(*ctc) if ctc else CTCEncoder(config.encoder, 0), llm)
+
+
+def num_parameters(module: torch.nn.Module, trainable_only: bool = False) -> int:
+    """Count parameters, tied ones once."""
+    return sum(weight.numel() for weight in module.parameters() if weight.requires_grad or not trainable_only)

@@ -1,0 +1,89 @@
+"""How much speech there is and what it takes on disk, before any of it is read.
+
+data directories, or CoVoST 2's tables -> Amount by split -> gigabytes by folder
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllama.files import read_table
+
+SPLITS = ("train", "dev", "test")
+SECONDS_PER_CLIP = 5.0  # where nobody has measured: CoVoST 2's clips are 4 to 6 s long on average
+BYTES_PER_SECOND = 100 * 80 * 4  # features: frames of 80 bins in float32
+VECTORS_PER_SECOND = 7.5  # compressed; CTC units and the pauses between them
+MARGIN = 1.1  # of the estimate; a full disk costs more than a gigabyte that stays free
+
+
+@dataclass(frozen=True)
+class Amount:
+    """Utterances of a split, and their duration in seconds."""
+
+    num_utterances: int
+    seconds: float
+
+
+def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
+    """Count what is there.
+
+    Args:
+        datadir: Data directories of stage 1.
+        rows: Rows of CoVoST 2's tables by split, clips of usual length; without any, what is in `datadir` counts.
+
+    Returns:
+        Amounts by split; empty where nothing is known yet.
+    """
+    durations = [Path(datadir) / split / "utt2dur" for split in SPLITS]
+    if not rows and all(path.is_file() for path in durations):
+        read = [[float(seconds) for seconds in read_table(path).values()] for path in durations]
+        return {split: Amount(len(each), sum(each)) for split, each in zip(SPLITS, read, strict=True)}
+    counts = {split: rows.get(split, 0) for split in SPLITS} if rows else {}
+    return {split: Amount(count, count * SECONDS_PER_CLIP) for split, count in counts.items()}
+
+
+def feature_bytes(amounts: Mapping[str, Amount]) -> float:
+    """Disk that stage 2 needs."""
+    return sum(amount.seconds for amount in amounts.values()) * BYTES_PER_SECOND
+
+
+def compressed_bytes(amounts: Mapping[str, Amount], dim: int) -> float:
+    """Disk that stage 6 needs, for vectors of that width."""
+    return sum(amount.seconds for amount in amounts.values()) * VECTORS_PER_SECOND * dim * 4
+
+
+def checkpoint_bytes(num_trained: int, num_kept: int) -> float:
+    """Disk of a training: two checkpoints with Adam's moments, the best epochs and three more."""
+    return num_trained * 4.0 * (2 * 3 + num_kept + 3)
+
+
+def check_disk(needs: Sequence[tuple[str, str, float]], faults: list[str]) -> list[str]:
+    """Hold what is needed against what is free, folders of one disk together.
+
+    Args:
+        needs: What for, the folder (it need not exist yet), bytes.
+        faults: Disks that are too small join them.
+
+    Returns:
+        A line for each disk.
+    """
+    disks: dict[int, list[tuple[str, Path, float]]] = {}
+    for what, folder, size in needs:
+        place = Path(folder).absolute()
+        while not place.exists():
+            place = place.parent
+        disks.setdefault(os.stat(place).st_dev, []).append((what, place, size))
+    lines = []
+    for entries in disks.values():
+        place, total = entries[0][1], sum(size for _, _, size in entries) * MARGIN
+        free = shutil.disk_usage(place).free
+        parts = ", ".join(f"{what} {size / 1e9:.1f}" for what, _, size in entries)
+        line = f"{place}: about {total / 1e9:.1f} GB needed ({parts}; a tenth more), {free / 1e9:.1f} GB free"
+        lines.append(line)
+        if total > free:
+            faults.append(f"{line}: make room, or give other folders (--dumpdir, --expdir; HF_HOME for a hub LLM)")
+    return lines

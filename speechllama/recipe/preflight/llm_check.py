@@ -1,0 +1,86 @@
+"""Is the LLM there, and does its tokenizer fit: from its small files alone.
+
+directory or hub id -> architecture, bytes still to fetch
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechllama.llm.files import (
+    check_llm_path,
+    explain_hub_error,
+    load_tokenizer,
+    missing_weights,
+    resolve_folder,
+)
+from speechllama.model.meta_model import read_architecture
+
+
+@dataclass(frozen=True)
+class FoundLLM:
+    """An LLM that can be used.
+
+    Attributes:
+        architecture: Its transformers config.
+        bytes_to_fetch: What the hub will send.
+        line: What the report says of it.
+    """
+
+    architecture: Any
+    bytes_to_fetch: float
+    line: str
+
+
+def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | None:
+    """Look at an LLM without loading its weights.
+
+    Args:
+        path: Directory or hub id.
+        revision: Revision on the hub.
+        faults: What is wrong with it joins them.
+
+    Returns:
+        The LLM, or None where not even its shape is known.
+    """
+    try:
+        check_llm_path(path)
+        num_tokens = len(load_tokenizer(path, revision))
+        architecture = read_architecture(path, revision)
+    except (OSError, ValueError) as error:
+        faults.append(str(error))
+        return None
+    if getattr(architecture, "eos_token_id", None) is None:
+        faults.append(f"{path}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's")
+    to_fetch = 0.0
+    if Path(path).is_dir():
+        missing = missing_weights(Path(path))
+        if missing:
+            faults.append(f"{path}: its weights are not all there: no {', '.join(missing[:3])}; fetch them again")
+    else:
+        to_fetch = bytes_on_hub(path, revision, faults)
+    line = f"{path}: {architecture.model_type}, {num_tokens:,} tokens for {architecture.vocab_size:,} embeddings"
+    return FoundLLM(architecture, to_fetch, line + (f"; {to_fetch / 1e9:.1f} GB to fetch" if to_fetch else ""))
+
+
+def bytes_on_hub(path: str, revision: str | None, faults: list[str]) -> float:
+    """Size of the weights that the cache does not hold yet; a hub that refuses joins the faults."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    with contextlib.suppress(OSError):  # all of it is in the cache: the hub need not be there
+        if not missing_weights(resolve_folder(path, revision)):
+            return 0.0
+    try:
+        listed = HfApi().model_info(path, revision=revision, files_metadata=True).siblings or []
+    except Exception as error:  # the hub's library lets those of its HTTP client through, whichever that is
+        reason = explain_hub_error(error) or f"the hub did not answer ({type(error).__name__}: {error}); try again"
+        faults.append(f"{path}: {reason}")
+        return 0.0
+    sizes = {file.rfilename: file.size or 0 for file in listed}
+    kind = ".safetensors" if any(name.endswith(".safetensors") for name in sizes) else ".bin"
+    wanted = {name: size for name, size in sizes.items() if name.endswith(kind) and "/" not in name}
+    cached = {name for name in wanted if isinstance(try_to_load_from_cache(path, name, revision=revision), str)}
+    return float(sum(size for name, size in wanted.items() if name not in cached))

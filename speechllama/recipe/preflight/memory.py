@@ -1,0 +1,233 @@
+"""GPU memory of training and decoding, estimated without a GPU and without weights.
+
+    settings, shape of the LLM, batch -> bytes of weights, what trains, activations, scratch
+
+Activations are counted, not guessed: one forward pass runs on fake tensors (shapes without memory), and what autograd
+keeps for the backward pass is added up. Two depths of the LLM give what a layer costs.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.llm import LLM
+from speechllama.model.audio_encoder import AudioEncoder
+from speechllama.model.config import SpeechLlamaConfig
+from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.meta_model import num_parameters, outline_llm
+from speechllama.model.speech_llama import SpeechLlama
+
+BYTES_TRAINED = 16  # float32 weight and gradient, Adam's two moments
+BYTES_QUANTIZED = {"8bit": 1.0, "4bit": 0.516}  # a weight of a linear layer; 4 bit: with its quantised scales
+BYTES_LOGIT = 10  # behind the kept ones: gradients in float32 and bfloat16, and a copy in float32
+RESERVE = 0.8e9  # bytes: the GPU's context and libraries
+FRAGMENTATION = 1.05  # of activations and scratch; the allocator's blocks are not all full
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """What a batch holds; the defaults are an utterance of CoVoST 2: 5 s of speech, 12 words.
+
+    Attributes:
+        num_utterances: B.
+        num_prompt: Prompt positions.
+        num_audio: Compressed vectors U.
+        num_text: Text tokens L.
+        num_frames: Feature frames T.
+        num_hypotheses: Beam K of decoding.
+    """
+
+    num_utterances: int = 1
+    num_prompt: int = 15
+    num_audio: int = 38
+    num_text: int = 22
+    num_frames: int = 500
+    num_hypotheses: int = 4
+
+    @property
+    def num_positions(self) -> int:
+        """LLM positions N of an utterance."""
+        return self.num_prompt + self.num_audio + self.num_text
+
+    def of_positions(self, total: int) -> BatchShape:
+        """As many utterances as fit into that many LLM positions."""
+        return dataclasses.replace(self, num_utterances=max(1, total // self.num_positions))
+
+    def of_bins(self, total: int, num_mels: int) -> BatchShape:
+        """As many utterances as fit into that many feature values."""
+        return dataclasses.replace(self, num_utterances=max(1, total // (self.num_frames * num_mels)))
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes, by what they are for: frozen weights; what trains, with optimizer; activations; scratch and reserve."""
+
+    weights: float
+    trained: float
+    activations: float
+    scratch: float
+
+    @property
+    def total(self) -> float:
+        """Bytes."""
+        return self.weights + self.trained + self.activations + self.scratch
+
+
+def kept_bytes(forward: Callable[[], Any], module: nn.Module) -> int:
+    """Bytes that autograd keeps for the backward pass of a call, beside the module's own weights."""
+    own = {weight.untyped_storage()._cdata for weight in [*module.parameters(), *module.buffers()]}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        key = tensor.untyped_storage()._cdata
+        if key not in own:
+            kept[key] = tensor  # held, so that no other tensor gets its storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = forward()
+    total = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    del result
+    return total
+
+
+def precision(is_amp: bool) -> Any:
+    """The host's mixed precision, on the CPU's side of which fake tensors live."""
+    return torch.autocast("cpu", torch.bfloat16) if is_amp else nullcontext()
+
+
+def llm_activations(config: LLMConfig, architecture: Any, batch: BatchShape) -> tuple[float, float]:
+    """Bytes kept by the LLM, and by one of its layers without checkpointing."""
+    counts = []
+    for depth, again in ((1, False), (2, False), (1, True), (2, True)):
+        if again and not config.gradient_checkpointing:
+            continue
+        shallow = copy.deepcopy(architecture)
+        shallow.num_hidden_layers = depth
+        if getattr(shallow, "layer_types", None):
+            shallow.layer_types = shallow.layer_types[:depth]
+        own = dataclasses.replace(config, quantize="none", gradient_checkpointing=again)
+        counts.append(_count_llm(own, shallow, batch))
+    layer = counts[1] - counts[0]
+    first, second = counts[-2:]
+    return first + (architecture.num_hidden_layers - 1) * (second - first), layer
+
+
+def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
+    size, columns = batch.num_utterances, batch.num_positions
+    llm = outline_llm(config, architecture).train()
+    with FakeTensorMode():
+        for module in llm.modules():  # from meta to fake tensors of the CPU, which have attention kernels and autocast
+            for name, weight in module._parameters.items():
+                if weight is not None:
+                    fake = torch.empty(weight.shape, dtype=weight.dtype)
+                    module._parameters[name] = nn.Parameter(fake, weight.requires_grad)
+            for name, buffer in module._buffers.items():
+                if buffer is not None:
+                    module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+
+        def forward() -> Tensor:
+            embeddings = torch.zeros(size, columns, llm.dim, dtype=llm.base_dtype, requires_grad=True)
+            mask = torch.zeros(size, 1, columns, columns, dtype=llm.base_dtype)
+            positions = torch.zeros(size, columns, dtype=torch.long)
+            logits = llm(embeddings, mask, positions, num_logits=batch.num_text + 1)
+            labels = torch.zeros(size * (batch.num_text + 1), dtype=torch.long)
+            return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels)
+
+        return kept_bytes(forward, llm)
+
+
+def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: bool) -> int:
+    """Bytes kept by the audio encoder; of units, the embeddings looked up."""
+    if network.config.compressor.name == "units":
+        return batch.num_utterances * batch.num_audio * network.llm.dim * 4
+    with FakeTensorMode(), precision(is_amp):
+        encoder = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
+        vectors = torch.zeros(batch.num_utterances, batch.num_audio, network.encoder.dim)
+        lengths = torch.full((batch.num_utterances,), batch.num_audio)
+        return kept_bytes(lambda: encoder(vectors, lengths), encoder)
+
+
+def encoder_activations(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_amp: bool) -> int:
+    """Bytes kept by the CTC encoder and, with units, its loss."""
+    with FakeTensorMode(), precision(is_amp):
+        encoder = CTCEncoder(config, num_units)
+        encoder.spec_augment.eval()  # it draws numbers, and keeps nothing
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, config.num_mels)
+        lengths = torch.full((batch.num_utterances,), batch.num_frames)
+
+        def forward() -> Tensor:
+            encoded = encoder(speech, lengths)
+            # What CTC's loss itself adds, (2 L + 1) numbers a frame, is little beside the log-probabilities.
+            return encoded.logits.float().log_softmax(-1) if num_units else encoded.hidden
+
+        return kept_bytes(forward, encoder)
+
+
+def weight_bytes(llm: LLM) -> float:
+    """Bytes of the LLM's frozen weights as they lie on the GPU."""
+    quantized = 0
+    if llm.config.quantize != "none":
+        head = llm.model.get_output_embeddings()
+        layers = [layer for layer in llm.model.modules() if isinstance(layer, nn.Linear) and layer is not head]
+        quantized = sum(layer.weight.numel() for layer in layers if not layer.weight.requires_grad)
+    frozen = sum(weight.numel() for weight in llm.parameters() if not weight.requires_grad)
+    rest = (frozen - quantized) * llm.base_dtype.itemsize
+    return rest + quantized * BYTES_QUANTIZED.get(llm.config.quantize, 0.0)
+
+
+def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, is_amp: bool) -> Memory:
+    """Memory of training a Speech-LLaMA (stages 8 and 9).
+
+    Args:
+        network: Its outline.
+        architecture: The LLM's transformers config.
+        batch: What one GPU gets of a batch.
+        is_amp: The host's `use_amp`.
+    """
+    config: SpeechLlamaConfig = network.config
+    kept, layer = llm_activations(config.llm, architecture, batch)
+    kept += audio_encoder_activations(network, batch, is_amp)
+    if not config.ctc_dir:
+        kept += encoder_activations(config.encoder, 0, batch, is_amp)
+    scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
+    if config.llm.gradient_checkpointing:
+        scratch = max(scratch, layer)  # the layer that is computed again, long after the logits
+    trained = num_parameters(network, trainable_only=True) * BYTES_TRAINED
+    frozen = sum(weight.nbytes for weight in network.encoder.parameters() if not weight.requires_grad)
+    return Memory(weight_bytes(network.llm) + frozen, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
+
+
+def ctc_memory(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_amp: bool) -> Memory:
+    """Memory of CTC training (stage 5)."""
+    with torch.device("meta"):
+        trained = num_parameters(CTCEncoder(config, num_units)) * BYTES_TRAINED
+    kept = encoder_activations(config, num_units, batch, is_amp)
+    scratch = batch.num_utterances * batch.num_frames / 4 * num_units * BYTES_LOGIT
+    return Memory(0.0, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
+
+
+def decoding_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, beam_size: int) -> Memory:
+    """Memory of decoding (stage 11): weights, and the keys and values of prefix and K hypotheses."""
+    heads = getattr(architecture, "num_key_value_heads", None) or architecture.num_attention_heads
+    width = getattr(architecture, "head_dim", None) or architecture.hidden_size // architecture.num_attention_heads
+    position = 2 * architecture.num_hidden_layers * heads * width * network.llm.base_dtype.itemsize
+    columns = batch.num_prompt + batch.num_audio + beam_size * 2 * batch.num_text  # twice the usual text
+    kept = batch.num_utterances * columns * position
+    logits = batch.num_utterances * beam_size * architecture.vocab_size * 8
+    others = sum(weight.nbytes for weight in [*network.encoder.parameters(), *network.audio_encoder.parameters()])
+    # The largest layer's keys are copied when a column joins them.
+    copied = kept / architecture.num_hidden_layers * 2
+    return Memory(
+        weight_bytes(network.llm) + others, 0.0, kept * FRAGMENTATION, (logits + copied) * FRAGMENTATION + RESERVE
+    )

@@ -1,0 +1,157 @@
+"""How long each stage will take on this machine: seconds of measured batches times how many there will be.
+
+Plan, trainings, amounts -> rows of stage, rate, time
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from speechllama.config import from_mapping, read_config
+from speechllama.data.audio import read_audio
+from speechllama.files import read_table
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.text_llm import TextLLMConfig
+from speechllama.recipe.preflight.amounts import Amount
+from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
+from speechllama.recipe.preflight.memory import BatchShape
+from speechllama.recipe.preflight.plan import Plan
+from speechllama.recipe.preflight.speed import (
+    audio_encoder_seconds,
+    ctc_seconds,
+    feature_seconds,
+    llm_seconds,
+    seconds_of,
+)
+from speechllama.recipe.preflight.systems import Training
+
+COMMON_VOICE_RATE = 48000  # Hz, of its newer releases' MP3
+NUM_CLIPS = 5  # read to know what reading costs
+VALIDATION = 1 / 3  # of a training step: no backward pass
+TOKENS_PER_TEXT = 22  # steps of decoding; see BatchShape
+
+
+def estimate_times(
+    plan: Plan, trainings: list[Training], architecture: Any, amounts: Mapping[str, Amount]
+) -> list[list[str]]:
+    """Measure and multiply.
+
+    Args:
+        plan: The run.
+        trainings: Those that build.
+        architecture: Shape of the LLM.
+        amounts: Speech by split; without it, times are for an hour of speech.
+
+    Returns:
+        Rows: stage, what was measured, time.
+    """
+    known = bool(amounts)
+    hour = Amount(720, 3600.0)
+    train = amounts["train"] if known else hour
+    others = [amounts[split] for split in ("dev", "test")] if known else []
+    everything = train.seconds + sum(amount.seconds for amount in others)
+    jobs = plan.num_processes if plan.ngpu else 1  # of compression and decoding; on a CPU they share its cores
+    # What an epoch costs, in training steps: validation has no backward pass.
+    dev = amounts["dev"] if known else Amount(0, 0.0)
+    heard = train.seconds + VALIDATION * dev.seconds
+    seen = train.num_utterances + VALIDATION * dev.num_utterances
+    rows: list[list[str]] = []
+
+    reading = feature_seconds() + reading_seconds(plan.datadir)
+    rows.append(_row("2 features", f"{1 / reading:.0f} x real time a process", everything * reading / plan.nj))
+    if plan.llm_config and not plan.llm and plan.needs_llm:
+        rows.append(_own_llm_row(plan, architecture))
+    for training in trainings:
+        epochs = int(training.settings.get("max_epoch", 1))
+        if training.seq2seq:
+            step = seq2seq_seconds(training.seq2seq, training.batch, plan.device)
+            rows.append(_row("8 training", f"{1 / step:.0f} x real time", heard * step * epochs / plan.num_processes))
+            continue
+        if training.network is None:
+            assert training.encoder is not None
+            step, alone = ctc_seconds(*training.encoder, training.batch, plan.device)
+            rows.append(_row("5 ctc", f"{1 / step:.0f} x real time", heard * step * epochs / plan.num_processes))
+            rows.append(_row("6 compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
+            continue
+        step, prefix, token = _system_seconds(training, architecture, plan)
+        updates = seen / training.batch.num_utterances / plan.num_processes
+        rate = training.batch.num_utterances * training.batch.num_positions / step
+        rows.append(_row(f"{training.stage} training", f"{rate:,.0f} positions/s a process", updates * epochs * step))
+    if trainings:
+        test = amounts["test"] if known else hour
+        rows += _decoding_rows(plan, trainings[-1], architecture, test, dev)
+    return rows
+
+
+def _decoding_rows(plan: Plan, training: Training, architecture: Any, test: Amount, dev: Amount) -> list[list[str]]:
+    """Stage 11; a rescoring system decodes the dev set, too, and its LLM reads the hypotheses."""
+    rows: list[list[str]] = []
+    decoded = [test, dev] if plan.rescore_config else [test]
+    jobs = plan.num_processes if plan.ngpu else 1
+    shape = BatchShape(num_utterances=plan.batch_size, num_hypotheses=plan.beam_size)
+    if training.seq2seq:
+        alone = joint_search_seconds(training.seq2seq, shape, plan.beam_size, plan.device)
+        seconds = 2 * sum(amount.seconds for amount in decoded) * alone  # the control, too
+        rows.append(_row("11 decode", f"{1 / alone:.0f} x real time", seconds / jobs))
+    elif training.network is not None:
+        _, prefix, token = llm_seconds(training.network.config.llm, architecture, shape, plan.device)
+        batch = prefix + TOKENS_PER_TEXT * token
+        num_batches = 2 * sum(amount.num_utterances for amount in decoded) / plan.batch_size
+        rows.append(_row("11 decode", f"{plan.batch_size * 5.0 / batch:.0f} x real time", num_batches * batch / jobs))
+    if plan.rescore_config and architecture:
+        alone = rereading_seconds(architecture, shape, plan.device)
+        num_texts = (2 * test.num_utterances + dev.num_utterances) * plan.beam_size
+        rows.append(_row("11 rescore", f"{1 / alone:,.0f} texts/s", num_texts * alone))
+    return rows
+
+
+def _own_llm_row(plan: Plan, architecture: Any) -> list[str]:
+    """Stage 7 where the recipe trains its LLM, on as many processors as there are."""
+    settings = from_mapping(TextLLMConfig, read_config(plan.llm_config), plan.llm_config)
+    batch = BatchShape(num_utterances=settings.batch_size)
+    step, _, _ = llm_seconds(LLMConfig(train="full"), architecture, batch, plan.device)
+    return _row("7 llm", f"{1 / step:.1f} updates/s", settings.num_steps * step)
+
+
+def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[float, float, float]:
+    assert training.network is not None
+    config = training.network.config
+    step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
+    if config.compressor.name == "units":
+        return step, prefix, token  # a table in the audio encoder's place
+    if training.encoder is None:  # E0 and D train their own
+        own, _ = ctc_seconds(config.encoder, 0, training.batch, plan.device)
+        step += own * training.batch.num_utterances * training.batch.num_frames / 100
+    dims = (training.network.encoder.dim, training.network.llm.dim)
+    return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, plan.device), prefix, token
+
+
+def reading_seconds(datadir: str) -> float:
+    """Seconds to read a second of speech, from the first training clips; of noise as MP3 before stage 1."""
+    place = Path(datadir) / "train"
+    if not (place / "wav.scp").is_file() or not (place / "utt2dur").is_file():
+        return mp3_seconds()
+    durations = read_table(place / "utt2dur")
+    places = [(path, durations.get(name)) for name, path in read_table(place / "wav.scp").items()][:NUM_CLIPS]
+    clips = [(path, float(seconds)) for path, seconds in places if seconds and Path(path).is_file()]
+    total = sum(seconds for _, seconds in clips)
+    return seconds_of(lambda: [read_audio(path) for path, _ in clips], "cpu") / total if total else 0.0
+
+
+def mp3_seconds() -> float:
+    """Seconds to read a second of an MP3 at Common Voice's rate."""
+    noise = np.random.default_rng(0).standard_normal(10 * COMMON_VOICE_RATE).astype(np.float32) * 0.1
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.mp3"
+        soundfile.write(path, noise, COMMON_VOICE_RATE, format="MP3")
+        return seconds_of(lambda: read_audio(path), "cpu") / 10
+
+
+def _row(stage: str, rate: str, seconds: float) -> list[str]:
+    return [stage, rate, f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"]

@@ -1,0 +1,1 @@
+"""Scores, the page of results, and the table of many systems."""

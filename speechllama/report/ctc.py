@@ -1,0 +1,196 @@
+"""What the CTC encoder hears and how much its compressor shortens.
+
+    <ctc>/compressed_<X>/<set>/{ctc_hyp, utt2num_frames} + dump/<set>/ -> report.json, report.md
+
+The compression ratio counts 10 ms feature frames for each vector that the LLM reads, over a whole set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from speechllama.faults import first_ten
+from speechllama.files import atomic_write, read_table, write_json
+from speechllama.markdown import format_signatures, format_table
+from speechllama.report.score import pair, score_recognition, split_by_language
+
+SUBSAMPLING = 4  # the encoder's two convolutions of stride 2: one encoder frame for four feature frames
+COMPRESSED_PREFIX = "compressed_"
+CTC_COLUMNS = [
+    "set",
+    "language",
+    "WER %",
+    "CER %",
+    "feature frames per vector",
+    "encoder frames per vector",
+    "utterances (empty)",
+]
+
+
+def ctc_report_path(output_dir: str | Path) -> Path:
+    """Name the report of a CTC encoder, for programs; the one for people has the suffix .md."""
+    return Path(output_dir) / "report.json"
+
+
+def read_lengths(path: str | Path, utterances: Sequence[str]) -> dict[str, int]:
+    """Read utt2num_frames for some utterances.
+
+    Args:
+        path: The table; it may hold further utterances.
+        utterances: Whose lengths are wanted.
+
+    Returns:
+        Number of frames (at least 1) by utterance.
+
+    Raises:
+        ValueError: Utterances are missing, or lengths are no whole numbers above 0.
+    """
+    table = read_table(path)
+    missing = [utterance for utterance in utterances if utterance not in table]
+    wrong = [
+        f"{utterance} {table[utterance]!r}"
+        for utterance in utterances
+        if utterance in table and not (table[utterance].isdecimal() and int(table[utterance]) > 0)
+    ]
+    if missing:
+        raise ValueError(
+            f"{path}: {len(missing)} of {len(utterances)} utterances have no length; "
+            f"run the stage that writes it again:{first_ten(missing)}"
+        )
+    if wrong:
+        raise ValueError(f"{path}: {len(wrong)} lengths are no whole numbers above 0:{first_ten(wrong)}")
+    return {utterance: int(table[utterance]) for utterance in utterances}
+
+
+def report_compression(
+    frames: Mapping[str, int], vectors: Mapping[str, int], utterances: Iterable[str]
+) -> dict[str, float | int]:
+    """Compare the lengths of some utterances before and after compression.
+
+    Args:
+        frames: Feature frames (10 ms) by utterance.
+        vectors: Compressed vectors by utterance.
+        utterances: Which of them.
+
+    Returns:
+        The sums, feature frames per vector, and 40 ms encoder frames per vector.
+    """
+    utterances = list(utterances)
+    num_frames = sum(frames[utterance] for utterance in utterances)
+    num_vectors = sum(vectors[utterance] for utterance in utterances)
+    return {
+        "num_feature_frames": num_frames,
+        "num_vectors": num_vectors,
+        "compression_ratio": round(num_frames / num_vectors, 4),
+        "encoder_frames_per_vector": round(num_frames / num_vectors / SUBSAMPLING, 4),
+    }
+
+
+def report_set(compressed_dir: str | Path, data_dir: str | Path, text_name: str) -> dict[str, Any]:
+    """Score the greedy CTC text of one set and measure its compression, overall and per language.
+
+    Args:
+        compressed_dir: Compressed data directory of the set, with `ctc_hyp` and `utt2num_frames`.
+        data_dir: Its features' data directory, with `utt2num_frames`, `utt2lang` and the text.
+        text_name: The text CTC was trained on: "src_text" or "text".
+
+    Returns:
+        `wer` and `cer` in percent with signatures and counts, the values of `report_compression`, and the
+        same for each language under `per_language`.
+
+    Raises:
+        FileNotFoundError: A table is not there.
+        ValueError: Tables do not fit each other.
+    """
+    compressed_dir, data_dir = Path(compressed_dir), Path(data_dir)
+    hypothesis_file = compressed_dir / "ctc_hyp"
+    pairs = pair(read_table(hypothesis_file), read_table(data_dir / text_name), str(hypothesis_file))
+    frames = read_lengths(data_dir / "utt2num_frames", pairs.utterances)
+    vectors = read_lengths(compressed_dir / "utt2num_frames", pairs.utterances)
+    parts = split_by_language(pairs, read_table(data_dir / "utt2lang"))
+    values: dict[str, dict[str, Any]] = {}
+    for name, part in [("", pairs), *parts.items()]:
+        score = score_recognition(part)
+        values[name] = {
+            "wer": round(score.wer, 4),
+            "cer": round(score.cer, 4),
+            "signature": score.signature,
+            "cer_signature": score.cer_signature,
+            "num_utterances": score.num_utterances,
+            "num_empty": score.num_empty,
+            **report_compression(frames, vectors, part.utterances),
+        }
+    overall = values.pop("")
+    return {**overall, "per_language": values}
+
+
+def report_ctc(
+    compressed_dir: str | Path, data_root: str | Path, sets: Sequence[str], text_name: str = "src_text"
+) -> dict[str, Any]:
+    """Report all sets of one compressor.
+
+    Args:
+        compressed_dir: Directory `compressed_<compressor>` with one compressed data directory for each set.
+        data_root: Directory with the features' data directory of each set.
+        sets: Names of the sets, at least one.
+        text_name: The text CTC was trained on.
+
+    Returns:
+        {"compressor", "text_name", "sets": {set: values of `report_set`}}.
+
+    Raises:
+        ValueError: There is no set.
+    """
+    if not sets:
+        raise ValueError("sets: found none, expected at least one, as in --sets 'dev test'")
+    compressed_dir, data_root = Path(compressed_dir), Path(data_root)
+    return {
+        "compressor": compressed_dir.resolve().name.removeprefix(COMPRESSED_PREFIX),
+        "text_name": text_name,
+        "sets": {name: report_set(compressed_dir / name, data_root / name, text_name) for name in sets},
+    }
+
+
+def format_ctc_rows(report: Mapping[str, Any]) -> list[list[str]]:
+    """Lay a CTC report out as rows: set, language, WER, CER, ratio, encoder frames, utterances (empty)."""
+    rows = []
+    for set_name, values in report["sets"].items():
+        for language, part in [("all", values), *values["per_language"].items()]:
+            count = f"{part['num_utterances']} ({part['num_empty']})"
+            numbers = [part["wer"], part["cer"], part["compression_ratio"], part["encoder_frames_per_vector"]]
+            rows.append([set_name, language, *(f"{number:.2f}" for number in numbers), count])
+    return rows
+
+
+def collect_ctc_signatures(report: Mapping[str, Any]) -> list[str]:
+    """Name the signatures of all rates of a CTC report."""
+    return [values[key] for values in report["sets"].values() for key in ("signature", "cer_signature")]
+
+
+def write_ctc_report(report: Mapping[str, Any], output_dir: str | Path) -> None:
+    """Write report.json and report.md.
+
+    Args:
+        report: From `report_ctc`.
+        output_dir: Where to, usually the CTC experiment.
+    """
+    path = ctc_report_path(output_dir)
+    with atomic_write(path.with_suffix(".md")) as stream:
+        stream.write(f"# CTC encoder, compressor {report['compressor']}\n\n")
+        stream.write(f"Greedy CTC text against `{report['text_name']}`; a feature frame is 10 ms, an ")
+        stream.write("encoder frame 40 ms, a vector one position of the LLM's input.\n\n")
+        stream.write(format_table(CTC_COLUMNS, format_ctc_rows(report)))
+        stream.write("\n" + format_signatures(collect_ctc_signatures(report)))
+    write_json(path, report)
+
+
+def format_ctc_summary(report: Mapping[str, Any]) -> list[str]:
+    """Write one line for each set, signatures included, for the log."""
+    return [
+        f"{name}: WER {values['wer']:.2f} % ({values['signature']}), CER {values['cer']:.2f} % "
+        f"({values['cer_signature']}), {values['compression_ratio']:.2f} feature frames per vector, "
+        f"{values['num_utterances']} utterances, {values['num_empty']} empty"
+        for name, values in report["sets"].items()
+    ]

@@ -1,0 +1,313 @@
+"""The results of a recipe on one page.
+
+    exp/<system>/decode_*/score.json + exp/ctc*/report.json + exp/table/table.json -> exp/RESULTS.md
+
+An experiment that is not finished gets its page too: the page then says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speechllama.files import atomic_write, read_json
+from speechllama.markdown import format_signatures, format_table
+from speechllama.report.ctc import (
+    COMPRESSED_PREFIX,
+    CTC_COLUMNS,
+    collect_ctc_signatures,
+    ctc_report_path,
+    format_ctc_rows,
+)
+from speechllama.report.decoded_set import SCORE, score_path
+from speechllama.report.table.files import table_path
+from speechllama.report.table.page import format_part
+
+TRANSLATION_COLUMNS = [
+    "system",
+    "set",
+    "beam",
+    "BLEU [95 %]",
+    "chrF",
+    "control BLEU",
+    "utterances (empty)",
+    "real-time factor",
+    "trained parameters",
+]
+RECOGNITION_COLUMNS = [
+    "system",
+    "set",
+    "beam",
+    "WER %",
+    "CER %",
+    "control WER %",
+    "utterances (empty)",
+    "real-time factor",
+    "trained parameters",
+]
+NONE = "-"  # a cell without a value
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an experiment directory holds: reports by their path below it, a line for all that is missing."""
+
+    scores: dict[str, dict[str, Any]]
+    ctc_reports: dict[str, dict[str, Any]]
+    missing: tuple[str, ...]
+
+
+def format_results(results: Results, title: str = "Results") -> str:
+    """Write the page of results.
+
+    Args:
+        results: From `collect_results`.
+        title: The page's heading.
+
+    Returns:
+        Markdown; below each table of scores their signatures.
+    """
+    translations = {name: report for name, report in results.scores.items() if report["task"] == "st"}
+    transcripts = {name: report for name, report in results.scores.items() if report["task"] == "asr"}
+    parts = [f"# {title}\n"]
+    if translations:
+        parts.append(_format_scores("Translation", translations, TRANSLATION_COLUMNS, _translation_row))
+        parts.append("BLEU (BLEU of the control) of each language:\n")
+        parts.append(_format_languages(translations, "bleu"))
+    if transcripts:
+        parts.append(_format_scores("Recognition", transcripts, RECOGNITION_COLUMNS, _recognition_row))
+        parts.append("WER in percent (WER of the control) of each language:\n")
+        parts.append(_format_languages(transcripts, "wer"))
+    if results.scores:
+        parts.append("The control decodes each utterance from the audio of another one.\n")
+    few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
+    if few:
+        parts.append("## Left out\n\n" + "".join(f"* {name}: {_left_out(report)}\n" for name, report in few))
+    rescored = {name: report for name, report in results.scores.items() if "tuned_on" in report}
+    if rescored:
+        parts.append(_format_rescoring(rescored))
+    warned = [(name, report["warning"]) for name, report in results.scores.items() if "warning" in report]
+    if warned:
+        parts.append("## Warnings\n\n" + "".join(f"* {name}: {warning}\n" for name, warning in warned))
+    parts.extend(_format_ctc(name, report) for name, report in results.ctc_reports.items())
+    if results.scores:
+        parts.append(_format_commands(results.scores))
+    if results.missing:
+        parts.append("## Missing\n\n" + "".join(f"* {line}\n" for line in results.missing))
+    return "\n".join(parts)
+
+
+def _format_scores(
+    heading: str,
+    scores: dict[str, dict[str, Any]],
+    columns: Sequence[str],
+    to_row: Callable[[str, dict[str, Any]], list[str]],
+) -> str:
+    """Write one table of scores and the signatures below it."""
+    table = format_table(columns, [to_row(name, report) for name, report in scores.items()])
+    keys = ("signature", "chrf_signature", "cer_signature")
+    signatures = [report[key] for key in keys for report in scores.values() if key in report]
+    return f"## {heading}\n\n{table}\n{format_signatures(signatures)}"
+
+
+def _translation_row(name: str, report: dict[str, Any]) -> list[str]:
+    """Lay a translation score out in the order of TRANSLATION_COLUMNS."""
+    interval = f"{_number(report, 'bleu')} [{_number(report, 'bleu_low')}, {_number(report, 'bleu_high')}]"
+    scores = [interval, _number(report, "chrf"), _number(report, "control_bleu")]
+    return [*_first_cells(name, report), *scores, *_last_cells(report)]
+
+
+def _recognition_row(name: str, report: dict[str, Any]) -> list[str]:
+    """Lay a recognition score out in the order of RECOGNITION_COLUMNS."""
+    scores = [_number(report, key) for key in ("wer", "cer", "control_wer")]
+    return [*_first_cells(name, report), *scores, *_last_cells(report)]
+
+
+def _first_cells(name: str, report: dict[str, Any]) -> list[str]:
+    """Name system, set and beam size."""
+    return [name.split("/")[0], str(report.get("set", NONE)), str(report.get("beam_size", NONE))]
+
+
+def _last_cells(report: dict[str, Any]) -> list[str]:
+    """Give utterances (empty ones), real-time factor and trained parameters."""
+    whole = f" of {report['num_official']}" if "left_out" in report else ""
+    utterances = f"{report.get('num_utterances', NONE)}{whole} ({report.get('num_empty', NONE)})"
+    trained = report.get("num_trainable")
+    return [utterances, _number(report, "rtf", 3), f"{trained:,}" if isinstance(trained, int) else NONE]
+
+
+def _left_out(report: dict[str, Any]) -> str:
+    """Say how many of a set's utterances are not scored, and where they are named."""
+    total = report["num_official"]
+    files = " and ".join(f"`{file}`" for file in report["left_out"])
+    return f"{total - report['num_utterances']} of {total} are not scored; {files} name them"
+
+
+def _number(report: dict[str, Any], key: str, digits: int = 2) -> str:
+    """Write one number of a report, or the empty cell."""
+    value = report.get(key)
+    return f"{value:.{digits}f}" if isinstance(value, int | float) else NONE
+
+
+def _format_languages(scores: dict[str, dict[str, Any]], key: str) -> str:
+    """Write the table of one score per language: a row for each decoded set, a column for each language."""
+    languages = sorted(set().union(*(report.get("per_language", {}) for report in scores.values())))
+    rows = []
+    for name, report in scores.items():
+        row = _first_cells(name, report)
+        for language in languages:
+            part = report.get("per_language", {}).get(language, {})
+            row.append(f"{_number(part, key)} ({_number(part, 'control_' + key)})" if part else NONE)
+        rows.append(row)
+    return format_table(["system", "set", "beam", *languages], rows)
+
+
+def _format_rescoring(scores: dict[str, dict[str, Any]]) -> str:
+    """Write how much the LLM's score counts in each rescored set, and what that was worth where it was tuned."""
+    columns = ["system", "set", "beam", "LLM's weight", "length norm", "tuned on", "alone", "with the LLM"]
+    rows = []
+    for name, report in scores.items():
+        sign = -1 if report["task"] == "asr" else 1  # tuning looks for the largest value
+        setting = [str(report.get(key, NONE)) for key in ("weight", "length_norm")]
+        tuned_on = "/".join(report["tuned_on"].split("/")[-2:])
+        metrics = [f"{sign * report[key]:.2f}" if key in report else NONE for key in ("own_metric", "tuned_metric")]
+        rows.append([*_first_cells(name, report), *setting, tuned_on, *metrics])
+    return f"## Rescoring\n\n{format_table(columns, rows)}\nThe last two columns: BLEU, or WER in percent of asr.\n"
+
+
+def _format_ctc(name: str, report: dict[str, Any]) -> str:
+    """Write the table of a CTC encoder with its signatures."""
+    heading = f"## CTC encoder {name}, compressor {report.get('compressor', NONE)}\n"
+    return "\n".join(
+        [
+            heading,
+            f"Greedy CTC text against `{report.get('text_name', NONE)}`.\n",
+            format_table(CTC_COLUMNS, format_ctc_rows(report)),
+            format_signatures(collect_ctc_signatures(report)),
+        ]
+    )
+
+
+def _format_commands(scores: dict[str, dict[str, Any]]) -> str:
+    """List how each set was decoded: device, commit and command."""
+    rows = []
+    for name, report in scores.items():
+        rows.append([name, str(report.get("device", NONE)), str(report.get("commit", NONE))])
+    table = format_table(["decoded set", "device", "commit"], rows)
+    commands = "".join(f"    {report['command']}\n" for report in scores.values() if "command" in report)
+    return f"## Decoding\n\n{table}" + (f"\n{commands}" if commands else "")
+
+
+CONTROL_SUFFIX = "_control"
+
+
+def results_path(exp_dir: str | Path) -> Path:
+    """Name the page of results of a recipe."""
+    return Path(exp_dir) / "RESULTS.md"
+
+
+def find_decode_dirs(exp_dir: str | Path) -> list[Path]:
+    """Find the decoding directories of all systems, without the controls, sorted."""
+    found = [path for path in Path(exp_dir).glob("*/decode_*") if path.is_dir()]
+    return sorted(path for path in found if not path.name.endswith(CONTROL_SUFFIX))
+
+
+def find_ctc_dirs(exp_dir: str | Path) -> list[Path]:
+    """Find the CTC experiments and their compressed sets: where a CTC report may lie, sorted."""
+    exp_dir = Path(exp_dir)
+    found = [*exp_dir.glob("ctc*"), *exp_dir.glob(f"ctc*/{COMPRESSED_PREFIX}*")]
+    return sorted(path for path in found if path.is_dir())
+
+
+def collect_results(exp_dir: str | Path) -> Results:
+    """Read every score and CTC report of a recipe.
+
+    Args:
+        exp_dir: The recipe's directory of experiments.
+
+    Returns:
+        The reports, sorted by system; a report that cannot be read is among the missing.
+
+    Raises:
+        FileNotFoundError: There is no such directory.
+    """
+    exp_dir = Path(exp_dir)
+    if not exp_dir.is_dir():
+        raise FileNotFoundError(f"{exp_dir}: no such directory; run the recipe, or give its --exp_dir")
+    missing: list[str] = []
+    decode_dirs = find_decode_dirs(exp_dir)
+    score_files = [score_path(path) for path in decode_dirs]
+    scores = _read_reports(exp_dir, score_files, ["task", "signature"], missing)
+    # A set that was decoded for a rescoring to be tuned on needs no score of its own.
+    tuned_on = ["/".join(Path(report["tuned_on"]).parts[-2:]) for report in scores.values() if "tuned_on" in report]
+    missing = [line for line in missing if line not in {f"{name}: no {SCORE}" for name in tuned_on}]
+    ctc_files = [ctc_report_path(path) for path in find_ctc_dirs(exp_dir)]
+    ctc_reports = _read_reports(exp_dir, [path for path in ctc_files if path.is_file()], ["sets"], missing)
+    if not ctc_reports:
+        missing.append("no CTC report")
+    decoded = {path.parent for path in decode_dirs}
+    systems = sorted(path.parent for path in exp_dir.glob("*/config.yaml"))
+    for system in systems:
+        if system not in decoded and not system.name.startswith(("ctc", "stats")):
+            missing.append(f"{system.name}: no decoded set")
+    if not scores:
+        missing.append("no scored set")
+    return Results(scores, ctc_reports, tuple(missing))
+
+
+def _read_reports(
+    exp_dir: Path, files: Sequence[Path], required: Sequence[str], missing: list[str]
+) -> dict[str, dict[str, Any]]:
+    """Read reports by their directory below exp_dir; those that are absent or damaged join the missing."""
+    reports: dict[str, dict[str, Any]] = {}
+    for file in files:
+        name = file.parent.relative_to(exp_dir).as_posix()
+        try:
+            report = read_json(file)
+        except FileNotFoundError:
+            missing.append(f"{name}: no {file.name}")
+            continue
+        except ValueError as error:
+            missing.append(f"{name}: {str(error).replace(str(exp_dir) + '/', '')}")
+            continue
+        absent = [key for key in required if key not in report]
+        if absent:
+            missing.append(f"{name}: {file.name} has no {', '.join(absent)}; write it again")
+        else:
+            reports[name] = report
+    return reports
+
+
+def find_newer_scores(exp_dir: str | Path) -> list[str]:
+    """Name the rows of the table whose score is newer than the table."""
+    table = table_path(exp_dir)
+    made = table.stat().st_mtime
+    runs = [(row["row"], run) for row in read_json(table)["rows"] for run in row.get("by_seed", {}).values()]
+    files = [(row, score_path(run["decode_dir"])) for row, run in runs]
+    newer = [(row, file) for row, file in files if file.is_file() and file.stat().st_mtime > made]
+    return [f"{row} in the table: {file} is newer; run the recipe's run_table.sh again" for row, file in newer]
+
+
+def write_results(exp_dir: str | Path, title: str = "Results") -> Results:
+    """Write RESULTS.md from what is there.
+
+    Args:
+        exp_dir: The recipe's directory of experiments.
+        title: The page's heading.
+
+    Returns:
+        What was found and what is missing.
+    """
+    results = collect_results(exp_dir)
+    has_table = table_path(exp_dir).is_file()  # of many systems, which its own command writes
+    if has_table:
+        results = replace(results, missing=(*results.missing, *find_newer_scores(exp_dir)))
+    page = format_results(results, title)
+    if has_table:
+        heading, _, rest = page.partition("\n\n")
+        page = f"{heading}\n\n{format_part(read_json(table_path(exp_dir)))}\n{rest}"
+    with atomic_write(results_path(exp_dir)) as stream:
+        stream.write(page)
+    return results

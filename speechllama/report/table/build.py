@@ -1,0 +1,198 @@
+"""All rows of the table: runs -> numbers, as table.json has them.
+
+    Run of each row and seed -> {"rows": [...], "claims": [...]}
+
+Several seeds of a row are one: mean, and spread from the least to the greatest; each seed's own numbers stand beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechllama.report.table.claims import judge_claims
+from speechllama.report.table.run import Run, find_differences
+from speechllama.report.table.significance import Difference, interval, mean_over_seeds, paired_p_values, resample_bleu
+
+AVERAGED = ("bleu", "chrf", "control_bleu", "wer", "cer", "control_wer", "rtf")  # of score.json
+KEPT = ("signature", "chrf_signature", "cer_signature", "beam_size", "commit", "device", "num_utterances", "warning")
+
+
+class Runs:
+    """All runs of the table, by row and seed, and the resamples of those that translate."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.by_name = {(run.row, run.seed): run for run in runs}
+        self.resample = cache(self._resample)
+
+    def _resample(self, row: str, seed: int) -> NDArray[np.float64]:
+        pairs = self.by_name[row, seed].pairs
+        assert pairs is not None
+        return resample_bleu(pairs)
+
+    def of(self, row: str) -> dict[int, Run]:
+        """The runs of a row that have a score, by seed."""
+        return {seed: run for (name, seed), run in self.by_name.items() if name == row and not run.missing}
+
+    def missing(self, row: str) -> dict[int, str]:
+        """Why the others of the row have none, by seed."""
+        return {seed: run.missing for (name, seed), run in self.by_name.items() if name == row and run.missing}
+
+    def compare(self, row: str, other: str) -> Difference | None:
+        """BLEU of a row less that of another; None where they have no seed or no test set in common."""
+        ours, theirs = self.of(row), self.of(other)
+        seeds = [seed for seed in ours if seed in theirs and are_comparable(ours[seed], theirs[seed])]
+        if not seeds:
+            return None
+        by_seed = {seed: ours[seed].report["bleu"] - theirs[seed].report["bleu"] for seed in seeds}
+        values = [self.resample(row, seed) - self.resample(other, seed) for seed in seeds]
+        low, high = interval(mean_over_seeds(values))
+        return Difference(float(np.mean(list(by_seed.values()))), low, high, by_seed)
+
+
+def are_comparable(run: Run, other: Run) -> bool:
+    """Whether both translate the same utterances."""
+    if run.pairs is None or other.pairs is None or {run.report["task"], other.report["task"]} != {"st"}:
+        return False
+    return (run.pairs.utterances, run.pairs.references) == (other.pairs.utterances, other.pairs.references)
+
+
+def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dict[str, Any]:
+    """Make the table.
+
+    Args:
+        runs: Each row with each seed.
+        rows: The rows, in the order of the page.
+        reference: The row that all others are compared with.
+
+    Returns:
+        What table.json holds.
+
+    Raises:
+        ValueError: The reference is none of the rows.
+    """
+    if reference not in rows:
+        raise ValueError(f"reference {reference!r}: it is none of the rows {', '.join(rows)}")
+    known = Runs(runs)
+    p_values, signature = test_rows(known, rows, reference)
+    lines = [summarize_row(known, row, reference, p_values.get(row, {})) for row in rows]
+    return {
+        "reference": reference,
+        "seeds": sorted({run.seed for run in runs}),
+        "test": signature,
+        "rows": lines,
+        "claims": judge_claims({line["row"]: line for line in lines}, known.compare),
+    }
+
+
+def test_rows(runs: Runs, rows: Sequence[str], reference: str) -> tuple[dict[str, dict[int, float | None]], str]:
+    """p-value of every row and seed against the reference with that seed, and the test's signature."""
+    found: dict[str, dict[int, float | None]] = {}
+    signature = ""
+    for seed, run in runs.of(reference).items():
+        candidates = {row: runs.of(row).get(seed) for row in rows if row != reference}
+        others = {row: other.pairs for row, other in candidates.items() if other and are_comparable(other, run)}
+        if run.pairs is None or not others:
+            continue
+        values, signature = paired_p_values(run.pairs, {row: pairs for row, pairs in others.items() if pairs})
+        for row, value in values.items():
+            found.setdefault(row, {})[seed] = value
+    return found, signature
+
+
+def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, float | None]) -> dict[str, Any]:
+    """One row: means and spreads over its seeds, the difference to the reference, each seed for itself."""
+    scored, missing = runs.of(row), runs.missing(row)
+    line: dict[str, Any] = {"row": row, "missing": {str(seed): why for seed, why in missing.items()}}
+    if not scored:
+        return line
+    first = next(iter(scored.values()))
+    line |= {"task": first.report["task"], "set": first.report["set"], **average_scores(scored)}
+    for key in ("num_parameters", "num_trainable"):
+        line[key] = first.report.get(key)
+    line["compression_ratio"] = mean_of([run.facts["compression_ratio"] for run in scored.values()])
+    line["num_updates"] = mean_of([count_updates(run) for run in scored.values()])
+    line["per_language"] = average_languages(scored)
+    if line["task"] == "st":
+        line["bleu_low"], line["bleu_high"] = bleu_interval(runs, row, scored)
+    deaf = ", ".join(str(seed) for seed, run in scored.items() if "warning" in run.report)
+    line["flags"] = [f"not better than its control (seed {deaf})"] if deaf else []
+    line["differs"] = differences_of(runs, row, reference)
+    difference = runs.compare(row, reference) if row != reference else None
+    if difference:
+        by_seed = {str(seed): value for seed, value in difference.by_seed.items()}
+        line["difference"] = {**vars(difference), "by_seed": by_seed, "p_value": largest(p_values.values())}
+    line["by_seed"] = {str(seed): describe_run(run, p_values.get(seed)) for seed, run in scored.items()}
+    return line
+
+
+def count_updates(run: Run) -> int | None:
+    """Updates of all that a system stands on but its LLM: its own training, those it starts from, its CTC encoder's."""
+    trainings = [record for name, record in run.facts["trainings"].items() if name != "LLM"]
+    if not trainings or any("num_updates" not in record for record in trainings):
+        return None
+    return sum(record["num_updates"] for record in trainings)
+
+
+def largest(p_values: Iterable[float | None]) -> float | None:
+    """The p-value of all seeds together: the largest; a seed without one has equal scores, so nothing to show."""
+    values = list(p_values)
+    found = [value for value in values if value is not None]
+    if not found:
+        return None
+    return max(found) if len(found) == len(values) else 1.0
+
+
+def average_scores(scored: Mapping[int, Run]) -> dict[str, float]:
+    """Mean, least and greatest of every score over the seeds."""
+    values: dict[str, float] = {}
+    for key in AVERAGED:
+        numbers = [run.report[key] for run in scored.values() if run.report.get(key) is not None]
+        if numbers:
+            values |= {key: float(np.mean(numbers)), f"{key}_min": min(numbers), f"{key}_max": max(numbers)}
+    return values
+
+
+def average_languages(scored: Mapping[int, Run]) -> dict[str, dict[str, float]]:
+    """Mean of every language's scores over the seeds."""
+    languages = sorted(set().union(*(run.report.get("per_language", {}) for run in scored.values())))
+    found: dict[str, dict[str, float]] = {}
+    for language in languages:
+        parts = [run.report["per_language"].get(language, {}) for run in scored.values()]
+        means = {key: mean_of([part.get(key) for part in parts]) for key in AVERAGED}
+        found[language] = {key: value for key, value in means.items() if value is not None}
+    return found
+
+
+def bleu_interval(runs: Runs, row: str, scored: Mapping[int, Run]) -> tuple[float, float]:
+    """The 95 % interval of a single seed as score.json has it, of several that of their mean."""
+    if len(scored) == 1:
+        (run,) = scored.values()
+        return run.report["bleu_low"], run.report["bleu_high"]
+    return interval(mean_over_seeds([runs.resample(row, seed) for seed in scored]))
+
+
+def differences_of(runs: Runs, row: str, reference: str) -> list[str]:
+    """What is not the same as in the reference, over all seeds; nothing where the task is another."""
+    ours, theirs = runs.of(row), runs.of(reference)
+    found: dict[str, None] = {}
+    for seed in ours.keys() & theirs.keys():
+        if ours[seed].report["task"] == theirs[seed].report["task"]:
+            found |= dict.fromkeys(find_differences(ours[seed], theirs[seed]))
+    return list(found)
+
+
+def describe_run(run: Run, p_value: float | None) -> dict[str, Any]:
+    """One seed's own numbers, with all that its records say."""
+    scores = {key: run.report[key] for key in (*AVERAGED, "bleu_low", "bleu_high", *KEPT) if key in run.report}
+    return {**scores, **run.facts, "p_value": p_value, "identity": dict(run.identity)}
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the numbers among them."""
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None

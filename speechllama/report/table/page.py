@@ -1,0 +1,217 @@
+"""table.json -> what people read: the table's part of RESULTS.md, and CLAIMS.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from speechllama.markdown import format_signatures, format_table
+from speechllama.report.table.claims import compare_parameters
+
+NONE = "-"
+SCORES = (
+    "In brackets: 95 % interval, from resampled utterances. Of several seeds a cell has the mean and, in "
+    "parentheses, the least and the greatest"
+)
+COSTS = (
+    "Parameters: all (trained). Control: BLEU, or WER, with the audio of another utterance. Frames per vector: "
+    "feature frames (10 ms) for each vector that the LLM reads. Training: minutes of the row's own training and, "
+    "behind +, of the system that it starts from or stands on; shared: of its CTC encoder and LLM, which other rows "
+    "use as well. Updates: of all these but the LLM's. Memory: GB, the most in use by the (first) process of its own "
+    "training. Real-time factor: of decoding; of rows with CTC without stage 6, its encoder and compressor. p: "
+    "sacreBLEU's paired bootstrap test against the reference, of several seeds the largest.\n"
+)
+
+
+def format_part(table: Mapping[str, Any]) -> str:
+    """Write the table's part of RESULTS.md.
+
+    Args:
+        table: What table.json holds.
+
+    Returns:
+        Markdown: translations, recognition, languages, how each row was made, what is missing.
+    """
+    rows = [row for row in table["rows"] if "task" in row]
+    transcripts = [row for row in table["rows"] if row.get("task") == "asr" or ":asr" in row["row"]]
+    translations = [row for row in table["rows"] if row not in transcripts]
+    seeds = ", ".join(map(str, table["seeds"]))
+    parts = [f"## Systems compared\n\nReference: {table['reference']}. Seeds: {seeds}. {SCORES}.\n"]
+    if translations:
+        header = ["row", "parameters", "BLEU", "chrF", f"less {table['reference']}", "p", "control", *COST_COLUMNS]
+        header.append("remarks")
+        parts.append(format_table(header, [cells_of(row, translation_cells, header) for row in translations]))
+        parts.append(format_languages(translations, "bleu", "BLEU"))
+    if transcripts:
+        header = ["row", "parameters", "WER %", "CER %", "control", *COST_COLUMNS, "remarks"]
+        cells = [cells_of(row, recognition_cells, header) for row in transcripts]
+        parts.append(f"Recognition:\n\n{format_table(header, cells)}")
+        parts.append(format_languages(transcripts, "wer", "WER in percent"))
+    parts.append(COSTS)
+    if rows:
+        parts.append(format_making(rows))
+        parts.append(format_signatures(collect_signatures(table, rows)))
+    missing = [f"* {row['row']}, seed {seed}: {why}\n" for row in table["rows"] for seed, why in row["missing"].items()]
+    if missing:
+        parts.append("Missing in the table:\n\n" + "".join(missing))
+    parts.append("Every seed: `table/table.json`; figure: `table/scores.svg`; the paper's claims: `CLAIMS.md`.\n")
+    return "\n".join(parts)
+
+
+COST_COLUMNS = ("frames per vector", "updates", "training", "shared", "memory", "real-time factor")
+
+
+def cells_of(
+    row: Mapping[str, Any], write: Callable[[Mapping[str, Any]], list[str]], header: Sequence[str]
+) -> list[str]:
+    """A row, also one without any score: then why."""
+    if "task" in row:
+        return write(row)
+    reasons = dict.fromkeys(row["missing"].values())
+    return [row["row"], *[NONE] * (len(header) - 2), f"**{'; '.join(reasons)}**"]
+
+
+def translation_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of translations."""
+    bleu = f"{spread(row, 'bleu')} [{row['bleu_low']:.1f}, {row['bleu_high']:.1f}]"
+    difference = row.get("difference")
+    less, p_value = NONE, NONE
+    if difference:
+        less = f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]"
+        p_value = NONE if difference["p_value"] is None else f"{difference['p_value']:.3f}"
+    scores = [bleu, spread(row, "chrf"), less, p_value, spread(row, "control_bleu")]
+    return [row["row"], parameters(row), *scores, *cost_cells(row), remarks(row)]
+
+
+def recognition_cells(row: Mapping[str, Any]) -> list[str]:
+    """A row of recognition."""
+    scores = [spread(row, key) for key in ("wer", "cer", "control_wer")]
+    return [row["row"], parameters(row), *scores, *cost_cells(row), remarks(row)]
+
+
+def cost_cells(row: Mapping[str, Any]) -> list[str]:
+    """What a row takes: compression, training, memory, real-time factor, each a mean over the seeds."""
+    trainings = [seed["trainings"] for seed in row["by_seed"].values()]
+    own, start, base = (mean_value(trainings, name, "seconds") for name in ("own", "start", "base"))
+    first = [value for value in (own, start, base) if value is not None]
+    shared = [value for name in ("CTC", "LLM") if (value := mean_value(trainings, name, "seconds")) is not None]
+    peaks = [mean_value(trainings, name, "peak_gb") for name in ("own", "base")]
+    peak = next((value for value in peaks if value is not None), None)
+    ratio, updates = row["compression_ratio"], row.get("num_updates")  # an older table.json has no updates
+    return [
+        NONE if ratio is None else f"{ratio:.1f}",
+        NONE if updates is None else f"{updates:,.0f}",
+        " + ".join(f"{seconds / 60:.1f}" for seconds in first) or NONE,
+        f"{sum(shared) / 60:.1f}" if shared else NONE,
+        NONE if peak is None else f"{peak:.2f}",
+        f"{row['rtf']:.3f}" if "rtf" in row else NONE,
+    ]
+
+
+def mean_value(trainings: Sequence[Mapping[str, Any]], name: str, key: str) -> float | None:
+    """Mean of a value of one training over the seeds that recorded it."""
+    values = [training[name][key] for training in trainings if key in training.get(name, {})]
+    return sum(values) / len(values) if values else None
+
+
+def parameters(row: Mapping[str, Any]) -> str:
+    """All parameters and those that train."""
+    total, trained = (row.get(key) for key in ("num_parameters", "num_trainable"))
+    return NONE if total is None else f"{total:,} ({trained or 0:,})"
+
+
+def spread(row: Mapping[str, Any], key: str) -> str:
+    """A score; of several seeds their mean, the least and the greatest."""
+    if key not in row:
+        return NONE
+    if len(row["by_seed"]) == 1:
+        return f"{row[key]:.1f}"
+    return f"{row[key]:.1f} ({row[key + '_min']:.1f} to {row[key + '_max']:.1f})"
+
+
+def remarks(row: Mapping[str, Any]) -> str:
+    """What a reader must know: no better than the control, other conditions than the reference's, missing seeds."""
+    found = [f"**{flag}**" for flag in row["flags"]]
+    if row["differs"]:
+        found.append(f"differs from the reference in: {', '.join(row['differs'])}")
+    if row["missing"]:
+        found.append(f"without seed {', '.join(row['missing'])}")
+    return "; ".join(found)
+
+
+def format_languages(rows: Sequence[Mapping[str, Any]], key: str, name: str) -> str:
+    """A score, and its control's, by language."""
+    rows = [row for row in rows if "task" in row]
+    if not rows:
+        return ""
+    languages = sorted(set().union(*(row["per_language"] for row in rows)))
+    lines = []
+    for row in rows:
+        parts = [row["per_language"].get(language, {}) for language in languages]
+        lines.append([row["row"], *(language_cell(part, key) for part in parts)])
+    return f"{name} (of the control) of each language:\n\n{format_table(['row', *languages], lines)}"
+
+
+def language_cell(part: Mapping[str, float], key: str) -> str:
+    """A language's score and its control's."""
+    if key not in part:
+        return NONE
+    control = part.get(f"control_{key}")
+    return f"{part[key]:.1f}" + (f" ({control:.1f})" if control is not None else "")
+
+
+MADE = ("LLM", "CTC", "start", "base", "own")
+
+
+def format_making(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How each row was made, seed by seed: updates, choice of epochs, beam, commit, hardware."""
+    lines = []
+    for row in rows:
+        for seed, run in row["by_seed"].items():
+            made = {name: run["trainings"][name] for name in MADE if has_updates(run, name)}
+            updates = [
+                f"{record['num_updates']:,}" + (f" ({name})" if name != "own" else "") for name, record in made.items()
+            ]
+            own = run["trainings"].get("own") or run["trainings"].get("base") or {}
+            average = run["average"]
+            epochs = ", ".join(map(str, average.get("epochs", [])))
+            chosen = f"{average['num_best']} by {average['criterion']}: {epochs}" if average else NONE
+            hardware = f"{own['hardware']}, {own['num_threads']} threads" if "hardware" in own else NONE
+            facts = [" + ".join(updates) or NONE, chosen, run.get("beam_size"), run.get("commit"), hardware]
+            lines.append([row["row"], seed, *(NONE if fact in (None, "") else str(fact) for fact in facts)])
+    header = ["row", "seed", "updates", "epochs averaged", "beam", "commit of decoding", "training hardware"]
+    return "How they were made:\n\n" + format_table(header, lines)
+
+
+def has_updates(run: Mapping[str, Any], name: str) -> bool:
+    """Whether a training of a run recorded its updates."""
+    return "num_updates" in run["trainings"].get(name, {})
+
+
+def collect_signatures(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The signatures of all scores and of the paired test."""
+    keys = ("signature", "chrf_signature", "cer_signature")
+    found = [run[key] for row in rows for run in row["by_seed"].values() for key in keys if key in run]
+    return [*found, *([table["test"]] if table["test"] else [])]
+
+
+def format_claims(table: Mapping[str, Any], title: str) -> str:
+    """Write CLAIMS.md: what was reported beside what is found here."""
+    rows = []
+    for entry in table["claims"]:
+        ours = NONE
+        if "mean" in entry:
+            ours = f"{entry['mean']:+.1f} [{entry['low']:+.1f}, {entry['high']:+.1f}]"
+            if len(entry["by_seed"]) > 1:
+                ours += f"; seeds: {', '.join(f'{value:+.1f}' for value in entry['by_seed'].values())}"
+        rows.append([entry["claim"], entry["reported"], ours, entry["verdict"], entry.get("note", ""), entry["source"]])
+    header = ["difference in BLEU", "reported", "here [95 %]", "verdict", "remark", "reported in arXiv"]
+    text = (
+        "The interval is that of a paired bootstrap: the same resampled utterances for both systems, mean over the "
+        "seeds, whose own variance it does not hold. A claim of a difference *agrees* if the interval excludes zero on "
+        "the reported side and every seed is on that side, and *disagrees* if they are on the other; else no "
+        "difference is shown, with which a claim of about none agrees. A system that is no better than its control "
+        "judges no claim.\n"
+    )
+    sizes = compare_parameters({row["row"]: row for row in table["rows"]})
+    return f"# {title}: the claims\n\n{text}\n{format_table(header, rows)}" + (f"\n{sizes}\n" if sizes else "")

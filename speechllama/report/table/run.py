@@ -1,0 +1,167 @@
+"""One system with one seed: all that it left behind.
+
+    <table_dir>/<row>.seed<n>.dirs -> score, hypotheses, training records, and what must be equal for a fair comparison
+
+`.dirs` names the directories ("name path" a line, from run.sh --print_dirs), `.failed` the stage at which it failed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from speechllama.data.stats import num_encoder_frames
+from speechllama.files import read_json, read_table
+from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
+from speechllama.report.decoded_set import REFERENCE_NAMES, hypothesis_path, score_path
+from speechllama.report.score import Pairs, pair
+from speechllama.training_record import average_record_path, training_record_path
+
+# Encoder frames for each vector, of the compressors that need no CTC and so have no report of it.
+FRAMES_PER_VECTOR = {"convolution": 8, "none": 1}
+# Whose training a system stands on: its directory in `.dirs`, and what it is called.
+TRAININGS = {"own": "system_dir", "base": "base_dir", "start": "init_dir", "CTC": "ctc_dir", "LLM": "llm_dir"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the table with one seed.
+
+    Attributes:
+        row: The system, with its variants: "e6:asr".
+        seed: Of its training.
+        missing: Why there is no score; "" if there is one.
+        report: What score.json holds.
+        pairs: Hypotheses and references.
+        facts: Records of trainings, choice of epochs, compression ratio.
+        identity: What a fair comparison must have in common, by name; without what the system does without.
+    """
+
+    row: str
+    seed: int
+    missing: str = ""
+    report: Mapping[str, Any] = field(default_factory=dict)
+    pairs: Pairs | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_run(table_dir: str | Path, row: str, seed: int) -> Run:
+    """Read all of a system with one seed.
+
+    Args:
+        table_dir: Where `.dirs` and `.failed` are; the paths in them count from here.
+        row: Its name.
+        seed: Its seed.
+
+    Returns:
+        The run; with `missing` where it failed or was not run.
+
+    Raises:
+        ValueError: It has a score, but its files do not fit each other; the row is named.
+    """
+    base = Path(table_dir) / f"{row}.seed{seed}"
+    dirs_file, failed_file = base.with_name(f"{base.name}.dirs"), base.with_name(f"{base.name}.failed")
+    if not dirs_file.is_file():
+        return Run(row, seed, "was not run")
+    if failed_file.is_file():
+        return Run(row, seed, f"failed: {failed_file.read_text(encoding='utf-8').strip()}")
+    dirs = {name: Path(value) for name, value in read_table(dirs_file).items() if value}
+    missing = [name for name in ("decode_dir", "score_data_dir", "base_dir") if name not in dirs]
+    if missing:
+        raise ValueError(f"system {row}, seed {seed}: {dirs_file} has no {', '.join(missing)}; run run_table.sh again")
+    if not score_path(dirs["decode_dir"]).is_file():
+        return Run(row, seed, f"has no {score_path(dirs['decode_dir'])} (stage 12)")
+    try:
+        report = read_json(score_path(dirs["decode_dir"]))
+        references = read_table(dirs["score_data_dir"] / REFERENCE_NAMES[report["task"]])
+        pairs = pair(read_table(hypothesis_path(dirs["decode_dir"])), references, str(dirs["decode_dir"]))
+        facts = read_facts(dirs, report, pairs)
+        identity = read_identity(dirs, report, pairs, facts)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"system {row}, seed {seed}: {error}; run it again from stage 11") from error
+    except KeyError as error:
+        raise ValueError(f"system {row}, seed {seed}: no {error} in its records; run it again from stage 11") from error
+    return Run(row, seed, "", report, pairs, facts, identity)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read config.yaml of an experiment; nothing where there is none."""
+    path = folder / "config.yaml"
+    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
+    return settings
+
+
+def read_facts(dirs: Mapping[str, Path], report: Mapping[str, Any], pairs: Pairs) -> dict[str, Any]:
+    """Read the trainings it stands on, the epochs it averages and its compression ratio."""
+    trainings: dict[str, Any] = {}
+    seen: set[Path] = set()
+    for name, key in TRAININGS.items():
+        if key in dirs and dirs[key] not in seen and training_record_path(dirs[key]).is_file():
+            trainings[name] = read_json(training_record_path(dirs[key]))
+        seen.add(dirs.get(key, Path()))
+    average_file = average_record_path(dirs["base_dir"])
+    average = read_json(average_file) if average_file.is_file() else {}
+    facts = {"decode_dir": str(dirs["decode_dir"]), "trainings": trainings, "average": average}
+    ratio = find_compression(dirs, str(report["set"]), pairs.utterances)
+    return {**facts, "compression_ratio": ratio}
+
+
+def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterable[str]) -> float | None:
+    """Feature frames for each vector that the LLM reads, of one set; None where there are no such vectors."""
+    if "compressed_dir" in dirs:
+        report = ctc_report_path(dirs["compressed_dir"])
+        values = read_json(report)["sets"].get(set_name, {}) if report.is_file() else {}
+        return values.get("compression_ratio")
+    settings = read_settings(dirs["base_dir"])
+    factor = FRAMES_PER_VECTOR.get(settings.get("compressor", ""))
+    if factor is None or not (dirs["score_data_dir"] / "utt2num_frames").is_file():
+        return None
+    frames = read_lengths(dirs["score_data_dir"] / "utt2num_frames", list(utterances))
+    vectors = {utterance: -(-num_encoder_frames(count) // factor) for utterance, count in frames.items()}
+    return float(report_compression(frames, vectors, frames)["compression_ratio"])
+
+
+def read_identity(
+    dirs: Mapping[str, Path], report: Mapping[str, Any], pairs: Pairs, facts: Mapping[str, Any]
+) -> dict[str, str]:
+    """Name what must be the same in all rows: by a fingerprint where it is long, and only what can be found out."""
+    settings = read_settings(dirs["base_dir"])
+    identity = {
+        "test set": digest(f"{utt}\t{text}" for utt, text in zip(pairs.utterances, pairs.references, strict=True)),
+        "scoring": str(report["signature"]),
+        "beam": str(report.get("beam_size", "unknown")),
+    }
+    for name, kind in [("data", "train"), ("development data", "valid")]:
+        for entry in settings.get(f"{kind}_data_path_and_name_and_type") or []:
+            if list(entry)[1] == "text" and Path(entry[0]).is_file():
+                identity[name] = digest(f"{utt}\t{text}" for utt, text in read_table(entry[0]).items())
+    if "ctc_dir" in dirs:
+        tokenizer = Path(str(read_settings(dirs["ctc_dir"]).get("tokenizer")))
+        if tokenizer.is_file():
+            identity["tokenizer"] = hashlib.blake2b(tokenizer.read_bytes(), digest_size=16).hexdigest()
+    if "llm_dir" in dirs and (dirs["llm_dir"] / "llm.json").is_file():
+        llm = read_json(dirs["llm_dir"] / "llm.json")
+        identity["LLM"] = str(llm.get("fingerprint", "its own, from random weights"))
+    if facts["average"]:
+        identity["selection rule"] = f"{facts['average']['num_best']} by {facts['average']['criterion']}"
+    return identity
+
+
+def digest(lines: Iterable[str]) -> str:
+    """A fingerprint of lines, whatever their order."""
+    content = hashlib.blake2b(digest_size=16)
+    for line in sorted(lines):
+        content.update(line.encode("utf-8") + b"\n")
+    return content.hexdigest()
+
+
+def find_differences(run: Run, reference: Run) -> list[str]:
+    """Name what is not the same as in the reference, of what both have."""
+    common = [name for name in reference.identity if name in run.identity]
+    return [name for name in common if run.identity[name] != reference.identity[name]]

@@ -1,0 +1,1 @@
+"""Rescoring: any system's n-best hypotheses, chosen again with an LLM's score."""

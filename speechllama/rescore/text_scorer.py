@@ -1,0 +1,115 @@
+"""A text LLM as a judge of texts, in batches of about equal length.
+
+texts, with or without a prompt before them -> log-probabilities
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from speechllama.config import from_mapping
+from speechllama.decode.split_on_oom import work_in_halves
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.files import load_tokenizer
+from speechllama.llm.llm import LLM
+from speechllama.llm.record import read_llm_record
+from speechllama.model.build import check_device
+from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
+from speechllama.model.speech_llama import append_eos
+from speechllama.progress import progress
+from speechllama.text.padding import PADDING, pad_ids
+from speechllama.text.prompt import Prompt, PromptConfig
+
+BATCH_TOKENS = 8192  # LLM positions at once, padding included
+
+
+class Item(NamedTuple):
+    """Token ids that the LLM reads, and those it is asked for, without the end of sequence."""
+
+    prefix: list[int]
+    text: list[int]
+
+
+def too_large(item: Item) -> str:
+    """What to say of a text that does not fit into memory."""
+    return (
+        f"the LLM has no memory left for a text of {len(item.text)} tokens behind {len(item.prefix)}, not even alone; "
+        "take a GPU with more memory"
+    )
+
+
+class Reader:
+    """An LLM that scores texts.
+
+    Args:
+        llm: The language model, in evaluation mode, on its device.
+        prompt: Renders prompts with its tokenizer.
+        prompted: The text stands behind the prompt, without audio in it; else behind the start token alone.
+        batch_tokens: Positions of a batch, padding included.
+    """
+
+    def __init__(self, llm: LLM, prompt: Prompt, prompted: bool, batch_tokens: int = BATCH_TOKENS) -> None:
+        self.llm, self.prompt, self.prompted, self.batch_tokens = llm, prompt, prompted, batch_tokens
+
+    def item(self, text: str, language: str = "", template: str = "") -> Item:
+        """What the LLM reads of a hypothesis; an LLM without a start token starts with its end of sequence."""
+        start = self.prompt.tokenizer.bos_token_id
+        prefix = [self.llm.eos_token_id if start is None else start]
+        if self.prompted:
+            ids = self.prompt.render(language, template)
+            prefix = ids.prompt + ids.suffix or prefix
+        return Item(prefix, self.prompt.encode(text))
+
+    def score(self, items: Sequence[Item]) -> list[float]:
+        """Log-probability of each text and its end, in nats; equal items are read once, in batches by length.
+
+        Raises:
+            ValueError: A text does not fit into memory, not even alone.
+        """
+        keys = [(tuple(item.prefix), tuple(item.text)) for item in items]
+        unique = {key: item for key, item in zip(keys, items, strict=True)}
+        ordered = sorted(unique, key=lambda key: (-len(key[0]) - len(key[1]), key))
+        batches: list[list[tuple[tuple[int, ...], tuple[int, ...]]]] = []
+        for key in ordered:
+            longest = len(batches[-1][0][0]) + len(batches[-1][0][1]) if batches else 0
+            if not batches or (len(batches[-1]) + 1) * longest > self.batch_tokens:
+                batches.append([])
+            batches[-1].append(key)
+        scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+        for batch in progress(batches, len(batches), "batches"):
+            found = work_in_halves(self.score_batch, [unique[key] for key in batch], too_large)
+            scores.update(zip(batch, (score for _, score in found), strict=True))
+        return [scores[key] for key in keys]
+
+    @torch.inference_mode()
+    def score_batch(self, items: Sequence[Item]) -> list[float]:
+        """Log-probability of each text and its end."""
+        device = next(self.llm.parameters()).device
+        prefixes, prefix_lengths = (tensor.to(device) for tensor in pad_ids([item.prefix for item in items]))
+        text, text_lengths = (tensor.to(device) for tensor in pad_ids([item.text for item in items]))
+        prefix = join_right_aligned([(self.llm.embed(prefixes), prefix_lengths)])
+        width, num_text = prefix.embeddings.shape[1], text.shape[1]
+        embeddings = torch.cat((prefix.embeddings, self.llm.embed(text)), dim=1)
+        mask = additive(visible(prefix.lengths, width, num_text, "causal"), self.llm.base_dtype)
+        positions = position_ids(prefix.lengths, width, num_text)
+        logits = self.llm(embeddings, mask, positions, num_logits=num_text + 1)  # (B, L + 1, V)
+        labels = append_eos(text, text_lengths, self.llm.eos_token_id)
+        losses = torch.nn.functional.cross_entropy(
+            logits.float().transpose(1, 2), labels, ignore_index=PADDING, reduction="none"
+        )
+        scores: list[float] = (-losses.sum(1)).tolist()
+        return scores
+
+
+def load_reader(settings: Mapping[str, Any], device: str, batch_tokens: int) -> Reader:
+    """Load the LLM of `llm_dir` with the prompts of `task`, `prompted` and `prompt_conf`."""
+    path, revision = read_llm_record(settings["llm_dir"])
+    check_device(device)
+    llm = LLM(LLMConfig(path=path, revision=revision), device).to(device).eval()
+    tokenizer = load_tokenizer(path, revision)
+    llm.eos_token_id = tokenizer.eos_token_id  # of an LLM with several the one that texts end with, as in training
+    config = from_mapping(PromptConfig, settings["prompt_conf"], "prompt_conf")
+    return Reader(llm, Prompt(config, settings["task"], tokenizer), settings["prompted"], batch_tokens)

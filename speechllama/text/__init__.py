@@ -1,0 +1,1 @@
+"""Text: CTC units, prompts, tasks, target languages, filters."""

@@ -1,0 +1,87 @@
+"""Average the best epochs of an experiment.
+
+exp/<name>/{checkpoint,<n>epoch}.pth -> model.pth, there or in another folder
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechllama.files import write_json
+from speechllama.model.build import MODEL_FILE
+from speechllama.training_record import average_record_path
+
+
+def average_checkpoints(
+    exp_dir: str | Path,
+    num_best: int = 3,
+    criterion: str = "valid.loss.min",
+    output_dir: str | Path | None = None,
+) -> list[int]:
+    """Write the mean of the best epochs' weights.
+
+    The host's own average silently is the single best epoch when fewer than it wants are left; this one says what
+    it took.
+
+    Args:
+        exp_dir: A finished experiment of ESPnet's trainer.
+        num_best: Epochs to average; fewer if training kept fewer.
+        criterion: phase.statistic.min or .max that ranks them.
+        output_dir: Where model.pth goes; None: the experiment.
+
+    Returns:
+        The epochs averaged, best first.
+
+    Raises:
+        FileNotFoundError: The experiment has no checkpoint, or no epoch file is left.
+        ValueError: The criterion is not one that training recorded, or no epoch is wanted.
+    """
+    folder = Path(exp_dir)
+    if num_best < 1:
+        raise ValueError(f"num_best {num_best} must be at least 1")
+    if not (folder / "checkpoint.pth").is_file():
+        raise FileNotFoundError(f"{folder / 'checkpoint.pth'}: no trained experiment there; run its training stage")
+    stats = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)["reporter"]["stats"]
+    epochs = [epoch for epoch in rank_epochs(stats, criterion) if (folder / f"{epoch}epoch.pth").is_file()]
+    chosen = epochs[:num_best]
+    if not chosen:
+        raise FileNotFoundError(f"{folder}: no <n>epoch.pth of a recorded epoch is left; train again")
+    if len(chosen) < num_best:
+        logging.warning("%s: averaging %d epochs, %d were wanted", folder, len(chosen), num_best)
+    total: dict[str, Tensor] = {}
+    for epoch in chosen:
+        state = torch.load(folder / f"{epoch}epoch.pth", map_location="cpu", weights_only=True)
+        total = {name: tensor.double() + total.get(name, 0.0) for name, tensor in state.items()}
+    mean = {name: (total[name] / len(chosen)).to(tensor.dtype) for name, tensor in state.items()}
+    path = Path(output_dir or folder) / MODEL_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{MODEL_FILE}.tmp")
+    torch.save(mean, partial)
+    os.replace(partial, path)
+    record = {"num_best": num_best, "criterion": criterion, "epochs": chosen, "of": str(folder)}
+    write_json(average_record_path(path.parent), record)
+    logging.info("%s: mean of the epochs %s of %s by %s", path, chosen, folder, criterion)
+    return chosen
+
+
+def rank_epochs(stats: dict[int, Any], criterion: str) -> list[int]:
+    """Epochs by a recorded statistic, best first; an epoch that diverged (NaN, infinite) is none of them.
+
+    Raises:
+        ValueError: The criterion is not phase.statistic.min or .max, or was not recorded.
+    """
+    phase, _, rest = criterion.partition(".")
+    name, _, mode = rest.partition(".")
+    values = {epoch: phases[phase][name] for epoch, phases in stats.items() if name in phases.get(phase, {})}
+    if mode not in ("min", "max") or not values:
+        known = sorted({f"{phase}.{name}" for phases in stats.values() for phase in phases for name in phases[phase]})
+        raise ValueError(f"criterion {criterion!r}: expected phase.statistic.min or .max with one of {known}")
+    finite = [epoch for epoch in values if math.isfinite(values[epoch])]
+    return sorted(finite, key=lambda epoch: float(values[epoch]), reverse=mode == "max")

@@ -1,0 +1,116 @@
+"""CTC training on ESPnet: the encoder learns to hear.
+
+{speech (B, T, F), text (B, L)} -> loss, stats, weight
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from speechllama.config import from_mapping
+from speechllama.model.build import read_cmvn
+from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, ctc_loss
+from speechllama.text.tokenizer import CTCTokenizer
+from speechllama.train.espnet import (
+    AbsESPnetModel,
+    NestedDictAction,
+    SpeechTask,
+    force_gatherable,
+    str_or_none,
+)
+
+
+class CTCModel(CTCEncoder, AbsESPnetModel):
+    """The CTC encoder with the host's `forward`; its checkpoints are the encoder's own."""
+
+    def forward(  # type: ignore[override]
+        self, speech: Tensor, speech_lengths: Tensor, text: Tensor, text_lengths: Tensor, **_: Any
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss of one batch.
+
+        Args:
+            speech: Log-mel features (B, T, F).
+            speech_lengths: Valid frames (B,).
+            text: CTC units (B, L), padding -1.
+            text_lengths: Their number (B,).
+
+        Returns:
+            Loss, stats and weight (the number of utterances) for the host.
+        """
+        encoded = CTCEncoder.forward(self, speech, speech_lengths)
+        loss = ctc_loss(encoded, text, text_lengths)
+        stats = {"loss": loss.detach(), "loss_per_unit": loss.detach() * len(text) / text_lengths.sum()}
+        gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable((loss, stats, len(text)), loss.device)
+        return gathered
+
+    def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
+        """Features as they are, for the host's statistics."""
+        return {"feats": speech, "feats_lengths": speech_lengths}
+
+
+class CTCPreprocessor:
+    """Text to CTC units."""
+
+    def __init__(self, tokenizer: CTCTokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Turn one utterance's data into arrays.
+
+        Raises:
+            ValueError: The text gives no units.
+        """
+        units = self.tokenizer.encode(data["text"])
+        if not units:
+            raise ValueError(f"utterance {uid}: the text {data['text']!r} has no CTC units; stage 4 leaves such out")
+        return {"speech": np.asarray(data["speech"], np.float32), "text": np.asarray(units, np.int64)}
+
+
+class CTCTask(SpeechTask):
+    """ESPnet task of the CTC encoder."""
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Options beside the host's."""
+        group = parser.add_argument_group("CTC encoder")
+        group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the CTC units")
+        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
+        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="sizes, see CTCEncoderConfig")
+        group.add_argument("--ctc_units", type=int, default=None, help="units to make in stage 3")
+        group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
+        parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:
+        """Text to units."""
+        return CTCPreprocessor(CTCTokenizer(args.tokenizer))
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """What a training set must hold."""
+        return ("speech", "text")
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """Nothing more."""
+        return ()
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> CTCModel:
+        """Make the encoder; its sizes and unit count go into config.yaml."""
+        config = from_mapping(CTCEncoderConfig, args.encoder_conf, f"{args.config}: encoder_conf")
+        args.encoder_conf = dataclasses.asdict(config)
+        args.num_units = CTCTokenizer(args.tokenizer).num_units
+        model = CTCModel(config, args.num_units)
+        model.set_normalization(*read_cmvn(args.cmvn_file))
+        cls.check_options(args, model)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        logging.info("CTC encoder: %s parameters, %d units", f"{count:,}", args.num_units)
+        return model

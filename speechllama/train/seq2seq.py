@@ -1,0 +1,148 @@
+"""Training of the encoder-decoder B1 on ESPnet, with ESPnet's own encoder, decoder and CTC head.
+
+{speech (B, T, F), text (B, L)} -> loss, stats, weight
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from speechllama.config import from_mapping
+from speechllama.model.build import CONFIG_FILE, MODEL_FILE, SEQ2SEQ, check_device, read_cmvn
+from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
+from speechllama.text.tokenizer import CTCTokenizer
+from speechllama.train.ctc import CTCTask
+from speechllama.train.espnet import (
+    CTC,
+    AbsESPnetModel,
+    ConformerEncoder,
+    NestedDictAction,
+    TransformerDecoder,
+    force_gatherable,
+    str_or_none,
+)
+
+
+class Seq2SeqModel(Seq2Seq, AbsESPnetModel):
+    """The network with the host's `forward`; its checkpoints are the network's own."""
+
+    def forward(  # type: ignore[override]
+        self, speech: Tensor, speech_lengths: Tensor, text: Tensor, text_lengths: Tensor, **_: Any
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss, stats and weight (the number of utterances) of one batch; see `Seq2Seq.forward`."""
+        result = Seq2Seq.forward(self, speech, speech_lengths, text, text_lengths)
+        stats = {
+            "loss": result.loss.detach(),
+            "loss_att": result.attention.detach(),
+            "loss_ctc": result.ctc.detach(),
+            "acc": result.accuracy,
+        }
+        gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable(
+            (result.loss, stats, len(text)), result.loss.device
+        )
+        return gathered
+
+    def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
+        """Features as they are, for the host's statistics."""
+        return {"feats": speech, "feats_lengths": speech_lengths}
+
+
+class Seq2SeqTask(CTCTask):
+    """ESPnet task of the encoder-decoder; data, units and batches are as in CTC training, on the target text."""
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Options beside the host's."""
+        group = parser.add_argument_group("sequence to sequence")
+        group.add_argument("--model", default=SEQ2SEQ, choices=[SEQ2SEQ], help="what a system's YAML is for")
+        group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the text")
+        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
+        group.add_argument("--network_conf", action=NestedDictAction, default={}, help="sizes, see Seq2SeqConfig")
+        group.add_argument("--target_units", type=int, default=None, help="units to make in stage 3")
+        group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
+        parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> Seq2SeqModel:
+        """Make the network; its sizes and unit count go into config.yaml."""
+        config = from_mapping(Seq2SeqConfig, args.network_conf, f"{args.config}: network_conf")
+        args.network_conf = dataclasses.asdict(config)
+        args.num_units = CTCTokenizer(args.tokenizer).num_units
+        model = Seq2SeqModel(config, args.num_units, make_parts(config, args.num_units))
+        model.set_normalization(*read_cmvn(args.cmvn_file))
+        cls.check_options(args, model)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        logging.info("encoder-decoder: %s parameters, %d units", f"{count:,}", args.num_units)
+        return model
+
+
+def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
+    """Make ESPnet's modules of a config's sizes."""
+    shared = {"attention_heads": config.num_heads, "linear_units": config.ffn_dim, "dropout_rate": config.dropout}
+    # ESPnet's Conformer, less convolutions and second feed-forward layer, is its Transformer, and has both positions.
+    position_types = {"absolute": ("abs_pos", "selfattn"), "relative": ("rel_pos", "rel_selfattn")}[config.positions]
+    encoder = ConformerEncoder(
+        config.dim,
+        config.dim,
+        num_blocks=config.num_encoder_layers,
+        input_layer=None,
+        rel_pos_type="latest",
+        pos_enc_layer_type=position_types[0],
+        selfattention_layer_type=position_types[1],
+        positional_dropout_rate=config.dropout,
+        activation_type="relu",
+        use_cnn_module=False,
+        use_flash_attn=False,
+        **shared,
+    )
+    decoder = TransformerDecoder(
+        num_units + 1,
+        config.dim,
+        num_blocks=config.num_decoder_layers,
+        positional_dropout_rate=config.dropout,
+        **shared,
+    )
+    return Parts(encoder, decoder, CTC(num_units, config.dim))
+
+
+def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTCTokenizer]:
+    """Load a trained experiment.
+
+    Args:
+        exp_dir: Its directory.
+        device: torch device.
+
+    Returns:
+        The network in evaluation mode, and its tokenizer.
+
+    Raises:
+        FileNotFoundError: It is no finished experiment, or its tokenizer is gone.
+        ValueError: The weights do not fit the config, the tokenizer is another one, or there is no GPU.
+    """
+    check_device(device)
+    folder = Path(exp_dir)
+    for name in (CONFIG_FILE, MODEL_FILE):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
+    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = from_mapping(Seq2SeqConfig, settings["network_conf"], f"{folder / CONFIG_FILE}: network_conf")
+    tokenizer = CTCTokenizer(settings["tokenizer"])
+    if tokenizer.num_units != settings["num_units"]:
+        raise ValueError(
+            f"{tokenizer.path}: {tokenizer.num_units} units, but {folder} was trained with {settings['num_units']}; "
+            "train it again"
+        )
+    network = Seq2Seq(config, tokenizer.num_units, make_parts(config, tokenizer.num_units))
+    try:
+        network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
+    except RuntimeError as error:
+        raise ValueError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} beside them: {error}") from error
+    return network.to(device).eval(), tokenizer

@@ -1,0 +1,226 @@
+"""Speech-LLaMA training on ESPnet.
+
+    {speech (B, T, F) or compressed (B, U, D), prompt, suffix, text} -> loss, stats, weight
+
+The name of the audio data says what it is: `speech` are log-mel features, `compressed` comes from the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechllama.config import from_mapping
+from speechllama.data.ark import check_maker
+from speechllama.llm.files import load_tokenizer
+from speechllama.llm.record import read_llm_record
+from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache
+from speechllama.model.checkpoint import FINGERPRINT
+from speechllama.model.compressor import COMPRESSORS
+from speechllama.model.prefix_mask import PREFIX_MASKS
+from speechllama.model.speech_llama import Batch, SpeechLlama
+from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig
+from speechllama.train.espnet import (
+    AbsESPnetModel,
+    NestedDictAction,
+    SpeechTask,
+    force_gatherable,
+    str2bool,
+    str_or_none,
+)
+
+
+class SpeechLlamaModel(AbsESPnetModel):
+    """The network with the host's `forward`; its checkpoints are the network's own."""
+
+    def __init__(self, network: SpeechLlama) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        prompt: Tensor,
+        prompt_lengths: Tensor,
+        suffix: Tensor,
+        suffix_lengths: Tensor,
+        text: Tensor,
+        text_lengths: Tensor,
+        speech: Tensor | None = None,
+        speech_lengths: Tensor | None = None,
+        compressed: Tensor | None = None,
+        compressed_lengths: Tensor | None = None,
+        **_: Any,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss of one batch: see `SpeechLlama.forward`; the weight is the number of text tokens."""
+        is_compressed = compressed is not None
+        audio, lengths = (compressed, compressed_lengths) if is_compressed else (speech, speech_lengths)
+        if audio is None or lengths is None:
+            raise ValueError("a batch needs `speech` or `compressed`")
+        batch = Batch(audio, lengths, prompt, prompt_lengths, suffix, suffix_lengths, is_compressed)
+        result = self.network(batch, text, text_lengths)
+        stats = {"loss": result.loss.detach(), "acc": result.accuracy}
+        gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable(
+            (result.loss, stats, result.num_tokens), result.loss.device
+        )
+        return gathered
+
+    def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
+        """Never called: lengths come from headers, so that the host's statistics stage builds no LLM."""
+        raise RuntimeError("speechllama writes its own shape files (stage 8); set collect_stats to false")
+
+
+class SpeechLlamaPreprocessor:
+    """Text and language to token ids.
+
+    Args:
+        prompt: Renders prompts with the LLM's tokenizer.
+    """
+
+    def __init__(self, prompt: Prompt) -> None:
+        self.prompt = prompt
+
+    def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
+        """Turn one utterance's data into arrays.
+
+        Raises:
+            ValueError: The text gives no tokens, or the prompt does not fit; the utterance is named.
+        """
+        try:
+            ids = self.prompt.render(data.get("lang", ""), data.get("prompt", ""))
+        except ValueError as error:
+            raise ValueError(f"utterance {uid}: {error}") from error
+        text = self.prompt.encode(data["text"])
+        if not text:
+            raise ValueError(f"utterance {uid}: the text {data['text']!r} gives no tokens; stage 8 leaves such out")
+        arrays: dict[str, np.ndarray] = {
+            name: np.asarray(value, np.int64)
+            for name, value in (("prompt", ids.prompt), ("suffix", ids.suffix), ("text", text))
+        }
+        for name in ("speech", "compressed"):
+            if name in data:
+                arrays[name] = np.asarray(data[name], np.float32)
+        return arrays
+
+
+class SpeechLlamaTask(SpeechTask):
+    """ESPnet task of the Speech-LLaMA."""
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Options beside the host's; the network's own are described in `SpeechLlamaConfig`."""
+        group = parser.add_argument_group("Speech-LLaMA")
+        group.add_argument("--llm_dir", type=str_or_none, default=None, help="prepared LLM (stage 7)")
+        group.add_argument("--ctc_dir", type=str_or_none, default=None, help="trained CTC encoder (stage 5)")
+        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics, without --ctc_dir")
+        group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
+        group.add_argument("--init_system", type=str_or_none, default=None, help="its config, for the stage script")
+        group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
+        group.add_argument("--task_name", default="st", choices=list(TEMPLATES), help="translation or recognition")
+        group.add_argument("--prompt_conf", action=NestedDictAction, default={}, help="see PromptConfig")
+        group.add_argument("--compressor", default="frame_average", choices=list(COMPRESSORS))
+        group.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: no blank runs")
+        group.add_argument("--max_compressed_length", type=int, default=None, help="merge runs beyond as many vectors")
+        group.add_argument("--num_clusters", type=int, default=0, help="units: their number")
+        group.add_argument("--centroids_file", type=str_or_none, default=None, help="units: what names them (stage 6)")
+        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="see CTCEncoderConfig (E0, D)")
+        group.add_argument("--audio_encoder_conf", action=NestedDictAction, default={}, help="see TransformerConfig")
+        group.add_argument("--train_audio_encoder", type=str2bool, default=True)
+        group.add_argument("--llm_conf", action=NestedDictAction, default={}, help="see LLMConfig")
+        group.add_argument("--prefix_mask", default="non_causal", choices=list(PREFIX_MASKS))
+        group.add_argument("--label_smoothing", type=float, default=0.0)
+        parser.set_defaults(required=["output_dir", "llm_dir"], model_conf={"extract_feats_in_collect_stats": False})
+
+    @classmethod
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:
+        """Text to ids of the LLM's tokenizer, with the prompt that config.yaml records."""
+        config = from_mapping(PromptConfig, args.prompt_conf, f"{args.config}: prompt_conf")
+        return SpeechLlamaPreprocessor(Prompt(config, args.task_name, load_tokenizer(*read_llm_record(args.llm_dir))))
+
+    @classmethod
+    def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """What a training set must hold, beside `speech` or `compressed`."""
+        return ("text",)
+
+    @classmethod
+    def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
+        """What it may hold."""
+        return ("speech", "compressed", "lang", "prompt")
+
+    @classmethod
+    def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
+        """Make the network, start it from another experiment if asked, and say what trains."""
+        if args.task_name not in TEMPLATES:  # argparse checks no choice that comes from a YAML
+            raise ValueError(f"{args.config}: task_name {args.task_name!r} is none of {', '.join(TEMPLATES)}")
+        network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
+        expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
+        for path, name, _ in (*args.train_data_path_and_name_and_type, *args.valid_data_path_and_name_and_type):
+            if name == "compressed":
+                check_maker(Path(path).parent, name, expected)
+        # All settings go into config.yaml: a later default must not change an old experiment.
+        args.prompt_conf = {"template": TEMPLATES[args.task_name], **args.prompt_conf}
+        args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
+        if not args.ctc_dir:
+            args.encoder_conf = dataclasses.asdict(network.config.encoder)
+        llm = dataclasses.asdict(network.config.llm)
+        args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
+        if args.init_from:
+            start_from(network, Path(args.init_from))
+        model = SpeechLlamaModel(network)
+        cls.check_options(args, model)
+        report_trainable(network)
+        return model
+
+
+def start_from(network: SpeechLlama, experiment: Path) -> None:
+    """Take over everything an earlier experiment trained; what is new here (LoRA) stays fresh.
+
+    Raises:
+        FileNotFoundError: The experiment has no averaged weights.
+        ValueError: It stands on another base, or has parts this network lacks.
+    """
+    path = experiment / MODEL_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
+    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    state = {name.removeprefix("network."): tensor for name, tensor in loaded.items()}
+    own_base = network.get_buffer(FINGERPRINT)
+    if not torch.equal(state.pop(FINGERPRINT, own_base.new_empty(0)), own_base):
+        raise ValueError(f"{path}: trained on another LLM or CTC encoder than the ones given; train it again on these")
+    own = dict(network.named_parameters())
+    unknown = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
+    if unknown:
+        raise ValueError(f"{path}: {len(unknown)} tensors do not fit this config, first {unknown[:5]}")
+    with torch.no_grad():
+        for name, tensor in state.items():
+            own[name].copy_(tensor)
+    logging.info("started from %s: %d tensors", path, len(state))
+
+
+def report_trainable(network: SpeechLlama) -> None:
+    """Log the trainable parameters by part and check them against the config.
+
+    Raises:
+        RuntimeError: A part trains that the config freezes, or the reverse: our mistake, not the user's.
+    """
+    config = network.config
+    expected = {
+        "encoder": not config.ctc_dir,
+        "compressor": any(True for _ in network.compressor.parameters()),  # whatever it has trains
+        "audio_encoder": config.train_audio_encoder,
+        "llm": config.llm.train != "frozen",
+    }
+    for part, module in network.named_children():
+        total = sum(parameter.numel() for parameter in module.parameters())
+        trains = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+        logging.info("%s: %s parameters, %s train", part, f"{total:,}", f"{trains:,}")
+        if bool(trains) != expected[part]:
+            raise RuntimeError(f"{part}: {trains} parameters train, the config intends {expected[part]}")
+    logging.info("%d tensors in each checkpoint", len(network.state_dict()))

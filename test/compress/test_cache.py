@@ -1,0 +1,64 @@
+"""The cache of compressed features: what the network computes, by the right units."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from speechllama.bin import collect_llm_stats, ctc_compress
+from speechllama.data.ark import read_matrix
+from speechllama.data.data_dir import read_data_dir
+from speechllama.decode.experiment import load_experiment
+from speechllama.text.tokenizer import train_tokenizer
+
+
+def test_the_cache_holds_what_the_network_computes(recipe: Any) -> None:
+    network = load_experiment(recipe.root / "e5").network
+    dump, cache = (read_data_dir(recipe.root / "test" / kind) for kind in ("dump", "compressed"))
+
+    for utterance, place in dump.table("feats.scp").items():
+        features = torch.from_numpy(read_matrix(place).copy())[None]
+        with torch.no_grad():
+            expected = network.compress(features, torch.tensor([features.shape[1]])).vectors[0]
+        cached = torch.from_numpy(read_matrix(cache.table("compressed.scp")[utterance]).copy())
+        torch.testing.assert_close(cached, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_cache_of_another_encoder_or_compressor_is_refused_by_all_that_read_it(recipe: Any, tmp_path: Path) -> None:
+    shutil.copytree(recipe.root / "ctc", tmp_path / "ctc")
+    state = recipe.load(tmp_path / "ctc/model.pth")
+    torch.save({name: tensor + (name == "head.bias") for name, tensor in state.items()}, tmp_path / "ctc/model.pth")
+    other = ["--ctc_dir", str(tmp_path / "ctc")]
+    message = "train/compressed: compressed by {'encoder': .*the model expects {'encoder': .*give its own"
+    with pytest.raises(ValueError, match=message):
+        recipe.train_llm("other_ctc", *other)
+    config, right = recipe.config("other_ctc"), ["--ctc_dir", str(recipe.root / "ctc")]
+    data = ["--data_dir", str(recipe.root / "train/compressed"), "--llm_dir", str(recipe.root / "llm")]
+    collect = ["--config", config, *data, "--output_file", str(tmp_path / "shape")]
+    with pytest.raises(ValueError, match=message):
+        collect_llm_stats.main([*collect, *other])
+    collect_llm_stats.main([*collect, *right])
+    recipe.config("other_ctc", compressor="blank_removal")
+    with pytest.raises(ValueError, match="compressed by {'name': 'frame_average'}, the model expects .*blank_removal"):
+        collect_llm_stats.main([*collect, *right])
+    record = recipe.root / "train/compressed/compressed.1.done"
+    older = json.loads(record.read_text())
+    older[0].pop("encoder")  # what it does not say is not held against it
+    shutil.copytree(record.parent, tmp_path / "older")
+    (tmp_path / "older" / record.name).write_text(json.dumps(older))
+    recipe.config("other_ctc")
+    collect_llm_stats.main([*collect, *other, "--data_dir", str(tmp_path / "older")])
+
+
+def test_units_of_another_tokenizer_are_refused(recipe: Any, tmp_path: Path) -> None:
+    train_tokenizer(["der hund", "la femme"], tmp_path, 20)
+    with pytest.raises(ValueError, match=r"bpe.model: \d+ CTC units, but .*ctc was trained with another number"):
+        ctc_compress.main(
+            ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(recipe.root / "test/dump")]
+            + ["--output_dir", str(tmp_path), "--tokenizer", str(tmp_path / "bpe.model")]
+        )

@@ -1,0 +1,95 @@
+"""The LLM that a recipe trains: what it reads and learns, and where an interrupted training goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from speechllama.llm.files import load_tokenizer
+from speechllama.llm.text_llm import (
+    MAX_PLAIN_TOKENS,
+    Line,
+    Lines,
+    TextLLMConfig,
+    collate,
+    last_whole_checkpoint,
+    mix_lines,
+    read_lines,
+    target_loss,
+)
+from speechllama.text.prompt import Prompt, PromptConfig, TaskName
+
+PAIR, PLAIN = Line("Der Hund trinkt.", "The dog drinks."), Line("", "The man sleeps.")
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    assert last_whole_checkpoint(tmp_path) is None
+    for step in (200, 1000):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-1200").mkdir()  # killed before the state, which is written last
+    (tmp_path / "checkpoint-1200/model.safetensors").write_bytes(b"")
+    assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1000")
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny_llm: Path) -> dict[TaskName, Prompt]:
+    """Prompts with the tiny LLM's tokenizer."""
+    tokenizer = load_tokenizer(str(tiny_llm))
+    return {task: Prompt(PromptConfig(), task, tokenizer) for task in ("st", "asr")}
+
+
+def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: dict[TaskName, Prompt]) -> None:
+    prompt = prompts["st"]
+    end, (before, behind) = prompt.tokenizer.eos_token_id, prompt.render()
+    lines = Lines([PAIR, PLAIN], prompts, TextLLMConfig(copy_share=0.0))
+    pair, plain = lines[0], lines[1]
+    target = [*prompt.encode(PAIR.translation), end]
+    assert pair["input_ids"] == [*before, *prompt.encode(PAIR.sentence), *behind, *target]
+    assert [label for label in pair["labels"] if label >= 0] == target
+    line = [*prompt.encode(PLAIN.translation), end]
+    assert plain["input_ids"] == [prompt.tokenizer.bos_token_id, *line]
+    assert plain["labels"] == [-100, *line]
+
+
+def test_a_long_line_of_plain_english_is_cut(prompts: dict[TaskName, Prompt]) -> None:
+    row = Lines([Line("", "The man sleeps. " * 200)], prompts, TextLLMConfig())[0]
+    assert len(row["input_ids"]) == len(row["labels"]) == MAX_PLAIN_TOKENS + 1
+    assert row["labels"][-1] != prompts["st"].tokenizer.eos_token_id  # it does not end there
+
+
+@pytest.mark.parametrize(("num_given", "share", "num_pairs"), [(0, 0.5, 4), (7, 0.5, 8), (8, 0.5, 12), (8, 0.0, 4)])
+def test_pairs_are_repeated_until_plain_english_has_its_share(num_given: int, share: float, num_pairs: int) -> None:
+    given = [Line("", f"Line {number}.") for number in range(num_given)]
+    mixed = mix_lines([PAIR] * 4 + given * 2 + [Line("", PAIR.translation)], share)
+    assert mixed.count(PAIR) == num_pairs
+    assert mixed[num_pairs:] == ([Line("", PAIR.translation), *given] if share else [])  # each line once
+    assert len(mixed) - num_pairs <= share * len(mixed)
+
+
+def test_shares_and_texts_that_make_no_training_are_refused() -> None:
+    with pytest.raises(ValueError, match="plain_share 1.0 is not between 0 and below 1"):
+        mix_lines([PAIR, PLAIN], 1.0)
+    with pytest.raises(ValueError, match="2 lines of plain English and no pair"):
+        mix_lines([PLAIN, PLAIN], 0.5)
+
+
+def test_rows_without_a_sentence_are_plain_english(tmp_path: Path) -> None:
+    path = tmp_path / "llm_text.tsv"
+    path.write_text("lang\tsentence\ttranslation\nde\tDer Hund trinkt.\tThe dog drinks.\nen\t\tThe man sleeps.\n")
+    assert read_lines(path) == [PAIR, PLAIN]
+
+
+def test_the_loss_of_the_targets_is_that_of_the_whole_model_with_a_mask(tiny_llm: Path) -> None:
+    llm = LlamaForCausalLM.from_pretrained(tiny_llm)
+    rows = [
+        {"input_ids": [1, 5, 6, 7, 8, 9, 2], "labels": [-100, -100, -100, -100, 8, 9, 2]},
+        {"input_ids": [1, 9, 4, 2], "labels": [-100, -100, 4, 2]},
+    ]
+    batch = collate(rows)
+    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    expected = llm(**batch, attention_mask=mask).loss
+    torch.testing.assert_close(target_loss(llm, **batch), expected)

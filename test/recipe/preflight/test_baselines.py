@@ -1,0 +1,116 @@
+"""B1 and B2 in the preflight: counts against real passes, and stage 0 says of them what it says of the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechllama.model.meta_model import read_architecture
+from speechllama.model.seq2seq import Seq2SeqConfig
+from speechllama.recipe.preflight import baselines, checks, systems
+from speechllama.recipe.preflight.baselines import Seq2SeqShape, make_batch, seq2seq_activations
+from speechllama.recipe.preflight.memory import BatchShape, kept_bytes, precision
+from speechllama.recipe.preflight.plan import Plan
+
+EGS = Path(__file__).resolve().parents[3] / "egs"
+MINI = EGS / "mini_covost2" / "conf"
+TINY = Seq2SeqConfig(conv_channels=4, num_encoder_layers=2, num_decoder_layers=2, dim=16, num_heads=2, ffn_dim=32)
+BATCH = BatchShape(num_utterances=3, num_text=5, num_frames=60)
+
+
+@pytest.mark.parametrize("is_amp", [False, True])
+@pytest.mark.parametrize("positions", ["absolute", "relative"])
+def test_the_count_without_memory_is_what_a_real_pass_keeps(positions: str, is_amp: bool) -> None:
+    shape = Seq2SeqShape(dataclasses.replace(TINY, positions=positions), 30)
+    network = shape.build().train()
+    network.spec_augment.eval()
+    speech = torch.zeros(3, 60, 80)
+    lengths, text, text_lengths = make_batch(shape, BATCH, "cpu")
+
+    def forward() -> tuple[torch.Tensor, ...]:
+        memory = network.encode(speech, lengths)
+        return memory.ctc_log_probs, *network.attend(memory, text, text_lengths)
+
+    with precision(is_amp):
+        kept = kept_bytes(forward, network)
+        whole = kept_bytes(lambda: network(speech, lengths, text, text_lengths).loss, network)
+    # In half precision a fake LayerNorm keeps its means in bfloat16, a real one in float32: ten numbers a frame.
+    assert seq2seq_activations(shape, BATCH, is_amp) == pytest.approx(kept, rel=0.005 if is_amp else 0)
+    # What the count leaves out: CTC's own rows, and the copies that it is called with.
+    assert kept < whole < 1.1 * kept
+
+
+def test_the_papers_encoder_decoder_takes_what_arithmetic_says() -> None:
+    plan = Plan(str(EGS / "covost2/conf/b1.yaml"), str(EGS / "covost2/conf/ctc.yaml"), ctc_units=16000)
+    (training,) = systems.find_trainings(plan, None, [])
+    assert training.num_trained == pytest.approx(240e6, rel=0.03)
+    assert training.is_amp
+    one, two = (dataclasses.replace(training, batch=BatchShape(num_utterances=count)).memory(None) for count in (4, 8))
+    assert one.trained == 16 * training.num_trained and one.weights == 0
+    # Of half precision autograd keeps the weights' copies as well, two bytes each, however large the batch is.
+    shared = 2 * one.activations - two.activations
+    embeddings = 16002 * 768  # looked up as they are
+    assert shared == pytest.approx(1.05 * 2 * (training.num_trained - embeddings), rel=0.01)
+
+
+def mini_plan(tmp_path: Path, system: str, llm: Path | None, **changes: object) -> Plan:
+    """B1, or what rescores a system, on the mini recipe's settings; the corpus is not there yet."""
+    folders = {name: str(tmp_path / name) for name in ("datadir", "dumpdir", "expdir")}
+    settings = {"llm": str(llm or ""), "langs": "de fr", "ctc_units": 120, "batch_size": 2, **folders, **changes}
+    return Plan(str(MINI / f"{system}.yaml"), str(MINI / "ctc.yaml"), **settings)  # type: ignore[arg-type]
+
+
+def test_stage_0_times_training_and_decoding_of_b1_and_rescoring_of_b2(tmp_path: Path, tiny_llm: Path) -> None:
+    expected = ["| 2 features", "| 8 training", "| 11 decode"]
+    for rescoring, more in (("", []), (str(MINI / "b2.yaml"), ["| 11 rescore"])):
+        llm = tiny_llm if rescoring else None
+        report = checks.run_preflight(mini_plan(tmp_path, "b1", llm, rescore_config=rescoring))
+        assert report.faults == []
+        rows = [row.split(" | ") for row in report.tables[-1].splitlines()[2:]]
+        assert [row[0] for row in rows] == expected + more
+        assert all(float(row[1].split()[0].replace(",", "")) > 0 for row in rows)
+        assert "about 3 utterances of 5 s; 2,5" in report.text()
+
+
+def test_memory_of_b1_and_b2_is_held_against_the_card(
+    tmp_path: Path, tiny_llm: Path, install_card: Callable[[float], None]
+) -> None:
+    plan = mini_plan(tmp_path, "b1", tiny_llm, rescore_config=str(MINI / "b2.yaml"), ngpu=1)
+    architecture = read_architecture(tiny_llm)
+    trainings = systems.find_trainings(plan, architecture, [])
+    for total, num_faults in ((80e9, 0), (0.7e9, 3)):
+        install_card(total)
+        faults: list[str] = []
+        rows = systems.check_gpu(plan, trainings, architecture, faults)
+        assert [row[0] for row in rows] == [
+            f"stage 8, {MINI}/b1.yaml",
+            "stage 11, 2 utterances, beam 4",
+            "stage 11, rescoring",
+        ]
+        assert len(faults) == num_faults
+
+
+def test_rescoring_speech_llms_is_estimated_beside_their_own_decoding(tmp_path: Path, tiny_llm: Path) -> None:
+    plan = mini_plan(tmp_path, "e5", tiny_llm, rescore_config=str(MINI / "b2.yaml"), ngpu=1, launcher="slurm")
+    architecture = read_architecture(tiny_llm)
+    rows = systems.check_gpu(plan, systems.find_trainings(plan, architecture, []), architecture, [])
+    assert [row[0].split(",")[0] for row in rows] == ["stage 5", "stage 8", "stage 11", "stage 11"]
+
+
+def test_the_search_is_timed_with_texts_of_the_usual_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    search = baselines.joint_search
+
+    def note(*arguments: object) -> object:
+        found = search(*arguments)  # type: ignore[arg-type]
+        lengths.extend(len(nbest[0].tokens) for nbest in found)
+        return found
+
+    monkeypatch.setattr(baselines, "joint_search", note)
+    seconds = baselines.joint_search_seconds(Seq2SeqShape(TINY, 120), BatchShape(num_utterances=2), 4, "cpu")
+    assert 0 < seconds < math.inf and set(lengths) == {22}

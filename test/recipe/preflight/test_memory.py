@@ -1,0 +1,118 @@
+"""GPU memory counted without a GPU: what it counts is what autograd keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from speechllama.bin import estimate_memory
+from speechllama.config import read_config
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.llm import LLM
+from speechllama.model.audio_encoder import AudioEncoder
+from speechllama.model.ctc_encoder import CTCEncoder
+from speechllama.model.meta_model import outline_speech_llama, read_architecture
+from speechllama.recipe.preflight import memory, systems
+from speechllama.recipe.preflight.memory import (
+    BatchShape,
+    Memory,
+    kept_bytes,
+    llm_activations,
+    training_memory,
+    weight_bytes,
+)
+from speechllama.recipe.preflight.plan import Plan
+from speechllama.recipe.preflight.speed import fill
+
+EGS = Path(__file__).resolve().parents[3] / "egs"
+PAPER = EGS / "covost2" / "conf"
+SMALL = PAPER / "small"
+BATCH = BatchShape(num_utterances=3, num_prompt=4, num_audio=6, num_text=5, num_frames=40)
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("train", ["frozen", "lora"])
+def test_the_count_without_memory_is_what_a_real_pass_keeps(tiny_llm: Path, train: str, again: bool) -> None:
+    config = LLMConfig(str(tiny_llm), train=train, dtype="bfloat16", gradient_checkpointing=again)  # type: ignore[arg-type]
+    llm = LLM(config).train()
+
+    def forward() -> torch.Tensor:
+        size, columns = BATCH.num_utterances, BATCH.num_positions
+        embeddings = torch.zeros(size, columns, llm.dim, dtype=llm.base_dtype, requires_grad=True)
+        mask = torch.zeros(size, 1, columns, columns, dtype=llm.base_dtype)
+        logits = llm(embeddings, mask, torch.zeros(size, columns, dtype=torch.long), num_logits=BATCH.num_text + 1)
+        labels = torch.zeros(size * (BATCH.num_text + 1), dtype=torch.long)
+        return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels)
+
+    counted, _ = llm_activations(config, read_architecture(tiny_llm), BATCH)
+    assert counted == kept_bytes(forward, llm)
+
+
+def test_the_encoders_counts_are_what_real_passes_keep(tiny_llm: Path) -> None:
+    settings = read_config(SMALL / "e5.yaml")
+    ctc = systems.ctc_training(Plan("", str(SMALL / "ctc.yaml"), ctc_units=20)).encoder
+    assert ctc is not None
+    network = outline_speech_llama(settings, "e5", read_architecture(tiny_llm), ctc)
+    real = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
+    vectors, lengths = torch.zeros(3, 6, network.encoder.dim), torch.full((3,), 6)
+    assert memory.audio_encoder_activations(network, BATCH, False) == kept_bytes(lambda: real(vectors, lengths), real)
+    encoder = CTCEncoder(*ctc)
+    encoder.spec_augment.eval()
+    speech, frames = torch.zeros(3, 40, 80), torch.full((3,), 40)
+    kept = kept_bytes(lambda: encoder(speech, frames).logits.float().log_softmax(-1), encoder)
+    assert memory.encoder_activations(*ctc, BATCH, False) == kept
+
+
+def outline(system: str, llm: str = "llama_7b") -> tuple[systems.SpeechLlama, object]:
+    architecture = read_architecture(PAPER / "llm" / f"{llm}.json")
+    ctc = systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"))).encoder
+    return outline_speech_llama(read_config(PAPER / f"{system}.yaml"), system, architecture, ctc), architecture
+
+
+def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:
+    plain, four, eight = (weight_bytes(outline(system)[0].llm) for system in ("e5", "e5_4bit", "e5_8bit"))
+    embeddings = 2 * 32000 * 4096 + 65 * 4096  # and the norms: these stay in bfloat16
+    layers = 6_738_415_616 - embeddings
+    assert plain == 2 * 6_738_415_616
+    assert eight == 2 * embeddings + layers
+    assert four == pytest.approx(2 * embeddings + 0.516 * layers)
+
+
+def test_more_positions_need_more_memory_and_checkpointing_less() -> None:
+    network, architecture = outline("e6")
+    small, large = (
+        training_memory(network, architecture, BatchShape().of_positions(total), True) for total in (2048, 4096)
+    )
+    assert large.activations == pytest.approx(2 * small.activations, rel=0.02)
+    assert large.trained == 16 * (14_721_032 + 2_097_152)
+    network, architecture = outline("e6_8bit")
+    again = training_memory(network, architecture, BatchShape().of_positions(4096), True)
+    assert again.activations < large.activations / 5
+
+
+def test_weights_drawn_without_initialisation_make_a_model_that_computes(tiny_llm: Path) -> None:
+    architecture = read_architecture(tiny_llm)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(architecture)
+    reference = AutoModelForCausalLM.from_config(architecture)
+    fill(model, "cpu")
+    assert torch.equal(model.model.rotary_emb.inv_freq, reference.model.rotary_emb.inv_freq)
+    assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.isfinite().all()
+    assert Memory(1.0, 2.0, 3.0, 4.0).total == 10.0
+
+
+def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.CaptureFixture[str]) -> None:
+    llms = [str(PAPER / "llm" / f"{name}.json") for name in ("llama_7b", "tinyllama_1.1b")]
+    estimate_memory.main(["--conf", str(PAPER), "--systems", "e5 e6_4bit", "--positions", "2048", "--llms", *llms])
+    page = capsys.readouterr().out
+    rows = [row.split(" | ") for row in page.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [
+        [f"| {llm}", system] for llm in ("llama_7b", "tinyllama_1.1b") for system in ("e5", "e6_4bit")
+    ]
+    # 13.5 GB of weights do not fit where 4 bits do; the README's table is this command's
+    assert float(rows[0][2]) > 14 > float(rows[1][2])
+    readme = (EGS / "covost2" / "README.md").read_text()
+    assert all(" | ".join(row[:3]) in readme for row in rows)

@@ -1,0 +1,90 @@
+"""Prompts: where the audio goes, which ids stand around it, and what is refused."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+
+import pytest
+
+from speechllama.config import from_mapping
+from speechllama.llm.files import load_tokenizer
+from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig, check_template
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_llm: Path) -> object:
+    return load_tokenizer(str(tiny_llm))
+
+
+def test_the_start_token_comes_once_and_first(tokenizer: object) -> None:
+    ids = Prompt(PromptConfig("Say {audio} now:"), "st", tokenizer).render()
+    assert ids.prompt[0] == 1
+    assert 1 not in ids.prompt[1:] + ids.suffix
+    assert 2 not in ids.prompt + ids.suffix
+
+
+def test_the_start_token_stands_behind_the_audio_of_a_decoder_from_scratch(tokenizer: object) -> None:
+    assert Prompt(PromptConfig("{audio}", start="behind_audio"), "st", tokenizer).render() == ([], [1])
+    ids = Prompt(PromptConfig("Say {audio} now:", start="behind_audio"), "st", tokenizer).render()
+    assert ids.suffix[-1] == 1 and 1 not in ids.prompt + ids.suffix[:-1]
+    with pytest.raises(ValueError, match="prompt start: behind_audio needs a start token"):
+        Prompt(PromptConfig(start="behind_audio"), "st", types.SimpleNamespace(bos_token_id=None))
+    with pytest.raises(ValueError, match="d.yaml: start: 'behind' is none of before_prompt, behind_audio"):
+        from_mapping(PromptConfig, {"start": "behind"}, "d.yaml")
+
+
+def test_ids_around_the_audio_are_those_of_one_running_text(tokenizer: object) -> None:
+    prompt = Prompt(PromptConfig("Der Hund {audio} the dog:"), "st", tokenizer)
+    before, behind = prompt.render()
+    text = prompt.encode("The boy eats.")
+    assert before[1:] + behind + text == prompt.encode("Der Hund the dog: The boy eats.")
+    assert prompt.decode(before + behind + text) == "Der Hund the dog: The boy eats."
+
+
+def test_each_task_has_its_template(tokenizer: object) -> None:
+    rendered = {task: Prompt(PromptConfig(), task, tokenizer).render() for task in ("st", "asr")}
+    assert rendered["st"] != rendered["asr"]
+
+
+def test_a_language_may_have_its_own_template(tokenizer: object) -> None:
+    config = PromptConfig("From {language}: {audio}", {"fr": "Du {audio}"})
+    prompt = Prompt(config, "st", tokenizer)
+    assert prompt.render("de").prompt == [1, *prompt.encode("From German:")]
+    assert prompt.render("fr").prompt == [1, *prompt.encode("Du")]
+
+
+def test_an_utterance_may_have_its_own_template(tokenizer: object) -> None:
+    prompt = Prompt(PromptConfig(), "st", tokenizer)
+    assert prompt.render("de", "{audio} =").prompt == [1]
+
+
+def test_a_trained_tokenizer_gives_its_start_token_once(shared_data: Path) -> None:
+    tokenizer = load_tokenizer(str(shared_data / "llama" / "stories260K"))
+    assert Prompt(PromptConfig(), "st", tokenizer).render().prompt.count(tokenizer.bos_token_id) == 1
+
+
+@pytest.mark.parametrize("template", ["no audio", "{audio} {audio}", "{audio} {speaker}"])
+def test_faulty_templates_are_refused(template: str) -> None:
+    with pytest.raises(ValueError, match="must hold {audio} once and no field but"):
+        check_template(template)
+
+
+def test_an_unknown_language_is_refused_where_it_is_needed(tokenizer: object) -> None:
+    prompt = Prompt(PromptConfig("{language}: {audio}"), "st", tokenizer)
+    with pytest.raises(ValueError, match="needs a language, 'xx' is none of"):
+        prompt.render("xx")
+
+
+def test_the_default_templates_are_sound() -> None:
+    for template in TEMPLATES.values():
+        check_template(template)
+
+
+def test_templates_by_language_are_read_from_a_yaml(tokenizer: object) -> None:
+    values = {"by_language": {"de": "Der Hund {audio} the dog:"}}
+    prompt = Prompt(from_mapping(PromptConfig, values, "e5.yaml"), "st", tokenizer)
+    assert prompt.render("de") == Prompt(PromptConfig("Der Hund {audio} the dog:"), "st", tokenizer).render()
+    assert prompt.render("fr") == Prompt(PromptConfig(), "st", tokenizer).render()
+    with pytest.raises(ValueError, match="e5.yaml: by_language: expected settings .key: value., found 'de'"):
+        from_mapping(PromptConfig, {"by_language": "de"}, "e5.yaml")

@@ -1,0 +1,36 @@
+"""The target languages: what a translation is written in; to add one, add a record to TARGETS.
+
+en -> TARGETS["en"] -> name for prompts, script, BLEU's tokenizer, suffix of the corpus's tables
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from speechllama.registry import Registry
+
+
+@dataclass(frozen=True)
+class Target:
+    """What there is to know of a target language.
+
+    Attributes:
+        name: Its code, as in the names of corpora: "en".
+        language: Its name, as prompts say it: "English".
+        script: Unicode's name of its script: "LATIN".
+        bleu_tokenizer: sacreBLEU's tokenizer for it.
+    """
+
+    name: str
+    language: str
+    script: str
+    bleu_tokenizer: str
+
+    @property
+    def corpus_suffix(self) -> str:
+        """What the name of a corpus's table ends in: covost_v2.de_en."""
+        return f"_{self.name}"
+
+
+TARGETS: Registry[Target] = Registry("target language", [Target("en", "English", "LATIN", "13a")])
+DEFAULT_TARGET = "en"

@@ -22,6 +22,12 @@ def new_parser(doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(description=doc, formatter_class=_HelpFormatter, allow_abbrev=False)
 
 
+def add_conf_path(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the includes of `--config` are looked for."""
+    text = "folders, separated by colons, where includes are looked for; empty: the YAML's own"
+    parser.add_argument("--conf_path", default="", help=text)
+
+
 def str2bool(value: str) -> bool:
     """Read "true" or "false" of an option; to be used as argparse's `type`.
 

@@ -48,8 +48,8 @@ def load_config(path: str | Path, folders: Sequence[Path] = ()) -> Loaded:
 
     Args:
         path: The file. `include: other.yaml`, or a list of which later ones replace earlier ones, names others.
-        folders: Where these are looked for: the first folder that has one counts. A file that includes its own name
-            means the next one of that name. None: the file's own folder.
+        folders: Where these are looked for: the first folder that has one counts, then the including file's own. A file
+            that includes its own name means the next one of that name. Without any: the file's own folder.
 
     Returns:
         Settings and files.
@@ -97,7 +97,7 @@ def _find_included(name: str, path: Path, folders: Sequence[Path]) -> Path:
         rest = rest[rest.index(path.parent) + 1 :]
         if not rest:
             raise ValueError(f"{path}: includes itself, and no folder after {path.parent} has another {name}")
-    found = find_config(name, rest)
+    found = find_config(name, rest if path.parent in folders else [*rest, path.parent])
     if found is None:
         raise FileNotFoundError(
             f"{name}: no such config, included by {path}; looked for in {', '.join(map(str, rest))}"

@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,8 +40,6 @@ from test.conftest import LORA, MASKS, ROOT, SEQ2SEQ_SIZES, SIZES, Recipe
 PINS = ROOT / "test" / "pins"
 TRAINING = PINS / "training.json"
 IS_WRITING = bool(os.environ.get("WRITE_PINS"))
-
-# --- losses and hypotheses
 
 TRAINED = ("ctc", "e5", "e6", "e0", "d", "u_frozen", "u", "b1")
 DECODED = ("e6_beam3_cache", "e5_greedy_features", "d_beam3_long", "b1_beam3")
@@ -229,8 +228,6 @@ def test_a_decoding_gives_the_hypotheses_it_gave(measured: dict[str, Any], pinne
         assert now["scores"] == pytest.approx(before["scores"], rel=TOLERANCE), utterance
 
 
-# --- commands
-
 HEADING = re.compile(r"## stage (\d+) (\w+):(?P<skipped> not needed)?")
 COMMAND = re.compile(r" {3}(python3|local/data\.sh) ")
 PREFLIGHT = "   python3 -m speechllama.bin.preflight"
@@ -289,12 +286,13 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.egs = folder / "checkout/egs"
         self.bin = folder / "bin"
-        made = shutil.ignore_patterns("venv*", "__pycache__", "data", "dump", "exp", "downloads", "*.md")
-        for name in ("egs", "tools", "utils"):
+        made = shutil.ignore_patterns("venv*", "__pycache__", "dump", "exp", "downloads", "*.md")
+        for name in ("egs", "tools", "utils", "speechllama"):  # the package plans
             shutil.copytree(ROOT / name, folder / "checkout" / name, ignore=made)  # links become files
         self.bin.mkdir()
         shutil.copy(ROOT / "test/fakes/python3", self.bin / "python3")
         self.environment = {"PATH": f"{self.bin}:{os.environ['PATH']}", "FAKE_CALLS": str(folder / "calls")}
+        self.environment["FAKE_PYTHON"] = sys.executable
 
     def systems(self, variant: Variant) -> list[str]:
         """The systems that a variant has."""

@@ -1,30 +1,36 @@
 #!/usr/bin/env bash
 # The engine of a recipe: a table of stages, which of them are finished, and what to do when one fails. Source this file,
-# fill the table with add_stage, then call run_stages. It reads the options stage, stop_stage, list and dry_run.
+# fill the table with add_stage, define `do_stage NUMBER`, then call run_stages. It reads the variables stage, stop_stage,
+# list and dry_run. utils/plan.sh fills the table with what Python has planned.
 #
 # A finished stage leaves a marker inside its output directory: its settings, the checksums of its inputs, and the checksums
 # of the markers of the stages that made them. A marker is written last, with the time at which the stage began. A stage is
 # stale, and done again, when an input is newer than its marker or is another file than before, however old, when its
 # settings have changed, or when an output is missing.
-# A stage that was begun and not ended leaves MARKER.begun. When it is done again with the same settings and inputs, it goes
-# on from what is there; with others, clear_NAME (where there is such a function) first takes away what they had made.
+# A stage that was begun and not ended leaves MARKER.begun. When it is done again with the same settings and inputs, it
+# resumes from what is there; with others, `clear_stage NUMBER`, where there is such a function, first takes away what they
+# had made.
 # To do a finished stage again, remove its marker, which the message that it was finished before names.
 # prepare_run, where there is such a function, is called once, before the first stage that runs.
 : "${stage:=1}" "${stop_stage:=99}" "${list:=false}" "${dry_run:=false}"
 
 stage_numbers=()
-declare -A stage_names stage_arguments stage_markers stage_titles stage_settings stage_inputs stage_outputs stage_skips
+declare -A stage_names stage_markers stage_titles stage_settings stage_inputs stage_outputs stage_skips
 running_stage=""
 stage_log=""
+run_status=0 # of a run whose stages did not fail: 1 if a check in a dry run found a fault
 is_prepared=false
 attended=""
 declare -A run_locks # directory -> descriptor of a lock that this run holds and its jobs do not
 resume_command=()
 declare -A pending_stages # --list and --dry_run: stages that would run
 
-# add_stage NUMBER NAME[:ARGUMENT] MARKER TITLE SETTINGS [INPUT...] [-- OUTPUT...]: a row of the table; its function is
-# stage_NAME, called with the argument. Rows of one number are parts of a stage, each with its own marker; the key of the
-# second is NUMBER.2. A path below this directory counts as the relative one, however it was given.
+# resume_with COMMAND...: what a user calls again after a failure.
+resume_with() { resume_command=("$@"); }
+
+# add_stage NUMBER NAME MARKER TITLE SETTINGS [INPUT...] [-- OUTPUT...]: a row of the table. Rows of one number are
+# parts of a stage, each with its own marker; the key of the second is NUMBER.2. A path below this directory counts as the
+# relative one, however it was given.
 add_stage() {
   local number=$1 list=inputs path part=1
   while [[ -n ${stage_names[$number]:-} ]]; do
@@ -32,9 +38,7 @@ add_stage() {
     number=$1.$part
   done
   stage_numbers+=("$number")
-  stage_names[$number]=${2%%:*}
-  stage_arguments[$number]=""
-  if [[ $2 == *:* ]]; then stage_arguments[$number]=${2#*:}; fi
+  stage_names[$number]=$2
   stage_markers[$number]=$3
   stage_titles[$number]=$4
   stage_settings[$number]=$5
@@ -67,7 +71,7 @@ check_stage() {
   add_stage "$number" "$name" "" "$title" "" "$@"
 }
 
-# is_work_ahead NUMBER: whether a stage of the run behind this one is not finished, or none is behind it.
+# is_work_ahead NUMBER: whether a later stage of the run is not finished, or there is none.
 is_work_ahead() {
   local number verdict reason is_last=true
   for number in "${stage_numbers[@]}"; do
@@ -195,9 +199,7 @@ begin_stage() {
   elif [[ -f $marker ]]; then
     previous=$(<"$marker")
   fi
-  if [[ -n $previous && $previous != "$record" ]] && declare -F "clear_${stage_names[$1]}" >/dev/null; then
-    "clear_${stage_names[$1]}" ${stage_arguments[$1]:+"${stage_arguments[$1]}"}
-  fi
+  if [[ -n $previous && $previous != "$record" ]] && declare -F clear_stage >/dev/null; then clear_stage "$1"; fi
   note_begin "$1" "$record"
 }
 
@@ -249,7 +251,18 @@ attend() {
   return "$status"
 }
 
-# run_stage NUMBER: one stage. Its function is a plain command here, never in `if` or `||`, where `set -e` would be off.
+# finished_stages: the names of the stages that are finished -> names.
+finished_stages() {
+  local number verdict reason
+  names=""
+  for number in "${stage_numbers[@]}"; do
+    if [[ -z ${stage_markers[$number]} || -n ${stage_skips[$number]:-} ]]; then continue; fi
+    judge_stage "$number"
+    if [[ $verdict == finished ]]; then names+="${names:+ }${stage_names[$number]}"; fi
+  done
+}
+
+# run_stage NUMBER: one stage. `do_stage` is a plain command here, never in `if` or `||`, where `set -e` would be off.
 run_stage() {
   local number=$1 started=$SECONDS
   local marker=${stage_markers[$number]}
@@ -271,7 +284,7 @@ run_stage() {
     fi
     begin_stage "$number"
   fi
-  "stage_${stage_names[$number]}" ${stage_arguments[$number]:+"${stage_arguments[$number]}"}
+  do_stage "$number"
   if ! $dry_run; then
     if [[ -n $marker ]]; then
       require_outputs "$number"
@@ -306,7 +319,7 @@ report_failure() {
   {
     printf '## stage %d %s failed with status %d\n' "${running_stage%.*}" "${stage_names[$running_stage]}" "$status"
     if [[ -n $stage_log ]]; then printf '   log: %s\n' "$stage_log"; fi
-    printf '   to go on from here, once the cause is mended:%s --stage %d\n' \
+    printf '   to resume here, once the cause is fixed:%s --stage %d\n' \
       "$(printf ' %q' "${resume_command[@]}")" "${running_stage%.*}"
   } >&2
 }
@@ -328,7 +341,7 @@ run_stages() {
       "not needed") printf '## stage %d %s: not needed: %s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
       finished)
         printf '## stage %d %s: finished before (%s)\n' "${number%.*}" "${stage_names[$number]}" \
-          "${stage_markers[$number]:-so is every stage behind it}"
+          "${stage_markers[$number]:-so is every later stage}"
         ;;
       *)
         printf '## stage %d %s: %s%s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" \
@@ -338,4 +351,5 @@ run_stages() {
         ;;
     esac
   done
+  return "$run_status"
 }

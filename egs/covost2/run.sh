@@ -14,4 +14,4 @@ set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
 
-speech_llama --langs "de zh-CN ar es fr it nl ja ru pt et sv-SE sl" -- "$@"
+speech_llama --corpus_kind covost2 --langs "de zh-CN ar es fr it nl ja ru pt et sv-SE sl" -- "$@"

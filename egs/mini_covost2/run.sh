@@ -14,4 +14,4 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
 
 # The learning rates end so low that the last epoch is better than a mean with those before it (README, log of experiments).
-speech_llama --langs "de fr es" --ctc_num_best 1 --num_best 1 --pack_llm true -- "$@"
+speech_llama --corpus_kind mini_covost2 --langs "de fr es" --ctc_num_best 1 --num_best 1 --pack_llm true -- "$@"

@@ -17,4 +17,4 @@ set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/speech_llama.sh"
 
-speech_llama --langs "de fr es nl" --pack_llm true -- "$@"
+speech_llama --corpus_kind tatoeba --langs "de fr es nl" --pack_llm true -- "$@"

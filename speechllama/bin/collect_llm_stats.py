@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
 
 
@@ -13,6 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="the system's YAML; its prompt and compressor count")
+    add_conf_path(parser)
     parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
@@ -37,7 +38,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.model.compressor import FIXED_RATIOS
     from speechllama.text.prompt import Prompt, PromptConfig
 
-    settings = read_config(args.config)
+    settings = read_config(args.config, args.conf_path)
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
     frames_per_vector = FIXED_RATIOS.get(str(settings.get("compressor")), 1)

@@ -1,4 +1,7 @@
-"""Estimate the GPU memory of training and decoding for LLMs and batches, without a GPU and weights."""
+"""Estimate the GPU memory of training and decoding for LLMs and batches, without a GPU and weights.
+
+python3 -m speechllama.bin.estimate_memory --recipe egs/covost2 --llms egs/covost2/conf/llm/llama_7b.json
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from speechllama.cli import new_parser, run_main
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
-    parser.add_argument("--conf", required=True, help="folder with ctc.yaml and the systems' YAML files")
+    parser.add_argument("--recipe", required=True, help="recipe whose ctc.yaml and systems are meant")
+    parser.add_argument("--size", default="", help="as that of run.sh")
     parser.add_argument("--systems", default="e5 e6", help="names of systems")
     parser.add_argument("--llms", nargs="+", required=True, help="config.json files, directories or hub ids")
     parser.add_argument("--positions", default="2048 4096 8192", help="LLM positions of a batch on one GPU")
@@ -24,22 +28,25 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print the table, in GB."""
     args = get_parser().parse_args(cmd)
+    from speechllama.config import from_mapping
     from speechllama.markdown import format_table
+    from speechllama.model.ctc_encoder import CTCEncoderConfig
     from speechllama.model.meta_model import outline_speech_llama, read_architecture
     from speechllama.recipe.preflight.memory import BatchShape, decoding_memory, training_memory
-    from speechllama.recipe.preflight.plan import Plan, read_settings
-    from speechllama.recipe.preflight.systems import ctc_training
+    from speechllama.recipe.preflight.run import read_settings
+    from speechllama.recipe.system import CONF, ConfFolders
 
-    conf = Path(args.conf)
-    ctc = ctc_training(Plan("", str(conf / "ctc.yaml"))).encoder
+    folders = ConfFolders(args.size, Path(args.recipe) / CONF)
+    ctc = folders.read("ctc")
+    encoder = from_mapping(CTCEncoderConfig, ctc.settings["encoder_conf"], ctc.path), int(ctc.settings["ctc_units"])
     sizes = [int(total) for total in args.positions.split()]
     rows = []
     for path in args.llms:
         architecture = read_architecture(path)
         for system in args.systems.split():
-            where = str(conf / f"{system}.yaml")
-            settings = read_settings(where, "", "system")
-            network = outline_speech_llama(settings, where, architecture, ctc)
+            config = folders.read(system)
+            settings = read_settings(config, "", "system")
+            network = outline_speech_llama(settings, config.path, architecture, encoder)
             shapes = [BatchShape().of_positions(total) for total in sizes]
             is_amp = bool(settings.get("use_amp", False))
             cells = [training_memory(network, architecture, shape, is_amp).total for shape in shapes]

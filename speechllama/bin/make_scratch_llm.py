@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
 
 
@@ -13,6 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML of its sizes, see LlamaConfig")
+    add_conf_path(parser)
     parser.add_argument("--text", required=True, help="target texts of the training set, for the tokenizer")
     parser.add_argument("--output_dir", required=True, help="where model/ and llm.json go")
     return parser
@@ -26,7 +27,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.files import read_table
     from speechllama.llm.scratch_llm import LlamaConfig, make_scratch_llm
 
-    config = from_mapping(LlamaConfig, read_config(args.config), args.config)
+    config = from_mapping(LlamaConfig, read_config(args.config, args.conf_path), args.config)
     make_scratch_llm(config, read_table(args.text).values(), args.output_dir)
 
 

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
 
 
@@ -14,6 +14,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML of TextLLMConfig")
+    add_conf_path(parser)
     parser.add_argument("--text", required=True, help="TSV with the columns lang, sentence, translation")
     parser.add_argument("--dev_dir", required=True, help="data directory with src_text and text, for the test")
     parser.add_argument("--output_dir", required=True, help="where model/ and llm.json go")
@@ -33,7 +34,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.llm.record import prepare_llm
     from speechllama.llm.text_llm import TextLLMConfig, train_text_llm
 
-    config = from_mapping(TextLLMConfig, read_config(args.config), args.config)
+    config = from_mapping(TextLLMConfig, read_config(args.config, args.conf_path), args.config)
     options = {"num_steps": args.num_steps, "seed": args.seed}
     config = dataclasses.replace(config, **{name: value for name, value in options.items() if value is not None})
     data = read_data_dir(args.dev_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
 from speechllama.report.decoded_set import REFERENCE_NAMES
 
@@ -14,6 +14,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML with rescoring_conf and, if wanted, prompt_conf")
+    add_conf_path(parser)
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--decode_dir", required=True, help="decoded set: its n-best hypotheses are rescored")
     parser.add_argument("--data_dir", required=True, help="data directory of that set, with references and utt2lang")
@@ -36,7 +37,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.rescore.rescoring import add_llm_scores, read_rescoring_config, report_tuning, tune
     from speechllama.rescore.text_scorer import load_reader
 
-    config, settings = read_rescoring_config(read_config(args.config), args.config)
+    config, settings = read_rescoring_config(read_config(args.config, args.conf_path), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}
     nbest, data = read_nbest(args.decode_dir), read_data_dir(args.data_dir)
     references = data.table(REFERENCE_NAMES[args.task])

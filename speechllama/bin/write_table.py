@@ -1,6 +1,10 @@
 """Write the table of many systems: scores with significance, a figure, the paper's claims, and the page of results.
 
-Reads <exp_dir>/table/<row>.seed<n>.dirs, which run_table.sh writes; those that are absent are named as missing.
+    cd egs/mini_covost2
+    python3 -m speechllama.bin.write_table --systems "e5 e6" --reference e6 --langs "de fr es" --num_best 1
+
+Its options and those of run.sh (run_table.sh --help, run.sh --help) say which runs; those that are absent are named as
+missing. Called by run_table.sh in the recipe's directory.
 """
 
 from __future__ import annotations
@@ -8,37 +12,35 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from speechllama.cli import new_parser, run_main
-from speechllama.progress import setup_logging
-from speechllama.report.results import results_path, write_results
-from speechllama.report.table.files import claims_path, write_table_files
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Describe the options."""
-    parser = new_parser(__doc__)
-    parser.add_argument("--exp_dir", required=True, help="the recipe's directory of experiments")
-    parser.add_argument("--rows", required=True, help="rows, separated by blanks, such as 'e5 e6 e6:asr'")
-    parser.add_argument("--seeds", default="1", help="seeds, separated by blanks")
-    parser.add_argument("--reference", required=True, help="the row that all others are compared with")
-    parser.add_argument("--title", default="Results", help="heading of the pages")
-    return parser
+    return new_parser(__doc__)
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Collect and write."""
-    args = get_parser().parse_args(cmd)
+    _, words = get_parser().parse_known_args(cmd)
+    from speechllama.progress import setup_logging
+    from speechllama.recipe.table import plan_table
+    from speechllama.report.results import results_path, write_results
+    from speechllama.report.table.files import claims_path, write_table_files
+
     setup_logging()
-    seeds = [int(seed) for seed in args.seeds.split()]
-    table = write_table_files(args.exp_dir, args.rows.split(), seeds, args.reference, args.title)
-    write_results(args.exp_dir, args.title)
+    plan = plan_table(words, (), ())
+    exp_dir, title = plan.expdir, Path.cwd().name
+    table = write_table_files(exp_dir, [row.paths() for row in plan.rows], plan.options.reference, title)
+    write_results(exp_dir, title)
     for row in table["rows"]:
         for seed, why in row["missing"].items():
             logging.warning("missing: %s, seed %s: %s", row["row"], seed, why)
         for flag in row.get("flags", []):
             logging.warning("%s: %s", row["row"], flag)
-    logging.info("wrote %s and %s", results_path(args.exp_dir), claims_path(args.exp_dir))
+    logging.info("wrote %s and %s", results_path(exp_dir), claims_path(exp_dir))
 
 
 if __name__ == "__main__":

@@ -190,6 +190,7 @@ class SpeechTask(AbsTask):
         """The host's parser, without its habit to accept any unique beginning of an option."""
         parser = super().get_parser()
         parser.allow_abbrev = False
+        parser.add_argument("--conf_path", default="", help="folders, separated by colons, where a YAML's includes are")
         minutes = "minutes between two saves inside an epoch; 0: only when asked to stop (SIGTERM, SIGUSR1)"
         parser.add_argument("--save_minutes", type=float, default=30.0, help=minutes)
         parser.add_argument(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +32,7 @@ def resolve_includes(cmd: list[str]) -> list[str]:
     if config is None or output_dir is None:
         return cmd
     merged = Path(output_dir) / "train.yaml"
-    settings = read_config(config)
+    settings = read_config(config, option(cmd, "conf_path") or "")
     with atomic_write(merged) as stream:  # its name for the time being has the process id: every GPU's process writes
         stream.write(f"# merged from {config}\n" + yaml.safe_dump(settings, sort_keys=False))
     return [*cmd, "--config", str(merged)]
@@ -49,21 +50,40 @@ def option(cmd: list[str], name: str) -> str | None:
 
 
 def check_keys(cmd: list[str], known: set[str]) -> None:
-    """Refuse YAML keys that are no options of the task.
+    """Refuse keys of `--config` that are no options of the task; see `check_settings`."""
+    config = option(cmd, "config")
+    if config is not None:
+        check_settings(read_config(config, option(cmd, "conf_path") or ""), known, config)
+
+
+def check_settings(settings: Mapping[str, Any], known: Collection[str], where: str) -> None:
+    """Refuse settings that are no options of the task.
 
     Raises:
         ValueError: Unknown keys, all of them; of each the nearest known one is named.
     """
-    config = option(cmd, "config")
-    if config is None:
-        return
     faults = []
-    for key in read_config(config):
+    for key in settings:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             faults.append(f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if faults:
-        raise ValueError(f"{config}: {'; '.join(faults)}")
+        raise ValueError(f"{where}: {'; '.join(faults)}")
+
+
+@functools.cache
+def known_options(kind: str) -> frozenset[str]:
+    """Names of the options of a training, from its own parser.
+
+    Args:
+        kind: `ctc`, `system` (a speech LLM) or `seq2seq`.
+    """
+    from speechllama.train.ctc import CTCTask  # these bring ESPnet, which takes seconds
+    from speechllama.train.seq2seq import Seq2SeqTask
+    from speechllama.train.speech_llama import SpeechLlamaTask
+
+    tasks = {"ctc": CTCTask, "system": SpeechLlamaTask, "seq2seq": Seq2SeqTask}
+    return frozenset(action.dest for action in tasks[kind].get_parser()._actions)
 
 
 class _Overrides(argparse.ArgumentParser):

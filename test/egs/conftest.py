@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,16 +14,16 @@ CONFS = {
     "ctc.yaml": "ctc_units: 70  # of this size\nmax_epoch: 1\n",
     "llm.yaml": "width: 8\n",
     "train.yaml": "max_epoch: 1\n",
-    "e0.yaml": "include: train.yaml\ncompressor: convolution  # trained jointly\n",
+    "e0.yaml": "include: train.yaml\ncompressor: convolution  # trained jointly\nfreeze_encoder: false\n",
     "e1.yaml": "include: train.yaml\ncompressor: blank_removal\n",
     "e5.yaml": "include: train.yaml\ncompressor: frame_average\n",
     "e6.yaml": "include: e5.yaml\ninit_system: e5\n",
     "b1.yaml": "model: seq2seq\ntarget_units: 50\n",
     "b2.yaml": "rescore_system: b1\n",
     "b5.yaml": "rescore_system: e5\n",
-    "d.yaml": "include: train.yaml\ncompressor: none\nscratch_llm: decoder\n",
+    "d.yaml": "include: train.yaml\ncompressor: none\nscratch_llm: decoder\nfreeze_encoder: no\n",
     "decoder.yaml": "width: 8\n",
-    "u_frozen.yaml": "include: train.yaml\ncompressor: units\nnum_clusters: 500\n",
+    "u_frozen.yaml": "include: train.yaml\ncompressor: units\ncompressor_conf: {num_clusters: 500}\n",
     "u.yaml": "include: u_frozen.yaml\ninit_system: u_frozen\n",
 }
 STAGES = "preflight data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
@@ -36,9 +37,11 @@ class Checkout:
         self.directory = directory / "a checkout"
         self.calls_path = directory / "calls"
         self.bin = directory / "bin"
+        made = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads", "*.md")
         for name in ("egs", "tools", "utils"):
-            ignore = shutil.ignore_patterns("venv*", "__pycache__", "conf", "data", "dump", "exp", "downloads", "*.md")
-            shutil.copytree(root / name, self.directory / name, ignore=ignore)
+            shutil.copytree(root / name, self.directory / name, ignore=made)
+        package = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(root / "speechllama", self.directory / "speechllama", ignore=package)  # which plans
         for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small", "tatoeba/conf"):
             (self.directory / "egs" / conf).mkdir(parents=True)
             for name, text in CONFS.items():
@@ -56,7 +59,8 @@ class Checkout:
         """Run a recipe."""
         command = [str(self.directory / "egs" / recipe / "run.sh"), *arguments]
         path = f"{self.bin}:{os.environ['PATH']}"
-        env = os.environ | {"PATH": path, "FAKE_CALLS": str(self.calls_path)} | environment
+        fakes = {"PATH": path, "FAKE_CALLS": str(self.calls_path), "FAKE_PYTHON": sys.executable}
+        env = os.environ | fakes | environment
         return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=env)
 
     def calls(self) -> list[list[str]]:

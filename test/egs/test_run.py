@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from pathlib import Path
 
 import pytest
 
+from speechllama.recipe.options import Options
 from test.egs.conftest import STAGES, Checkout
 
 
@@ -22,37 +25,53 @@ def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path
     assert checkout.calls() == []
 
 
-def test_every_option_of_the_block_is_in_the_help(checkout: Checkout) -> None:
-    text = (checkout.directory / "egs/TEMPLATE/speech_llama.sh").read_text()
-    block = text.split("# --- options\n")[1].split("# --- end of options")[0]
-    names = [line.split("=")[0] for line in block.splitlines() if not line.startswith("#")]
+def test_every_option_is_in_the_help(checkout: Checkout) -> None:
+    names = [field.name for field in dataclasses.fields(Options)]
     assert len(names) > 30
     shown = checkout.run("--help").stdout.split()
     assert [name for name in names if f"--{name}" not in shown] == []
+
+
+def test_help_and_wrong_options_need_nothing_but_a_bare_python(checkout: Checkout, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "python3").write_text(
+        f'#!/bin/sh\ncase $1 in *check_install.py) exit 1;; esac\nexec {sys.executable} -S "$@"\n'
+    )
+    (bare / "python3").chmod(0o755)
+    path = f"{bare}:/usr/bin:/bin"
+    for arguments, status, text in (
+        (["--help"], 0, "--stop_stage"),
+        (["--beem_size", "2"], 2, "unknown option --beem_size; the nearest is --beam_size"),
+        (["--list"], 1, "the environment is not installed yet: run tools/install.sh"),
+    ):
+        result = checkout.run(*arguments, PATH=path)
+        assert result.returncode == status, result.stderr
+        assert text in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--beem_size", "2"], "unknown option --beem_size; the nearest is --beam_size"),
-        (["--task", "mt"], "--task is one of st asr, not 'mt'"),
+        (["--task", "mt"], "--task: unknown value 'mt', expected one of st, asr"),
         (["--system", "e9"], "no system 'e9'"),
-        (["--sets", "tset"], "--sets holds train, dev or test, not 'tset'"),
+        (["--sets", "tset"], "--sets: unknown set 'tset', expected some of train, dev, test"),
         (["--nj", "0"], "at least 1"),
         (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
         (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),
         (["--size", "smal"], "no size 'smal': there is no"),
-        (["--num_best", "0"], "--num_best and --ctc_num_best are at least 1"),
+        (["--num_best", "0"], "--num_best: expected at least 1, found 0"),
         (["--llm", "org/name"], "--pack_llm true needs --llm DIRECTORY"),
         (["extra"], "unexpected argument 'extra'"),
-        (["--seed", "x"], "--seed is a whole number, not 'x'"),
+        (["--seed", "x"], "--seed: expected a whole number, found 'x'"),
         (["--ctc_options", "--max_epoch 2 --ctc_units 9"], "--ctc_options holds --ctc_units, which the stages"),
         (["--ctc_options", "--seed=3"], "--ctc_options holds --seed, which the stages must know: give it to"),
         (["--train_options", "--init_system e1"], "--init_system, which the stages must know: write it into a"),
         (["--decode_options", "--beam_size 1"], "--decode_options holds --beam_size"),
         (["--train_options", "--seed 2 --compressor none"], "itself; --train_options holds --compressor, which the"),
-        (["--llm", "/no/such/llama"], "--llm '/no/such/llama' is no directory with config.json, nor a hub id"),
-        (["--llm", "llama"], "--llm 'llama' is no directory with config.json"),
+        (["--llm", "/no/such/llama"], "--llm: '/no/such/llama' is no directory with config.json, nor a hub id"),
+        (["--llm", "llama"], "--llm: 'llama' is no directory with config.json"),
         (["--llm", "conf"], "is no directory with config.json"),
     ],
 )
@@ -90,16 +109,15 @@ def test_the_preflight_sees_the_whole_run_and_runs_again_when_it_is_another(chec
     checkout.run("--stop_stage", "2", "--token_file", "token")
     (call,) = checkout.preflights()
     options = " ".join(call)
-    assert "--system_config conf/e6.yaml --init_config conf/e5.yaml --ctc_config conf/ctc.yaml" in options
-    assert "--stop_stage 2" in options and "--launcher local" in options and "--llm_config conf/llm.yaml" in options
-    assert call[-2:] == ["--output_dir", "exp/preflight/st_e6"] and "--token_file token" in options
+    assert "--stop_stage 2" in options and "--langs de fr es" in options and "--token_file token" in options
+    assert call[-3:] == ["--finished", "--output_dir", "exp/preflight/st_e6"]
     checkout.run("--stop_stage", "2", "--token_file", "token")
     assert checkout.preflights() == []
-    # With work ahead it checks again, however often it found nothing.
+    # With work ahead it checks again, however often it found nothing, and knows what is finished.
     for dry in (["--dry_run"], list[str]()):
         checkout.run("--stop_stage", "3", *dry, "--ngpu", "4", "--num_nodes", "2", launcher="slurm")
         (call,) = checkout.preflights()
-        assert "--ngpu 4 --num_nodes 2" in " ".join(call)
+        assert "--ngpu 4 --num_nodes 2" in " ".join(call) and "--finished data features" in " ".join(call)
 
 
 def test_a_fault_of_the_preflight_stops_the_run_before_anything_else(checkout: Checkout) -> None:

@@ -44,8 +44,10 @@ def test_an_include_of_another_folder_is_followed(checkout: Checkout) -> None:
     os.utime(shared / "more.yaml", (later, later))
     listed = checkout.run("--system", "e1", "--list").stdout.splitlines()
     assert [line.split()[1] for line in listed if "more.yaml is newer" in line] == ["train"]
-    (shared / "more.yaml").write_text("include: base.yaml\n")  # in a circle: an error of the training, no endless loop
-    assert checkout.run("--system", "e1", "--list").returncode == 0
+    (shared / "more.yaml").write_text("include: base.yaml\n")
+    result = checkout.run("--system", "e1", "--list")
+    assert result.returncode == 2
+    assert "includes itself through conf/e1.yaml -> conf/shared/base.yaml -> conf/shared/more.yaml" in result.stderr
 
 
 def test_another_system_shares_what_it_can(checkout: Checkout) -> None:

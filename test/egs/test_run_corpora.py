@@ -83,10 +83,5 @@ def test_default_corpora_are_those_of_downloads_whoever_stands_where(checkout: C
     for downloads, more in (("downloads", []), (str(tmp_path), ["--downloads", str(tmp_path)])):
         result = checkout.run(*arguments, *more, recipe="covost2", cwd=checkout.mini)
         assert result.returncode == 0, result.stderr
-        calls = checkout.all_calls()
-        for call in (calls[0], next(call for call in calls if call[0] == "prepare_covost2")):
-            options = " ".join(call)
-            assert f"--common_voice {downloads}/common_voice --covost2 {downloads}/covost2 " in options
-    checkout.run("--stop_stage", "1")  # the miniature recipe takes none
-    (call,) = checkout.preflights()
-    assert "downloads/covost2" not in " ".join(call)
+        (call,) = (call for call in checkout.calls() if call[0] == "prepare_covost2")
+        assert f"--common_voice {downloads}/common_voice --covost2 {downloads}/covost2 " in " ".join(call)

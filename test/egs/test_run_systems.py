@@ -56,7 +56,7 @@ def test_the_encoder_decoder_needs_neither_ctc_nor_llm(checkout: Checkout) -> No
     training = next(call for call in calls if call[0] == "seq2seq_train")
     assert {"dump/train/text,text,text", "data/seq2seq_translation_bpe70/bpe.model", "exp/st_b1"} <= set(training)
     decoding = next(call for call in calls if call[0] == "decode")
-    assert decoding[decoding.index("--num_best") + 1] == "4"
+    assert decoding[decoding.index("--nbest") + 1] == "4"
     assert (checkout.mini / "exp/st_b1/decode_test_beam4/score.json").exists()
     assert checkout.run("--system", "b1", "--target_units", "70").returncode == 0
     assert checkout.calls() == []
@@ -126,18 +126,18 @@ def test_the_decoder_from_scratch_needs_neither_ctc_nor_an_llm(checkout: Checkou
     calls = {call[0]: call for call in checkout.calls()}
     assert not {"ctc_train", "ctc_compress", "prepare_llm", "train_text_llm"} & set(calls)
     made, training = calls["make_scratch_llm"], " ".join(calls["llm_train"])
-    assert made[1:5] == "--config conf/small/decoder.yaml --text data/train/text".split()
-    assert made[5:] == ["--output_dir", "exp/llm_decoder_small_st"]
+    assert made[1:5] == "--config conf/small/decoder.yaml --conf_path conf/small:conf".split()
+    assert made[5:] == "--text data/train/text --output_dir exp/llm_decoder_small_st".split()
     assert "--llm_dir exp/llm_decoder_small_st --cmvn_file" in training and "--ctc_dir" not in training
     assert "dump/train/feats.scp,speech,kaldi_ark" in training
     assert "stage 5 ctc: not needed" in result.stdout and "stage 6 compress: not needed" in result.stdout
     checkout.run("--system", "d", "--task", "asr")
     (made,) = (call for call in checkout.calls() if call[0] == "make_scratch_llm")
-    assert made[4:] == "data/train/src_text --output_dir exp/llm_decoder_asr".split()
+    assert made[-3:] == "data/train/src_text --output_dir exp/llm_decoder_asr".split()
     (checkout.mini / "conf/decoder.yaml").unlink()
     result = checkout.run("--system", "d")
     assert result.returncode == 2
-    assert "conf/d.yaml: scratch_llm names conf/decoder.yaml, which is not there" in result.stderr
+    assert "conf/d.yaml: scratch_llm names decoder.yaml, which is not in conf" in result.stderr
 
 
 def test_units_are_learned_once_and_read_by_both_trainings(checkout: Checkout) -> None:
@@ -148,7 +148,7 @@ def test_units_are_learned_once_and_read_by_both_trainings(checkout: Checkout) -
     cache = f"{checkout.ctc}/compressed_units500"
     assert names.count("learn_units") == 1 and names.index("learn_units") < names.index("ctc_compress")
     compressions = [" ".join(call) for call in calls if call[0] == "ctc_compress"]
-    where = f"--num_clusters 500 --centroids_file {cache}/centroids.npz"
+    where = f'--compressor_conf {{"num_clusters": 500}} --centroids_file {cache}/centroids.npz'
     assert all(f"--compressor units {where}" in call for call in compressions)
     trainings = [" ".join(call) for call in calls if call[0] == "llm_train"]
     assert len(trainings) == 2
@@ -160,7 +160,7 @@ def test_units_are_learned_once_and_read_by_both_trainings(checkout: Checkout) -
     (checkout.mini / "conf/u_frozen.yaml").write_text("include: train.yaml\ncompressor: units\n")
     result = checkout.run("--system", "u_frozen")
     assert result.returncode == 2
-    assert "conf/u_frozen.yaml: the compressor units needs num_clusters" in result.stderr
+    assert "conf/u_frozen.yaml: compressor_conf: num_clusters is 0: the compressor units needs at" in result.stderr
 
 
 def test_recognition_changes_the_target_and_the_directory_only(checkout: Checkout) -> None:

@@ -1,6 +1,6 @@
 """The preflight: every check of a run, its faults in one list, and what it will cost.
 
-Plan -> Report(lines, tables, faults)
+CheckedRun -> Report(lines, tables, faults)
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from speechllama.config import from_mapping, read_config
-from speechllama.corpora.covost2.files import Sources, look_up_languages
+from speechllama.config import from_mapping
 from speechllama.files import atomic_write
 from speechllama.llm.scratch_llm import LlamaConfig, llama_shape
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.markdown import format_table
+from speechllama.recipe.corpora import SizeEstimate
 from speechllama.recipe.preflight.amounts import (
     Amount,
     check_disk,
@@ -28,9 +28,10 @@ from speechllama.recipe.preflight.amounts import (
     read_amounts,
 )
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
-from speechllama.recipe.preflight.plan import Plan
+from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import Training, check_gpu, find_trainings
+from speechllama.recipe.system import Config
 from speechllama.rescore.rescoring import read_rescoring_config
 
 REPORT_FILE = "preflight.md"
@@ -54,23 +55,23 @@ class Report:
         return "\n".join(part for part in parts if part) + "\n"
 
 
-def run_preflight(plan: Plan) -> Report:
+def run_preflight(run: CheckedRun) -> Report:
     """Check everything that can be checked before hours are spent."""
     report = Report()
-    amounts, to_unpack = check_corpus(plan, report)
-    found = check_llm(plan, report)
+    amounts, to_unpack = check_corpus(run, report)
+    found = check_llm(run, report)
     architecture = found.architecture if found else None
-    trainings = find_trainings(plan, architecture, report.faults)
-    report.lines += [training.describe(plan.num_processes) for training in trainings]
-    check_rescoring(plan, report)
-    memory = check_gpu(plan, trainings, architecture, report.faults)
+    trainings = find_trainings(run, architecture, report.faults)
+    report.lines += [training.describe(run.options.num_processes) for training in trainings]
+    check_rescoring(run, report)
+    memory = check_gpu(run, trainings, architecture, report.faults)
     if memory:
         report.tables.append(format_table(MEMORY_HEADER, memory))
-    needs = disk_needs(plan, trainings, amounts, found)
-    needs.append(("unpacked clips", plan.downloads, to_unpack))
+    needs = disk_needs(run, trainings, amounts, found)
+    needs.append(("unpacked clips", run.options.downloads, to_unpack))
     report.lines += check_disk(needs, report.faults)
     if not report.faults:
-        add_times(plan, trainings, architecture, amounts, report)
+        add_times(run, trainings, architecture, amounts, report)
     return report
 
 
@@ -82,86 +83,73 @@ def write_report(report: Report, output_dir: str | Path) -> Path:
     return path
 
 
-def check_corpus(plan: Plan, report: Report) -> tuple[dict[str, Amount], float]:
-    """Languages and the paths of the corpora; speech by split as far as it is known, and bytes to unpack."""
-    twice = [name for name, count in Counter(plan.langs.split()).items() if count > 1]
+def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], float]:
+    """Languages and the corpus; speech by split as far as it is known, and bytes to unpack."""
+    langs = run.options.langs.split()
+    twice = [name for name, count in Counter(langs).items() if count > 1]
     if twice:
         report.faults.append(f"--langs names {', '.join(twice)} more than once")
-    rows: Counter[str] = Counter()
-    to_unpack = 0.0
-    if plan.covost2 and not plan.is_prepared:
-        sources = Sources(Path(plan.common_voice), plan.covost2, Path(plan.downloads))
-        faults: list[str] = []
-        for language in look_up_languages(sources, plan.langs.split(), faults):
-            rows += language.rows
-            to_unpack += language.bytes_to_unpack
-        report.faults += dict.fromkeys(faults)  # a missing folder is told once, not for each language
-    amounts = read_amounts(plan.datadir, rows)
+    estimate = SizeEstimate()
+    if "data" not in run.finished:
+        estimate = run.plan.corpus.estimate(run.plan.request)
+        report.faults += dict.fromkeys(estimate.faults)  # a missing folder is told once, not for each language
+    amounts = read_amounts(run.options.datadir, estimate.num_rows)
     for split, amount in amounts.items():
-        length = f"{amount.seconds / 3600:.1f} h" + (", at 5 s each" if rows else "")
+        length = f"{amount.seconds / 3600:.1f} h" + (", at 5 s each" if estimate.num_rows else "")
         report.lines.append(f"{split}: {amount.num_utterances:,} utterances, {length}")
     if not amounts:
         report.lines.append("the corpus is not there yet: times are for an hour of speech, and disk for none")
-    return amounts, to_unpack
+    return amounts, estimate.bytes_to_unpack
 
 
-def check_llm(plan: Plan, report: Report) -> FoundLLM | None:
+def check_llm(run: CheckedRun, report: Report) -> FoundLLM | None:
     """The LLM that is given, or the shape of the recipe's own; None where none is needed or known."""
-    if not plan.needs_llm:
+    if not run.uses_llm:
         return None
-    scratch = scratch_config(plan)
-    if plan.llm and not scratch:
-        found = find_llm(plan.llm, plan.revision, report.faults)
+    scratch = run.plan.selection.scratch_llm
+    if run.options.llm and not scratch:
+        found = find_llm(run.options.llm, run.options.revision or None, report.faults)
         if found:
             report.lines.append(found.line)
         return found
-    if not plan.llm_config and not scratch:
-        report.faults.append("no LLM: give --llm a directory or a hub id")
-        return None
     try:
-        path, kind = (scratch, LlamaConfig) if scratch else (plan.llm_config, TextLLMConfig)
-        return FoundLLM(own_architecture(path, kind), 0.0, "")
-    except (FileNotFoundError, ValueError) as error:
+        if scratch:
+            return FoundLLM(own_architecture(run.plan.folders.read(scratch), LlamaConfig), 0.0, "")
+        if run.layout.llm:
+            return FoundLLM(own_architecture(run.layout.llm, TextLLMConfig), 0.0, "")
+    except ValueError as error:
         report.faults.append(str(error))
-        return None
+    return None
 
 
-def check_rescoring(plan: Plan, report: Report) -> None:
+def check_rescoring(run: CheckedRun, report: Report) -> None:
     """The settings of a rescoring system."""
-    if plan.rescore_config:
+    rescoring = run.plan.selection.rescoring
+    if rescoring:
         try:
-            read_rescoring_config(read_config(plan.rescore_config), plan.rescore_config)
-        except (FileNotFoundError, ValueError) as error:
+            read_rescoring_config(dict(rescoring.settings), rescoring.path)
+        except ValueError as error:
             report.faults.append(str(error))
 
 
-def scratch_config(plan: Plan) -> str:
-    """YAML of the LLM that the system trains from nothing; "" of others, and where the system's own is faulty."""
-    try:
-        name = read_config(plan.system_config).get("scratch_llm")
-    except (FileNotFoundError, ValueError):
-        return ""
-    return str(Path(plan.system_config).with_name(f"{name}.yaml")) if name else ""
-
-
-def own_architecture(path: str, kind: type[LlamaConfig]) -> Any:
+def own_architecture(config: Config, kind: type[LlamaConfig]) -> Any:
     """Shape of an LLM that the recipe makes itself, from its YAML."""
-    config = from_mapping(kind, read_config(path), path)
-    return llama_shape(config, config.vocab_size)
+    sizes = from_mapping(kind, config.settings, config.path)
+    return llama_shape(sizes, sizes.vocab_size)
 
 
 def disk_needs(
-    plan: Plan, trainings: list[Training], amounts: dict[str, Amount], found: FoundLLM | None
+    run: CheckedRun, trainings: list[Training], amounts: dict[str, Amount], found: FoundLLM | None
 ) -> list[tuple[str, str, float]]:
     """What is written where: what for, folder, bytes."""
     needs: list[tuple[str, str, float]] = []
-    if not (Path(plan.dumpdir) / ".features.done").is_file():
-        needs.append(("features", plan.dumpdir, feature_bytes(amounts)))
+    if "features" not in run.finished:
+        needs.append(("features", run.options.dumpdir, feature_bytes(amounts)))
     for training in trainings:
         size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
         if training.network is None and training.encoder:
             size += compressed_bytes(amounts, training.encoder[0].transformer.dim)
-        needs.append((f"stage {training.stage}", plan.expdir, size))
+        needs.append((f"stage {training.stage}", run.options.expdir, size))
     if found and found.bytes_to_fetch:
         home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
         needs.append(("LLM", home, found.bytes_to_fetch))
@@ -174,14 +162,14 @@ def num_kept(epochs: int | list[int]) -> int:
 
 
 def add_times(
-    plan: Plan, trainings: list[Training], architecture: Any, amounts: dict[str, Amount], report: Report
+    run: CheckedRun, trainings: list[Training], architecture: Any, amounts: dict[str, Amount], report: Report
 ) -> None:
     """Measure, where the run's device is at hand."""
-    if plan.ngpu and not torch.cuda.is_available():
+    if run.options.ngpu and not torch.cuda.is_available():
         report.lines.append("times: not measured, since this machine has no GPU; the jobs run on another")
         return
     try:
-        rows = estimate_times(plan, trainings, architecture, amounts)
+        rows = estimate_times(run, trainings, architecture, amounts)
     except torch.cuda.OutOfMemoryError:  # on a cluster its cards may be larger; here, memory has been checked
         report.lines.append("times: not measured, since the batches do not fit on this machine's GPU")
         return

@@ -1,6 +1,6 @@
 """How long each stage will take on this machine: seconds of measured batches times how many there will be.
 
-Plan, trainings, amounts -> rows of stage, rate, time
+CheckedRun, trainings, amounts -> rows of stage, rate, time
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from speechllama.config import from_mapping, read_config
+from speechllama.config import from_mapping
 from speechllama.data.audio import read_audio
 from speechllama.files import read_table
 from speechllama.llm.config import LLMConfig
@@ -21,7 +21,7 @@ from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.recipe.preflight.amounts import Amount
 from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
 from speechllama.recipe.preflight.memory import BatchShape
-from speechllama.recipe.preflight.plan import Plan
+from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.speed import (
     audio_encoder_seconds,
     ctc_seconds,
@@ -38,12 +38,12 @@ TOKENS_PER_TEXT = 22  # steps of decoding; see BatchShape
 
 
 def estimate_times(
-    plan: Plan, trainings: list[Training], architecture: Any, amounts: Mapping[str, Amount]
+    run: CheckedRun, trainings: list[Training], architecture: Any, amounts: Mapping[str, Amount]
 ) -> list[list[str]]:
     """Measure and multiply.
 
     Args:
-        plan: The run.
+        run: The run.
         trainings: Those that build.
         architecture: Shape of the LLM.
         amounts: Speech by split; without it, times are for an hour of speech.
@@ -56,80 +56,88 @@ def estimate_times(
     train = amounts["train"] if known else hour
     others = [amounts[split] for split in ("dev", "test")] if known else []
     everything = train.seconds + sum(amount.seconds for amount in others)
-    jobs = plan.num_processes if plan.ngpu else 1  # of compression and decoding; on a CPU they share its cores
+    jobs = (
+        run.options.num_processes if run.options.ngpu else 1
+    )  # of compression and decoding; on a CPU they share its cores
     # What an epoch costs, in training steps: validation has no backward pass.
     dev = amounts["dev"] if known else Amount(0, 0.0)
     heard = train.seconds + VALIDATION * dev.seconds
     seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows: list[list[str]] = []
 
-    reading = feature_seconds() + reading_seconds(plan.datadir)
-    rows.append(_row("2 features", f"{1 / reading:.0f} x real time a process", everything * reading / plan.nj))
-    if plan.llm_config and not plan.llm and plan.needs_llm:
-        rows.append(_own_llm_row(plan, architecture))
+    reading = feature_seconds() + reading_seconds(run.options.datadir)
+    rows.append(_row("features", f"{1 / reading:.0f} x real time a process", everything * reading / run.options.nj))
+    if run.layout.llm and run.uses_llm:
+        rows.append(_own_llm_row(run, architecture))
     for training in trainings:
         epochs = int(training.settings.get("max_epoch", 1))
         if training.seq2seq:
-            step = seq2seq_seconds(training.seq2seq, training.batch, plan.device)
-            rows.append(_row("8 training", f"{1 / step:.0f} x real time", heard * step * epochs / plan.num_processes))
+            step = seq2seq_seconds(training.seq2seq, training.batch, run.device)
+            rows.append(_row("train", f"{1 / step:.0f} x real time", heard * step * epochs / run.options.num_processes))
             continue
         if training.network is None:
             assert training.encoder is not None
-            step, alone = ctc_seconds(*training.encoder, training.batch, plan.device)
-            rows.append(_row("5 ctc", f"{1 / step:.0f} x real time", heard * step * epochs / plan.num_processes))
-            rows.append(_row("6 compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
+            step, alone = ctc_seconds(*training.encoder, training.batch, run.device)
+            rows.append(_row("ctc", f"{1 / step:.0f} x real time", heard * step * epochs / run.options.num_processes))
+            rows.append(_row("compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
             continue
-        step, prefix, token = _system_seconds(training, architecture, plan)
-        updates = seen / training.batch.num_utterances / plan.num_processes
+        step, prefix, token = _system_seconds(training, architecture, run)
+        updates = seen / training.batch.num_utterances / run.options.num_processes
         rate = training.batch.num_utterances * training.batch.num_positions / step
-        rows.append(_row(f"{training.stage} training", f"{rate:,.0f} positions/s a process", updates * epochs * step))
+        rows.append(_row(training.stage, f"{rate:,.0f} positions/s a process", updates * epochs * step))
     if trainings:
         test = amounts["test"] if known else hour
-        rows += _decoding_rows(plan, trainings[-1], architecture, test, dev)
+        rows += _decoding_rows(run, trainings[-1], architecture, test, dev)
     return rows
 
 
-def _decoding_rows(plan: Plan, training: Training, architecture: Any, test: Amount, dev: Amount) -> list[list[str]]:
-    """Stage 11; a rescoring system decodes the dev set, too, and its LLM reads the hypotheses."""
+def _decoding_rows(
+    run: CheckedRun, training: Training, architecture: Any, test: Amount, dev: Amount
+) -> list[list[str]]:
+    """Stage decode; a rescoring system decodes the dev set, too, and its LLM reads the hypotheses."""
     rows: list[list[str]] = []
-    decoded = [test, dev] if plan.rescore_config else [test]
-    jobs = plan.num_processes if plan.ngpu else 1
-    shape = BatchShape(num_utterances=plan.batch_size, num_hypotheses=plan.beam_size)
+    decoded = [test, dev] if run.plan.selection.rescoring else [test]
+    jobs = run.options.num_processes if run.options.ngpu else 1
+    shape = BatchShape(num_utterances=run.options.batch_size, num_hypotheses=run.options.beam_size)
     if training.seq2seq:
-        alone = joint_search_seconds(training.seq2seq, shape, plan.beam_size, plan.device)
+        alone = joint_search_seconds(training.seq2seq, shape, run.options.beam_size, run.device)
         seconds = 2 * sum(amount.seconds for amount in decoded) * alone  # the control, too
-        rows.append(_row("11 decode", f"{1 / alone:.0f} x real time", seconds / jobs))
+        rows.append(_row("decode", f"{1 / alone:.0f} x real time", seconds / jobs))
     elif training.network is not None:
-        _, prefix, token = llm_seconds(training.network.config.llm, architecture, shape, plan.device)
+        _, prefix, token = llm_seconds(training.network.config.llm, architecture, shape, run.device)
         batch = prefix + TOKENS_PER_TEXT * token
-        num_batches = 2 * sum(amount.num_utterances for amount in decoded) / plan.batch_size
-        rows.append(_row("11 decode", f"{plan.batch_size * 5.0 / batch:.0f} x real time", num_batches * batch / jobs))
-    if plan.rescore_config and architecture:
-        alone = rereading_seconds(architecture, shape, plan.device)
-        num_texts = (2 * test.num_utterances + dev.num_utterances) * plan.beam_size
-        rows.append(_row("11 rescore", f"{1 / alone:,.0f} texts/s", num_texts * alone))
+        num_batches = 2 * sum(amount.num_utterances for amount in decoded) / run.options.batch_size
+        rows.append(
+            _row("decode", f"{run.options.batch_size * 5.0 / batch:.0f} x real time", num_batches * batch / jobs)
+        )
+    if run.plan.selection.rescoring and architecture:
+        alone = rereading_seconds(architecture, shape, run.device)
+        num_texts = (2 * test.num_utterances + dev.num_utterances) * run.options.beam_size
+        rows.append(_row("rescore", f"{1 / alone:,.0f} texts/s", num_texts * alone))
     return rows
 
 
-def _own_llm_row(plan: Plan, architecture: Any) -> list[str]:
-    """Stage 7 where the recipe trains its LLM, on as many processors as there are."""
-    settings = from_mapping(TextLLMConfig, read_config(plan.llm_config), plan.llm_config)
+def _own_llm_row(run: CheckedRun, architecture: Any) -> list[str]:
+    """Stage llm where the recipe trains its LLM, on as many processors as there are."""
+    own = run.layout.llm
+    assert own is not None
+    settings = from_mapping(TextLLMConfig, own.settings, own.path)
     batch = BatchShape(num_utterances=settings.batch_size)
-    step, _, _ = llm_seconds(LLMConfig(train="full"), architecture, batch, plan.device)
-    return _row("7 llm", f"{1 / step:.1f} updates/s", settings.num_steps * step)
+    step, _, _ = llm_seconds(LLMConfig(train="full"), architecture, batch, run.device)
+    return _row("llm", f"{1 / step:.1f} updates/s", settings.num_steps * step)
 
 
-def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[float, float, float]:
+def _system_seconds(training: Training, architecture: Any, run: CheckedRun) -> tuple[float, float, float]:
     assert training.network is not None
     config = training.network.config
-    step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
+    step, prefix, token = llm_seconds(config.llm, architecture, training.batch, run.device)
     if config.compressor.name == "units":
         return step, prefix, token  # a table in the audio encoder's place
     if training.encoder is None:  # E0 and D train their own
-        own, _ = ctc_seconds(config.encoder, 0, training.batch, plan.device)
+        own, _ = ctc_seconds(config.encoder, 0, training.batch, run.device)
         step += own * training.batch.num_utterances * training.batch.num_frames / 100
     dims = (training.network.encoder.dim, training.network.llm.dim)
-    return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, plan.device), prefix, token
+    return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, run.device), prefix, token
 
 
 def reading_seconds(datadir: str) -> float:

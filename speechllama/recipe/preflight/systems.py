@@ -1,10 +1,11 @@
 """The trainings of a run: do their YAML files build, what does an update see, what do they need.
 
-Plan, shape of the LLM -> Training of CTC, of the first system, of the system
+CheckedRun, shape of the LLM -> Training of CTC, of the first system, of the system
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +13,19 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.constants import SUBSAMPLING
 from speechllama.llm.loading import check_quantization
-from speechllama.model.compressor import CONVOLUTION_RATIO
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.meta_model import num_parameters, outline_speech_llama
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
 from speechllama.recipe.preflight.memory import BatchShape, Memory, ctc_memory, decoding_memory, training_memory
-from speechllama.recipe.preflight.plan import Plan, read_settings
+from speechllama.recipe.preflight.run import CheckedRun, read_settings
+from speechllama.recipe.system import System
 
-USUAL = BatchShape()
+TYPICAL_UTTERANCE = BatchShape()
+CTCShape = tuple[CTCEncoderConfig, int]  # a CTC encoder's sizes and units
 DEFAULT_BINS = 1_000_000  # the host's, where a YAML has no batch_bins
 
 
@@ -31,7 +34,7 @@ class Training:
     """One training.
 
     Attributes:
-        stage: Number of its stage.
+        stage: Name of its stage.
         path: Its YAML.
         settings: Its settings, with the options that override them.
         batch: What one GPU gets of a batch.
@@ -41,13 +44,13 @@ class Training:
         seq2seq: The encoder-decoder; None for others.
     """
 
-    stage: int
+    stage: str
     path: str
     settings: Mapping[str, Any]
     batch: BatchShape
     num_trained: int
     network: SpeechLlama | None
-    encoder: tuple[CTCEncoderConfig, int] | None
+    encoder: CTCShape | None
     seq2seq: Seq2SeqShape | None = None
 
     @property
@@ -76,58 +79,63 @@ class Training:
         )
 
 
-def find_trainings(plan: Plan, architecture: Any, faults: list[str]) -> list[Training]:
+def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> list[Training]:
     """Build every network of the run without its weights; YAML files that do not build join the faults.
 
     Args:
-        plan: The run.
+        run: The run.
         architecture: Shape of the LLM; None if it is not known.
         faults: What is wrong.
     """
-    if plan.is_seq2seq:
+    system = run.plan.selection.system
+    if system.is_seq2seq:
         try:
-            return [seq2seq_training(plan)]
-        except (FileNotFoundError, ValueError) as error:
+            return [seq2seq_training(run)]
+        except ValueError as error:
             faults.append(str(error))
             return []
     trainings: list[Training] = []
-    encoder: tuple[CTCEncoderConfig, int] | None = (CTCEncoderConfig(), plan.ctc_units)  # where its own YAML is wrong
-    try:
-        training = ctc_training(plan)
-        encoder = training.encoder
-        trainings.append(training)
-    except (FileNotFoundError, ValueError) as error:
-        faults.append(str(error))
-    stages = [(8, plan.init_config), (9, plan.system_config)] if plan.init_config else [(8, plan.system_config)]
-    for stage, path in stages if plan.needs_llm else []:
+    encoder: CTCShape | None = None
+    if system.freezes_encoder:
+        encoder = CTCEncoderConfig(), run.layout.units  # where its own YAML is wrong
         try:
-            trainings.append(system_training(plan, stage, path, architecture, encoder))
-        except (FileNotFoundError, ValueError) as error:
+            training = ctc_training(run)
+            encoder = training.encoder
+            trainings.append(training)
+        except ValueError as error:
             faults.append(str(error))
-    if any(training.network is not None and not training.network.config.ctc_dir for training in trainings):
-        trainings = [training for training in trainings if training.stage != 5]  # E0 and D have no CTC
+    stages = [("train", system.init), ("lora", system)] if system.init else [("train", system)]
+    for stage, each in stages if run.uses_llm else []:
+        try:
+            trainings.append(system_training(run, stage, each, architecture, encoder))
+        except ValueError as error:
+            faults.append(str(error))
     return trainings
 
 
-def ctc_training(plan: Plan) -> Training:
-    """Stage 5."""
-    settings = read_settings(plan.ctc_config, plan.ctc_options, "ctc")
-    where = f"{plan.ctc_config}: encoder_conf"
-    config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, where)
-    bins = int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes
-    trained = num_ctc_parameters(config, plan.ctc_units)
-    encoder = (config, plan.ctc_units)
-    return Training(5, plan.ctc_config, settings, USUAL.of_bins(bins, config.num_mels), trained, None, encoder)
+def ctc_training(run: CheckedRun) -> Training:
+    """Training of the CTC encoder."""
+    path, units = run.layout.ctc.path, run.layout.units
+    settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
+    config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, f"{path}: encoder_conf")
+    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), config.num_mels)
+    trained = num_ctc_parameters(config, units)
+    return Training("ctc", path, settings, batch, trained, None, (config, units))
 
 
-def seq2seq_training(plan: Plan) -> Training:
-    """Stage 8 of an encoder-decoder."""
-    settings = read_settings(plan.system_config, plan.train_options, "seq2seq")
-    where = f"{plan.system_config}: network_conf"
-    config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, where)
-    shape = Seq2SeqShape(config, plan.ctc_units + 1)
-    batch = USUAL.of_bins(int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes, config.num_mels)
-    return Training(8, plan.system_config, settings, batch, shape.count(), None, None, shape)
+def seq2seq_training(run: CheckedRun) -> Training:
+    """Training of an encoder-decoder."""
+    system = run.plan.selection.system.config
+    settings = read_settings(system, run.options.train_options, "seq2seq")
+    config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, f"{system.path}: network_conf")
+    shape = Seq2SeqShape(config, run.layout.units + 1)
+    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), config.num_mels)
+    return Training("train", system.path, settings, batch, shape.count(), None, None, shape)
+
+
+def bins_of_process(run: CheckedRun, settings: Mapping[str, Any]) -> int:
+    """What one process gets of a batch, in the batch's own unit."""
+    return int(settings.get("batch_bins", DEFAULT_BINS)) // run.options.num_processes
 
 
 def num_ctc_parameters(config: CTCEncoderConfig, num_units: int) -> int:
@@ -137,39 +145,45 @@ def num_ctc_parameters(config: CTCEncoderConfig, num_units: int) -> int:
 
 
 def system_training(
-    plan: Plan, stage: int, path: str, architecture: Any, encoder: tuple[CTCEncoderConfig, int] | None
+    run: CheckedRun, stage: str, system: System, architecture: Any, encoder: CTCShape | None
 ) -> Training:
-    """Stage 8 or 9.
+    """Training of a speech LLM.
+
+    Args:
+        run: The run.
+        stage: Name of its stage.
+        system: The system that it trains.
+        architecture: Shape of the LLM; None if it is not known.
+        encoder: The frozen CTC encoder; None for a system that trains an encoder of its own.
 
     Raises:
-        FileNotFoundError, ValueError: The YAML is wrong, or does not fit this LLM or this machine.
+        ValueError: The YAML is wrong, or does not fit this LLM or this machine.
     """
-    settings = read_settings(path, plan.train_options, "system")
+    path = system.config.path
+    settings = read_settings(system.config, run.options.train_options, "system")
     if architecture is None:
         raise ValueError(f"{path}: cannot be built before the LLM is there")
-    is_convolution = settings.get("compressor") == "convolution"
-    own_encoder = None if is_convolution or settings.get("scratch_llm") else encoder
-    network = outline_speech_llama(settings, path, architecture, own_encoder)
-    if plan.launcher == "local":
+    network = outline_speech_llama(settings, path, architecture, encoder)
+    if run.launcher == "local":
         try:
-            check_quantization(network.config.llm, plan.device)
+            check_quantization(network.config.llm, run.device)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    usual = USUAL
-    if is_convolution:
-        usual = BatchShape(num_audio=-(-USUAL.num_frames // 4 // CONVOLUTION_RATIO))
-    elif settings.get("scratch_llm"):
-        usual = BatchShape(num_prompt=1, num_audio=USUAL.num_frames // 4)
-    bins = int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes
+    typical, ratio = TYPICAL_UTTERANCE, system.compressor.frames_per_vector
+    if ratio:
+        typical = dataclasses.replace(typical, num_audio=-(-typical.num_frames // SUBSAMPLING // ratio))
+    if system.scratch_llm:
+        typical = dataclasses.replace(typical, num_prompt=1)  # only the start token
     trained = num_parameters(network, trainable_only=True)
-    return Training(stage, path, settings, usual.of_positions(bins), trained, network, own_encoder)
+    batch = typical.of_positions(bins_of_process(run, settings))
+    return Training(stage, path, settings, batch, trained, network, encoder)
 
 
-def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: list[str]) -> list[list[str]]:
+def check_gpu(run: CheckedRun, trainings: list[Training], architecture: Any, faults: list[str]) -> list[list[str]]:
     """Hold the memory of each training, and of decoding, against the card.
 
     Args:
-        plan: The run.
+        run: The run.
         trainings: Those that build.
         architecture: Shape of the LLM.
         faults: What does not fit joins them.
@@ -178,16 +192,17 @@ def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: 
         Rows: what, frozen weights, trained with optimizer, activations, scratch, total, in GB.
     """
     card = 0.0
-    if plan.ngpu and plan.launcher == "local" and torch.cuda.is_available():  # a cluster's cards are not this one
+    ngpu = run.options.ngpu
+    if ngpu and run.launcher == "local" and torch.cuda.is_available():  # a cluster's cards are not this one
         card = float(torch.cuda.get_device_properties(0).total_memory)
-        if torch.cuda.device_count() < plan.ngpu:
-            faults.append(f"--ngpu {plan.ngpu}: torch finds {torch.cuda.device_count()} GPUs here")
-    elif plan.ngpu and plan.launcher == "local":
-        faults.append(f"--ngpu {plan.ngpu}: torch finds no GPU here; take --ngpu 0, or see tools/check_install.py")
-    if not plan.ngpu:
+        if torch.cuda.device_count() < ngpu:
+            faults.append(f"--ngpu {ngpu}: torch finds {torch.cuda.device_count()} GPUs here")
+    elif ngpu and run.launcher == "local":
+        faults.append(f"--ngpu {ngpu}: torch finds no GPU here; take --ngpu 0, or see tools/check_install.py")
+    if not ngpu:
         return []
     needs = [(f"stage {training.stage}, {training.path}", training.memory(architecture)) for training in trainings]
-    needs += decoding_needs(plan, trainings, architecture)
+    needs += decoding_needs(run, trainings, architecture)
     for what, memory in needs:
         if card and memory.total > card:
             faults.append(
@@ -198,17 +213,18 @@ def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: 
     return [[what, *memory_cells(memory)] for what, memory in needs]
 
 
-def decoding_needs(plan: Plan, trainings: list[Training], architecture: Any) -> list[tuple[str, Memory]]:
-    """What stage 11 takes of a GPU: decoding and, of a rescoring system, the LLM that reads the hypotheses."""
+def decoding_needs(run: CheckedRun, trainings: list[Training], architecture: Any) -> list[tuple[str, Memory]]:
+    """What stage decode takes of a GPU: decoding and, of a rescoring system, the LLM that reads the hypotheses."""
     needs = []
-    batch, last = BatchShape(num_utterances=plan.batch_size), trainings[-1] if trainings else None
-    what = f"stage 11, {plan.batch_size} utterances, beam {plan.beam_size}"
+    batch_size, beam_size = run.options.batch_size, run.options.beam_size
+    batch, last = BatchShape(num_utterances=batch_size), trainings[-1] if trainings else None
+    what = f"stage decode, {batch_size} utterances, beam {beam_size}"
     if last and last.seq2seq:
-        needs.append((what, joint_search_memory(last.seq2seq, batch, plan.beam_size)))
+        needs.append((what, joint_search_memory(last.seq2seq, batch, beam_size)))
     elif last and last.network:
-        needs.append((what, decoding_memory(last.network, architecture, batch, plan.beam_size)))
-    if plan.rescore_config and architecture:
-        needs.append(("stage 11, rescoring", rescoring_memory(architecture, batch)))
+        needs.append((what, decoding_memory(last.network, architecture, batch, beam_size)))
+    if run.plan.selection.rescoring and architecture:
+        needs.append(("stage decode, rescoring", rescoring_memory(architecture, batch)))
     return needs
 
 

@@ -73,10 +73,10 @@ def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dic
         What table.json holds.
 
     Raises:
-        ValueError: The reference is none of the rows.
+        ValueError: The reference is no row.
     """
     if reference not in rows:
-        raise ValueError(f"reference {reference!r}: it is none of the rows {', '.join(rows)}")
+        raise ValueError(f"reference: unknown row {reference!r}, expected one of {', '.join(rows)}")
     known = Runs(runs)
     p_values, signature = test_rows(known, rows, reference)
     lines = [summarize_row(known, row, reference, p_values.get(row, {})) for row in rows]

@@ -13,7 +13,7 @@ from speechllama.files import atomic_write, write_json
 from speechllama.report.table.build import build_table
 from speechllama.report.table.figure import draw_scores
 from speechllama.report.table.page import format_claims
-from speechllama.report.table.run import read_run
+from speechllama.report.table.run import RunPaths, read_run
 
 
 def table_path(exp_dir: str | Path) -> Path:
@@ -31,15 +31,12 @@ def claims_path(exp_dir: str | Path) -> Path:
     return Path(exp_dir) / "CLAIMS.md"
 
 
-def write_table_files(
-    exp_dir: str | Path, rows: Sequence[str], seeds: Sequence[int], reference: str, title: str
-) -> dict[str, Any]:
+def write_table_files(exp_dir: str | Path, runs: Sequence[RunPaths], reference: str, title: str) -> dict[str, Any]:
     """Read all runs and write table.json, the figure and the claims.
 
     Args:
         exp_dir: The recipe's directory of experiments.
-        rows: Names of the rows, in the order of the page.
-        seeds: Seeds of each.
+        runs: Where each row's files are, with each seed; rows come in the order of the page.
         reference: The row that all others are compared with.
         title: Of the recipe.
 
@@ -47,12 +44,11 @@ def write_table_files(
         The table.
 
     Raises:
-        ValueError: The reference is none of the rows, or a row's files do not fit each other.
+        ValueError: The reference is no row, or a row's files do not fit each other.
     """
-    folder = table_path(exp_dir).parent
-    runs = [read_run(folder, row, seed) for row in rows for seed in seeds]
-    table = build_table(runs, rows, reference)
-    folder.mkdir(parents=True, exist_ok=True)
+    rows = list(dict.fromkeys(paths.row for paths in runs))
+    table = build_table([read_run(paths) for paths in runs], rows, reference)
+    table_path(exp_dir).parent.mkdir(parents=True, exist_ok=True)
     draw_scores(table, figure_path(exp_dir))
     with atomic_write(claims_path(exp_dir)) as stream:
         stream.write(format_claims(table, title))

@@ -1,15 +1,13 @@
 """One system with one seed: all that it left behind.
 
-    <table_dir>/<row>.seed<n>.dirs -> score, hypotheses, training records, and what must be equal for a fair comparison
-
-`.dirs` names the directories ("name path" a line, from run.sh --print_dirs), `.failed` the stage at which it failed.
+RunPaths -> score, hypotheses, training records, and what must be equal for a fair comparison
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +22,39 @@ from speechllama.training_record import average_record_path, training_record_pat
 
 # Encoder frames for each vector, of the compressors that need no CTC and so have no report of it.
 FRAMES_PER_VECTOR = {"convolution": 8, "none": 1}
-# Whose training a system stands on: its directory in `.dirs`, and what it is called.
+# The trainings that a system is built on, and the field of `RunPaths` with the directory of each.
 TRAININGS = {"own": "system_dir", "base": "base_dir", "start": "init_dir", "CTC": "ctc_dir", "LLM": "llm_dir"}
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a row's files are, with one seed; "" for what the system does without.
+
+    Attributes:
+        row: The system, with its variants: "e6:asr".
+        seed: Of its training.
+        failed: File that names the stage at which it failed, if it did.
+        system_dir: Its experiment.
+        base_dir: Experiment of what is decoded; of a rescoring system the one that it rescores.
+        init_dir: Experiment that it starts from.
+        ctc_dir: Its CTC encoder.
+        compressed_dir: Its compressed features.
+        llm_dir: Its LLM.
+        decode_dir: Its hypotheses.
+        data_dir: Data directory of the set that is scored.
+    """
+
+    row: str
+    seed: int
+    failed: str
+    system_dir: str
+    base_dir: str
+    init_dir: str
+    ctc_dir: str
+    compressed_dir: str
+    llm_dir: str
+    decode_dir: str
+    data_dir: str
 
 
 @dataclass(frozen=True)
@@ -51,13 +80,11 @@ class Run:
     identity: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_run(table_dir: str | Path, row: str, seed: int) -> Run:
+def read_run(paths: RunPaths) -> Run:
     """Read all of a system with one seed.
 
     Args:
-        table_dir: Where `.dirs` and `.failed` are; the paths in them count from here.
-        row: Its name.
-        seed: Its seed.
+        paths: Where it is.
 
     Returns:
         The run; with `missing` where it failed or was not run.
@@ -65,28 +92,29 @@ def read_run(table_dir: str | Path, row: str, seed: int) -> Run:
     Raises:
         ValueError: It has a score, but its files do not fit each other; the row is named.
     """
-    base = Path(table_dir) / f"{row}.seed{seed}"
-    dirs_file, failed_file = base.with_name(f"{base.name}.dirs"), base.with_name(f"{base.name}.failed")
-    if not dirs_file.is_file():
-        return Run(row, seed, "was not run")
-    if failed_file.is_file():
-        return Run(row, seed, f"failed: {failed_file.read_text(encoding='utf-8').strip()}")
-    dirs = {name: Path(value) for name, value in read_table(dirs_file).items() if value}
-    missing = [name for name in ("decode_dir", "score_data_dir", "base_dir") if name not in dirs]
-    if missing:
-        raise ValueError(f"system {row}, seed {seed}: {dirs_file} has no {', '.join(missing)}; run run_table.sh again")
-    if not score_path(dirs["decode_dir"]).is_file():
-        return Run(row, seed, f"has no {score_path(dirs['decode_dir'])} (stage 12)")
+    row, seed = paths.row, paths.seed
+    if Path(paths.failed).is_file():
+        return Run(row, seed, f"failed: {Path(paths.failed).read_text(encoding='utf-8').strip()}")
+    if not score_path(paths.decode_dir).is_file():
+        is_begun = Path(paths.system_dir).is_dir()
+        return Run(row, seed, f"has no {score_path(paths.decode_dir)}" if is_begun else "was not run")
+    dirs = {
+        field.name: Path(getattr(paths, field.name))
+        for field in fields(paths)
+        if field.name.endswith("_dir") and getattr(paths, field.name)
+    }
     try:
-        report = read_json(score_path(dirs["decode_dir"]))
-        references = read_table(dirs["score_data_dir"] / REFERENCE_NAMES[report["task"]])
-        pairs = pair(read_table(hypothesis_path(dirs["decode_dir"])), references, str(dirs["decode_dir"]))
+        report = read_json(score_path(paths.decode_dir))
+        references = read_table(dirs["data_dir"] / REFERENCE_NAMES[report["task"]])
+        pairs = pair(read_table(hypothesis_path(paths.decode_dir)), references, paths.decode_dir)
         facts = read_facts(dirs, report, pairs)
         identity = read_identity(dirs, report, pairs, facts)
     except (ValueError, OSError) as error:
-        raise ValueError(f"system {row}, seed {seed}: {error}; run it again from stage 11") from error
+        raise ValueError(f"system {row}, seed {seed}: {error}; run it again from stage decode") from error
     except KeyError as error:
-        raise ValueError(f"system {row}, seed {seed}: no {error} in its records; run it again from stage 11") from error
+        raise ValueError(
+            f"system {row}, seed {seed}: no {error} in its records; run it again from stage decode"
+        ) from error
     return Run(row, seed, "", report, pairs, facts, identity)
 
 
@@ -120,9 +148,9 @@ def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterab
         return values.get("compression_ratio")
     settings = read_settings(dirs["base_dir"])
     factor = FRAMES_PER_VECTOR.get(settings.get("compressor", ""))
-    if factor is None or not (dirs["score_data_dir"] / "utt2num_frames").is_file():
+    if factor is None or not (dirs["data_dir"] / "utt2num_frames").is_file():
         return None
-    frames = read_lengths(dirs["score_data_dir"] / "utt2num_frames", list(utterances))
+    frames = read_lengths(dirs["data_dir"] / "utt2num_frames", list(utterances))
     vectors = {utterance: -(-num_encoder_frames(count) // factor) for utterance, count in frames.items()}
     return float(report_compression(frames, vectors, frames)["compression_ratio"])
 

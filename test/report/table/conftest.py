@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from speechllama.bin.write_table import main
 from speechllama.files import read_json, write_json, write_table
 from speechllama.report.decoded_set import Task, score_decoded_set, score_path
-from speechllama.report.results import results_path
+from speechllama.report.results import results_path, write_results
 from speechllama.report.score import Pairs
-from speechllama.report.table.files import claims_path, table_path
+from speechllama.report.table.files import claims_path, table_path, write_table_files
+from speechllama.report.table.run import RunPaths
 
 WORDS = "the a dog cat house tree runs sees big small red and of in old man woman eats bread".split()
 NUM_UTTERANCES = 40
@@ -45,6 +46,7 @@ class Experiment:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.paths: dict[tuple[str, int], RunPaths] = {}
         self.references = make_references()
         (root / "dump/test").mkdir(parents=True)
         write_table(root / "dump/test/text", self.references)
@@ -68,21 +70,30 @@ class Experiment:
         write_json(system / "average.json", {"num_best": 3, "criterion": "valid.loss.min", "epochs": [3, 1, 2]})
         (system / "config.yaml").write_text("compressor: convolution\n", encoding="utf-8")
         write_json(self.root / "exp/llm/training.json", {"seconds": 60.0, "num_updates": 3600, "peak_gb": 0.5})
-        self.write_dirs(row, seed, system_dir=system, base_dir=system, decode_dir=decoded)
+        self.add_paths(row, seed, system_dir=system, base_dir=system, decode_dir=decoded)
         return system
 
-    def write_dirs(self, row: str, seed: int, **dirs: Path) -> None:
-        """What run.sh --print_dirs says."""
-        known = {"llm_dir": self.root / "exp/llm", "score_data_dir": self.root / "dump/test", "init_dir": "", **dirs}
-        lines = "".join(f"{name} {path}\n" for name, path in known.items())
-        place = self.root / f"exp/table/{row}.seed{seed}.dirs"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(lines, encoding="utf-8")
+    def add_paths(self, row: str, seed: int, **dirs: Path) -> None:
+        """Where a run's files are, as its plan says."""
+        exp = self.root / "exp"
+        known = {field.name: "" for field in fields(RunPaths)} | {
+            "failed": str(exp / f"table/{row}.seed{seed}.failed"),
+            "llm_dir": str(exp / "llm"),
+            "data_dir": str(self.root / "dump/test"),
+        }
+        named = {name: str(path) for name, path in dirs.items()}
+        self.paths[row, seed] = RunPaths(**{**known, **named, "row": row, "seed": seed})  # type: ignore[arg-type]
 
     def table(self, rows: str, reference: str = "e6", seeds: str = "1") -> dict[str, Any]:
-        """Run the command and read table.json."""
-        main(["--exp_dir", str(self.root / "exp"), "--rows", rows, "--reference", reference, "--seeds", seeds])
-        return read_json(table_path(self.root / "exp"))
+        """Write the table, as the entry point does, and read table.json."""
+        exp = self.root / "exp"
+        names = [(row, int(seed)) for row in rows.split() for seed in seeds.split()]
+        for row, seed in names:
+            if (row, seed) not in self.paths:
+                self.add_paths(row, seed, system_dir=exp / row, decode_dir=exp / row / "decode_test_beam4")
+        write_table_files(exp, [self.paths[name] for name in names], reference, "Results")
+        write_results(exp, "Results")
+        return read_json(table_path(exp))
 
     def page(self) -> str:
         return results_path(self.root / "exp").read_text(encoding="utf-8")

@@ -1,0 +1,82 @@
+"""Print the plan of a run, or of a table of systems, for the shell: records of words, each ended by a zero byte.
+
+    cd egs/mini_covost2
+    python3 -m speechllama.bin.plan run . 2 --langs "de fr es" --system e5 | tr '\\0' '\\n'
+
+WHAT USER_DIR NUMBER SETTING... WORD...: so many of the recipe's own settings, then the user's words, whose paths count
+from USER_DIR. A table has two lists of settings, its own and those of run.sh. Only the standard library is needed for
+--help and to refuse wrong options; a plan also reads YAML. Exit status: 0 good, 1 failed, 2 wrong usage, 3 the
+environment is needed and is not there yet.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from speechllama.recipe.options import Options, TableOptions, UsageError, absolute_places, format_help, parse
+
+NEEDS_ENVIRONMENT = 3
+HINT = "the environment is not installed yet: run tools/install.sh, or the recipe itself, which installs it"
+TEMPLATE_CMD = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / "cmd.sh"
+
+Records = Iterable[Sequence[str]]
+
+
+def print_records(records: Records) -> None:
+    """Write records: key, number of words, words."""
+    words = [part for key, *rest in records for part in (key, str(len(rest)), *rest)]
+    sys.stdout.buffer.write(b"".join(os.fsencode(word) + b"\0" for word in words))
+    sys.stdout.flush()
+
+
+def take(words: list[str]) -> list[str]:
+    """Take a number, and so many words behind it, off a list."""
+    number = int(words.pop(0))
+    taken, words[:] = words[:number], words[number:]
+    return taken
+
+
+def run_records(words: Sequence[str], settings: Sequence[str]) -> Records:
+    """Plan a run."""
+    from speechllama.recipe.plan import make_plan, plan_records
+
+    return plan_records(make_plan(words, settings), TEMPLATE_CMD)
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Print."""
+    what, user_dir, *words = sys.argv[1:] if cmd is None else cmd
+    is_table = what == "table"
+    own = take(words) if is_table else []
+    settings = take(words)
+    words = absolute_places(words, Path(user_dir))
+    try:
+        if is_table:
+            from speechllama.recipe.table import plan_table, split_words, table_records
+
+            table_words, words_of_rows = split_words(words)
+        options = parse(Options, words_of_rows if is_table else words, settings)
+        if options.help:
+            text = format_help(parse(TableOptions, table_words, own) if is_table else options)
+            print_records(
+                [("help", text + ("\n\nAll other options are those of run.sh (run.sh --help)." if is_table else ""))]
+            )
+            return 0
+        if importlib.util.find_spec("yaml") is None:
+            print_records([("set", "python", options.python)])
+            if options.list or options.dry_run:
+                print(HINT, file=sys.stderr)
+            return 1 if options.list or options.dry_run else NEEDS_ENVIRONMENT
+        print_records(table_records(plan_table(words, own, settings)) if is_table else run_records(words, settings))
+    except UsageError as error:
+        print(f"{Path(os.environ.get('SCRIPT', what)).name}: {error} (--help lists the options)", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

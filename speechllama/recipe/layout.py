@@ -1,0 +1,260 @@
+"""Where everything of a run lies: every path pattern of a recipe, and nobody else has one.
+
+    Options, Selection, ConfFolders -> Layout
+
+Settings that change a result are part of a directory's name, so that a marker cannot vouch for others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
+from speechllama.recipe.options import Options, UsageError
+from speechllama.recipe.system import ConfFolders, Config, Selection
+from speechllama.text.tasks import TABLES, TASKS, CTCTarget, Task
+
+CONTROL = "_control"  # ends the directory of a set decoded from the audio of other utterances
+
+
+def decode_dir(system_dir: str, set_name: str, beam_size: int) -> str:
+    """Name the hypotheses of a set."""
+    return f"{system_dir}/decode_{set_name}_beam{beam_size}"
+
+
+def table_dir(expdir: str) -> str:
+    """Name the folder of the table of many systems."""
+    return f"{expdir}/table"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Paths of a run, from the recipe's directory.
+
+    Attributes:
+        options: The run's options.
+        selection: Its system.
+        folders: Where YAML files are looked for.
+    """
+
+    options: Options
+    selection: Selection
+    folders: ConfFolders
+
+    @property
+    def task(self) -> Task:
+        """What the LLM writes."""
+        return TASKS[self.options.task]
+
+    @cached_property
+    def ctc(self) -> Config:
+        """YAML of CTC training."""
+        return self.folders.read("ctc")
+
+    @cached_property
+    def llm(self) -> Config | None:
+        """YAML of the LLM that the recipe trains itself; None where the recipe trains none."""
+        is_own = not self.options.llm and not self.selection.scratch_llm and self.folders.has("llm")
+        return self.folders.read("llm") if is_own else None
+
+    @property
+    def _size(self) -> str:
+        return f"_{self.folders.size}" if self.folders.size else ""
+
+    # --- data, features, units
+
+    def data(self, set_name: str, table: str = "") -> str:
+        """Name a data directory of stage data, or a table in it."""
+        return f"{self.options.datadir}/{set_name}" + (f"/{table}" if table else "")
+
+    def dump(self, set_name: str, table: str = "") -> str:
+        """Name a data directory with features, or a table in it."""
+        return f"{self.options.dumpdir}/{set_name}" + (f"/{table}" if table else "")
+
+    @property
+    def llm_text(self) -> str:
+        """What the recipe's own LLM learns from."""
+        return f"{self.options.downloads}/llm_text.tsv"
+
+    @property
+    def corpus_report(self) -> str:
+        """What stage data kept and dropped."""
+        return f"{self.options.datadir}/report.json"
+
+    @property
+    def ctc_target(self) -> CTCTarget:
+        """What CTC learns; an encoder-decoder has one tokenizer for CTC and for what it writes."""
+        if self.selection.system.is_seq2seq:
+            return self.task.ctc_target
+        return self.options.ctc_target  # type: ignore[return-value]  # checked by the option
+
+    @property
+    def ctc_table(self) -> str:
+        """The table of a data directory that CTC learns."""
+        return TABLES[self.ctc_target]
+
+    @cached_property
+    def units(self) -> int:
+        """SentencePiece units of CTC, or of what an encoder-decoder writes.
+
+        Raises:
+            UsageError: Neither an option nor a YAML says how many.
+        """
+        system = self.selection.system
+        key, config, given = ("ctc_units", None, self.options.ctc_units)
+        if system.is_seq2seq:
+            key, config, given = "target_units", system.config, self.options.target_units
+        config = config or self.ctc
+        found = given or config.settings.get(key)
+        if not found:
+            raise UsageError(f"--{key} is needed: {config.path} has no {key}")
+        return int(found)
+
+    @property
+    def _units_name(self) -> str:
+        prefix = "seq2seq_" if self.selection.system.is_seq2seq else ""
+        return f"{prefix}{self.ctc_target}_bpe{self.units}"
+
+    @property
+    def tokenizer(self) -> str:
+        """SentencePiece model of the units."""
+        name = self._units_name if self.selection.system.is_seq2seq else f"ctc_{self._units_name}"
+        return f"{self.options.datadir}/{name}/bpe.model"
+
+    @property
+    def stats_dir(self) -> str:
+        """Mean, variance and lengths of the features."""
+        return f"{self.options.expdir}/stats_{self._units_name}"
+
+    @property
+    def cmvn(self) -> str:
+        """Mean and standard deviation of the features."""
+        return f"{self.stats_dir}/cmvn.npz"
+
+    # --- CTC encoder and compressed features
+
+    @property
+    def ctc_dir(self) -> str:
+        """Experiment of the CTC encoder."""
+        seed = self.ctc.seed_suffix(self.options.seed)
+        return f"{self.options.expdir}/ctc_{self.ctc_target}_bpe{self.units}{self._size}{seed}"
+
+    @property
+    def cached_compressor(self) -> tuple[Compressor, CompressorSettings]:
+        """What stage compress writes: the system's, or for the report alone the default where nothing is cached."""
+        system = self.selection.system
+        if system.is_cached:
+            return system.compressor, system.compressor_settings
+        record = COMPRESSORS[DEFAULT_COMPRESSOR]
+        return record, record.settings()
+
+    @property
+    def compressed_dir(self) -> str:
+        """Compressed features; their settings are in the name."""
+        record, settings = self.cached_compressor
+        return f"{self.ctc_dir}/compressed_{record.name}{settings.label()}"
+
+    @property
+    def learned_file(self) -> str:
+        """What the compressor learns before anything is compressed; "" where it learns nothing."""
+        record, _ = self.cached_compressor
+        return f"{self.compressed_dir}/{record.learned_file}" if record.learned_file else ""
+
+    @property
+    def reads_cache(self) -> bool:
+        """Whether the system trains and decodes from compressed features."""
+        return self.selection.system.is_cached and not self.options.from_features
+
+    def llm_input(self, set_name: str, table: str = "") -> str:
+        """Name the data directory that the LLM's training and decoding read, or a table in it."""
+        folder = f"{self.compressed_dir if self.reads_cache else self.options.dumpdir}/{set_name}"
+        return folder + (f"/{table}" if table else "")
+
+    @property
+    def llm_input_table(self) -> tuple[str, str]:
+        """The table with the audio, and what ESPnet calls it."""
+        return ("compressed.scp", "compressed") if self.reads_cache else ("feats.scp", "speech")
+
+    # --- experiments
+
+    @property
+    def _llm_name(self) -> str:
+        """What a given LLM adds to names."""
+        name = self.options.llm.rstrip("/").rpartition("/")[2]
+        return name + (f"_{self.options.revision}" if self.options.revision else "")
+
+    @property
+    def llm_dir(self) -> str:
+        """The LLM's record."""
+        name = "llm"
+        if self.selection.scratch_llm:  # its tokenizer is that of the task's target
+            return f"{self.options.expdir}/{name}_{self.selection.scratch_llm}{self._size}_{self.task.name}"
+        if self.options.llm:
+            return f"{self.options.expdir}/{name}_{self._llm_name}"
+        seed = self.llm.seed_suffix(self.options.seed) if self.llm else ""
+        return f"{self.options.expdir}/{name}{self._size}{seed}"
+
+    @property
+    def _seed_part(self) -> str:
+        return self._size + self.selection.system.config.seed_suffix(self.options.seed)
+
+    @property
+    def _suffix(self) -> str:
+        """What the names of experiments end in, where they depend on LLM and CTC."""
+        suffix = self._seed_part
+        if self.options.llm and not self.selection.scratch_llm:
+            suffix += f"_{self._llm_name}"
+        if self.options.ctc_target == "translation":
+            suffix += "_ctc_translation"
+        if self.selection.system.is_cached and self.options.from_features:
+            suffix += "_from_features"
+        return suffix + self._tag
+
+    @property
+    def _tag(self) -> str:
+        return f"_{self.options.tag}" if self.options.tag else ""
+
+    @property
+    def base_dir(self) -> str:
+        """Experiment of what is trained and decoded; an encoder-decoder is the same whatever the LLM."""
+        system = self.selection.system
+        suffix = self._seed_part + self._tag if system.is_seq2seq else self._suffix
+        return f"{self.options.expdir}/{self.task.name}_{system.name}{suffix}"
+
+    @property
+    def system_dir(self) -> str:
+        """Experiment of the selected system; of a rescoring system its own, besides `base_dir`."""
+        if self.selection.rescoring is None:
+            return self.base_dir
+        return f"{self.options.expdir}/{self.task.name}_{self.selection.name}{self._suffix}"
+
+    @property
+    def init_dir(self) -> str:
+        """Experiment of the system that it starts from; "" without one."""
+        init = self.selection.system.init
+        return f"{self.options.expdir}/{self.task.name}_{init.name}{self._suffix}" if init else ""
+
+    @property
+    def tuned(self) -> str:
+        """Weight and length norm of a rescoring system."""
+        return f"{self.system_dir}/rescoring_beam{self.options.beam_size}.json"
+
+    @property
+    def preflight_dir(self) -> str:
+        """Report of stage preflight."""
+        return f"{self.options.expdir}/preflight/{Path(self.system_dir).name}"
+
+    def decoded(self, set_name: str, control: bool = False) -> str:
+        """Name the hypotheses of the selected system, or of its control."""
+        return decode_dir(self.system_dir, set_name, self.options.beam_size) + (CONTROL if control else "")
+
+    def decoded_base(self, set_name: str, control: bool = False) -> str:
+        """Name the hypotheses of what is decoded, which a rescoring system reads."""
+        return decode_dir(self.base_dir, set_name, self.options.beam_size) + (CONTROL if control else "")
+
+    @property
+    def results(self) -> str:
+        """The page of results of all systems."""
+        return f"{self.options.expdir}/RESULTS.md"

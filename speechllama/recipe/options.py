@@ -1,0 +1,297 @@
+"""The options of a recipe: a field is an option, its default, its help and its check.
+
+    run.sh's own settings + the user's words -> Options, or every fault in one message
+
+Only the standard library is needed, so that `--help` works on a bare machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from speechllama.constants import SPLITS
+
+Check = Callable[[Any], str]  # value -> what is wrong with it, "" if nothing
+FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
+
+
+class UsageError(ValueError):
+    """A command line that cannot be meant: the message names every fault; exit status 2."""
+
+
+def option(default: Any, text: str, check: Check | None = None, group: str = "") -> Any:
+    """Declare an option.
+
+    Args:
+        default: Its default; a bool makes a switch, an int an option of whole numbers, a str takes any text.
+        text: Its help, one line.
+        check: What is wrong with a value.
+        group: Heading of the help that begins with it; "" continues the one before.
+    """
+    return field(default=default, metadata={"help": text, "group": group, "check": check})
+
+
+def at_least_one(value: int) -> str:
+    """Refuse numbers below 1."""
+    return "" if value >= 1 else f"expected at least 1, found {value}"
+
+
+def one_of(*values: str) -> Check:
+    """Refuse all but these values."""
+
+    def check(value: str) -> str:
+        return "" if value in values else f"unknown value {value!r}, expected one of {', '.join(values)}"
+
+    return check
+
+
+def known_task(value: str) -> str:
+    """Refuse what is no task."""
+    from speechllama.text.tasks import TASKS
+
+    return one_of(*TASKS)(value)
+
+
+def known_target(value: str) -> str:
+    """Refuse what CTC cannot learn."""
+    from speechllama.text.tasks import TABLES
+
+    return one_of(*TABLES)(value)
+
+
+def known_corpus(value: str) -> str:
+    """Refuse what is no kind of corpus."""
+    from speechllama.recipe.corpora import CORPORA
+
+    return one_of("", *CORPORA)(value)
+
+
+def known_sets(value: str) -> str:
+    """Refuse an empty list, and names that are no sets."""
+    wrong = [name for name in value.split() if name not in SPLITS]
+    if wrong:
+        return f"unknown set {wrong[0]!r}, expected some of {', '.join(SPLITS)}"
+    return not_empty(value)
+
+
+def not_empty(value: str) -> str:
+    """Refuse an empty text."""
+    return "" if value.strip() else "expected a value, found none"
+
+
+def whole_number(value: str) -> str:
+    """Refuse what is neither empty nor a whole number."""
+    return "" if re.fullmatch(r"\d*", value) else f"expected a whole number, found {value!r}"
+
+
+def whole_numbers(value: str) -> str:
+    """Refuse an empty list, and what is no whole number."""
+    wrong = [word for word in value.split() if not word.isdigit()]
+    return f"expected whole numbers, found {wrong[0]!r}" if wrong else not_empty(value)
+
+
+def local_or_hub(value: str) -> str:
+    """Refuse an LLM that can be neither a directory with config.json nor a hub id; the llm stage would, hours later."""
+    path = Path(value)
+    if not value or (path / "config.json").is_file():
+        return ""
+    if path.exists() or not re.fullmatch(r"[^./~][^/]*/[^/]+", value):
+        return f"{value!r} is no directory with config.json, nor a hub id such as organisation/name"
+    return ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may say about a run; every recipe has the same options and its own defaults for some."""
+
+    # Which stages
+    stage: int = option(0, "first stage; 0 checks what can be checked before hours are spent", group="Which stages")
+    stop_stage: int = option(99, "last stage; by default all")
+    list: bool = option(False, "list the stages and whether they are finished, and stop")
+    dry_run: bool = option(False, "print the commands instead of running them, stage 0 excepted")
+    help: bool = option(False, "print this help")
+    # The experiment
+    task: str = option("st", "what to write: st (translation) or asr (recognition)", known_task, "The experiment")
+    system: str = option("e6", "the system to train and score: conf/SYSTEM.yaml, here or in TEMPLATE", not_empty)
+    size: str = option("", "look for YAML files in conf/SIZE first")
+    langs: str = option("", "source languages, separated by spaces", not_empty)
+    llm: str = option("", "LLM: Hugging Face directory or hub id; empty: the recipe's own, by llm.yaml", local_or_hub)
+    revision: str = option("", "revision of a hub LLM")
+    token_file: str = option("", "file with the hub's token, for a gated LLM; or put the token into HF_TOKEN")
+    ctc_target: str = option("transcript", "what CTC learns: transcript or translation", known_target)
+    ctc_units: str = option("", "SentencePiece units of CTC; empty: what ctc.yaml says", whole_number)
+    target_units: str = option("", "units of what an encoder-decoder writes; empty: what its YAML says", whole_number)
+    seed: str = option("", "of trainings and units; empty: the YAML's; the corpus has its own", whole_number)
+    from_features: bool = option(False, "train and decode from features, without the cache: slower, other batches")
+    tag: str = option("", "appended to the system's experiment directory, to tell trials apart")
+    # Corpus
+    corpus_kind: str = option("", "what local/data.sh prepares, if it is one of CORPORA", known_corpus, "Corpus")
+    common_voice: str = option(
+        "", "Common Voice: DIR/<lang>/{validated.tsv,clips}, or archives [DOWNLOADS/common_voice]"
+    )
+    covost2: str = option("", "directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz [DOWNLOADS/covost2]")
+    data_options: str = option("", "further options of local/data.sh (its --help), separated by spaces")
+    # Further options of single commands
+    feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", group=FURTHER_OPTIONS)
+    ctc_options: str = option("", "of CTC training, such as '--max_epoch 5'")
+    llm_options: str = option("", "of the training of the recipe's own LLM")
+    train_options: str = option("", "of audio-encoder and LoRA training")
+    decode_options: str = option("", "of decode, such as '--length_penalty 0.8'")
+    # Averaging, decoding, scoring
+    num_best: int = option(3, "best epochs of the system to average", at_least_one, "Averaging, decoding, scoring")
+    ctc_num_best: int = option(3, "best epochs of CTC to average; both at most keep_nbest_models", at_least_one)
+    sets: str = option("test", "sets to decode and score, separated by spaces", known_sets)
+    beam_size: int = option(4, "1 is greedy", at_least_one)
+    batch_size: int = option(16, "utterances decoded together", at_least_one)
+    pack_llm: bool = option(False, "put the LLM's weights into the packed model, too")
+    # The machine
+    cmd: str = option("", "file that says where jobs run [cmd.sh of the recipe, else TEMPLATE's]", group="The machine")
+    nj: int = option(2, "parallel jobs of data work", at_least_one)
+    decode_nj: int = option(0, "parallel jobs of compression and decoding; 0: a job a GPU, or nj without GPUs")
+    ngpu: int = option(0, "GPUs of each node; 0 runs everything on the CPU")
+    num_nodes: int = option(1, "nodes that share a training (launcher=slurm)", at_least_one)
+    python: str = option("", "interpreter to make the environment with, where it must be made")
+    # Where things are written, from the recipe's directory
+    datadir: str = option("data", "data directories", group="Where things are written, from the recipe's directory")
+    dumpdir: str = option("dump", "features")
+    expdir: str = option("exp", "experiments")
+    downloads: str = option("downloads", "what is fetched, unpacked or made; corpora are looked for here by default")
+
+    @property
+    def num_processes(self) -> int:
+        """Processes that share a training, and its batches."""
+        return max(1, self.ngpu) * self.num_nodes
+
+    @property
+    def decode_jobs(self) -> int:
+        """Parallel jobs of compression and decoding."""
+        return self.decode_nj or (self.ngpu * self.num_nodes if self.ngpu else self.nj)
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What run_table.sh takes besides the options of run.sh."""
+
+    systems: str = option("", "rows: systems and, after colons, variants (e6:asr)", not_empty, group="The table")
+    seeds: str = option("1", "seeds, separated by spaces", whole_numbers)
+    reference: str = option("e6", "the row that all others are compared with")
+
+
+# Options that name a place of the user's: relative to where the user is, not to the recipe.
+PLACES = ("common_voice", "covost2", "llm", "token_file", "python", "cmd")
+Record = TypeVar("Record")
+
+
+def parse(kind: type[Record], words: Sequence[str], settings: Sequence[str] = ()) -> Record:
+    """Read a command line: --name value or --name=value, a dash in a name counts as an underscore.
+
+    Args:
+        kind: Dataclass whose fields are declared with `option`.
+        words: The user's words.
+        settings: The recipe's own, which the user's override.
+
+    Returns:
+        The options, with checked values.
+
+    Raises:
+        UsageError: Every fault.
+    """
+    faults: list[str] = []
+    fields = {entry.name: entry for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for name, value in _pairs([*settings, *words], fields, faults):
+        values[name] = _convert(fields[name], value, faults)
+    if not values.get("help"):
+        for name, entry in fields.items():
+            check = entry.metadata["check"]
+            fault = check(values.get(name, entry.default)) if check and values.get(name, "") is not None else ""
+            if fault:
+                faults.append(f"--{name}: {fault}")
+    if faults:
+        raise UsageError("; ".join(faults))
+    return kind(**values)
+
+
+def _pairs(
+    words: Sequence[str], fields: dict[str, dataclasses.Field[Any]], faults: list[str]
+) -> Iterator[tuple[str, str | None]]:
+    """Options with their values, None for a switch that is only named or a value that is missing."""
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--") or word == "--":
+            faults.append(f"unexpected argument {word!r}")
+            continue
+        name, has_value, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, 1, cutoff=0.0)
+            faults.append(f"unknown option --{name}; the nearest is --{near[0]}")
+            if not has_value and rest and not rest[0].startswith("--"):
+                rest.pop(0)
+        elif has_value:
+            yield name, value
+        elif isinstance(fields[name].default, bool) and (not rest or rest[0] not in ("true", "false")):
+            yield name, "true"
+        elif not rest:
+            faults.append(f"--{name} needs a value")
+        else:
+            yield name, rest.pop(0)
+
+
+def _convert(entry: dataclasses.Field[Any], value: str | None, faults: list[str]) -> Any:
+    """A value of the kind of the option's default; None where it is none."""
+    text = value or ""
+    if isinstance(entry.default, bool):
+        if text not in ("true", "false"):
+            faults.append(f"--{entry.name}: expected true or false, found {text!r}")
+        return text == "true"
+    if isinstance(entry.default, int):
+        if not re.fullmatch(r"\d+", text):
+            faults.append(f"--{entry.name}: expected a whole number, found {text!r}")
+            return None
+        return int(text)
+    return text
+
+
+def absolute_places(words: Sequence[str], user_dir: Path) -> list[str]:
+    """Make paths absolute that are there where the user is; all others are left as they are."""
+    found = []
+    is_place = False
+    for word in words:
+        name, has_value, value = word[2:].partition("=") if word.startswith("--") else ("", "", word)
+        if is_place or (has_value and name.replace("-", "_") in PLACES):
+            place = user_dir / value
+            if value and not Path(value).is_absolute() and place.exists():
+                word = f"--{name}={place}" if has_value else str(place)
+        is_place = not has_value and name.replace("-", "_") in PLACES
+        found.append(word)
+    return found
+
+
+def to_words(options: Any) -> list[str]:
+    """The options that differ from their defaults, as a command line that gives them again."""
+    words = []
+    for entry in dataclasses.fields(options):
+        value = getattr(options, entry.name)
+        if value != entry.default:
+            words += [f"--{entry.name}", str(value).lower() if isinstance(value, bool) else str(value)]
+    return words
+
+
+def format_help(options: Any) -> str:
+    """The options with the values that are in force, under their headings."""
+    lines = []
+    for entry in dataclasses.fields(options):
+        if entry.metadata["group"]:
+            lines += ["", entry.metadata["group"]]
+        value = getattr(options, entry.name)
+        shown = str(value).lower() if isinstance(value, bool) else str(value)
+        lines.append(f"  --{entry.name:<16} {entry.metadata['help']} [{shown}]")
+    return "\n".join(lines)

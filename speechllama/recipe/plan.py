@@ -1,0 +1,209 @@
+"""A run of a recipe, planned: its options, its system, where everything lies, and its stages in order.
+
+    run.sh's own settings, the user's words -> Plan -> rows for utils/stages.sh, which runs them
+
+The preflight and the table of systems take the same object.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from speechllama.recipe.corpora import Corpus, Request, Sources, find_corpus
+from speechllama.recipe.layout import Layout
+from speechllama.recipe.options import Options, UsageError, parse, to_words
+from speechllama.recipe.stages import STAGES, Stage, stage_number
+from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, select_system
+
+# Of the options, those that say how this call runs and not what.
+CALL = ("stage", "list", "dry_run", "help", "cmd", "python")
+# Options that hold options of single commands.
+FURTHER = ("ctc_options", "llm_options", "train_options", "decode_options")
+# What the shell must know of the options to run the rows.
+SHELL = ("stage", "stop_stage", "list", "dry_run", "ngpu", "num_nodes", "python")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run.
+
+    Attributes:
+        options: Its options, with the user's paths made absolute.
+        folders: Where YAML files are looked for.
+        selection: Its system.
+        recipe_name: Name of the recipe's directory, in which all commands run.
+    """
+
+    options: Options
+    folders: ConfFolders
+    selection: Selection
+    recipe_name: str
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where everything lies."""
+        return Layout(self.options, self.selection, self.folders)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Options that give this plan again, from the recipe's directory."""
+        return tuple(to_words(without_call(self.options)))
+
+    @property
+    def corpus(self) -> Corpus:
+        """What stage data prepares."""
+        return find_corpus(self.options.corpus_kind)
+
+    @property
+    def places(self) -> Mapping[str, str]:
+        """Where the corpus lies, by option: as the user says, else below `--downloads`."""
+        own = {name: getattr(self.options, name) or f"{self.options.downloads}/{name}" for name in self.corpus.places}
+        others = ("common_voice", "covost2")  # an own local/data.sh may take them as well
+        return own or {name: getattr(self.options, name) for name in others if getattr(self.options, name)}
+
+    @property
+    def request(self) -> Request:
+        """What the run asks of its corpus."""
+        options = self.options
+        return Request(
+            tuple(options.langs.split()), self.places, options.downloads, tuple(options.data_options.split())
+        )
+
+    @cached_property
+    def sources(self) -> Sources:
+        """What the corpus is made of, as far as it is there."""
+        return self.corpus.find_sources(self.request)
+
+    def stages(self) -> Iterator[tuple[int, Stage]]:
+        """Give every stage with its number; parts of a stage share it."""
+        for number, make in enumerate(STAGES):
+            for stage in make(self):
+                yield number, stage
+
+    def shared_dirs(self) -> list[str]:
+        """Directories that this run reads while other runs may, too, besides the one that it writes."""
+        layout, system = self.layout, self.selection.system
+        read = [layout.options.dumpdir, layout.init_dir, layout.llm_dir if self.selection.needs_llm else ""]
+        read += [layout.ctc_dir if system.freezes_encoder else ""]
+        read += [layout.base_dir if layout.base_dir != layout.system_dir else ""]
+        return [folder for folder in read if folder]
+
+
+def without_call(options: Options) -> Options:
+    """The options without those that say how this call runs and not what."""
+    fresh: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Options) if field.name in CALL}
+    return dataclasses.replace(options, **fresh)
+
+
+def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
+    """Plan a run; called in the recipe's directory.
+
+    Args:
+        words: The user's options; paths count from the recipe's directory, see `absolute_places`.
+        settings: The recipe's own, which the user's override.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: Options that are wrong or contradict each other, or a YAML that is; one message with all faults of
+            a kind.
+    """
+    options = parse(Options, words, settings)
+    _check_further(options)
+    folders = ConfFolders(options.size)
+    plan = Plan(options, folders, select_system(options.system, folders), Path.cwd().name)
+    _check_llm(plan)
+    _ = plan.layout.units  # a YAML without units is said before anything runs
+    return plan
+
+
+def _check_further(options: Options) -> None:
+    """Refuse options of single commands that would contradict what the stages go by, or be ignored."""
+    known = {field.name for field in dataclasses.fields(Options)}
+    faults = []
+    for holder in FURTHER:
+        for word in getattr(options, holder).split():
+            name = word.removeprefix("--").partition("=")[0]
+            if not word.startswith("--") or name not in {*known, *SYSTEM_KEYS}:
+                continue
+            advice = "give it to the recipe itself"
+            if name not in known:
+                advice = "write it into a system's YAML and choose that with --system"
+            faults.append(f"--{holder} holds --{name}, which the stages must know: {advice}")
+    if faults:
+        raise UsageError("; ".join(faults))
+
+
+def _check_llm(plan: Plan) -> None:
+    """Refuse a run without an LLM, and an LLM that cannot be packed."""
+    options = plan.options
+    if options.pack_llm and options.llm and not Path(options.llm).is_dir():
+        raise UsageError(
+            "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
+        )
+    has_llm = options.llm or plan.selection.scratch_llm or plan.folders.has("llm")
+    if plan.selection.needs_llm and not has_llm and not options.list and options.stop_stage >= stage_number("llm"):
+        raise UsageError(
+            f"--llm is needed from stage llm on: there is no llm.yaml in {plan.folders.conf_path} to train one with"
+        )
+
+
+def plan_records(plan: Plan, template_cmd: Path) -> Iterator[tuple[str, ...]]:
+    """Give the plan as records of words, which utils/stages.sh reads.
+
+    A record is a key and its words:
+        set NAME VALUE                               a variable of the shell
+        cmd FILE                                     where jobs run
+        hold MODE DIR                                a lock of this run: exclusive or shared
+        stage NUMBER NAME MARKER TITLE SETTINGS SKIP a row; the following records belong to it
+        input PATH..., output PATH..., show PATH...  its files
+        clear HOW SHARED PATH...                     what is taken away before it begins again
+        job KIND NUMBER LOG WORD...                  its commands, in order
+
+    Args:
+        plan: The run.
+        template_cmd: Where jobs run unless the user or the recipe says otherwise.
+
+    Raises:
+        UsageError: The user's `--cmd` is not there, or a system's settings have no directory of their own.
+    """
+    options, layout = plan.options, plan.layout
+    for name in SHELL:
+        value = getattr(options, name)
+        yield "set", name, str(value).lower() if isinstance(value, bool) else str(value)
+    yield "set", "system_dir", layout.system_dir
+    yield "cmd", find_cmd(options, template_cmd)
+    yield "hold", "exclusive", layout.system_dir
+    yield from (("hold", "shared", folder) for folder in plan.shared_dirs())
+    for number, stage in plan.stages():
+        yield from stage_records(number, stage)
+
+
+def stage_records(number: int, stage: Stage) -> Iterator[tuple[str, ...]]:
+    """Give a row's records; see `plan_records`."""
+    yield "stage", str(number), stage.name, stage.marker, stage.title, stage.settings, stage.skip
+    yield "input", *stage.inputs
+    yield "output", *stage.outputs
+    yield "show", *stage.shows
+    for clear in stage.clears:
+        yield "clear", clear.how, clear.shared, *clear.paths
+    for job in stage.jobs:
+        yield "job", job.kind, str(job.number), job.log, *job.command
+
+
+def find_cmd(options: Options, template: Path) -> str:
+    """Find the file that says where jobs run: the user's, the recipe's, or the template's.
+
+    Raises:
+        UsageError: The user's is not there.
+    """
+    if options.cmd and not Path(options.cmd).is_file():
+        raise UsageError(f"--cmd {options.cmd!r} is no file")
+    own = Path("cmd.sh").absolute()
+    return options.cmd or str(own if own.is_file() else template)

@@ -1,0 +1,82 @@
+"""What the preflight checks: a planned run, what of it is finished, and the settings of its trainings.
+
+Plan + options of single commands -> settings of a training
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import NoneType
+from typing import Any
+
+from speechllama.recipe.layout import Layout
+from speechllama.recipe.options import Options
+from speechllama.recipe.plan import Plan
+from speechllama.recipe.stages import stage_number
+from speechllama.recipe.system import Config
+from speechllama.train.options import check_settings, known_options, override
+
+WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # that the preflight computes with
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run that is checked before it begins.
+
+    Attributes:
+        plan: The run.
+        finished: Names of its finished stages.
+        launcher: How jobs start; on a cluster (not `local`) this machine need not have the GPUs.
+    """
+
+    plan: Plan
+    finished: frozenset[str] = frozenset()
+    launcher: str = "local"
+
+    @property
+    def options(self) -> Options:
+        """The run's options."""
+        return self.plan.options
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything of the run lies."""
+        return self.plan.layout
+
+    @property
+    def uses_llm(self) -> bool:
+        """Whether a stage with the LLM runs."""
+        return self.options.stop_stage >= stage_number("llm") and self.plan.selection.needs_llm
+
+    @property
+    def device(self) -> str:
+        """Where training runs."""
+        return "cuda" if self.options.ngpu else "cpu"
+
+
+def read_settings(config: Config, options: str, kind: str) -> Mapping[str, Any]:
+    """A YAML with what it includes, and the options that override it.
+
+    Args:
+        config: The YAML.
+        options: Words of a command line, "--max_epoch 5".
+        kind: Whose options its keys are: `ctc`, `system` or `seq2seq`.
+
+    Raises:
+        ValueError: A key or option that is none, or a value of another kind.
+    """
+    known = known_options(kind)
+    check_settings(config.settings, known, config.path)
+    settings: Mapping[str, Any] = config.settings
+    if options:
+        settings = override(dict(settings), options, known)
+    faults = []
+    for name, value in settings.items():
+        if name.endswith("_conf") and not isinstance(value, (dict, NoneType)):
+            faults.append(f"{name}: expected settings (key: value), found {value!r}")
+        if name in WHOLE_NUMBERS and not isinstance(value, int):
+            faults.append(f"{name}: expected a whole number, found {value!r}")
+    if faults:
+        raise ValueError(f"{config.path}: {'; '.join(faults)}")
+    return settings

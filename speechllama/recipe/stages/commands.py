@@ -1,0 +1,88 @@
+"""What the commands of several stages share: YAML files, trainings, data for ESPnet's trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechllama.recipe.stages.records import Job, module, tables
+from speechllama.recipe.system import Config
+
+if TYPE_CHECKING:
+    from speechllama.recipe.plan import Plan
+
+
+def as_seen_here(path: str) -> str:
+    """A path below the recipe's directory as the relative one, however it was given."""
+    here = f"{Path.cwd()}/"
+    return path.removeprefix(here).rstrip("/")
+
+
+def given(name: str, value: str) -> list[str]:
+    """An option where it has a value."""
+    return [f"--{name}", value] if value else []
+
+
+def config_words(plan: Plan, config: Config) -> list[str]:
+    """A YAML and where its includes are looked for."""
+    return ["--config", config.path, "--conf_path", plan.folders.conf_path]
+
+
+def statistics_files(plan: Plan) -> tuple[str, ...]:
+    return (plan.layout.cmvn, *(f"{plan.layout.stats_dir}/{name}/speech_shape" for name in ("train", "dev")))
+
+
+def training_features(plan: Plan) -> tuple[str, ...]:
+    return tables(map(plan.layout.dump, ("train", "dev")), ("feats.scp", plan.layout.ctc_table))
+
+
+def trainer(plan: Plan, name: str, config: Config, words: Sequence[str]) -> tuple[str, ...]:
+    """The command of a training, which several GPUs or nodes share through torchrun."""
+    options, entry = plan.options, f"speechllama.bin.{name}"
+    command = ["python3", "-m", entry, "--ngpu", str(options.ngpu)]
+    if options.num_processes > 1:
+        command = ["python3", "-m", "torch.distributed.run", "--nproc_per_node", str(max(1, options.ngpu))]
+        # utils/job.sh tells the processes of several nodes where to meet.
+        command += ["--nnodes", str(options.num_nodes)] if options.num_nodes > 1 else ["--standalone"]
+        command += ["-m", entry, "--multiprocessing_distributed", "false", "--ngpu", str(int(options.ngpu > 0))]
+        command += [] if options.ngpu else ["--dist_backend", "gloo"]
+    seed = str(config.seed(options.seed))
+    return (*command, *config_words(plan, config), *words, "--seed", seed, "--resume", "true")
+
+
+def data_options(
+    inputs: Callable[..., str], entries: Sequence[tuple[str, str, str]], shapes: Callable[[str], Sequence[str]]
+) -> list[str]:
+    """ESPnet's options for the training and the validation data.
+
+    Args:
+        inputs: Set and table -> path.
+        entries: Table, ESPnet's name and type of each kind of data.
+        shapes: Set -> its shape files.
+    """
+    words = []
+    for side, name in (("train", "train"), ("valid", "dev")):
+        for table, called, kind in entries:
+            words += [f"--{side}_data_path_and_name_and_type", f"{inputs(name, table)},{called},{kind}"]
+        for shape in shapes(name):
+            words += [f"--{side}_shape_file", shape]
+    return words
+
+
+def train_on_features(plan: Plan, name: str, config: Config, folder: str, further: str) -> Job:
+    """A training from features to the units of stage tokenizer."""
+    layout = plan.layout
+    entries = [("feats.scp", "speech", "kaldi_ark"), (layout.ctc_table, "text", "text")]
+
+    def shapes(set_name: str) -> list[str]:
+        return [f"{layout.stats_dir}/{set_name}/{kind}_shape" for kind in ("speech", "text")]
+
+    words = ["--tokenizer", layout.tokenizer, "--cmvn_file", layout.cmvn, *data_options(layout.dump, entries, shapes)]
+    words += ["--output_dir", folder, *further.split()]
+    return Job("train", trainer(plan, name, config, words), f"{folder}/train.log")
+
+
+def average_job(plan: Plan, folder: str, output: str) -> Job:
+    words = ["--exp_dir", folder, "--num_best", plan.options.num_best, "--output_dir", output]
+    return Job("cpu", module("average_checkpoints", *words), f"{output}/average.log")

@@ -1,0 +1,145 @@
+"""The stages after training: decoding and rescoring, scores, the packed model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from speechllama.recipe.stages.commands import config_words
+from speechllama.recipe.stages.records import JOB, Clear, Job, Stage, module, tables
+from speechllama.recipe.system import Config
+
+if TYPE_CHECKING:
+    from speechllama.recipe.plan import Plan
+
+
+def decode(plan: Plan) -> list[Stage]:
+    """Decoding, a part for each set: what one list of sets has decoded, another finds; then rescoring."""
+    sets = plan.options.sets.split()
+    if plan.selection.rescoring is None:
+        return [_decode_set(plan, name) for name in sets]
+    decoded = [*sets, *([] if "dev" in sets else ["dev"])]  # dev is what the weight is tuned on
+    return [
+        *(_decode_set(plan, name) for name in decoded),
+        _tune(plan, plan.selection.rescoring),
+        *(_rescore_set(plan, name) for name in sets),
+    ]
+
+
+def score(plan: Plan) -> list[Stage]:
+    """Scores and the page of results."""
+    options, layout = plan.options, plan.layout
+    stages = []
+    for name in options.sets.split():
+        folder = layout.decoded(name)
+        command = module(
+            *("score", "--hyp_dir", folder, "--control_dir", layout.decoded(name, control=True)),
+            *("--data_dir", layout.dump(name), "--task", options.task, "--corpus_report", layout.corpus_report),
+        )
+        results = module("write_results", "--exp_dir", options.expdir, "--title", plan.recipe_name)
+        stages.append(
+            Stage(
+                "score",
+                f"scores of {name} ({layout.results})",
+                f"{layout.system_dir}/.score_{name}_beam{options.beam_size}.done",
+                inputs=(f"{folder}/text",),
+                outputs=(f"{folder}/score.json",),
+                jobs=(
+                    Job("cpu", command, f"{folder}/score.log"),
+                    Job("cpu", results, f"{options.expdir}/log/results.log"),
+                ),
+                shows=(layout.results,),
+            )
+        )
+    return stages
+
+
+def pack(plan: Plan) -> list[Stage]:
+    """The model in one file."""
+    folder, pack_llm = plan.layout.system_dir, plan.options.pack_llm
+    if plan.selection.system.is_seq2seq or plan.selection.rescoring:
+        return [Stage("pack", skip="only speech LLMs are packed")]
+    output = f"{folder}/packed.zip"
+    command = module("pack", "--exp_dir", folder, "--output", output, "--include_llm", pack_llm)
+    return [
+        Stage(
+            "pack",
+            f"model in one file ({output})",
+            f"{folder}/.pack.done",
+            f"pack_llm={str(pack_llm).lower()}",
+            inputs=(f"{folder}/model.pth",),
+            outputs=(output,),
+            jobs=(Job("cpu", command, f"{folder}/pack.log"),),
+        )
+    ]
+
+
+def _decode_set(plan: Plan, name: str) -> Stage:
+    """Hypotheses of a set and of its control, each utterance of which has another one's audio."""
+    options, layout, jobs = plan.options, plan.layout, []
+    for control in (False, True):
+        folder = layout.decoded_base(name, control)
+        work = module(
+            *("decode", "--exp_dir", layout.base_dir, "--data_dir", layout.llm_input(name), "--output_dir", folder),
+            *("--beam_size", options.beam_size, "--nbest", options.beam_size, "--batch_size", options.batch_size),
+            *("--control", control, "--ngpu", int(options.ngpu > 0), "--num_jobs", options.decode_jobs, "--job", JOB),
+            *options.decode_options.split(),
+        )
+        jobs.append(Job("gpu", work, f"{folder}/log/decode.JOB.log", options.decode_jobs))
+        if options.decode_jobs > 1:  # a single job merges itself
+            merge = module(
+                *("merge_decoded", "--data_dir", layout.llm_input(name), "--output_dir", folder),
+                *("--num_jobs", options.decode_jobs, "--control", control),
+            )
+            jobs.append(Job("cpu", merge, f"{folder}/log/merge.log"))
+    folders = [layout.decoded_base(name, control) for control in (False, True)]
+    return Stage(
+        "decode",
+        f"decoding of {name}, and its control ({folders[0]})",
+        f"{layout.base_dir}/.decode_{name}_beam{options.beam_size}.done",
+        f"decode_options={options.decode_options}",
+        inputs=(f"{layout.base_dir}/model.pth",),
+        outputs=tables(folders, ("text", "nbest.jsonl")),
+        jobs=tuple(jobs),
+        clears=(Clear("move_aside", tuple(folders)),),
+    )
+
+
+def _tune(plan: Plan, rescoring: Config) -> Stage:
+    """Weight and length norm of the LLM's score, found on dev."""
+    options, layout = plan.options, plan.layout
+    command = module(
+        *("tune_rescoring", *config_words(plan, rescoring), "--llm_dir", layout.llm_dir),
+        *("--decode_dir", layout.decoded_base("dev"), "--data_dir", layout.dump("dev"), "--task", options.task),
+        *("--output_file", layout.tuned, "--ngpu", int(options.ngpu > 0)),
+    )
+    return Stage(
+        "tune",
+        f"weight of the LLM's score ({layout.tuned})",
+        f"{layout.system_dir}/.tune_beam{options.beam_size}.done",
+        inputs=(*rescoring.files, f"{layout.llm_dir}/llm.json", f"{layout.decoded_base('dev')}/nbest.jsonl"),
+        outputs=(layout.tuned,),
+        jobs=(Job("gpu", command, f"{layout.system_dir}/log/tune_beam{options.beam_size}.log"),),
+    )
+
+
+def _rescore_set(plan: Plan, name: str) -> Stage:
+    """A set's hypotheses chosen anew, and its control's."""
+    options, layout, jobs = plan.options, plan.layout, []
+    for control in (False, True):
+        folder = layout.decoded(name, control)
+        command = module(
+            *("rescore", "--settings", layout.tuned, "--decode_dir", layout.decoded_base(name, control)),
+            *("--data_dir", layout.dump(name), "--output_dir", folder, "--ngpu", int(options.ngpu > 0)),
+        )
+        jobs.append(Job("gpu", command, f"{folder}/log/rescore.log"))
+    read = [layout.decoded_base(name, control) for control in (False, True)]
+    folders = [layout.decoded(name, control) for control in (False, True)]
+    return Stage(
+        "rescore",
+        f"rescoring of {name}, and its control ({folders[0]})",
+        f"{layout.system_dir}/.rescore_{name}_beam{options.beam_size}.done",
+        inputs=(layout.tuned, *tables(read, ["nbest.jsonl"])),
+        outputs=tables(folders, ["text"]),
+        jobs=tuple(jobs),
+        clears=(Clear("move_aside", tuple(folders)),),
+    )

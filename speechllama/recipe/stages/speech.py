@@ -1,0 +1,153 @@
+"""The stages before any model: preflight, data, features, tokenizer, statistics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechllama.constants import SPLITS
+from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
+from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, Stage, module, tables
+
+if TYPE_CHECKING:
+    from speechllama.recipe.plan import Plan
+
+
+DATA_TABLES = ("wav.scp", "text", "src_text", "utt2lang")
+FEATURE_TABLES = ("feats.scp", "text", "src_text", "utt2lang")
+OPTIONAL_TABLES = ("segments", "prompt")
+COVERAGE = "0.9995"  # of characters by units of CTC: the rarest characters of all languages are no units
+FULL_COVERAGE = "1.0"  # of an encoder-decoder: a character without a unit could never be written
+
+
+def preflight(plan: Plan) -> list[Stage]:
+    """What can be checked before hours are spent: every fault in one list."""
+    layout = plan.layout
+    options = ["--finished", FINISHED, *([] if plan.options.dry_run else ["--output_dir", layout.preflight_dir])]
+    command = module("preflight", *plan.words, *options)
+    confs = [*plan.selection.system.config.files, *(plan.selection.rescoring.files if plan.selection.rescoring else ())]
+    return [
+        Stage(
+            "preflight",
+            f"what can be checked before hours are spent ({layout.preflight_dir})",
+            inputs=(*confs, layout.ctc.path),
+            jobs=(Job("check", command),),
+        )
+    ]
+
+
+def data(plan: Plan) -> list[Stage]:
+    """Corpus and data directories."""
+    options, layout = plan.options, plan.layout
+    words = [
+        "--langs",
+        options.langs,
+        "--datadir",
+        options.datadir,
+        "--downloads",
+        options.downloads,
+        "--nj",
+        options.nj,
+    ]
+    for name, place in plan.places.items():
+        words += [f"--{name}", place]
+    jobs = [
+        Job(
+            "cpu", ("local/data.sh", *map(str, words), *options.data_options.split()), f"{options.datadir}/log/data.log"
+        )
+    ]
+    for name in SPLITS:
+        log = f"{options.datadir}/log/validate_{name}.log"
+        jobs.append(Job("cpu", module("validate_data_dir", "--data_dir", layout.data(name)), log))
+    sources = plan.sources
+    stamps = sources.stamps()
+    places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
+    settings = f"langs={options.langs}{places} data_options={options.data_options}" + (
+        f" files={stamps}" if stamps else ""
+    )
+    outputs = tables(map(layout.data, SPLITS), DATA_TABLES)
+    return [
+        Stage(
+            "data",
+            f"corpus and data directories ({options.datadir})",
+            f"{options.datadir}/.data.done",
+            settings,
+            inputs=tuple(map(as_seen_here, sources.tables)),
+            outputs=(*outputs, *([layout.llm_text] if layout.llm else [])),
+            jobs=tuple(jobs),
+            shows=(f"{options.datadir}/report.md",),
+        )
+    ]
+
+
+def features(plan: Plan) -> list[Stage]:
+    """Log-mel features."""
+    options, layout = plan.options, plan.layout
+    further, jobs = options.feature_options.split(), []
+    for name in SPLITS:
+        place = ["--data_dir", layout.data(name), "--output_dir", layout.dump(name), "--num_jobs", options.nj]
+        log = f"{options.dumpdir}/log/features_{name}.JOB.log"
+        jobs.append(Job("cpu", module("make_features", *place, "--job", JOB, *further), log, options.nj))
+        merge = module("merge_parts", *place, "--name", "feats", *further)
+        jobs.append(Job("cpu", merge, f"{options.dumpdir}/log/merge_{name}.log"))
+    optional = [path for path in tables(map(layout.data, SPLITS), OPTIONAL_TABLES) if Path(path).is_file()]
+    return [
+        Stage(
+            "features",
+            f"log-mel features ({options.dumpdir})",
+            f"{options.dumpdir}/.features.done",
+            inputs=(
+                *tables(map(layout.data, SPLITS), DATA_TABLES),
+                *(path for path in optional if Path(path).is_file()),
+            ),
+            outputs=tables(map(layout.dump, SPLITS), FEATURE_TABLES),
+            jobs=tuple(jobs),
+            clears=(Clear("remove", tuple(map(layout.dump, SPLITS)), options.dumpdir),),
+        )
+    ]
+
+
+def tokenizer(plan: Plan) -> list[Stage]:
+    """Units of CTC or of an encoder-decoder."""
+    layout, is_seq2seq = plan.layout, plan.selection.system.is_seq2seq
+    folder = str(Path(layout.tokenizer).parent)
+    text = layout.data("train", layout.ctc_table)
+    coverage = FULL_COVERAGE if is_seq2seq else COVERAGE
+    sizes = ["--text", text, "--vocab_size", layout.units, "--character_coverage", coverage]
+    return [
+        Stage(
+            "tokenizer",
+            f"{'encoder-decoder and ' if is_seq2seq else ''}CTC units ({layout.tokenizer})",
+            f"{folder}/.tokenizer.done",
+            inputs=(text,),
+            outputs=(layout.tokenizer,),
+            jobs=(Job("cpu", module("train_tokenizer", *sizes, "--output_dir", folder), f"{folder}/train.log"),),
+        )
+    ]
+
+
+def statistics(plan: Plan) -> list[Stage]:
+    """Mean, variance and lengths of the features."""
+    options, layout = plan.options, plan.layout
+    collect = module(
+        *("collect_stats", "--train_dir", layout.dump("train"), "--dev_dir", layout.dump("dev")),
+        *("--tokenizer", layout.tokenizer, "--text_name", layout.ctc_table, "--output_dir", layout.stats_dir),
+    )
+    report = module(
+        *("report_left_out", "--data_root", options.datadir, "--dump_root", options.dumpdir),
+        *("--stats_dir", layout.stats_dir),
+    )
+    return [
+        Stage(
+            "statistics",
+            f"mean, variance and lengths ({layout.stats_dir})",
+            f"{layout.stats_dir}/.statistics.done",
+            inputs=(layout.tokenizer, *training_features(plan)),
+            outputs=statistics_files(plan),
+            jobs=(
+                Job("cpu", collect, f"{layout.stats_dir}/collect_stats.log"),
+                Job("cpu", report, f"{layout.stats_dir}/left_out.log"),
+            ),
+            shows=(f"{layout.stats_dir}/left_out.md",),
+        )
+    ]

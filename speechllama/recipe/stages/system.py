@@ -1,0 +1,172 @@
+"""The stages of a system: its LLM, its trainings, the mean of the best epochs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechllama.recipe.stages.commands import (
+    as_seen_here,
+    average_job,
+    config_words,
+    data_options,
+    given,
+    statistics_files,
+    train_on_features,
+    trainer,
+    training_features,
+)
+from speechllama.recipe.stages.records import Clear, Job, Stage, module, tables
+from speechllama.recipe.system import System
+
+if TYPE_CHECKING:
+    from speechllama.recipe.plan import Plan
+
+
+def llm(plan: Plan) -> list[Stage]:
+    """The LLM: given, trained by the recipe, or only its shape."""
+    options, layout, folder = plan.options, plan.layout, plan.layout.llm_dir
+    if not plan.selection.needs_llm:
+        return [Stage("llm", skip=f"{plan.selection.name} has no LLM")]
+    inputs: tuple[str, ...] = ()
+    settings = f"llm={options.llm} revision={options.revision} llm_options={options.llm_options}"
+    on_gpu = int(options.ngpu > 0)
+    if plan.selection.scratch_llm:
+        shape, text = plan.folders.read(plan.selection.scratch_llm), layout.data("train", layout.task.reference)
+        command = module("make_scratch_llm", *config_words(plan, shape), "--text", text, "--output_dir", folder)
+        settings, inputs = "", (*shape.files, text)
+    elif options.llm:
+        words = ["--llm", options.llm, *given("revision", options.revision), *given("token_file", options.token_file)]
+        command = module("prepare_llm", *words, "--output_dir", folder, "--ngpu", on_gpu)
+        config = f"{options.llm}/config.json"
+        inputs = (as_seen_here(config),) if Path(config).is_file() else ()
+    elif layout.llm:
+        words = ["--text", layout.llm_text, "--dev_dir", layout.data("dev"), "--output_dir", folder]
+        further = [*given("seed", options.seed), *options.llm_options.split()]
+        command = module("train_text_llm", *config_words(plan, layout.llm), *words, "--ngpu", on_gpu, *further)
+        inputs = (*layout.llm.files, layout.llm_text, *tables([layout.data("dev")], ("src_text", "text", "utt2lang")))
+    else:  # only --list and runs that stop before come here
+        command = module("prepare_llm", "--output_dir", folder)
+    return [
+        Stage(
+            "llm",
+            f"LLM ({folder})",
+            f"{folder}/.llm.done",
+            settings,
+            inputs=inputs,
+            outputs=(f"{folder}/llm.json",),
+            jobs=(Job("gpu", command, f"{folder}/llm.log"),),
+            clears=(Clear("move_aside", (folder,), folder),),
+            shows=(f"{folder}/report.md",),
+        )
+    ]
+
+
+def train(plan: Plan) -> list[Stage]:
+    """Training of the audio encoder, or of the encoder-decoder; of a LoRA system, of the system that it starts from."""
+    options, layout, system = plan.options, plan.layout, plan.selection.system
+    first, folder = system.init or system, layout.init_dir or layout.base_dir
+    settings = _training_settings(plan, first)
+    if system.is_seq2seq:
+        jobs = [train_on_features(plan, "seq2seq_train", first.config, folder, options.train_options)]
+        inputs = (layout.tokenizer, *statistics_files(plan), *training_features(plan))
+    else:
+        jobs, inputs = _train_system(plan, first, folder), _system_inputs(plan)
+    return [
+        Stage(
+            "train",
+            f"{'encoder-decoder' if system.is_seq2seq else 'audio-encoder'} training ({folder})",
+            f"{folder}/.train.done",
+            settings,
+            inputs=(*first.config.files, *inputs),
+            outputs=(f"{folder}/config.yaml",),
+            jobs=tuple(jobs),
+            clears=(Clear("move_aside", (folder,), folder),),
+        )
+    ]
+
+
+def lora(plan: Plan) -> list[Stage]:
+    """Training of LoRA on top of the system that it starts from."""
+    options, layout, system = plan.options, plan.layout, plan.selection.system
+    if system.is_seq2seq:
+        return [Stage("lora", skip="an encoder-decoder has no LLM to adapt")]
+    if system.init is None:
+        return [Stage("lora", skip=f"{system.name} has no init_system, so stage train trains it")]
+    start = f"{layout.base_dir}/init"  # not in init_dir: its own stages vouch for the model.pth there
+    return [
+        Stage(
+            "lora",
+            f"LoRA training ({layout.base_dir})",
+            f"{layout.base_dir}/.lora.done",
+            f"{_training_settings(plan, system)} num_best={options.num_best}",
+            inputs=(*system.config.files, *_system_inputs(plan), f"{layout.init_dir}/config.yaml"),
+            outputs=(f"{layout.base_dir}/config.yaml",),
+            jobs=(
+                average_job(plan, layout.init_dir, start),
+                *_train_system(plan, system, layout.base_dir, "--init_from", start),
+            ),
+            clears=(Clear("move_aside", (layout.base_dir,), layout.base_dir),),
+        )
+    ]
+
+
+def average(plan: Plan) -> list[Stage]:
+    """The mean of the best epochs."""
+    folder, number = plan.layout.base_dir, plan.options.num_best
+    return [
+        Stage(
+            "average",
+            f"average of the {number} best epochs ({folder}/model.pth)",
+            f"{folder}/.average.done",
+            f"num_best={number}",
+            inputs=(f"{folder}/config.yaml",),
+            outputs=(f"{folder}/model.pth",),
+            jobs=(average_job(plan, folder, folder),),
+        )
+    ]
+
+
+def _training_settings(plan: Plan, system: System) -> str:
+    seed = system.config.seed(plan.options.seed)
+    return f"task={plan.options.task} seed={seed} train_options={plan.options.train_options}"
+
+
+def _system_inputs(plan: Plan) -> tuple[str, ...]:
+    """What the training of a speech LLM reads besides its YAML."""
+    layout = plan.layout
+    names = (layout.llm_input_table[0], "utt2lang", layout.task.reference)
+    own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
+    read = tables(map(layout.llm_input, ("train", "dev")), names)
+    return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
+
+
+def _learned_file(plan: Plan) -> str:
+    """What the system's own compressor has learned."""
+    return plan.layout.learned_file if plan.selection.system.is_cached else ""
+
+
+def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[Job]:
+    """Positions of every utterance, for batches; then the training of a speech LLM."""
+    layout, task = plan.layout, plan.options.task
+    learned = given("centroids_file", _learned_file(plan))
+    encoder = ["--ctc_dir", layout.ctc_dir, *learned]
+    made_of = encoder if system.freezes_encoder else ["--cmvn_file", layout.cmvn]
+    jobs = []
+    for name in ("train", "dev"):
+        command = module(
+            *("collect_llm_stats", *config_words(plan, system.config), "--data_dir", layout.llm_input(name)),
+            *("--llm_dir", layout.llm_dir, "--text_name", layout.task.reference, "--task", task),
+            *(encoder if system.freezes_encoder else []),
+            *("--output_file", f"{folder}/llm_stats/{name}"),
+        )
+        jobs.append(Job("cpu", command, f"{folder}/llm_stats/{name}.log"))
+    table, called = layout.llm_input_table
+    entries = [(table, called, "kaldi_ark"), (layout.task.reference, "text", "text")]
+    if Path(layout.llm_input("train", "prompt")).is_file():  # templates of single utterances, where the corpus has them
+        entries.append(("prompt", "prompt", "text"))
+    entries.append(("utt2lang", "lang", "text"))
+    inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
+    words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task, *inputs, "--output_dir", folder, *start]
+    words += plan.options.train_options.split()
+    return [*jobs, Job("train", trainer(plan, "llm_train", system.config, words), f"{folder}/train.log")]

@@ -1,0 +1,246 @@
+"""What a system is: its YAML, read once; what it trains, starts from, rescores, and by which LLM.
+
+    --system e6 --size small -> conf/small, TEMPLATE/conf/small, conf, TEMPLATE/conf -> System
+
+Everything that depends on a system asks this record.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from speechllama.config import from_mapping, load_config
+from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
+from speechllama.recipe.options import UsageError
+from speechllama.registry import Registry
+
+Kind = Literal["speech_llm", "seq2seq"]
+SEQ2SEQ = "seq2seq"  # `model:` of an encoder-decoder's YAML
+CONF = "conf"
+TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
+# Keys of a YAML that say what a system is; on a command line they would contradict what the stages go by.
+SYSTEM_KEYS = (
+    "model", "init_system", "rescore_system", "scratch_llm", "encoder", "freeze_encoder", "compressor",
+    "compressor_conf", "ctc_units", "target_units",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Config:
+    """A YAML with what it includes.
+
+    Attributes:
+        name: Its file's name without the ending.
+        path: How commands name it, from the recipe's directory.
+        settings: Merged settings.
+        files: All that it was read from; a change of one of them makes stale what was trained by it.
+    """
+
+    name: str
+    path: str
+    settings: Mapping[str, Any]
+    files: tuple[str, ...]
+
+    def seed(self, given: str) -> int:
+        """Return the seed of what this YAML trains: the user's, else its own, else 1."""
+        return int(given or self.settings.get("seed", 1))
+
+    def seed_suffix(self, given: str) -> str:
+        """Return what another seed than its own adds to a name."""
+        return f"_seed{given}" if given and int(given) != self.seed("") else ""
+
+
+class ConfFolders:
+    """Where a recipe's YAML files are looked for: its own for the size, those of the size that all share, its own, all.
+
+    Args:
+        size: `--size`, "" for none.
+        own: The recipe's folder.
+        shared: The folder that all recipes share.
+
+    Raises:
+        UsageError: No folder has that size.
+    """
+
+    def __init__(self, size: str = "", own: Path = Path(CONF), shared: Path = TEMPLATE_CONF) -> None:
+        common = Path(os.path.relpath(shared))
+        sized = [folder / size for folder in (own, common) if size and (folder / size).is_dir()]
+        if size and not sized:
+            raise UsageError(f"no size {size!r}: there is no {own.absolute() / size}, nor {shared / size}")
+        self.folders = [*sized, *(folder for folder in (own, common) if folder.is_dir())]
+        self.size = size
+
+    @property
+    def conf_path(self) -> str:
+        """The folders as one option of a command, `--conf_path`."""
+        return ":".join(map(str, self.folders))
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a YAML."""
+        return any((folder / f"{name}.yaml").is_file() for folder in self.folders)
+
+    def read(self, name: str) -> Config:
+        """Read the first YAML of this name.
+
+        Raises:
+            UsageError: There is none, it is faulty, or what it includes is not there.
+        """
+        for folder in self.folders:
+            path = folder / f"{name}.yaml"
+            if path.is_file():
+                break
+        else:
+            there = sorted({path.stem for folder in self.folders for path in folder.glob("*.yaml")})
+            raise UsageError(f"no system {name!r}; in {self.conf_path} there are: {' '.join(there) or 'none'}")
+        try:
+            loaded = load_config(path, self.folders)
+        except (FileNotFoundError, ValueError) as error:
+            raise UsageError(str(error)) from error
+        return Config(name, str(path), loaded.settings, tuple(map(str, loaded.files)))
+
+
+@dataclass(frozen=True)
+class System:
+    """A system that trains: a speech LLM, or an encoder-decoder.
+
+    Attributes:
+        config: Its YAML.
+        init: The system it starts from (LoRA systems); None of others.
+    """
+
+    config: Config
+    init: System | None = None
+
+    @property
+    def name(self) -> str:
+        """What `--system` says."""
+        return self.config.name
+
+    @property
+    def kind(self) -> Kind:
+        """What its YAML is for."""
+        return "seq2seq" if self.config.settings.get("model") == SEQ2SEQ else "speech_llm"
+
+    @property
+    def is_seq2seq(self) -> bool:
+        """Whether it is an encoder-decoder, without an LLM."""
+        return self.kind == "seq2seq"
+
+    @property
+    def scratch_llm(self) -> str:
+        """Name of the YAML of the LLM that it trains from random weights; "" of others."""
+        return str(self.config.settings.get("scratch_llm") or "")
+
+    @property
+    def compressor(self) -> Compressor:
+        """The record of its compressor."""
+        return COMPRESSORS[str(self.config.settings.get("compressor", DEFAULT_COMPRESSOR))]
+
+    @cached_property
+    def compressor_settings(self) -> CompressorSettings:
+        """Settings of its compressor."""
+        values = self.config.settings.get("compressor_conf") or {}
+        return from_mapping(self.compressor.settings, values, f"{self.config.path}: compressor_conf")
+
+    @property
+    def freezes_encoder(self) -> bool:
+        """Whether it is built on the CTC encoder that stage `ctc` trains; others train an encoder of their own."""
+        return not self.is_seq2seq and bool(self.config.settings.get("freeze_encoder", True))
+
+    @property
+    def is_cached(self) -> bool:
+        """Whether it can train from compressed features."""
+        return self.freezes_encoder and self.compressor.is_cached
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What `--system` chose.
+
+    Attributes:
+        name: Its name.
+        system: What is trained and decoded; of a rescoring system the one that it rescores.
+        rescoring: YAML of a rescoring system, whose LLM chooses among the hypotheses; None of others.
+    """
+
+    name: str
+    system: System
+    rescoring: Config | None = None
+
+    @property
+    def needs_llm(self) -> bool:
+        """Whether it has an LLM."""
+        return self.rescoring is not None or not self.system.is_seq2seq
+
+    @property
+    def scratch_llm(self) -> str:
+        """Name of the YAML of its LLM from random weights; "" of others."""
+        return self.system.scratch_llm
+
+
+def select_system(name: str, folders: ConfFolders) -> Selection:
+    """Read what a system's YAML describes, and what it starts from or rescores.
+
+    Args:
+        name: `--system`.
+        folders: Where YAML files are looked for.
+
+    Returns:
+        The selection, with settings that fit each other.
+
+    Raises:
+        UsageError: A YAML is not there, or its settings contradict each other.
+    """
+    config = folders.read(name)
+    rescored = str(config.settings.get("rescore_system") or "")
+    if not rescored:
+        return Selection(name, _read_system(config, folders))
+    base = folders.read(rescored)
+    if base.settings.get("rescore_system"):
+        raise UsageError(
+            f"{config.path}: rescore_system {rescored} rescores {base.settings['rescore_system']} itself; "
+            "name a system that is trained"
+        )
+    system = _read_system(base, folders)
+    if system.scratch_llm:
+        raise UsageError(
+            f"{config.path}: rescore_system {rescored} has no LLM but its own decoder, and that would rescore itself"
+        )
+    return Selection(name, system, config)
+
+
+def _read_system(config: Config, folders: ConfFolders) -> System:
+    """A system that trains, and the one it starts from."""
+    first = str(config.settings.get("init_system") or "")
+    system = System(config, System(folders.read(first)) if first else None)
+    for each in (system, system.init):
+        if each is None or each.is_seq2seq:
+            continue
+        name = str(each.config.settings.get("compressor", DEFAULT_COMPRESSOR))
+        if name not in COMPRESSORS:
+            known = ", ".join(COMPRESSORS)
+            raise UsageError(f"{each.config.path}: unknown compressor {name!r}, expected one of {known}")
+        try:
+            _ = each.compressor_settings  # checked
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        record = each.compressor
+        if record.needs_trained_encoder and not each.freezes_encoder:
+            raise UsageError(
+                f"{each.config.path}: the compressor {record.name} needs a trained CTC encoder, and freeze_encoder is "
+                f"false; choose another compressor than {', '.join(_on_trained_encoders(COMPRESSORS))}"
+            )
+    if system.scratch_llm and not folders.has(system.scratch_llm):
+        raise UsageError(
+            f"{config.path}: scratch_llm names {system.scratch_llm}.yaml, which is not in {folders.conf_path}"
+        )
+    return system
+
+
+def _on_trained_encoders(compressors: Registry[Compressor]) -> list[str]:
+    return [name for name, record in compressors.items() if record.needs_trained_encoder]

@@ -1,0 +1,190 @@
+"""A table of many systems: its rows, each a run of the recipe, and the stage that writes it.
+
+--systems "E5 E6:asr" --seeds "1 2", options of run.sh -> rows with their plans -> records for egs/TEMPLATE/table.sh
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechllama.recipe.layout import table_dir
+from speechllama.recipe.options import Options, TableOptions, UsageError, parse, to_words
+from speechllama.recipe.plan import Plan, make_plan, stage_records, without_call
+from speechllama.recipe.stages import Job, Stage, module, stage_number
+from speechllama.text.tasks import TASKS
+
+if TYPE_CHECKING:
+    from speechllama.report.table.run import RunPaths
+
+LAST_STAGE = "score"
+OWN_OPTIONS = ("system", "seed")  # of run.sh, which the rows say themselves
+RECORDS = ("training.json", "average.json")  # what the table reads of a training
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system with a seed.
+
+    Attributes:
+        name: The system and its variants: "e6:asr".
+        seed: Its seed.
+        words: The options of run.sh that make it.
+        plan: The run.
+    """
+
+    name: str
+    seed: str
+    words: tuple[str, ...]
+    plan: Plan
+
+    @property
+    def place(self) -> str:
+        """Its log and its failure, without their endings."""
+        return f"{table_dir(self.plan.options.expdir)}/{self.name}.seed{self.seed}"
+
+    def paths(self) -> RunPaths:
+        """Where all that it leaves behind is."""
+        from speechllama.report.table.run import RunPaths
+
+        layout, system = self.plan.layout, self.plan.selection.system
+        sets = layout.options.sets.split()
+        scored = "test" if "test" in sets else sets[-1]
+        has_ctc = system.freezes_encoder
+        return RunPaths(
+            row=self.name,
+            seed=int(self.seed),
+            failed=f"{self.place}.failed",
+            system_dir=layout.system_dir,
+            base_dir=layout.base_dir,
+            init_dir=layout.init_dir,
+            ctc_dir=layout.ctc_dir if has_ctc else "",
+            compressed_dir=layout.compressed_dir if has_ctc else "",
+            llm_dir=layout.llm_dir if self.plan.selection.needs_llm else "",
+            decode_dir=layout.decoded(scored),
+            data_dir=layout.dump(scored),
+        )
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A table.
+
+    Attributes:
+        options: Its own options, names in lower case and each once.
+        shared: Options of run.sh that all rows have.
+        rows: Its rows, seed by seed.
+    """
+
+    options: TableOptions
+    shared: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    @property
+    def expdir(self) -> str:
+        """Experiments of all rows."""
+        return self.rows[0].plan.options.expdir
+
+    def stage(self) -> Stage:
+        """The stage that writes the table, of what the rows have left so far."""
+        folder = table_dir(self.expdir)
+        failed = [(row, Path(f"{row.place}.failed")) for row in self.rows]
+        made = "".join(f" {row.name}.{row.seed}: {path.read_text().strip()}" for row, path in failed if path.is_file())
+        inputs: dict[str, None] = {}
+        for row in self.rows:
+            paths = row.paths()
+            inputs |= dict.fromkeys([f"{paths.decode_dir}/score.json", f"{paths.decode_dir}/text"])
+            trained = (paths.system_dir, paths.base_dir, paths.init_dir, paths.ctc_dir, paths.llm_dir)
+            inputs |= dict.fromkeys(f"{place}/{name}" for place in trained if place for name in RECORDS)
+        options = self.options
+        return Stage(
+            "table",
+            f"the table ({self.expdir}/RESULTS.md, {folder})",
+            f"{folder}/.table.done",
+            f"systems={options.systems} seeds={options.seeds} reference={options.reference} failed={made}",
+            inputs=tuple(path for path in inputs if Path(path).is_file()),
+            outputs=(f"{folder}/table.json", f"{folder}/scores.svg", f"{self.expdir}/CLAIMS.md"),
+            jobs=(Job("check", module("write_table", *to_words(options), *self.shared)),),
+        )
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line of run_table.sh: the table's own options, and those of run.sh.
+
+    Raises:
+        UsageError: An option that the rows say themselves.
+    """
+    own_names = {field.name for field in dataclasses.fields(TableOptions)}
+    own: list[str] = []
+    further: list[str] = []
+    target = further
+    for word in words:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0].replace("-", "_")
+            if name in OWN_OPTIONS:
+                raise UsageError(f"--{name}: rows are named by --systems and --seeds")
+            target = own if name in own_names else further
+        target.append(word)
+    return own, further
+
+
+def plan_table(words: Sequence[str], table_settings: Sequence[str], run_settings: Sequence[str]) -> TablePlan:
+    """Plan a table; called in the recipe's directory.
+
+    Args:
+        words: The user's words.
+        table_settings: Settings of run_table.sh.
+        run_settings: Settings of run.sh.
+
+    Raises:
+        UsageError: Options that are wrong, or rows that cannot be run.
+    """
+    own, further = split_words(words)
+    options = parse(TableOptions, own, table_settings)
+    names = " ".join(dict.fromkeys(options.systems.lower().split()))
+    options = dataclasses.replace(options, systems=names, reference=options.reference.lower())
+    if options.reference not in names.split():
+        raise UsageError(f"--reference: unknown row {options.reference!r}, expected one of {names}")
+    rows = []
+    for seed in options.seeds.split():
+        for name in names.split():
+            row_words = (*further, "--stop_stage", str(stage_number(LAST_STAGE)), *row_options(name, seed))
+            rows.append(Row(name, seed, row_words, make_plan(row_words, run_settings)))
+    shared = without_call(parse(Options, further, run_settings))
+    return TablePlan(options, tuple(to_words(shared)), tuple(rows))
+
+
+def row_options(name: str, seed: str) -> list[str]:
+    """Options of run.sh for a row: a system and its variants.
+
+    Raises:
+        UsageError: A variant that there is not.
+    """
+    system, *variants = name.split(":")
+    words = ["--system", system, "--seed", seed]
+    for variant in variants:
+        if variant in TASKS:
+            words += ["--task", variant]
+        elif variant == "ctc_translation":
+            words += ["--ctc_target", "translation"]
+        else:
+            known = ", ".join([*TASKS, "ctc_translation"])
+            raise UsageError(f"--systems: {name!r}: unknown variant {variant!r}, expected one of {known}")
+    return words
+
+
+def table_records(plan: TablePlan) -> Iterator[tuple[str, ...]]:
+    """Give the table as records of words for the shell; see `plan_records`.
+
+    A further record for each row: row NAME SEED PLACE SYSTEM_DIR WORD..., with the options of run.sh.
+    """
+    first = plan.rows[0].plan.options
+    for name in ("list", "dry_run"):
+        yield "set", name, str(getattr(first, name)).lower()
+    yield "set", "table_dir", table_dir(plan.expdir)
+    for row in plan.rows:
+        yield "row", row.name, row.seed, row.place, row.plan.layout.system_dir, *row.words
+    yield from stage_records(1, plan.stage())

@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# The table of utils/stages.sh, filled with what Python has planned (speechllama/recipe/plan.py), and its rows run. Source
+# this file, then call plan_run and run_stages. The caller defines prepare_run, which makes the environment.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=parse_options.sh
+. "$root/utils/parse_options.sh"
+# shellcheck source=stages.sh
+. "$root/utils/stages.sh"
+: "${python:=}" "${ngpu:=0}" "${num_nodes:=1}" "${system_dir:=}" "${launcher:=local}" "${retries:=0}" "${poll:=10}"
+
+plan_words=() # all words of the plan; rows name theirs by their place in it
+row_key="" # of the row that the next records belong to
+declare -A row_jobs row_clears row_shows # row -> "place:number" of the words of each
+
+# read_plan WORD...: ask for a plan -> plan_words; the status is that of the program.
+read_plan() {
+  local status=0
+  mapfile -d "" plan_words < <(PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} python3 -m speechllama.bin.plan "$@")
+  wait "$!" || status=$?
+  return "$status"
+}
+
+# plan_run WORD...: plan the run with the environment, or while there is none with any Python; the environment is made where
+# only a plan is missing.
+plan_run() {
+  local bin status=0
+  if bin=$("$root/tools/install.sh" --print_bin --present_only 2>/dev/null); then PATH=$bin:$PATH; fi
+  if ! command -v python3 >/dev/null; then
+    echo "${0##*/}: no python3 on the PATH; install Python 3.10 to 3.13, or run $root/tools/install.sh --python PATH" >&2
+    exit 1
+  fi
+  read_plan "$@" || status=$?
+  if ((status == 3)); then # a bare Python has read the options, and cannot read YAML
+    take_plan
+    prepare_run
+    status=0
+    read_plan "$@" || status=$?
+  fi
+  if ((status)); then exit "$status"; fi
+  take_plan
+}
+
+# take_plan: every record of the plan, in place of what an earlier plan said: key, number of words, words.
+take_plan() {
+  local at=0 key count
+  stage_numbers=()
+  stage_names=()
+  stage_skips=()
+  row_jobs=()
+  row_clears=()
+  row_shows=()
+  while ((at < ${#plan_words[@]})); do
+    key=${plan_words[at]}
+    count=${plan_words[at + 1]}
+    at=$((at + 2))
+    "take_$key" "${plan_words[@]:at:count}"
+    at=$((at + count))
+  done
+}
+
+take_help() {
+  print_header "$0"
+  printf '%s\n' "$1"
+  exit 0
+}
+
+take_set() { printf -v "$1" '%s' "$2"; }
+
+# take_cmd FILE: where jobs run.
+take_cmd() {
+  # shellcheck source=../egs/TEMPLATE/cmd.sh
+  . "$1"
+  if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
+    wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $1 says $launcher"
+  fi
+}
+
+# take_hold MODE DIR: a lock of this run.
+take_hold() {
+  if ! $list && ! $dry_run; then hold "$1" "$2"; fi
+}
+
+# take_stage NUMBER NAME MARKER TITLE SETTINGS SKIP: a row, to which the following records belong.
+take_stage() {
+  add_stage "$1" "$2" "$3" "${6:-$4}" "$5"
+  row_key=${stage_numbers[-1]}
+  if [[ -n $6 ]]; then stage_skips[$row_key]=$6; fi
+}
+
+take_input() { if (($#)); then stage_inputs[$row_key]=$(printf '%s\n' "$@")$'\n'; fi; }
+take_output() { if (($#)); then stage_outputs[$row_key]=$(printf '%s\n' "$@")$'\n'; fi; }
+
+# The words of these are looked up when the row runs.
+take_show() { row_shows[$row_key]=$at:$#; }
+take_clear() { row_clears[$row_key]+=" $at:$#"; }
+take_job() { row_jobs[$row_key]+=" $at:$#"; }
+
+# do_stage ROW: its jobs, one after the other, then its reports.
+do_stage() {
+  local place words file
+  for place in ${row_jobs[$1]:-}; do
+    words=("${plan_words[@]:${place%:*}:${place#*:}}")
+    do_job "${words[@]}"
+  done
+  place=${row_shows[$1]:-0:0}
+  for file in "${plan_words[@]:${place%:*}:${place#*:}}"; do
+    if ! $dry_run && [[ -f $file ]]; then cat "$file"; fi
+  done
+}
+
+# do_job KIND NUMBER LOG WORD...: run it, or with --dry_run print it.
+do_job() {
+  local kind=$1 number=$2
+  stage_log=$3
+  shift 3
+  if [[ $kind == check ]]; then
+    check_now "$@"
+  elif $dry_run; then
+    run "$@"
+  else
+    if [[ $kind == gpu ]] && ((ngpu == 0)); then kind=cpu; fi
+    attend "$root/utils/launch.sh" --launcher "$launcher" --retries "$retries" --poll "$poll" --kind "$kind" \
+      --nodes "$num_nodes" --gpus "$ngpu" --nj "$number" --log "$stage_log" -- "$@"
+  fi
+}
+
+# check_now WORD...: a check, which a dry run does for real; then its status is the run's. FINISHED in the command is the
+# names of the stages that are finished.
+check_now() {
+  local names word
+  local -a words=()
+  finished_stages
+  for word in "$@"; do
+    if [[ $word == FINISHED ]]; then word=$names; fi
+    words+=("$word")
+  done
+  if ! $dry_run; then
+    attend "${words[@]}"
+    return 0
+  fi
+  run "${words[@]}"
+  if ! "$root/tools/install.sh" --present_only ${python:+--python "$python"} 2>/dev/null; then
+    echo "   the check itself is left out: the environment is not installed yet (tools/install.sh)"
+    return 0
+  fi
+  prepare_run
+  "${words[@]}" || run_status=1
+}
+
+# clear_stage ROW: take away what other settings had made, unless another run reads it just now.
+clear_stage() {
+  local place
+  for place in ${row_clears[$1]:-}; do clear_paths "${plan_words[@]:${place%:*}:${place#*:}}"; done
+}
+
+# clear_paths HOW SHARED PATH...: move them aside or remove them, with an exclusive lock on what is shared.
+clear_paths() {
+  local how=$1 shared=$2 path
+  shift 2
+  if [[ -n $shared ]]; then hold exclusive "$shared"; fi
+  for path in "$@"; do
+    if [[ $how == move_aside ]]; then move_aside "$path"; else rm -rf "${path:?}"; fi
+  done
+  if [[ -n $shared && $shared != "$system_dir" ]]; then hold shared "$shared"; fi
+}
+
+# hold MODE DIR: lock a directory for this run, exclusive or shared with others that only read it; refuse where that fails.
+# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
+hold() {
+  local status=0 lock=$2/.run.lock fd=${run_locks[$2]:-}
+  if ! command -v flock >/dev/null; then return 0; fi
+  if [[ -z $fd ]]; then
+    mkdir -p "$2"
+    exec {fd}<>"$lock"
+    run_locks[$2]=$fd
+  fi
+  flock "--$1" --nonblock --conflict-exit-code 99 "$fd" || status=$?
+  if ((status == 99)); then
+    echo "$PWD/$2: another run is at work there ($(tail -n 1 "$lock"));" \
+      "wait for it, end it, or give this one a directory of its own with --tag" >&2
+    exit 1
+  fi
+  echo "host $(hostname), process $$, since $(date '+%F %T')" >"$lock"
+}

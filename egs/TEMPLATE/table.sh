@@ -68,8 +68,6 @@ run_table() {
   for index in "${!row_at[@]}"; do run_row "$index"; done
   row_at=()
   plan_run "${plan[@]}" # again: only now is there what the table is made of
-  stage=1
-  stop_stage=1
   run_stages
   if ((${#failures[@]})); then
     printf '%d of %d rows failed:\n' "${#failures[@]}" "${#row_at[@]}" >&2

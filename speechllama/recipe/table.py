@@ -184,6 +184,8 @@ def table_records(plan: TablePlan) -> Iterator[tuple[str, ...]]:
     first = plan.rows[0].plan.options
     for name in ("list", "dry_run"):
         yield "set", name, str(getattr(first, name)).lower()
+    yield "set", "stage", "1"
+    yield "set", "stop_stage", "1"
     yield "set", "table_dir", table_dir(plan.expdir)
     for row in plan.rows:
         yield "row", row.name, row.seed, row.place, row.plan.layout.system_dir, *row.words

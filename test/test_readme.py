@@ -1,4 +1,4 @@
-"""README names what is there: both commands, the systems' configs, the three lines; docs/tree.md every file."""
+"""README and docs name what is there: commands, systems, scores, links; docs/tree.md names every file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,32 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("egs/mini_covost2/run.sh", "utils/check.sh")
 RECIPES = ("mini_covost2", "covost2", "tatoeba")
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"egs/{recipe}/README.md" for recipe in RECIPES))
+RECIPE_PAGES = ("README.md", "RESULTS.md")  # of every recipe; a LOG.md begins with its first experiment
+TREE = "docs/tree.md"
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/*.md", "egs/*/*.md")
+    for path in ROOT.glob(pattern)
+    if str(path.relative_to(ROOT)) != TREE
+)
+# Where a system's YAML may be, from egs/: one that recipes share, or a recipe's own.
+CONFS = {
+    "mini_covost2": ("mini_covost2/conf", "TEMPLATE/conf"),
+    "covost2": ("covost2/conf/small", "TEMPLATE/conf/small", "covost2/conf", "TEMPLATE/conf"),
+    "tatoeba": ("tatoeba/conf", "TEMPLATE/conf"),
+}
+SYSTEM_ROW = re.compile(r"^\| (\w+) \|.*\| `(\w+\.yaml)` \| (.*) \| (.*) \|$", re.MULTILINE)
+SIGNATURE = "nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:"
+
+
+def anchors(page: Path) -> set[str]:
+    """Anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_readme_stays_short() -> None:
+    assert len(README.splitlines()) <= 160
 
 
 def test_the_tree_is_written_anew_after_a_change(root: Path) -> None:
@@ -31,13 +56,45 @@ def test_both_commands_are_on_the_first_screen_and_can_be_run(command: str) -> N
 
 
 def test_every_system_of_the_table_has_its_config_in_each_recipe() -> None:
-    systems = re.findall(r"^\| (E\d) \|.*`(e\d\.yaml)`", README, re.MULTILINE)
-    assert [name for name, _ in systems] == ["E0", "E1", "E2", "E3", "E4", "E5", "E6"]
+    systems = [(name, conf) for name, conf, _, _ in SYSTEM_ROW.findall(README)]
+    assert [name for name, _ in systems] == ["B1", "B2", "E0", "E1", "E2", "E3", "E4", "E5", "E6", "D", "U"]
     for name, conf in systems:
         assert conf == f"{name.lower()}.yaml"
-        assert (ROOT / "egs/mini_covost2/conf" / conf).exists()
-        assert (ROOT / "egs/covost2/conf/small" / conf).exists()
-        assert (ROOT / "egs/tatoeba/conf" / conf).exists()
+        for recipe, folders in CONFS.items():
+            assert any((ROOT / "egs" / folder / conf).exists() for folder in folders), f"{recipe} has no {conf}"
+
+
+def test_the_scores_of_the_table_are_those_of_the_mini_recipes_results() -> None:
+    results = (ROOT / "egs/mini_covost2/RESULTS.md").read_text(encoding="utf-8")
+    cells = [[cell.strip() for cell in row.split("|")[1:-1]] for row in results.splitlines() if row.startswith("|")]
+    header = next(row for row in cells if row[:3] == ["row", "parameters", "BLEU"])
+    rows = {row[0]: dict(zip(header, row, strict=True)) for row in cells if len(row) == len(header)}
+    for name, _, bleu, control in SYSTEM_ROW.findall(README):
+        row = rows[name.lower()]  # "mean (least to greatest) [interval]", the control "mean (least to greatest)"
+        assert bleu == re.sub(r" \(.*?\)", "", row["BLEU"])
+        assert control == row["control"].split()[0]
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"egs/{recipe}/RESULTS.md" for recipe in RECIPES)])
+def test_scores_stand_next_to_command_commit_hardware_signature_and_control(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for what in ("OMP_NUM_THREADS=1 egs/", "Commit", "Hardware: ", SIGNATURE, "control"):
+        assert what in text, f"{page} has scores without {what}"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipes_readme_links_its_other_pages(recipe: str) -> None:
+    folder = ROOT / "egs" / recipe
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert all((folder / name).is_file() for name in RECIPE_PAGES)
+    for page in folder.glob("*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in text, f"{recipe}: README does not link {page.name}"
+    assert "../../docs/recipes.md" in text
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_readme_links_every_page_of_docs(page: Path) -> None:
+    assert f"](docs/{page.name}" in README
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -47,6 +104,14 @@ def test_links_lead_somewhere(page: str) -> None:
     local = [link for link in links if link and not link.startswith(("http:", "https:"))]
     missing = [link for link in local if not (ROOT / page).parent.joinpath(link).exists()]
     assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_a_section_name_one(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target, section in re.findall(r"\]\(([^)\s:#]*)#([^)\s]+)\)", text):
+        other = (ROOT / page).parent / target if target else ROOT / page
+        assert section in anchors(other), f"{page}: {other.name} has no section {section}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -67,13 +132,6 @@ def test_the_lines_of_python_call_what_the_package_has() -> None:
     used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert used == {"from_pretrained", "text"}
     assert "from_pretrained" in methods and "__call__" in methods and "text" in fields
-
-
-@pytest.mark.parametrize("page", ["README.md", *PAGES[3:]])
-def test_results_have_one_place_on_a_page(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert text.count("<!-- results:begin -->") == text.count("<!-- results:end -->") == 1
-    assert text.index("<!-- results:begin -->") < text.index("<!-- results:end -->")
 
 
 def test_the_mini_recipes_page_has_the_sizes_of_its_data_script() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from speechllama.config import Loaded, find_config, load_config
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
@@ -29,3 +31,10 @@ def load(recipe: str, size: str, name: str) -> Loaded:
     if path is None:
         raise FileNotFoundError(f"{name}.yaml: no such config in {', '.join(map(str, folders))}")
     return load_config(path, folders)
+
+
+def write_merged(recipe: str, size: str, name: str, folder: Path) -> Path:
+    """Write a config's merged settings as one YAML, which needs no search path."""
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(load(recipe, size, name).settings), encoding="utf-8")
+    return path

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from test.recipe_configs import SIZES, load
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("egs/mini_covost2/run.sh", "utils/check.sh")
@@ -35,9 +37,8 @@ def test_every_system_of_the_table_has_its_config_in_each_recipe() -> None:
     assert [name for name, _ in systems] == ["E0", "E1", "E2", "E3", "E4", "E5", "E6"]
     for name, conf in systems:
         assert conf == f"{name.lower()}.yaml"
-        assert (ROOT / "egs/mini_covost2/conf" / conf).exists()
-        assert (ROOT / "egs/covost2/conf/small" / conf).exists()
-        assert (ROOT / "egs/tatoeba/conf" / conf).exists()
+        for recipe, size in SIZES:
+            assert load(recipe, size, Path(conf).stem).settings["audio_encoder_conf"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -7,7 +7,11 @@ To write them anew, then to see what is different:
     WRITE_PINS=1 python3 -m pytest test/test_config_pins.py
     git diff test/pins/configs.json
 
-A commit that changes a schedule changes its line here; one that only moves settings between files changes none.
+Pinned is what a run reads by name, not the files that only others include. A commit that changes a schedule changes its
+line here; one that only moves settings between files changes none. Changed on purpose since the first pins:
+
+* `num_clusters: 500` of u and u_frozen became `compressor_conf: {num_clusters: 500}`;
+* e0, d and d_causal got `freeze_encoder: false`.
 """
 
 from __future__ import annotations
@@ -37,4 +41,4 @@ def test_every_config_merges_to_its_pinned_settings() -> None:
         return
     for pin, settings in found.items():
         assert settings == PINS[pin], pin
-    assert len(found) == 113
+    assert len(found) == 98

@@ -80,7 +80,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
         settings = {"encoder_conf": dataclasses.asdict(config), "num_units": NUM_UNITS}
         (experiment / "config.yaml").write_text(yaml.safe_dump(settings))
         torch.save(CTCEncoder(config, NUM_UNITS).state_dict(), experiment / "model.pth")
-        num_clusters = load(recipe, size, "u").settings["num_clusters"]
+        num_clusters = load(recipe, size, "u").settings["compressor_conf"]["num_clusters"]
         np.savez(experiment / "centroids.npz", centroids=np.zeros((num_clusters, config.transformer.dim)))
         sizes = from_mapping(LlamaConfig, load(recipe, size, "decoder").settings, "decoder.yaml")
         make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / recipe / size / "decoder")

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from speechllama.config import from_mapping, read_config
+from speechllama.config import from_mapping
 from speechllama.llm.record import prepare_llm
 from speechllama.llm.scratch_llm import LlamaConfig, llama_shape, make_scratch_llm
 from speechllama.llm.text_llm import TextLLMConfig
@@ -22,11 +22,10 @@ from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.meta_model import num_parameters, outline_speech_llama, read_architecture
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.train.options import check_keys
+from test.recipe_configs import EGS, OWN_LLMS, SIZES, load, write_merged
 
-EGS = Path(__file__).resolve().parents[1] / "egs"
-FOLDERS = ["covost2/conf", "covost2/conf/small", "mini_covost2/conf", "tatoeba/conf", "tatoeba/conf/small"]
-OWN_LLMS = ["mini_covost2/conf", "tatoeba/conf", "tatoeba/conf/small"]  # recipes that train theirs
-PAPER = EGS / "covost2" / "conf"
+PAPER = ("covost2", "")
+SHAPES = EGS / "covost2" / "conf" / "llm"
 # Who starts from whom, how audio is shortened, who sees whom, whether LoRA is on: the table of systems in README.
 SYSTEMS = {
     "e0": (None, "convolution", "causal", "frozen"),
@@ -48,7 +47,6 @@ OTHERS = {
 }
 RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
-BASES = ("ctc.yaml", "train.yaml", "lora.yaml", "scratch.yaml", "decoder.yaml")
 # Variant of E5 or E6 -> how it differs: the LLM's settings, the parameters of LoRA with LLaMA-7B, where it starts.
 # LoRA of rank r on a layer of a x b has r (a + b): q, k, v, o are 4096 x 4096, gate, up, down 4096 x 11008; 32 layers.
 VARIANTS: dict[str, tuple[dict[str, Any], int, str | None]] = {
@@ -71,65 +69,60 @@ LLMS = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
-    """What training stands on: llm/, cmvn.npz, and for each folder of configs a CTC experiment, not trained."""
+    """What training is built on: llm/, cmvn.npz, and for each recipe and size a CTC experiment, not trained."""
     folder = tmp_path_factory.mktemp("base")
     prepare_llm(str(tiny_llm), None, folder / "llm")
     np.savez(folder / "cmvn.npz", mean=np.zeros(80), std=np.ones(80))
-    for name in FOLDERS:
-        config = encoder_config(EGS / name / "ctc.yaml")
-        (folder / name).mkdir(parents=True)
+    for recipe, size in SIZES:
+        config = encoder_config(recipe, size)
+        experiment = folder / recipe / size / "ctc"
+        experiment.mkdir(parents=True)
         settings = {"encoder_conf": dataclasses.asdict(config), "num_units": NUM_UNITS}
-        (folder / name / "config.yaml").write_text(yaml.safe_dump(settings))
-        torch.save(CTCEncoder(config, NUM_UNITS).state_dict(), folder / name / "model.pth")
-        num_clusters = read_config(EGS / name / "u.yaml")["num_clusters"]
-        np.savez(folder / name / "centroids.npz", centroids=np.zeros((num_clusters, config.transformer.dim)))
-        sizes = from_mapping(LlamaConfig, read_config(EGS / name / "decoder.yaml"), name)
-        make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / name / "decoder")
+        (experiment / "config.yaml").write_text(yaml.safe_dump(settings))
+        torch.save(CTCEncoder(config, NUM_UNITS).state_dict(), experiment / "model.pth")
+        num_clusters = load(recipe, size, "u").settings["compressor_conf"]["num_clusters"]
+        np.savez(experiment / "centroids.npz", centroids=np.zeros((num_clusters, config.transformer.dim)))
+        sizes = from_mapping(LlamaConfig, load(recipe, size, "decoder").settings, "decoder.yaml")
+        make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / recipe / size / "decoder")
     return folder
 
 
-def encoder_config(path: Path) -> CTCEncoderConfig:
-    """The encoder that a ctc.yaml describes."""
-    return from_mapping(CTCEncoderConfig, read_config(path)["encoder_conf"], f"{path}: encoder_conf")
+def encoder_config(recipe: str, size: str) -> CTCEncoderConfig:
+    """Return the encoder that a recipe's ctc.yaml describes."""
+    return from_mapping(CTCEncoderConfig, load(recipe, size, "ctc").settings["encoder_conf"], "ctc.yaml: encoder_conf")
 
 
-def build(folder: str, system: str, base: Path) -> SpeechLlama:
-    """The network of a recipe's system."""
-    path = EGS / folder / f"{system}.yaml"
-    settings = {**read_config(path), "llm_dir": str(base / "llm")}
+def build(recipe: str, size: str, system: str, base: Path) -> SpeechLlama:
+    """Build the network of a recipe's system."""
+    folder = base / recipe / size
+    settings = {**load(recipe, size, system).settings, "llm_dir": str(base / "llm")}
     if system in ("e0", "d", "d_causal"):
         settings["cmvn_file"] = str(base / "cmvn.npz")
     else:
-        settings["ctc_dir"] = str(base / folder)
+        settings["ctc_dir"] = str(folder / "ctc")
     if settings.get("scratch_llm"):
-        settings["llm_dir"] = str(base / folder / settings["scratch_llm"])
-    settings["centroids_file"] = str(base / folder / "centroids.npz")
-    return build_speech_llama(settings, str(path))
+        settings["llm_dir"] = str(folder / settings["scratch_llm"])
+    settings["centroids_file"] = str(folder / "ctc" / "centroids.npz")
+    return build_speech_llama(settings, f"{system}.yaml")
 
 
-def test_every_yaml_of_the_recipes_is_one_that_these_tests_build() -> None:
-    baselines = {path for path in EGS.glob("*/conf/**/b*.yaml")}  # of these speaks test_seq2seq_configs.py
-    paths = set(EGS.glob("*/conf/**/*.yaml")) - baselines
-    found = sorted(path.relative_to(EGS) for path in paths if path.parts[-3] != "TEMPLATE")
-    expected = [
-        Path(folder, name)
-        for folder in FOLDERS
-        for name in (*BASES, *(f"{system}.yaml" for system in (*SYSTEMS, *OTHERS)))
-    ]
-    expected += [Path("covost2/conf", f"{variant}.yaml") for variant in VARIANTS if variant not in OTHERS]
-    expected += [Path(folder, "llm.yaml") for folder in OWN_LLMS]
-    assert found == sorted(expected)
-    assert len(found) == 98
-    assert len([path for path in EGS.glob("TEMPLATE/conf/*.yaml") if path.name[0] != "b"]) == 12  # others link to these
+def test_every_yaml_of_the_recipes_is_read_by_these_tests() -> None:
+    names = [(*at, name) for at in SIZES for name in ("ctc", "decoder", *SYSTEMS, *OTHERS, "b1", "b2", "b2_unprompted")]
+    names += [(*PAPER, variant) for variant in VARIANTS]
+    names += [(*at, "llm") for at in OWN_LLMS]
+    read = {path for name in names for path in load(*name).files}
+    assert sorted(set(EGS.glob("*/conf/**/*.yaml")) - read) == []
+    assert len(read) == 63
+    assert not [path for path in EGS.glob("*/conf/**/*") if path.is_symlink()]
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize(("recipe", "size"), SIZES)
 @pytest.mark.parametrize("system", [*SYSTEMS, *OTHERS])
-def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str, base: Path) -> None:
+def test_every_system_builds_as_the_paper_describes_it(recipe: str, size: str, system: str, base: Path) -> None:
     init_system, compressor, prefix_mask, llm = (SYSTEMS | OTHERS)[system]
-    network = build(folder, system, base)
+    network = build(recipe, size, system, base)
     config = network.config
-    assert read_config(EGS / folder / f"{system}.yaml").get("init_system") == init_system
+    assert load(recipe, size, system).settings.get("init_system") == init_system
     assert (config.compressor.name, config.prefix_mask, config.llm.train) == (compressor, prefix_mask, llm)
     trained = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.requires_grad}
     expected = {"audio_encoder"}
@@ -151,10 +144,10 @@ def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str,
 
 @functools.cache
 def outline(system: str, llm: str) -> SpeechLlama:
-    """A system at the paper's size on an LLM of that shape, without weights."""
-    path = PAPER / f"{system}.yaml"
-    ctc = None if system == "e0" else (encoder_config(PAPER / "ctc.yaml"), NUM_UNITS)
-    return outline_speech_llama(read_config(path), str(path), read_architecture(PAPER / "llm" / f"{llm}.json"), ctc)
+    """Build a system at the paper's size on an LLM of that shape, without weights."""
+    ctc = None if system == "e0" else (encoder_config(*PAPER), NUM_UNITS)
+    settings = load(*PAPER, system).settings
+    return outline_speech_llama(settings, f"{system}.yaml", read_architecture(SHAPES / f"{llm}.json"), ctc)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -174,8 +167,8 @@ def test_every_system_has_the_papers_numbers_with_llama_7b(system: str) -> None:
 
 @pytest.mark.parametrize("system", ["d", "d_causal"])
 def test_the_decoder_from_scratch_has_the_papers_size(system: str) -> None:
-    settings = read_config(PAPER / f"{system}.yaml")
-    sizes = from_mapping(LlamaConfig, read_config(PAPER / f"{settings['scratch_llm']}.yaml"), "decoder.yaml")
+    settings = load(*PAPER, system).settings
+    sizes = from_mapping(LlamaConfig, load(*PAPER, settings["scratch_llm"]).settings, "decoder.yaml")
     assert sizes == LlamaConfig()
     network = outline_speech_llama(settings, system, llama_shape(sizes, sizes.vocab_size), None)
     llama = network.llm.model.config
@@ -198,7 +191,7 @@ def test_every_variant_differs_as_its_name_says(variant: str) -> None:
     assert {name: found[name] for name in found if name != "lora" and found[name] != expected[name]} == settings
     assert found["lora"]["alpha"] / found["lora"]["rank"] == 2.0  # the scale of the update is that of E6
     assert dataclasses.replace(network.config, llm=plain.config.llm) == plain.config
-    assert read_config(PAPER / f"{variant}.yaml").get("init_system") == init_system
+    assert load(*PAPER, variant).settings.get("init_system") == init_system
 
 
 @pytest.mark.parametrize("llm", LLMS)
@@ -209,35 +202,33 @@ def test_every_llm_builds_e6_from_its_shape(llm: str) -> None:
     assert 0 < adapters < 3e6
     assert isinstance(network.audio_encoder, AudioEncoder)
     assert network.audio_encoder.projection.out_features == network.llm.dim
-    assert sorted(path.stem for path in (PAPER / "llm").iterdir()) == sorted(LLMS)
+    assert sorted(path.stem for path in SHAPES.iterdir()) == sorted(LLMS)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_encoder_of_the_convolution_system_is_as_large_as_that_of_ctc(folder: str) -> None:
-    settings = read_config(EGS / folder / "e0.yaml")
-    assert from_mapping(CTCEncoderConfig, settings["encoder_conf"], "e0") == encoder_config(EGS / folder / "ctc.yaml")
+@pytest.mark.parametrize(("recipe", "size"), SIZES)
+def test_the_encoder_of_the_convolution_system_is_as_large_as_that_of_ctc(recipe: str, size: str) -> None:
+    settings = load(recipe, size, "e0").settings
+    assert from_mapping(CTCEncoderConfig, settings["encoder_conf"], "e0") == encoder_config(recipe, size)
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_trainers_know_every_key(folder: str) -> None:
+@pytest.mark.parametrize(("recipe", "size"), SIZES)
+def test_the_trainers_know_every_key(recipe: str, size: str, tmp_path: Path) -> None:
     from speechllama.train.ctc import CTCTask
     from speechllama.train.speech_llama import SpeechLlamaTask
 
     known = {action.dest for action in SpeechLlamaTask.get_parser()._actions}
-    for path in sorted((EGS / folder).glob("[deu]*.yaml")):
-        if path.stem != "decoder":
-            check_keys(["--config", str(path)], known)
+    for system in (*SYSTEMS, *OTHERS, *(VARIANTS if (recipe, size) == PAPER else ())):
+        check_keys(["--config", str(write_merged(recipe, size, system, tmp_path))], known)
     ctc = {action.dest for action in CTCTask.get_parser()._actions}
-    check_keys(["--config", str(EGS / folder / "ctc.yaml")], ctc)
+    check_keys(["--config", str(write_merged(recipe, size, "ctc", tmp_path))], ctc)
     with pytest.raises(ValueError, match="unknown key .audio_encoder_conf.*did you mean .encoder_conf."):
-        check_keys(["--config", str(EGS / folder / "e6.yaml")], ctc)
+        check_keys(["--config", str(write_merged(recipe, size, "e6", tmp_path))], ctc)
 
 
 # Millions of parameters of a recipe's own LLM, its embeddings counted once: "a LLaMA of 10 to 100 M" for the GPU.
-@pytest.mark.parametrize(("folder", "least", "most"), list(zip(OWN_LLMS, (0, 10, 0), (3, 100, 3), strict=True)))
-def test_the_recipes_own_llm_has_the_size_of_its_machine(folder: str, least: float, most: float) -> None:
-    path = EGS / folder / "llm.yaml"
-    config = from_mapping(TextLLMConfig, read_config(path), str(path))
+@pytest.mark.parametrize(("own", "least", "most"), list(zip(OWN_LLMS, (0, 10, 0), (3, 100, 3), strict=True)))
+def test_the_recipes_own_llm_has_the_size_of_its_machine(own: tuple[str, str], least: float, most: float) -> None:
+    config = from_mapping(TextLLMConfig, load(*own, "llm").settings, "llm.yaml")
     assert config.width % config.num_heads == 0
     layers = config.num_layers * config.width * (4 * config.width + 3 * config.ffn_dim)
     assert least < (layers + config.vocab_size * config.width) / 1e6 < most

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the tool also runs where the package is not installed
 
 CONF = ROOT / "egs" / "covost2" / "conf"
+SHARED_CONF = ROOT / "egs" / "TEMPLATE" / "conf"
 NUM_UNITS = 1001
 NUM_TOKENS = 30  # written for each utterance in decoding
 
@@ -35,7 +36,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--llm_config", default=str(CONF / "llm" / "llama_7b.json"), help="shape of the LLM")
-    parser.add_argument("--conf", default=str(CONF), help="folder with the systems' YAML files")
+    conf = "folders, separated by colons, where the systems' YAML files and what they include are looked for"
+    parser.add_argument("--conf_path", default=f"{CONF}:{SHARED_CONF}", help=conf)
     parser.add_argument("--systems", default="e5 e6", help="whose training is measured")
     parser.add_argument("--positions", default="2048 4096 8192 16384", help="LLM positions of a training batch")
     parser.add_argument("--decode_batches", default="1 16 64 128", help="utterances decoded together")
@@ -118,6 +120,21 @@ def measure_card(card: Card, size: int) -> tuple[float, float]:
     return rate, 2 * source.nbytes / card.seconds(lambda: target.copy_(source))
 
 
+def read_settings(conf_path: str, name: str) -> dict[str, Any]:
+    """Read the merged settings of a system or of `ctc`.
+
+    Raises:
+        FileNotFoundError: No folder of the search path has it.
+    """
+    from speechllama.config import find_config, load_config, split_conf_path
+
+    folders = split_conf_path(conf_path)
+    path = find_config(f"{name}.yaml", folders)
+    if path is None:
+        raise FileNotFoundError(f"{name}.yaml: no such config in {conf_path}")
+    return load_config(path, folders).settings
+
+
 def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     """A system with random weights on the device, its architecture, and whether it trains in mixed precision."""
     import dataclasses
@@ -125,7 +142,7 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    from speechllama.config import from_mapping, read_config
+    from speechllama.config import from_mapping
     from speechllama.llm.llm import LLM
     from speechllama.llm.loading import choose_dtype
     from speechllama.model.build import speech_llama_config
@@ -134,9 +151,8 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     from speechllama.model.speech_llama import SpeechLlama
     from speechllama.recipe.preflight.speed import fill
 
-    path = Path(args.conf) / f"{system}.yaml"
-    settings = read_config(path)
-    config = speech_llama_config({**settings, "ctc_dir": "random"}, str(path), (args.llm_config, None))
+    settings = read_settings(args.conf_path, system)
+    config = speech_llama_config({**settings, "ctc_dir": "random"}, f"{system}.yaml", (args.llm_config, None))
     llm_config = dataclasses.replace(config.llm, gradient_checkpointing=args.checkpointing)
     config = dataclasses.replace(config, llm=llm_config)
     architecture = read_architecture(args.llm_config)
@@ -147,8 +163,8 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     llm = LLM(config.llm, args.device, fill(model, args.device))
     if args.compile:
         llm.model.compile(dynamic=True)
-    where = str(Path(args.conf) / "ctc.yaml")
-    encoder = CTCEncoder(from_mapping(CTCEncoderConfig, read_config(where)["encoder_conf"], where), NUM_UNITS)
+    encoder_conf = read_settings(args.conf_path, "ctc")["encoder_conf"]
+    encoder = CTCEncoder(from_mapping(CTCEncoderConfig, encoder_conf, "ctc.yaml: encoder_conf"), NUM_UNITS)
     return SpeechLlama(config, encoder, llm).to(args.device), architecture, bool(settings.get("use_amp"))
 
 
@@ -274,13 +290,13 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     """The CTC encoder, and the compressor beside one pass over what it reads, logits and states."""
     import torch
 
-    from speechllama.config import from_mapping, read_config
+    from speechllama.config import from_mapping
     from speechllama.model.compressor import CompressorConfig, build_compressor
     from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, Encoded
     from speechllama.recipe.preflight.memory import BatchShape
 
-    where = str(Path(args.conf) / "ctc.yaml")
-    config = from_mapping(CTCEncoderConfig, read_config(where)["encoder_conf"], where)
+    encoder_conf = read_settings(args.conf_path, "ctc")["encoder_conf"]
+    config = from_mapping(CTCEncoderConfig, encoder_conf, "ctc.yaml: encoder_conf")
     shape = BatchShape().of_bins(args.frames, 1)
     size, frames = shape.num_utterances, shape.num_frames
     encoder = CTCEncoder(config, NUM_UNITS).to(card.device).eval()

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from speechllama.recipe.preflight.memory import BatchShape
+from test.recipe_configs import conf_folders
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,9 @@ def benchmark(root: Path) -> ModuleType:
 
 
 @pytest.fixture
-def arguments(root: Path, tiny_llm: Path) -> list[str]:
-    small = ["--conf", str(root / "egs/covost2/conf/small"), "--llm_config", str(tiny_llm / "config.json")]
+def arguments(tiny_llm: Path) -> list[str]:
+    folders = ":".join(map(str, conf_folders("covost2", "small")))
+    small = ["--conf_path", folders, "--llm_config", str(tiny_llm / "config.json")]
     sizes = ["--positions", "150 300", "--decode_batches", "1 2", "--frames", "1000"]
     return ["--device", "cpu", *small, *sizes, "--matrix", "64", "--repeats", "1"]
 
@@ -55,6 +57,11 @@ def test_the_operations_of_a_step_are_those_of_a_plain_count(benchmark: ModuleTy
     plain = 12 * (4 * layers + 12 * 12 * 32 * 2) + 6 * 4 * 150 * 32
     audio = sum(weight.numel() for weight in network.audio_encoder.parameters() if weight.dim() > 1)
     assert benchmark.step_operations(network, shape) == 2 * (plain + 4 * 6 * audio)
+
+
+def test_a_system_that_is_nowhere_is_named_with_the_folders(benchmark: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"e9\.yaml: no such config in {tmp_path}"):
+        benchmark.read_settings(str(tmp_path), "e9")
 
 
 def test_without_a_gpu_it_says_so(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from speechllama.config import Loaded, find_config, load_config
+from speechllama.recipe.system import ConfFolders
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
 # Recipe and size; "": the recipe's own.
@@ -16,8 +17,7 @@ OWN_LLMS = (("mini_covost2", ""), ("tatoeba", ""), ("tatoeba", "small"))  # thos
 
 def conf_folders(recipe: str, size: str = "") -> list[Path]:
     """List the folders in which a recipe's configs are looked for, first to last."""
-    own, shared = EGS / recipe / "conf", EGS / "TEMPLATE" / "conf"
-    return [*([own / size, shared / size] if size else []), own, shared]
+    return ConfFolders(size, EGS / recipe / "conf").folders
 
 
 def load(recipe: str, size: str, name: str) -> Loaded:

@@ -26,7 +26,7 @@ PAGES = sorted(
 # Where a system's YAML may be, from egs/: one that recipes share, or a recipe's own.
 CONFS = {
     "mini_covost2": ("mini_covost2/conf", "TEMPLATE/conf"),
-    "covost2": ("covost2/conf/small", "TEMPLATE/conf/small", "covost2/conf", "TEMPLATE/conf"),
+    "covost2": ("covost2/conf", "TEMPLATE/conf"),
     "tatoeba": ("tatoeba/conf", "TEMPLATE/conf"),
 }
 SYSTEM_ROW = re.compile(r"^\| (\w+) \|.*\| `(\w+\.yaml)` \| (.*) \| (.*) \|$", re.MULTILINE)

@@ -10,8 +10,8 @@
 #     egs/tatoeba/run.sh --size small --langs es --downloads downloads/smoke --datadir data/smoke --dumpdir dump/smoke \
 #       --expdir exp/smoke --data_options "--pairs DIR --hours 1 --num_dev 80 --num_test 200"       # smoke run, a CPU
 #
-# --data_options has what `local/data.sh --help` lists; its paths are absolute. The settings in conf/ are for one GPU, those
-# in conf/small for a CPU. Results: exp/RESULTS.md. The same command goes on after a stop. Another corpus (other languages,
+# --data_options has what `local/data.sh --help` lists; its paths are absolute. The settings in TEMPLATE/conf are for one GPU, those
+# in TEMPLATE/conf/small for a CPU. Results: exp/RESULTS.md. The same command resumes after a stop. Another corpus (other languages,
 # sizes of dev and test, seed or pairs) needs folders of its own, as above.
 set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh

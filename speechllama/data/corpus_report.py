@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.faults import NUM_SHOWN
-from speechllama.files import atomic_write, write_json
+from speechllama.files import atomic_write, read_json, write_json
 
 SPLITS = ("train", "dev", "test")
 # Utterances in train, dev, test of X->En: the rows of CoVoST 2's tables that Common Voice 4 validates.
@@ -148,6 +148,21 @@ def write_report(reports: Sequence[SourceReport], output_dir: Path) -> None:
                 lines.append(f"- {name}: {count:,} {reason}, first: {' / '.join(drop.examples[reason][:3])}")
     with atomic_write(output_dir / "report.md") as stream:
         stream.write("\n".join(lines) + "\n")
+
+
+def count_rows(path: str | Path, split: str) -> int:
+    """Count the rows that a corpus has for a split, by its report.json; 0 where there is none, or one of another form.
+
+    Raises:
+        ValueError: It is not JSON.
+    """
+    if not Path(path).is_file():
+        return 0
+    try:
+        languages = read_json(path)["languages"].values()
+        return sum(int(language["splits"].get(split, {}).get("rows", 0)) for language in languages)
+    except (KeyError, TypeError, AttributeError):  # a recipe's own data stage may write a form of its own
+        return 0
 
 
 def log_reports(reports: Sequence[SourceReport]) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from speechllama.config import from_mapping
 from speechllama.llm.files import load_tokenizer
-from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig, check_template
+from speechllama.text.prompt import Prompt, PromptConfig, check_template
+from speechllama.text.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,9 @@ def test_the_start_token_stands_behind_the_audio_of_a_decoder_from_scratch(token
     assert ids.suffix[-1] == 1 and 1 not in ids.prompt + ids.suffix[:-1]
     with pytest.raises(ValueError, match="prompt start: behind_audio needs a start token"):
         Prompt(PromptConfig(start="behind_audio"), "st", types.SimpleNamespace(bos_token_id=None))
-    with pytest.raises(ValueError, match="d.yaml: start: 'behind' is none of before_prompt, behind_audio"):
+    with pytest.raises(
+        ValueError, match="d.yaml: start: unknown value 'behind', expected one of before_prompt, behind_audio"
+    ):
         from_mapping(PromptConfig, {"start": "behind"}, "d.yaml")
 
 
@@ -72,12 +75,30 @@ def test_faulty_templates_are_refused(template: str) -> None:
 
 def test_an_unknown_language_is_refused_where_it_is_needed(tokenizer: object) -> None:
     prompt = Prompt(PromptConfig("{language}: {audio}"), "st", tokenizer)
-    with pytest.raises(ValueError, match="needs a language, 'xx' is none of"):
+    message = "needs a language: unknown language 'xx', expected one of ar, .*; name it in prompt_conf, language_names"
+    with pytest.raises(ValueError, match=message):
         prompt.render("xx")
 
 
+def test_a_language_that_is_not_on_the_list_is_named_in_the_settings(tokenizer: object) -> None:
+    values = {"template": "{language} to {target}: {audio}", "language_names": {"qu": "Quechua"}}
+    prompt = Prompt(from_mapping(PromptConfig, values, "e5.yaml"), "st", tokenizer)
+    assert prompt.render("qu") == Prompt(PromptConfig("Quechua to English: {audio}"), "st", tokenizer).render()
+    assert prompt.render("de") == Prompt(PromptConfig("German to English: {audio}"), "st", tokenizer).render()
+
+
+def test_the_default_prompt_of_translation_into_english_is_the_one_that_older_systems_learned() -> None:
+    before, after = Prompt(PromptConfig(), "st", types.SimpleNamespace(bos_token_id=1)).fill(TASKS["st"].prompt)
+    assert before + "{audio}" + after == "Translate the speech to English: {audio} English:"
+
+
+def test_an_unknown_target_is_refused(tokenizer: object) -> None:
+    with pytest.raises(ValueError, match="unknown target language 'xx', expected one of en"):
+        Prompt(PromptConfig(target="xx"), "st", tokenizer)
+
+
 def test_the_default_templates_are_sound() -> None:
-    for template in TEMPLATES.values():
+    for template in (task.prompt for task in TASKS.values()):
         check_template(template)
 
 

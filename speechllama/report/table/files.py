@@ -1,6 +1,6 @@
 """Where the table is written.
 
-<exp_dir>/table/{table.json, scores.svg}, <exp_dir>/CLAIMS.md; its part of RESULTS.md: speechllama/results.py
+<exp_dir>/table/{table.json, scores.svg}, <exp_dir>/CLAIMS.md; its part of RESULTS.md: report/results.py
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def write_table_files(
         The table.
 
     Raises:
-        ValueError: The reference is none of the rows, or a row's files do not fit each other.
+        ValueError: The reference is not among the rows, or a row's files do not fit each other.
     """
     folder = table_path(exp_dir).parent
     runs = [read_run(folder, row, seed) for row in rows for seed in seeds]

@@ -18,8 +18,9 @@ import yaml
 from speechllama.data.stats import num_encoder_frames
 from speechllama.files import read_json, read_table
 from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
-from speechllama.report.decoded_set import REFERENCE_NAMES, hypothesis_path, score_path
+from speechllama.report.decoded_set import hypothesis_path, score_path
 from speechllama.report.score import Pairs, pair
+from speechllama.text.tasks import TASKS
 from speechllama.training_record import average_record_path, training_record_path
 
 # Encoder frames for each vector, of the compressors that need no CTC and so have no report of it.
@@ -79,7 +80,7 @@ def read_run(table_dir: str | Path, row: str, seed: int) -> Run:
         return Run(row, seed, f"has no {score_path(dirs['decode_dir'])} (stage 12)")
     try:
         report = read_json(score_path(dirs["decode_dir"]))
-        references = read_table(dirs["score_data_dir"] / REFERENCE_NAMES[report["task"]])
+        references = read_table(dirs["score_data_dir"] / TASKS[report["task"]].reference)
         pairs = pair(read_table(hypothesis_path(dirs["decode_dir"])), references, str(dirs["decode_dir"]))
         facts = read_facts(dirs, report, pairs)
         identity = read_identity(dirs, report, pairs, facts)

@@ -187,7 +187,7 @@ def test_a_damaged_row_is_named(experiment: Experiment) -> None:
 
 
 def test_a_reference_that_is_no_row_is_refused(experiment: Experiment) -> None:
-    with pytest.raises(ValueError, match="reference 'e6': it is none of the rows e1"):
+    with pytest.raises(ValueError, match="unknown reference 'e6', expected one of the rows e1"):
         experiment.table("e1")
 
 

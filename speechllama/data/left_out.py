@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speechllama.constants import SPLITS
 from speechllama.data.ark import read_skipped
-from speechllama.data.corpus_report import SPLITS, Drops
+from speechllama.data.corpus_report import DropCounts
 from speechllama.files import atomic_write, read_table, write_json
 from speechllama.markdown import format_table
 
@@ -27,7 +28,7 @@ class LeftOut:
     """
 
     num_utterances: int = 0
-    dropped: Drops = field(default_factory=Drops)
+    dropped: DropCounts = field(default_factory=DropCounts)
 
 
 def report_left_out(data_root: str | Path, dump_root: str | Path, stats_dir: str | Path) -> dict[str, LeftOut]:

@@ -196,6 +196,16 @@ def test_what_was_left_out_is_counted_and_its_files_named(tmp_path: Path) -> Non
     assert "3 of 6 utterances" in format_report(report)
 
 
+@pytest.mark.parametrize(
+    "form", ['{"train": 513}', '{"languages": {"de": 5}}', '{"languages": ["de"]}', "[]", "7", "{"]
+)
+def test_a_corpus_report_of_another_form_stops_no_scoring(tmp_path: Path, form: str) -> None:
+    corpus = tmp_path / "report.json"
+    corpus.write_text(form)
+    main([*write_set(tmp_path, REFERENCES), "--corpus_report", str(corpus)])
+    assert json.loads(score_path(tmp_path / "hyp").read_text(encoding="utf-8"))["num_official"] == 3
+
+
 def test_the_score_file_of_a_recognition_holds_error_rates_and_control(tmp_path: Path) -> None:
     control = {"a1": "He reads a book.", "a2": "A dog.", "b1": "The cat sat on the mat."}
     main([*write_set(tmp_path, HYPOTHESES, control), "--task", "asr"])

@@ -9,15 +9,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speechllama.constants import SPLITS
 from speechllama.corpora.covost2.files import CLIP_COLUMNS, TABLE_COLUMNS, Language, corpus_name
 from speechllama.data.clips import clip_name, list_clips
-from speechllama.data.corpus_report import SPLITS, SourceReport
+from speechllama.data.corpus_report import SourceReport
 from speechllama.data.tsv import read_header, read_tsv
 from speechllama.text.filter import sentence_key
 
 # CoVoST 2 marks sentences that were in CoVoST 1; its own script takes them as training data.
 SPLIT_NAMES = {"train": "train", "train_covost": "train", "dev": "dev", "test": "test"}
 HELD_OUT = ("dev", "test")
+NO_CLIP = "no such clip"  # a reason for dropping
 PSEUDO_COLUMNS = ("lang", "path", "sentence", "translation")
 
 
@@ -229,7 +231,7 @@ def _judge(row: _Row, language: str, split: str, clips: list[Clip], report: Sour
     if not row.name or any(mark.isspace() or mark == "/" for mark in row.name):
         dropped.add("bad clip name", f"{row.where}: {row.name!r}")
     elif not row.audio:
-        dropped.add("no such clip", f"{row.where}: {row.name}")
+        dropped.add(NO_CLIP, f"{row.where}: {row.name}")
     elif not row.sentence:
         dropped.add("empty sentence", f"{row.where}: {row.name}")
     elif not row.translation:

@@ -17,8 +17,8 @@ from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
 from speechllama.model.build import check_device
-from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
-from speechllama.model.speech_llama import append_eos
+from speechllama.model.prefix_mask import join_right_aligned
+from speechllama.model.text_logits import read_text
 from speechllama.progress import progress
 from speechllama.text.padding import PADDING, pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig
@@ -91,12 +91,7 @@ class Reader:
         prefixes, prefix_lengths = (tensor.to(device) for tensor in pad_ids([item.prefix for item in items]))
         text, text_lengths = (tensor.to(device) for tensor in pad_ids([item.text for item in items]))
         prefix = join_right_aligned([(self.llm.embed(prefixes), prefix_lengths)])
-        width, num_text = prefix.embeddings.shape[1], text.shape[1]
-        embeddings = torch.cat((prefix.embeddings, self.llm.embed(text)), dim=1)
-        mask = additive(visible(prefix.lengths, width, num_text, "causal"), self.llm.base_dtype)
-        positions = position_ids(prefix.lengths, width, num_text)
-        logits = self.llm(embeddings, mask, positions, num_logits=num_text + 1)  # (B, L + 1, V)
-        labels = append_eos(text, text_lengths, self.llm.eos_token_id)
+        logits, labels = read_text(self.llm, prefix, text, text_lengths, "causal")
         losses = torch.nn.functional.cross_entropy(
             logits.float().transpose(1, 2), labels, ignore_index=PADDING, reduction="none"
         )

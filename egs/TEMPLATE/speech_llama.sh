@@ -597,7 +597,7 @@ stage_decode() {
     directory=$(decode_dir "$base_dir" "$set")
     if $control; then directory+=_control; fi
     module decode --exp_dir "$base_dir" --data_dir "$llm_input_dir/$set" --output_dir "$directory" \
-      --beam_size "$beam_size" --num_best "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
+      --beam_size "$beam_size" --nbest "$beam_size" --batch_size "$batch_size" --control "$control" --ngpu "$((ngpu > 0))" \
       --num_jobs "$jobs" --job JOB "${further[@]}"
     launch_model "$jobs" "$directory/log/decode.JOB.log" "${command[@]}"
     if ((jobs == 1)); then continue; fi # a single job merges itself

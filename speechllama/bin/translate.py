@@ -37,7 +37,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
             num_failed += 1
             continue
         for entry in nbest or []:
-            print(f"{path}\t{entry.text}" + (f"\t{entry.score:.4f}" if args.num_best > 1 else ""), flush=True)
+            print(f"{path}\t{entry.text}" + (f"\t{entry.score:.4f}" if args.nbest > 1 else ""), flush=True)
     return 1 if num_failed else 0
 
 

@@ -56,7 +56,7 @@ def test_the_encoder_decoder_needs_neither_ctc_nor_llm(checkout: Checkout) -> No
     training = next(call for call in calls if call[0] == "seq2seq_train")
     assert {"dump/train/text,text,text", "data/seq2seq_translation_bpe70/bpe.model", "exp/st_b1"} <= set(training)
     decoding = next(call for call in calls if call[0] == "decode")
-    assert decoding[decoding.index("--num_best") + 1] == "4"
+    assert decoding[decoding.index("--nbest") + 1] == "4"
     assert (checkout.mini / "exp/st_b1/decode_test_beam4/score.json").exists()
     assert checkout.run("--system", "b1", "--target_units", "70").returncode == 0
     assert checkout.calls() == []

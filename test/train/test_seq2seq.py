@@ -37,7 +37,7 @@ def trained(recipe: Any, seq2seq_sizes: dict[str, Any]) -> Path:
 def decode_test(recipe: Any, output: str, *more: str, beam: str = "3") -> dict[str, str]:
     decode.main(
         ["--exp_dir", str(recipe.root / "b1"), "--data_dir", str(recipe.root / "test/dump")]
-        + ["--output_dir", str(recipe.root / output), "--beam_size", beam, "--num_best", beam, *more]
+        + ["--output_dir", str(recipe.root / output), "--beam_size", beam, "--nbest", beam, *more]
     )
     return read_table(recipe.root / output / "text")
 

@@ -37,7 +37,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.report.decoded_set import rank
     from speechllama.report.score import pair
     from speechllama.rescore.rescoring import add_llm_scores, read_rescoring_config, report_tuning, tune
-    from speechllama.rescore.text_scorer import load_reader
+    from speechllama.rescore.text_scorer import load_text_scorer
 
     config, settings = read_rescoring_config(read_config(args.config), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}
@@ -49,7 +49,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         return rank(pair(texts, references, str(nbest.path)), task, args.target_lang)
 
     metric(nbest.best())  # what does not fit the references is said before the LLM is loaded
-    add_llm_scores(nbest, data, load_reader(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens))
+    add_llm_scores(nbest, data, load_text_scorer(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens))
     write_json(args.output_file, settings | report_tuning(tune(nbest, config, metric), args.decode_dir))
 
 

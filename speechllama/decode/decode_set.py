@@ -22,7 +22,7 @@ from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Translation, Translator
-from speechllama.decode.split_on_oom import work_in_halves
+from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.progress import progress
@@ -169,7 +169,7 @@ def decode_batch(
             "smaller beam"
         )
 
-    yield from work_in_halves(decode, batch, too_large)
+    yield from split_on_oom(decode, batch, too_large)
 
 
 def read_commit() -> str:

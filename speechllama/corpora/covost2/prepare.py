@@ -24,7 +24,7 @@ from speechllama.corpora.covost2.rows import (
     NO_CLIP,
     PSEUDO_COLUMNS,
     Clip,
-    Official,
+    HeldOut,
     held_out_translations,
     pseudo_label_clips,
     read_covost2,
@@ -115,7 +115,7 @@ def prepare_covost2(
         with collecting(faults):
             check_belonging(place, options.english, options.max_missing_share, options.max_bad_share)
     raise_all(faults, "corpus")
-    english = Official()  # English speech should not say what dev and test should be translated to
+    english = HeldOut()  # English speech should not say what dev and test should be translated to
     if options.english != "none":
         for text, split in (pair for place in places for pair in held_out_translations(place)):
             english.add_sentence(text, split)
@@ -139,44 +139,44 @@ def prepare_covost2(
 
 
 def _prepare_language(
-    place: Language, writers: dict[str, DataDirWriter], options: CorpusOptions, official: Official
+    place: Language, writers: dict[str, DataDirWriter], options: CorpusOptions, held_out: HeldOut
 ) -> list[SourceReport]:
-    """Read, judge and write all clips of one language; `official` holds what English speech must not repeat."""
+    """Read, judge and write all clips of one language; `held_out` holds what English speech must not repeat."""
     reports: list[SourceReport] = []
     clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
     if place.table is not None:
-        official = Official()
+        held_out = HeldOut()
         published = published_counts(place.name, options.text.target)
         validated = str(place.folder / "validated.tsv")
         reports.append(SourceReport(place.name, validated, str(place.table), published=published))
-        clips = read_covost2(place, reports[-1], official)
-        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], official, options)
+        clips = read_covost2(place, reports[-1], held_out)
+        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
     else:
         table = place.folder / f"{options.english}.tsv"
         reports.append(SourceReport(f"{place.name} transcripts", str(table), str(table)))
-        clips["train"] = read_english(place, options.english, reports[-1], official)
-        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], official, options)
+        clips["train"] = read_english(place, options.english, reports[-1], held_out)
+        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
     rows = [(reports[0], split, clip) for split in SPLITS for clip in clips.pop(split)]
     if options.pseudo_labels is not None:
         file = options.pseudo_labels
         report = SourceReport(f"{place.name} pseudo-labels", str(file), str(file))
-        pseudo = read_pseudo_labels(file, place, report, official)
+        pseudo = read_pseudo_labels(file, place, report, held_out)
         if report.num_rows:
             reports.append(report)
-            rows += [(report, "train", clip) for clip in _judge_train(pseudo, place.name, report, official, options)]
+            rows += [(report, "train", clip) for clip in _judge_train(pseudo, place.name, report, held_out, options)]
     rows.sort(key=lambda row: row[2].utterance.encode())
     _write(rows, place.name, writers, options)
     return reports
 
 
 def _judge_train(
-    clips: list[Clip], language: str, report: SourceReport, official: Official, options: CorpusOptions
+    clips: list[Clip], language: str, report: SourceReport, held_out: HeldOut, options: CorpusOptions
 ) -> list[Clip]:
     """Leave out training clips for their texts; note sentences that are in dev or test."""
     kept = []
     dropped = report.splits["train"].dropped
     for clip in clips:
-        split = official.sentences.get(sentence_key(clip.sentence))
+        split = held_out.sentences.get(sentence_key(clip.sentence))
         if split is not None:
             report.overlap.add(f"train sentences are in {split} too", f"{clip.utterance}: {clip.sentence}")
             if options.drop_overlap:

@@ -35,8 +35,8 @@ class Clip:
 
 
 @dataclass
-class Official:
-    """What CoVoST 2 says about a language, for the rows that come from elsewhere.
+class HeldOut:
+    """What other rows of a language must not repeat: the clips that have a split, the sentences of dev and test.
 
     Attributes:
         clips: Split by clip, whether the clip was kept or not.
@@ -69,15 +69,15 @@ def normalise_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def read_covost2(place: Language, report: SourceReport, official: Official) -> dict[str, list[Clip]]:
+def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> dict[str, list[Clip]]:
     """Join both tables of a language on the clip, in the order of Common Voice.
 
     Args:
         place: Where the files are.
         report: Gets what was dropped.
-        official: Gets the splits of the clips, and the sentences of dev and test.
+        held_out: Gets the splits of the clips, and the sentences of dev and test.
     """
-    translations = _read_translations(place, report, official.clips)
+    translations = _read_translations(place, report, held_out.clips)
     audio = _Recordings(place)
     clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
     table = place.folder / "validated.tsv"
@@ -85,7 +85,7 @@ def read_covost2(place: Language, report: SourceReport, official: Official) -> d
     for number, (client, path, sentence) in read_tsv(table, CLIP_COLUMNS, faults):
         report.num_rows += 1
         name, where = clip_name(path), f"{table}:{number}"
-        split = official.clips.get(name)
+        split = held_out.clips.get(name)
         if split is None:
             continue  # validated, but nobody translated it: most of Common Voice
         translation = translations.pop(name, None)
@@ -94,11 +94,11 @@ def read_covost2(place: Language, report: SourceReport, official: Official) -> d
             continue
         row = _Row(where, name, client, audio.find(name), normalise_text(sentence), translation)
         if split in HELD_OUT:
-            official.add_sentence(row.sentence, split)
+            held_out.add_sentence(row.sentence, split)
         _judge(row, place.name, split, clips[split], report)
     report.dropped.extend("bad row in validated.tsv", faults)
     for name in translations:
-        report.splits[official.clips[name]].dropped.add("not in validated.tsv", f"{place.table}: {name}")
+        report.splits[held_out.clips[name]].dropped.add("not in validated.tsv", f"{place.table}: {name}")
     return clips
 
 
@@ -110,36 +110,36 @@ def held_out_translations(place: Language) -> Iterator[tuple[str, str]]:
                 yield normalise_text(translation), split.strip()
 
 
-def read_english(place: Language, table_name: str, report: SourceReport, official: Official) -> list[Clip]:
+def read_english(place: Language, table_name: str, report: SourceReport, held_out: HeldOut) -> list[Clip]:
     """Read English speech with its transcript as target, for training.
 
     Args:
         place: Where the files are.
         table_name: "train", Common Voice's own training set, or "validated", without the clips of its dev and test.
         report: Gets what was dropped.
-        official: Gets the splits of the clips.
+        held_out: Gets the splits of the clips.
     """
     table = place.folder / f"{table_name}.tsv"
-    held_out: dict[str, str] = {}
+    elsewhere: dict[str, str] = {}
     for split in HELD_OUT:
         if (place.folder / f"{split}.tsv").is_file():
             rows = read_tsv(place.folder / f"{split}.tsv", ("path",), [])
-            held_out.update((clip_name(path), split) for _, (path,) in rows)
+            elsewhere.update((clip_name(path), split) for _, (path,) in rows)
     audio, clips, dropped = _Recordings(place), list[Clip](), report.splits["train"].dropped
     faults: list[str] = []
     for number, (client, path, text) in read_tsv(table, CLIP_COLUMNS, faults):
         report.num_rows += 1
         report.splits["train"].rows += 1
         name, where, sentence = clip_name(path), f"{table}:{number}", normalise_text(text)
-        if name in held_out:
-            dropped.add(f"clip is in Common Voice's {held_out[name]} too", f"{where}: {path}")
-        elif name in official.clips:
+        if name in elsewhere:
+            dropped.add(f"clip is in Common Voice's {elsewhere[name]} too", f"{where}: {path}")
+        elif name in held_out.clips:
             dropped.add("duplicate clip", f"{where}: {path}")
         else:
-            official.clips[name] = "train"
+            held_out.clips[name] = "train"
             row = _Row(where, name, client, audio.find(name), sentence, sentence)
             _judge(row, place.name, "train", clips, report)
-    official.clips.update(held_out)
+    held_out.clips.update(elsewhere)
     report.dropped.extend(f"bad row in {table.name}", faults)
     return clips
 
@@ -150,7 +150,7 @@ def pseudo_label_clips(path: Path, language: str) -> set[str]:
     return {clip_name(clip) for _, (name, clip) in rows if corpus_name(name.strip()) == language}
 
 
-def read_pseudo_labels(path: Path, place: Language, report: SourceReport, official: Official) -> list[Clip]:
+def read_pseudo_labels(path: Path, place: Language, report: SourceReport, held_out: HeldOut) -> list[Clip]:
     """Read one language of a table of transcripts with machine-translated targets, for training.
 
     Args:
@@ -158,7 +158,7 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, offici
             a clip of Common Voice or any recording's path, relative to the table's folder.
         place: The language.
         report: Gets what was dropped.
-        official: The clips that have a split already.
+        held_out: The clips that have a split already.
     """
     has_speakers = "client_id" in read_header(path)
     columns = (*PSEUDO_COLUMNS, "client_id") if has_speakers else PSEUDO_COLUMNS
@@ -170,8 +170,8 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, offici
             continue
         train.rows += 1
         where, name = f"{path}:{number}", clip_name(file)
-        if name in official.clips or name in seen:
-            split = official.clips.get(name)
+        if name in held_out.clips or name in seen:
+            split = held_out.clips.get(name)
             train.dropped.add(f"clip is in {split} too" if split else "duplicate clip", f"{where}: {file}")
             continue
         seen.add(name)

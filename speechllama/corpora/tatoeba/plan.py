@@ -1,4 +1,4 @@
-"""What the spoken Tatoeba corpus says, who says it and where: splits, readers and rooms, all from one seed.
+"""What the spoken Tatoeba corpus says, who says it and where: splits, voices and rooms, all from one seed.
 
     Pairs -> Pairs by split -> Utterance (pair, split, voice, speed, pitch, room, noise, ...) for as many hours as asked
 
@@ -137,7 +137,7 @@ def make_rooms(seed: int) -> dict[str, list[Room]]:
     }
 
 
-class Reader:
+class VoicePlan:
     """Decides who reads a sentence, how and where; the same for the same seed, language and number.
 
     Args:
@@ -149,7 +149,7 @@ class Reader:
         self.voices = divide_voices(seed)
         self.rooms = make_rooms(seed)
 
-    def read(self, pair: Pair, split: str, index: int) -> Utterance:
+    def choose(self, pair: Pair, split: str, index: int) -> Utterance:
         """Make the utterance.
 
         Args:
@@ -186,18 +186,18 @@ def expected_seconds(utterance: Utterance) -> float:
     return (base + each * len(utterance.pair.sentence)) * FITTED_WPM / utterance.speed_wpm
 
 
-def plan_held_out(splits: Splits, reader: Reader) -> list[Utterance]:
+def plan_held_out(splits: Splits, voices: VoicePlan) -> list[Utterance]:
     """The utterances of dev and test."""
     planned: list[Utterance] = []
     for split in HELD_OUT:
         counts: Counter[str] = Counter()
         for pair in splits.pairs[split]:
-            planned.append(reader.read(pair, split, counts[pair.lang]))
+            planned.append(voices.choose(pair, split, counts[pair.lang]))
             counts[pair.lang] += 1
     return planned
 
 
-def plan_training(splits: Splits, settings: TatoebaSettings, reader: Reader) -> Iterator[Utterance]:
+def plan_training(splits: Splits, settings: TatoebaSettings, voices: VoicePlan) -> Iterator[Utterance]:
     """The utterances of training, language by language, until the hours are reached.
 
     Raises:
@@ -209,7 +209,7 @@ def plan_training(splits: Splits, settings: TatoebaSettings, reader: Reader) -> 
         pairs = [pair for pair in splits.pairs["train"] if pair.lang == lang]
         seconds, index = settings.hours * 3600 / len(settings.langs), 0
         while seconds > 0:
-            utterance = reader.read(pairs[index % len(pairs)], "train", index)
+            utterance = voices.choose(pairs[index % len(pairs)], "train", index)
             yield utterance
             seconds -= expected_seconds(utterance)
             index += 1

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from speechllama.data.ark import read_skipped
 from speechllama.data.corpus_report import count_rows
+from speechllama.data.skipped import read_skipped
 from speechllama.files import read_json, read_table
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs, pair, split_by_language
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS

@@ -1,7 +1,8 @@
 """Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
 
-    python3 -m speechllama.bin.collect_llm_stats --config conf/e6.yaml --data_dir dump/train --llm_dir exp/llm \\
-        --output_file exp/st_e6/train_shape
+Example:
+    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --data_dir dump/train --llm_dir exp/llm \\
+        --output_file exp/st_e0/llm_stats/train
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Make data/{train,dev,test} and a report from Common Voice and CoVoST 2's tables (stage `data`).
 
-    python3 -m speechllama.bin.prepare_covost2 --common_voice /data/cv-corpus-4-2019-12-10 --covost2 /data/covost2 \\
-        --langs "de fr" --output_dir data
+Example:
+    python3 -m speechllama.bin.prepare_covost2 --common_voice /data/cv-corpus-4-2019-12-10 \\
+        --covost2 /data/covost2 --langs "de fr" --output_dir data
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Report by language what stages `features` and `statistics` left out and why: left_out.json and left_out.md.
 
-python3 -m speechllama.bin.report_left_out --data_root data --dump_root dump --stats_dir exp/stats_bpe500
+Example:
+    python3 -m speechllama.bin.report_left_out --data_root data --dump_root dump \\
+        --stats_dir exp/stats_transcript_bpe120
 """
 
 from __future__ import annotations

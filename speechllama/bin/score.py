@@ -2,9 +2,10 @@
 
 Translation gets BLEU (with a 95 % interval) and chrF, recognition WER and CER, overall and per language.
 
-    python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 \\
-        --control_dir exp/st_e6/decode_test_beam4_control --data_dir dump/test
-    python3 -m speechllama.bin.score --hyp_dir exp/asr_e6/decode_test_beam4 --data_dir dump/test --task asr
+Example:
+    python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \\
+        --control_dir exp/st_e6/decode_test_beam4_control --corpus_report data/report.json
+    python3 -m speechllama.bin.score --task asr --hyp_dir exp/asr_e6/decode_test_beam4 --data_dir dump/test
 """
 
 from __future__ import annotations

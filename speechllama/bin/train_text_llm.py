@@ -1,4 +1,9 @@
-"""Train a recipe's own LLM on text, and test that it translates written sentences."""
+"""Train a recipe's own LLM on text, and test that it translates written sentences.
+
+Example:
+    python3 -m speechllama.bin.train_text_llm --config conf/llm.yaml --text downloads/llm_text.tsv \\
+        --dev_dir data/dev --output_dir exp/llm
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Write the results of a recipe on one page: score.json and CTC reports below --exp_dir -> RESULTS.md."""
+"""Write the results of a recipe on one page: score.json and CTC reports below --exp_dir -> RESULTS.md.
+
+Example:
+    python3 -m speechllama.bin.write_results --exp_dir exp --title "Mini CoVoST 2"
+"""
 
 from __future__ import annotations
 

@@ -25,13 +25,10 @@ def test_what_later_stages_leave_out_is_counted_by_language_with_examples(tmp_pa
     assert "| de | train | 2 | 1 without features, since the audio cannot be read |" in page
     assert "- de train: 1 without features, since the audio cannot be read, first: a-1: a.mp3: cut off\n" in page
     assert f"left out of CTC training, first: b-2: {short}\n" in page
-    assert (
-        "| de | dev | 2 | - |" in page
-        and "| fr | test | 2 | 1 without features, since the audio cannot be read |" in page
-    )
-    assert [
-        list(entry["dropped"]) for entry in json.loads((tmp_path / "stats/left_out.json").read_text()).values()
-    ] == [
+    assert "| de | dev | 2 | - |" in page
+    assert "| fr | test | 2 | 1 without features, since the audio cannot be read |" in page
+    found = json.loads((tmp_path / "stats/left_out.json").read_text())
+    assert [list(entry["dropped"]) for entry in found.values()] == [
         ["no_features"],
         ["no_units", "too_short"],
         *([], []),

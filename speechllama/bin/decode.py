@@ -1,4 +1,4 @@
-"""Decode a data directory with a trained experiment, alone or as one of several jobs (then: merge_decoded)."""
+"""Decode a data directory with a trained experiment, in one job or as one of several (then: merge_decoded)."""
 
 from __future__ import annotations
 

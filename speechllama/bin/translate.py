@@ -22,7 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> int:
-    """Translate; a bad file is named and passed over, and the exit status is then 1."""
+    """Translate; a bad file is named and skipped, and the exit status is then 1."""
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.decode.speech2text import Speech2Text

@@ -19,8 +19,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Describe the options."""
     parser = new_parser(__doc__)
     parser.add_argument("--exp_dir", required=True, help="the recipe's directory of experiments")
-    parser.add_argument("--rows", required=True, help="rows, separated by blanks, such as 'e5 e6 e6:asr'")
-    parser.add_argument("--seeds", default="1", help="seeds, separated by blanks")
+    parser.add_argument("--rows", required=True, help="rows, separated by spaces, such as 'e5 e6 e6:asr'")
+    parser.add_argument("--seeds", default="1", help="seeds, separated by spaces")
     parser.add_argument("--reference", required=True, help="the row that all others are compared with")
     parser.add_argument("--title", default="Results", help="heading of the pages")
     return parser

@@ -88,7 +88,7 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     """Refuse matrices that were made by something else: they would fit and mean something else.
 
     Args:
-        data_dir: Where the parts lie; those without a record (`<name>.<job>.done`) are taken as they are.
+        data_dir: Where the parts are; those without a record (`<name>.<job>.done`) are taken as they are.
         name: "compressed".
         expected: What the record must say; older records say less.
 
@@ -102,7 +102,7 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     differing = [key for key in written if written[key] != expected.get(key)]
     if differing:
         found, wanted = ({key: record.get(key) for key in differing} for record in (written, expected))
-        raise ValueError(f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own (stage 6)")
+        raise ValueError(f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own (stage `compress`)")
 
 
 def num_allowed(max_bad_share: float, total: int) -> int:
@@ -117,7 +117,7 @@ def merge_parts(
 
     Args:
         data_dir: The data directory that the jobs read; its texts and speakers are copied for what there is.
-        output_dir: Where the parts lie and the merged tables go.
+        output_dir: Where the parts are and the merged tables go.
         num_jobs: Number of parts.
         name: "feats" or "compressed"; the parts' ctc_hyp.J are merged too where they exist.
         max_bad_share: Utterances that the parts may have left out, as a share of all; one always may.

@@ -12,8 +12,9 @@ from pathlib import Path
 import kaldi_native_fbank
 import numpy as np
 
+from speechllama.constants import FRAME_SHIFT, NUM_MELS, SAMPLE_RATE
 from speechllama.data.ark import ark_writer, num_allowed, part_path, split_part
-from speechllama.data.audio import SAMPLE_RATE, read_audio
+from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
 from speechllama.faults import first_ten
@@ -34,9 +35,9 @@ class FeatureExtractor:
         sample_rate: Hertz.
     """
 
-    num_mel_bins: int = 80
+    num_mel_bins: int = NUM_MELS
     frame_length_ms: float = 25.0
-    frame_shift_ms: float = 10.0
+    frame_shift_ms: float = 1000 * FRAME_SHIFT
     sample_rate: int = SAMPLE_RATE
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:

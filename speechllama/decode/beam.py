@@ -2,8 +2,8 @@
 
     Scorer -> n-best token sequences
 
-The K hypotheses of an utterance are K query columns of one row, not K rows: they share the keys and values of what was
-heard, and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
+The K hypotheses of an utterance are K query columns of one row, not K rows: they share the keys and values of the
+audio, and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
 history, so that nothing is copied or reordered when hypotheses change places. One step costs the attention over
 P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the cache.
 """
@@ -110,12 +110,12 @@ class Scorer(Protocol):
 def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: SearchConfig) -> list[list[Hypothesis]]:
     """Search with any model.
 
-    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance alone: 2 K
+    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance by itself: 2 K
     candidates a step, of which those that end among the best K are finished; an utterance is done when its best
     running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
 
     Args:
-        scorer: The model, with the utterances it heard.
+        scorer: The model, with the utterances it encoded.
         limits: Most tokens per utterance (B,), int64, end of sequence included, each at least 1.
         eos_token_id: End of sequence.
         config: Beam, penalty, n-best.
@@ -161,7 +161,7 @@ def _advance(
     extended = torch.cat((_gather(beams.tokens, parents), tokens[:, :, None]), dim=2)  # (A, 2 K, t)
     ends = (tokens == eos_token_id) | (step >= limits)[:, None]
 
-    # Finished: only candidates among the best K; the others are there so that K can go on.
+    # Finished: only candidates among the best K; the others are there so that K can continue.
     done_now = scores / step**config.length_penalty
     done_now = done_now.masked_fill(~ends, IMPOSSIBLE)
     done_now[:, beam:] = IMPOSSIBLE

@@ -2,10 +2,10 @@
 
     {utterance: hypothesis} + {utterance: reference} -> Pairs -> BLEU, chrF | WER, CER, each with signature
 
-Text is compared as it stands: case, punctuation and Unicode form are kept, so ß is not ss and ı is not i.
+Text is compared as it is: case, punctuation and Unicode form are kept, so ß is not ss and ı is not i.
 BLEU and chrF are sacrebleu's, cased and detokenised, 0 to 100. WER and CER are jiwer's, in percent (above 100
 with many insertions). For WER and CER every run of Unicode white space counts as one space and none
-stays at the ends; words are what lies between the spaces, and a space inside a text is a character of its
+stays at the ends; words are what is between the spaces, and a space inside a text is a character of its
 CER. Chinese and Japanese are written without spaces, so there a whole sentence is one word: read the CER.
 """
 

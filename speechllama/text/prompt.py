@@ -38,7 +38,7 @@ class PromptConfig:
         template: Text with `{audio}` where the audio goes and, if wanted, `{language}` of the speech and `{target}`,
             the language to write; empty: the task's own.
         by_language: Templates of single languages, by the codes of utt2lang; they replace `template`.
-        start: Where the LLM's start token stands: first, as LLMs were trained, or last before the text, the <SOS>
+        start: Where the LLM's start token comes: first, as LLMs were trained, or last before the text, the <SOS>
             of a decoder-only model from scratch (arXiv 2307.03917, section 4).
         target: The language to write, a name in TARGETS.
         language_names: Names of source languages by the codes of utt2lang, added to LANGUAGE_NAMES.

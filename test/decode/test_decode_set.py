@@ -127,7 +127,7 @@ def test_a_cpu_without_memory_halves_the_batch_too(recipe: Any, monkeypatch: pyt
         torch.empty(10**15)
 
     monkeypatch.setattr(Speech2Text, "translate", no_memory)
-    with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* alone does not fit into memory"):
+    with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* by itself does not fit into memory"):
         recipe.decode("e5", "compressed", "f2")
 
 

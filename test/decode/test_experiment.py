@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from speechllama.bin import pack, translate
-from speechllama.data.audio import SAMPLE_RATE
+from speechllama.constants import SAMPLE_RATE
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json
@@ -57,7 +57,9 @@ def test_an_experiment_whose_paths_count_from_its_recipe_is_packed_from_anywhere
     monkeypatch.chdir(tmp_path)
     pack.main(["--exp_dir", "egs/exp/e5", "--output", "e5.zip"])
     assert load_experiment("e5.zip").settings["ctc_dir"] == "e5.unpacked/ctc"
-    with pytest.raises(FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage 10"):
+    with pytest.raises(
+        FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage `av"
+    ):
         pack.main(["--exp_dir", "nothing", "--output", "e5.zip"])
 
 

@@ -99,7 +99,7 @@ def test_what_does_not_belong_together_is_refused(recipe: Any, trained: Path, tm
     with pytest.raises(ValueError, match=r"model.pth: the weights do not fit config.yaml"):
         load_seq2seq(other)
     (other / "model.pth").unlink()
-    with pytest.raises(FileNotFoundError, match=r"model.pth: no trained experiment there; run it to stage 10"):
+    with pytest.raises(FileNotFoundError, match=r"model.pth: no trained experiment there; run it to stage `average`"):
         load_seq2seq(other)
 
 

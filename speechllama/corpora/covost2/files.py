@@ -278,7 +278,7 @@ def _find_recordings(sources: Sources, name: str) -> tuple[Path | None, Path | N
     """Find a language's unpacked folder, or else its archive; with a folder, also the archive next to it."""
     root = sources.common_voice
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; --common_voice names where Common Voice lies")
+        raise FileNotFoundError(f"{root}: no such folder; --common_voice names where Common Voice is")
     tables = {table for pattern in ("*/validated.tsv", "cv-corpus-*/*/validated.tsv") for table in root.glob(pattern)}
     folders = {path.parent: corpus_name(path.parent.name) for path in sorted(tables)}
     archives = {path: _archive_language(path) for path in _list_archives(root)}

@@ -256,11 +256,11 @@ def check_belonging(place: Language, english: str, max_missing_share: float, max
     wanted = translated & validated
     absent = sorted(wanted - list_clips(place.folder / "clips").keys())
     if len(absent) > max(1, max_bad_share * len(wanted)):
-        beside = f"; or remove the folder, and {place.archive} is unpacked instead" if place.archive else ""
+        instead = f"; or remove the folder, and {place.archive} is unpacked instead" if place.archive else ""
         raise ValueError(
             f"{place.name}: {len(absent):,} of {len(wanted):,} clips that validated.tsv lists are not in "
             f"{place.folder}/clips (first {absent[0]}), at most {max_bad_share:.0%} may (--max_bad_share): "
-            f"half unpacked? Unpack the archive again{beside}"
+            f"half unpacked? Unpack the archive again{instead}"
         )
 
 

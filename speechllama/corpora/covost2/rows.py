@@ -87,7 +87,7 @@ def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> di
         name, where = clip_name(path), f"{table}:{number}"
         split = held_out.clips.get(name)
         if split is None:
-            continue  # validated, but nobody translated it: most of Common Voice
+            continue  # validated, but without a translation, as most of Common Voice
         translation = translations.pop(name, None)
         if translation is None:
             report.dropped.add("duplicate clip in validated.tsv", f"{where}: {path!r}")
@@ -176,7 +176,7 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, held_o
             continue
         seen.add(name)
         recording = audio.find(name)
-        if not recording:  # a file of its own; its name alone may come twice
+        if not recording:  # a file of its own; its name may come twice
             own = path.parent / file.strip()
             recording = str(own) if own.is_file() else ""
             name = re.sub(r"[^\w.-]", "_", own.stem) + "_" + hashlib.sha1(name.encode()).hexdigest()[:8]

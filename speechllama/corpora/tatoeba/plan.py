@@ -2,7 +2,7 @@
 
     Pairs -> Pairs by split -> Utterance (pair, split, voice, speed, pitch, room, noise, ...) for as many hours as asked
 
-The split is by English sentence over all languages: what dev or test shall be translated to is no translation in
+The split is by English sentence over all languages: what dev or test should be translated to is no translation in
 training, and no source sentence of theirs is one of training's, case and punctuation apart. Dev and test have voices
 and rooms of their own. What an utterance is does not depend on the number of hours: more of them add utterances.
 Source: ours.
@@ -29,7 +29,7 @@ T60_SECONDS, DELAY_MS, DIRECT_DB = (0.15, 0.7), (2.0, 10.0), (0.0, 12.0)
 SNR_DB, SLOPE_DB = (8.0, 30.0), (-6.0, 0.0)
 ROOM_SHARE, NOISE_SHARE = 0.6, 0.6  # of the utterances
 # Seconds of a sentence at 170 words a minute: (a, b) of a + b * characters, fitted to 60 sentences of Tatoeba a
-# language. The report of stage 1 has the true hours.
+# language. The report of stage `data` has the true hours.
 SECONDS = {"de": (0.108, 0.0495), "es": (0.0, 0.0552), "fr": (0.007, 0.0429), "nl": (0.025, 0.0546)}
 FITTED_WPM = 170
 
@@ -69,7 +69,7 @@ class Splits:
 
 
 def shuffled(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """The pairs in an order that depends on the seed and on themselves alone, not on the order of a file."""
+    """The pairs in an order that depends on the seed and on themselves only, not on the order of a file."""
 
     def rank(pair: Pair) -> bytes:
         return hashlib.sha1(f"{seed}\t{pair.lang}\t{pair.sentence}\t{pair.translation}".encode()).digest()

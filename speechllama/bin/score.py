@@ -15,9 +15,7 @@ import logging
 from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
-from speechllama.files import write_json
 from speechllama.progress import setup_logging
-from speechllama.report.decoded_set import format_report, score_decoded_set, score_path
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
@@ -38,6 +36,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Score and write score.json."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.files import write_json
+    from speechllama.report.decoded_set import format_report, score_decoded_set, score_path
+
     report = score_decoded_set(
         args.hyp_dir, args.data_dir, args.task, args.control_dir, args.corpus_report, args.target_lang
     )

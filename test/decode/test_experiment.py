@@ -57,9 +57,7 @@ def test_an_experiment_whose_paths_count_from_its_recipe_is_packed_from_anywhere
     monkeypatch.chdir(tmp_path)
     pack.main(["--exp_dir", "egs/exp/e5", "--output", "e5.zip"])
     assert load_experiment("e5.zip").settings["ctc_dir"] == "e5.unpacked/ctc"
-    with pytest.raises(
-        FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage `av"
-    ):
+    with pytest.raises(FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage `a"):
         pack.main(["--exp_dir", "nothing", "--output", "e5.zip"])
 
 

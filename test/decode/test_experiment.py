@@ -1,4 +1,4 @@
-"""Trained experiments are packed, unpacked and loaded on their own LLM alone."""
+"""Trained experiments are packed, unpacked and loaded on their own LLM only."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_packed_llm_is_read_from_the_zip(recipe: Any, tmp_path: Path) -> None:
         assert read_llm_record(str(tmp_path / f"{name}.unpacked/llm"))[0] == str(tmp_path / expected)
 
 
-def test_an_llm_known_by_its_hub_id_alone_is_not_packed(recipe: Any, tmp_path: Path) -> None:
+def test_an_llm_known_only_by_its_hub_id_is_not_packed(recipe: Any, tmp_path: Path) -> None:
     shutil.copytree(recipe.root / "e5", tmp_path / "e5")
     (tmp_path / "llm").mkdir()
     record = read_json(recipe.root / "llm/llm.json")

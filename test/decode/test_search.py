@@ -1,4 +1,4 @@
-"""The search against `generate` of transformers, alone and in batches, and its own rules."""
+"""The search against `generate` of transformers, one by one and in batches, and its own rules."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def test_the_score_file_of_a_translation_holds_control_languages_and_decoding(tm
     assert list(report["per_language"]) == ["de", "fr"]
     assert report["per_language"]["de"]["num_utterances"] == 2
     assert report["per_language"]["fr"]["control_bleu"] < 20
-    # The same shuffled lines for a language alone are what sacrebleu scores on that language alone.
+    # The same shuffled lines for one language are what sacrebleu scores on that language.
     german = {name: control[name] for name in ("a1", "a2")}
     expected = score_translation(pair(german, {name: REFERENCES[name] for name in german}))
     assert report["per_language"]["de"]["control_bleu"] == pytest.approx(expected.bleu, abs=1e-4)

@@ -32,7 +32,7 @@ def scorer(request: pytest.FixtureRequest, tiny_llm: Path) -> TextScorer:
     return TextScorer(llm, Prompt(PromptConfig(), "st", load_tokenizer(str(tiny_llm))), request.param, batch_tokens=60)
 
 
-def score_alone(scorer: TextScorer, item: Item) -> float:
+def score_one(scorer: TextScorer, item: Item) -> float:
     """The model of transformers, one text, one token after the other."""
     total = 0.0
     for place, token in enumerate([*item.text, scorer.llm.eos_token_id]):
@@ -42,19 +42,19 @@ def score_alone(scorer: TextScorer, item: Item) -> float:
     return total
 
 
-def test_a_batch_scores_as_each_text_alone(scorer: TextScorer) -> None:
+def test_a_batch_scores_as_each_text_by_itself(scorer: TextScorer) -> None:
     items = [scorer.item(text) for text in TEXTS]
     assert (len(items[0].prefix) > 1) == scorer.prompted
-    assert scorer.score(items) == pytest.approx([score_alone(scorer, item) for item in items], abs=1e-3)
+    assert scorer.score(items) == pytest.approx([score_one(scorer, item) for item in items], abs=1e-3)
 
 
-def test_texts_behind_prompts_of_several_lengths_score_as_alone(scorer: TextScorer) -> None:
+def test_texts_after_prompts_of_several_lengths_score_as_one_by_one(scorer: TextScorer) -> None:
     if not scorer.prompted:
         pytest.skip("there is no prompt")
     long = "{language} {language} {language}: {audio}"
     items = [scorer.item(text, "de", long * (n % 2)) for n, text in enumerate(TEXTS)]
     assert len({len(item.prefix) for item in items}) == 2
-    assert scorer.score(items) == pytest.approx([score_alone(scorer, item) for item in items], abs=1e-3)
+    assert scorer.score(items) == pytest.approx([score_one(scorer, item) for item in items], abs=1e-3)
 
 
 def test_batches_keep_to_their_size_and_equal_texts_are_read_once(

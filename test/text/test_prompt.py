@@ -1,4 +1,4 @@
-"""Prompts: where the audio goes, which ids stand around it, and what is refused."""
+"""Prompts: where the audio goes, which ids come around it, and what is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_start_token_comes_once_and_first(tokenizer: object) -> None:
     assert 2 not in ids.prompt + ids.suffix
 
 
-def test_the_start_token_stands_behind_the_audio_of_a_decoder_from_scratch(tokenizer: object) -> None:
+def test_the_start_token_comes_after_the_audio_of_a_decoder_from_scratch(tokenizer: object) -> None:
     assert Prompt(PromptConfig("{audio}", start="behind_audio"), "st", tokenizer).render() == ([], [1])
     ids = Prompt(PromptConfig("Say {audio} now:", start="behind_audio"), "st", tokenizer).render()
     assert ids.suffix[-1] == 1 and 1 not in ids.prompt + ids.suffix[:-1]
@@ -39,10 +39,10 @@ def test_the_start_token_stands_behind_the_audio_of_a_decoder_from_scratch(token
 
 def test_ids_around_the_audio_are_those_of_one_running_text(tokenizer: object) -> None:
     prompt = Prompt(PromptConfig("Der Hund {audio} the dog:"), "st", tokenizer)
-    before, behind = prompt.render()
+    before, after = prompt.render()
     text = prompt.encode("The boy eats.")
-    assert before[1:] + behind + text == prompt.encode("Der Hund the dog: The boy eats.")
-    assert prompt.decode(before + behind + text) == "Der Hund the dog: The boy eats."
+    assert before[1:] + after + text == prompt.encode("Der Hund the dog: The boy eats.")
+    assert prompt.decode(before + after + text) == "Der Hund the dog: The boy eats."
 
 
 def test_each_task_has_its_template(tokenizer: object) -> None:

@@ -1,4 +1,4 @@
-"""p-values and resampled differences, beside sacreBLEU's own."""
+"""p-values and resampled differences, against sacreBLEU's own."""
 
 from __future__ import annotations
 

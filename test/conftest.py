@@ -230,7 +230,7 @@ class Recipe:
 
         decode.main(
             ["--exp_dir", str(self.root / system), "--data_dir", str(self.root / "test" / source)]
-            + ["--output_dir", str(self.root / output), "--beam_size", "3", "--num_best", "2", *more]
+            + ["--output_dir", str(self.root / output), "--beam_size", "3", "--nbest", "2", *more]
         )
         return read_table(self.root / output / "text")
 

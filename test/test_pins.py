@@ -182,7 +182,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> dict[s
         run.train_seq2seq()
         decoded = (
             run.decode("e6", "compressed"),
-            run.decode("e5", "dump", "--beam_size", "1", "--num_best", "1"),
+            run.decode("e5", "dump", "--beam_size", "1", "--nbest", "1"),
             run.decode("d", "dump", "--length_penalty", "2.0"),  # with less it writes nothing
             run.decode("b1", "dump"),
         )

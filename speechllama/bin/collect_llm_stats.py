@@ -1,4 +1,9 @@
-"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers alone."""
+"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
+
+Example:
+    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --data_dir dump/train --llm_dir exp/llm \\
+        --output_file exp/st_e0/llm_stats/train
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Sequence
 
 from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -19,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
     parser.add_argument("--centroids_file", default="", help="units: what must have named them")
     parser.add_argument("--text_name", default="text", help="target: text or src_text")
-    parser.add_argument("--task", default="st", choices=["st", "asr"])
+    parser.add_argument("--task", default=DEFAULT_TASK, choices=list(TASKS), help="whose prompt is the default")
     parser.add_argument("--output_file", required=True, help="the shape file")
     return parser
 

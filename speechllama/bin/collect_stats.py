@@ -1,4 +1,9 @@
-"""Compute mean and variance of the features and the shapes that batches are made by (stage 4)."""
+"""Compute mean and variance of the features and the shapes that batches are made by (stage `statistics`).
+
+Example:
+    python3 -m speechllama.bin.collect_stats --train_dir dump/train --dev_dir dump/dev \\
+        --tokenizer data/ctc_transcript_bpe120/bpe.model --output_dir exp/stats_transcript_bpe120
+"""
 
 from __future__ import annotations
 

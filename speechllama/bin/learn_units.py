@@ -1,4 +1,4 @@
-"""Learn discrete units by k-means on the states of a trained CTC encoder (stage 6 of the system U)."""
+"""Learn discrete units by k-means on the states of a trained CTC encoder (stage `compress` of the system U)."""
 
 from __future__ import annotations
 

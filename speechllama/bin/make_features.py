@@ -1,4 +1,8 @@
-"""Compute the log-mel features of one part of a data directory (stage 2); a finished part is kept."""
+"""Compute the log-mel features of one part of a data directory (stage `features`); a finished part is kept.
+
+Example:
+    python3 -m speechllama.bin.make_features --data_dir data/train --output_dir dump/train --num_jobs 2 --job 1
+"""
 
 from __future__ import annotations
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import kaldi_native_fbank
 import numpy as np
 
-from speechllama.data.ark import ark_writer, num_allowed, part_path, read_skipped, split_part, write_skipped
-from speechllama.data.audio import SAMPLE_RATE, read_audio
+from speechllama.constants import FRAME_SHIFT, NUM_MELS, SAMPLE_RATE
+from speechllama.data.ark import ark_writer, num_allowed, part_path, split_part
+from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
 from speechllama.faults import first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.progress import progress
@@ -33,9 +35,9 @@ class FeatureExtractor:
         sample_rate: Hertz.
     """
 
-    num_mel_bins: int = 80
+    num_mel_bins: int = NUM_MELS
     frame_length_ms: float = 25.0
-    frame_shift_ms: float = 10.0
+    frame_shift_ms: float = 1000 * FRAME_SHIFT
     sample_rate: int = SAMPLE_RATE
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
@@ -109,7 +111,7 @@ def make_features(
     allowed = num_allowed(max_bad_share, len(data.utterances))
     kept, total = len(utterances) - len(skipped), len(utterances)
     message = f"{output_dir}: part {job} of {num_jobs}: kept {kept:,} of {total:,}"
-    faults = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    faults = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     if len(skipped) > allowed:
         raise ValueError(
             f"{message}; {len(skipped):,} failed, at most {allowed:,} may (--max_bad_share {max_bad_share}); "
@@ -120,13 +122,13 @@ def make_features(
 
 def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
     num_frames: dict[str, str] = {}
-    skipped: dict[str, str] = {}
+    skipped: dict[str, Skip] = {}
     with ark_writer(output_dir, "feats", job) as write:
         for utterance in progress(utterances, len(utterances), "utterances"):
             try:
                 features = extractor(_read_utterance(data, utterance))
             except (ValueError, OSError) as error:
-                skipped[utterance] = str(error)
+                skipped[utterance] = Skip(Reason.NO_FEATURES, str(error))
                 continue
             write(utterance, features)
             num_frames[utterance] = str(len(features))

@@ -20,7 +20,7 @@ def write_llm_shapes(
 ) -> None:
     """Count prompt, audio and text positions of each utterance; leave out those without text.
 
-    Batches made by this number hold about equal work for the LLM, which audio or text length alone would not give.
+    Batches made by this number hold about equal work for the LLM, which audio or text length by itself would not give.
 
     Args:
         data: Data directory with the cache or with features.

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllama.data.ark import read_matrix, write_skipped
+from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import first_ten
 from speechllama.files import write_table
 from speechllama.progress import progress
@@ -94,7 +95,7 @@ def feature_statistics(feats_scp: dict[str, str]) -> tuple[np.ndarray, np.ndarra
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32), frames
 
 
-def write_shapes(data: DataDir, tokenizer: CTCTokenizer, text_name: str, output_dir: Path) -> dict[str, str]:
+def write_shapes(data: DataDir, tokenizer: CTCTokenizer, text_name: str, output_dir: Path) -> dict[str, Skip]:
     """Write "utterance T,F" and "utterance L" for the utterances that CTC can learn from.
 
     Args:
@@ -104,24 +105,27 @@ def write_shapes(data: DataDir, tokenizer: CTCTokenizer, text_name: str, output_
         output_dir: Where speech_shape, text_shape and skipped go.
 
     Returns:
-        The reason of each utterance left out.
+        Why each utterance left out is.
 
     Raises:
         ValueError: None is left.
     """
     width = read_matrix(next(iter(data.table("feats.scp").values()))).shape[1]
-    speech, text, skipped = {}, {}, {}
+    speech: dict[str, str] = {}
+    text: dict[str, str] = {}
+    skipped: dict[str, Skip] = {}
     for utterance, transcript in data.table(text_name).items():
         units = tokenizer.encode(transcript)
         num_frames = int(data.table("utt2num_frames")[utterance])
         available, needed = num_encoder_frames(num_frames), num_frames_needed(units)
         if not units:
-            skipped[utterance] = f"its {text_name} {transcript!r} has no CTC units"
+            skipped[utterance] = Skip(Reason.NO_UNITS, f"its {text_name} {transcript!r} has no CTC units")
         elif available < needed:
-            skipped[utterance] = f"{num_frames} frames become {available}, {len(units)} units need {needed}"
+            found = f"{num_frames} frames become {available}, {len(units)} units need {needed}"
+            skipped[utterance] = Skip(Reason.TOO_SHORT, found)
         else:
             speech[utterance], text[utterance] = f"{num_frames},{width}", str(len(units))
-    shown = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    shown = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     languages = Counter(data.table("utt2lang").get(utterance, "") for utterance in skipped)
     counts = ", ".join(f"{language} {count:,}" for language, count in sorted(languages.items()))
     message = f"{data.path}: kept {len(speech):,} of {len(data.utterances):,} utterances for CTC"

@@ -25,7 +25,7 @@ class CachedDecoder:
 
     Args:
         network: The encoder-decoder, in evaluation mode.
-        memory: What its encoder heard.
+        memory: What its encoder made of the audio.
     """
 
     def __init__(self, network: Seq2Seq, memory: Memory) -> None:

@@ -1,4 +1,4 @@
-"""Where each utterance's audio is; in the control, everybody hears somebody else.
+"""Where each utterance's audio is; in the control, each gets the audio of another.
 
 data directory -> {utterance: place in an ark, seconds}
 """
@@ -68,7 +68,7 @@ def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str
         Whose audio each utterance gets: never its own, and everybody's once.
 
     Raises:
-        ValueError: There is nobody else.
+        ValueError: There is no other utterance.
     """
     if len(utterances) < 2:
         raise ValueError(f"no control is possible: {len(utterances)} utterances cannot exchange their audio")

@@ -22,7 +22,7 @@ from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Translation, Translator
-from speechllama.decode.split_on_oom import work_in_halves
+from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.progress import progress
@@ -58,13 +58,13 @@ def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ())
     Args:
         translate: The model and its search settings.
         job: What to decode.
-        words: The command line behind the module, for the record.
+        words: The command line after the module, for the record.
 
     Returns:
         What `merge_decoded` returns, if this was the only part.
 
     Raises:
-        ValueError: There is no such part, or one utterance alone does not fit into memory.
+        ValueError: There is no such part, or one utterance by itself does not fit into memory.
     """
     if not 1 <= job.job <= job.num_jobs or job.batch_size < 1:
         raise ValueError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
@@ -120,7 +120,7 @@ def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audi
 
 
 def describe(translate: Translator, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
-    """What decode.json says beside counts and times."""
+    """What decode.json says besides counts and times."""
     parameters = list(translate.network.parameters())
     return {
         "beam_size": translate.config.beam_size,
@@ -147,7 +147,7 @@ def identify_llm(network: torch.nn.Module) -> str:
 def decode_batch(
     translate: Translator, data: DataDir, audio: Audio, batch: Sequence[str]
 ) -> Iterator[tuple[str, list[Translation]]]:
-    """Decode some utterances; where memory ends, each half for itself.
+    """Decode some utterances; where memory ends, each half by itself.
 
     Raises:
         ValueError: Not even one utterance fits; it is named.
@@ -165,11 +165,11 @@ def decode_batch(
 
     def too_large(utt: str) -> str:
         return (
-            f"utterance {utt} ({audio.seconds[utt]:.1f} s) alone does not fit into memory; leave it out or take a "
+            f"utterance {utt} ({audio.seconds[utt]:.1f} s) by itself does not fit into memory; leave it out or take a "
             "smaller beam"
         )
 
-    yield from work_in_halves(decode, batch, too_large)
+    yield from split_on_oom(decode, batch, too_large)
 
 
 def read_commit() -> str:

@@ -23,7 +23,7 @@ from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 
-NETWORK = "network."  # where the host's model keeps ours
+NETWORK = "network."  # where ESPnet's model keeps ours
 BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file")  # settings that are paths
 
 
@@ -50,7 +50,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     """Load a trained experiment.
 
     Args:
-        path: Experiment directory, or a zip that stage 13 packed (unpacked beside itself, once).
+        path: Experiment directory, or a zip that stage `pack` wrote (unpacked next to itself, once).
         device: torch device.
 
     Returns:
@@ -82,7 +82,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
+            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage `average`")
     settings: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     for name in BASES:
         value = str(settings.get(name) or "")
@@ -95,7 +95,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     """Pack an experiment into one zip that `load_experiment` reads anywhere.
 
     Args:
-        exp_dir: The experiment, at stage 10 or later.
+        exp_dir: The experiment, at stage `average` or later.
         output: The zip.
         include_llm: Put the LLM inside too (small ones); else the zip names it by path or hub id. Of a local LLM
             that was trained fully its config and tokenizer are inside in any case: the weights are the experiment's.
@@ -105,7 +105,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
 
     Raises:
         FileNotFoundError: The experiment or one of its bases is not complete.
-        ValueError: The LLM shall be inside, but is known by its hub id only.
+        ValueError: The LLM should be inside, but is known by its hub id only.
     """
     folder, output = Path(exp_dir), Path(output)
     settings = read_settings(folder)
@@ -163,7 +163,7 @@ def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[s
 
 
 def unpack(archive: Path) -> Path:
-    """Unpack a zip beside itself, once; a newer zip is unpacked again.
+    """Unpack a zip next to itself, once; a newer zip is unpacked again.
 
     Raises:
         FileNotFoundError: There is no such zip.
@@ -180,7 +180,7 @@ def unpack(archive: Path) -> Path:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(partial)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive}: not a packed model ({error}); pack it again (stage 13)") from error
+        raise ValueError(f"{archive}: not a packed model ({error}); pack it again (stage `pack`)") from error
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder

@@ -41,7 +41,7 @@ class Seq2SeqToText:
             ValueError: The data directory holds compressed features.
         """
         if is_compressed:
-            raise ValueError(f"{data_dir}: compressed.scp there; the encoder-decoder takes feats.scp (stage 2)")
+            raise ValueError(f"{data_dir}: compressed.scp there; the encoder-decoder takes feats.scp")
 
     def translate(
         self,

@@ -16,8 +16,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from speechllama.constants import SAMPLE_RATE
 from speechllama.data.ark import check_maker
-from speechllama.data.audio import SAMPLE_RATE, read_audio, resample, to_unit_scale
+from speechllama.data.audio import read_audio, resample, to_unit_scale
 from speechllama.data.features import log_mel
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search

@@ -17,8 +17,8 @@ from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.compressor import CACHED_COMPRESSORS, Compressed, build_compressor
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.layers import length_mask
-from speechllama.model.prefix_mask import Prefix, additive, join_right_aligned, position_ids, visible
+from speechllama.model.prefix_mask import Prefix, join_right_aligned
+from speechllama.model.text_logits import read_text
 from speechllama.model.units import UnitEmbedding
 from speechllama.text.padding import PADDING
 
@@ -97,13 +97,7 @@ class SpeechLlama(nn.Module):
             Cross-entropy over the text and its end of sequence, nothing else.
         """
         prefix = self.embed_prefix(batch)
-        width, num_text = prefix.embeddings.shape[1], text.shape[1]
-        embeddings = torch.cat((prefix.embeddings, self.llm.embed(text).to(prefix.embeddings.dtype)), dim=1)
-        mask = visible(prefix.lengths, width, num_text, self.config.prefix_mask)
-        positions = position_ids(prefix.lengths, width, num_text)
-        # The prefix's last column predicts the first token, the last token's column the end: L + 1 logits.
-        logits = self.llm(embeddings, additive(mask, self.llm.base_dtype), positions, num_logits=num_text + 1)
-        return self._loss(logits, append_eos(text, text_lengths, self.llm.eos_token_id))
+        return self._loss(*read_text(self.llm, prefix, text, text_lengths, self.config.prefix_mask))
 
     def embed_prefix(self, batch: Batch) -> Prefix:
         """Everything the LLM sees before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned.
@@ -151,13 +145,3 @@ class SpeechLlama(nn.Module):
         valid = labels != PADDING
         hits = (logits.detach().argmax(-1) == labels) & valid
         return Loss(loss, hits.sum() / valid.sum(), valid.sum())
-
-
-def append_eos(text: Tensor, text_lengths: Tensor, eos_token_id: int) -> Tensor:
-    """Labels of the text: its tokens and the end of sequence (B, L + 1), padding -1.
-
-    Without the end among the labels the model would never learn to stop.
-    """
-    labels = F.pad(text, (0, 1), value=PADDING)
-    valid = length_mask(text_lengths, labels.shape[1])
-    return labels.masked_fill(~valid, PADDING).scatter(1, text_lengths[:, None], eos_token_id)

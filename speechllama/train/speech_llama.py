@@ -27,7 +27,9 @@ from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.compressor import COMPRESSORS
 from speechllama.model.prefix_mask import PREFIX_MASKS
 from speechllama.model.speech_llama import Batch, SpeechLlama
-from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig
+from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.targets import DEFAULT_TARGET
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 from speechllama.train.espnet import (
     AbsESPnetModel,
     NestedDictAction,
@@ -123,7 +125,7 @@ class SpeechLlamaTask(SpeechTask):
         group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
         group.add_argument("--init_system", type=str_or_none, default=None, help="its config, for the stage script")
         group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
-        group.add_argument("--task_name", default="st", choices=list(TEMPLATES), help="translation or recognition")
+        group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="translation or recognition")
         group.add_argument("--prompt_conf", action=NestedDictAction, default={}, help="see PromptConfig")
         group.add_argument("--compressor", default="frame_average", choices=list(COMPRESSORS))
         group.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: no blank runs")
@@ -157,15 +159,14 @@ class SpeechLlamaTask(SpeechTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
         """Make the network, start it from another experiment if asked, and say what trains."""
-        if args.task_name not in TEMPLATES:  # argparse checks no choice that comes from a YAML
-            raise ValueError(f"{args.config}: task_name {args.task_name!r} is none of {', '.join(TEMPLATES)}")
+        task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
         for path, name, _ in (*args.train_data_path_and_name_and_type, *args.valid_data_path_and_name_and_type):
             if name == "compressed":
                 check_maker(Path(path).parent, name, expected)
         # All settings go into config.yaml: a later default must not change an old experiment.
-        args.prompt_conf = {"template": TEMPLATES[args.task_name], **args.prompt_conf}
+        args.prompt_conf = {"template": task.prompt, "target": DEFAULT_TARGET, **args.prompt_conf}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
         if not args.ctc_dir:
             args.encoder_conf = dataclasses.asdict(network.config.encoder)

@@ -10,10 +10,11 @@ import pytest
 
 from speechllama.bin import make_features as entry
 from speechllama.data import features as features_module
-from speechllama.data.ark import read_matrix, read_skipped
+from speechllama.data.ark import read_matrix
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir
 from speechllama.data.features import FeatureExtractor, log_mel, make_features
+from speechllama.data.skipped import Reason, read_skipped
 from speechllama.files import read_table
 
 
@@ -142,7 +143,8 @@ def test_bad_clips_are_skipped_counted_and_limited(make_data_dir: Callable[..., 
     wav_scp = read_table(data / "wav.scp")
     Path(wav_scp["fr_0-clip02"]).write_bytes(b"")
     make_features(data, tmp_path / "dump")  # one may always fail
-    assert "is empty" in read_skipped(tmp_path / "dump/skipped.1")["fr_0-clip02"]
+    skip = read_skipped(tmp_path / "dump/skipped.1")["fr_0-clip02"]
+    assert skip.reason == Reason.NO_FEATURES and "is empty" in skip.detail
     Path(wav_scp["fr_1-clip03"]).unlink()
     with pytest.raises(ValueError, match="kept 4 of 6; 2 failed, at most 1 may"):
         make_features(data, tmp_path / "dump")

@@ -1,4 +1,4 @@
-"""Trained experiments are packed, unpacked and loaded on their own LLM alone."""
+"""Trained experiments are packed, unpacked and loaded on their own LLM only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from speechllama.bin import pack, translate
-from speechllama.data.audio import SAMPLE_RATE
+from speechllama.constants import SAMPLE_RATE
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json
@@ -57,7 +57,7 @@ def test_an_experiment_whose_paths_count_from_its_recipe_is_packed_from_anywhere
     monkeypatch.chdir(tmp_path)
     pack.main(["--exp_dir", "egs/exp/e5", "--output", "e5.zip"])
     assert load_experiment("e5.zip").settings["ctc_dir"] == "e5.unpacked/ctc"
-    with pytest.raises(FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage 10"):
+    with pytest.raises(FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage `a"):
         pack.main(["--exp_dir", "nothing", "--output", "e5.zip"])
 
 
@@ -78,7 +78,7 @@ def test_a_packed_llm_is_read_from_the_zip(recipe: Any, tmp_path: Path) -> None:
         assert read_llm_record(str(tmp_path / f"{name}.unpacked/llm"))[0] == str(tmp_path / expected)
 
 
-def test_an_llm_known_by_its_hub_id_alone_is_not_packed(recipe: Any, tmp_path: Path) -> None:
+def test_an_llm_known_only_by_its_hub_id_is_not_packed(recipe: Any, tmp_path: Path) -> None:
     shutil.copytree(recipe.root / "e5", tmp_path / "e5")
     (tmp_path / "llm").mkdir()
     record = read_json(recipe.root / "llm/llm.json")

@@ -11,7 +11,7 @@ import torch
 
 from speechllama.llm.config import LLMConfig
 from speechllama.model.compressor import CompressorConfig
-from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
+from speechllama.model.speech_llama import Batch, SpeechLlama
 from test.model.conftest import ENCODER, SIZES, build, make_batch
 
 EOS = 2
@@ -173,11 +173,6 @@ def test_everything_trains_in_the_decoder_from_scratch(tiny_llm: Path) -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
     parts = {name.split(".")[0] for name, _ in network.named_parameters()}
     assert parts == {"encoder", "audio_encoder", "llm"}
-
-
-def test_labels_end_with_the_end_of_sequence() -> None:
-    labels = append_eos(torch.tensor([[5, 6], [7, -1]]), torch.tensor([2, 1]), EOS)
-    assert labels.tolist() == [[5, 6, EOS], [7, EOS, -1]]
 
 
 def test_a_ctc_compressor_without_ctc_is_refused(tiny_llm: Path) -> None:

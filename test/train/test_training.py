@@ -148,7 +148,7 @@ def test_an_epoch_that_diverged_is_never_averaged() -> None:
 
 
 def test_an_unfinished_experiment_is_refused(recipe: Any, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"config.yaml: no trained experiment there; run it to stage 10"):
+    with pytest.raises(FileNotFoundError, match=r"config.yaml: no trained experiment there; run it to stage `average`"):
         load_experiment(tmp_path)
     with pytest.raises(FileNotFoundError, match="checkpoint.pth: no trained experiment there"):
         average_checkpoints.main(["--exp_dir", str(tmp_path)])

@@ -16,8 +16,9 @@ import yaml
 from speechllama.data.stats import num_encoder_frames
 from speechllama.files import read_json, read_table
 from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
-from speechllama.report.decoded_set import REFERENCE_NAMES, hypothesis_path, score_path
+from speechllama.report.decoded_set import hypothesis_path, score_path
 from speechllama.report.score import Pairs, pair
+from speechllama.text.tasks import TASKS
 from speechllama.training_record import average_record_path, training_record_path
 
 # Encoder frames for each vector, of the compressors that need no CTC and so have no report of it.
@@ -105,7 +106,7 @@ def read_run(paths: RunPaths) -> Run:
     }
     try:
         report = read_json(score_path(paths.decode_dir))
-        references = read_table(dirs["data_dir"] / REFERENCE_NAMES[report["task"]])
+        references = read_table(dirs["data_dir"] / TASKS[report["task"]].reference)
         pairs = pair(read_table(hypothesis_path(paths.decode_dir)), references, paths.decode_dir)
         facts = read_facts(dirs, report, pairs)
         identity = read_identity(dirs, report, pairs, facts)

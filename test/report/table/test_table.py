@@ -76,7 +76,7 @@ def test_several_seeds_are_a_mean_with_its_spread(experiment: Experiment) -> Non
     assert f"{row['bleu']:.1f} ({min(scores):.1f} to {max(scores):.1f}) [" in experiment.page()
 
 
-def test_a_seed_with_equal_scores_is_not_passed_over_by_the_test_of_several() -> None:
+def test_a_seed_with_equal_scores_is_not_skipped_by_the_test_of_several() -> None:
     assert largest([0.001, 0.2, 0.01]) == 0.2
     assert largest([0.001, None]) == 1.0, "one seed shows no difference at all"
     assert largest([None]) is None and largest([]) is None
@@ -185,7 +185,7 @@ def test_a_damaged_row_is_named(experiment: Experiment) -> None:
 
 
 def test_a_reference_that_is_no_row_is_refused(experiment: Experiment) -> None:
-    with pytest.raises(ValueError, match="reference: unknown row 'e6', expected one of e1"):
+    with pytest.raises(ValueError, match="unknown reference 'e6', expected one of the rows e1"):
         experiment.table("e1")
 
 

@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "rescore": {"common", "text", "data", "llm", "model", "decode"},
     "report": {"common", "data", "text"},
     "train": {"common", "text", "data", "llm", "model"},
-    "recipe": {"common", "text", "data", "corpora", "llm", "model", "compress", "decode", "rescore", "train"},
+    "recipe": {"common", "text", "data", "corpora", "llm", "model", "compress", "decode", "rescore", "report", "train"},
     "bin": {
         *("common", "text", "data", "corpora", "llm", "model", "compress", "decode", "rescore", "report", "train"),
         "recipe",

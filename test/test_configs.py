@@ -19,7 +19,7 @@ from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.build import build_speech_llama
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import num_parameters, outline_speech_llama, read_architecture
+from speechllama.model.meta_model import meta_speech_llama, num_parameters, read_architecture
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.train.options import check_keys
 
@@ -81,7 +81,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Path:
         settings = {"encoder_conf": dataclasses.asdict(config), "num_units": NUM_UNITS}
         (folder / name / "config.yaml").write_text(yaml.safe_dump(settings))
         torch.save(CTCEncoder(config, NUM_UNITS).state_dict(), folder / name / "model.pth")
-        num_clusters = read_config(EGS / name / "u.yaml")["num_clusters"]
+        num_clusters = read_config(EGS / name / "u.yaml")["compressor_conf"]["num_clusters"]
         np.savez(folder / name / "centroids.npz", centroids=np.zeros((num_clusters, config.transformer.dim)))
         sizes = from_mapping(LlamaConfig, read_config(EGS / name / "decoder.yaml"), name)
         make_scratch_llm(sizes, ["The dog sleeps.", "The old woman drinks."], folder / name / "decoder")
@@ -130,7 +130,7 @@ def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str,
     network = build(folder, system, base)
     config = network.config
     assert read_config(EGS / folder / f"{system}.yaml").get("init_system") == init_system
-    assert (config.compressor.name, config.prefix_mask, config.llm.train) == (compressor, prefix_mask, llm)
+    assert (config.compressor.record.name, config.prefix_mask, config.llm.train) == (compressor, prefix_mask, llm)
     trained = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.requires_grad}
     expected = {"audio_encoder"}
     if system == "e0":
@@ -142,7 +142,7 @@ def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str,
         assert config.llm.lora.alpha / rank == 2.0  # the same scale at every rank
     if llm == "full":
         expected |= {"encoder", "llm"}
-        assert config.llm.random_weights and not config.ctc_dir
+        assert config.llm.random_weights and not config.freeze_encoder
         assert network.encoder.dim == config.audio_encoder.dim
         assert config.encoder.transformer.num_layers == config.audio_encoder.num_layers == 0
         assert all(parameter.requires_grad for parameter in network.parameters())
@@ -154,7 +154,7 @@ def outline(system: str, llm: str) -> SpeechLlama:
     """A system at the paper's size on an LLM of that shape, without weights."""
     path = PAPER / f"{system}.yaml"
     ctc = None if system == "e0" else (encoder_config(PAPER / "ctc.yaml"), NUM_UNITS)
-    return outline_speech_llama(read_config(path), str(path), read_architecture(PAPER / "llm" / f"{llm}.json"), ctc)
+    return meta_speech_llama(read_config(path), str(path), read_architecture(PAPER / "llm" / f"{llm}.json"), ctc)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -177,7 +177,7 @@ def test_the_decoder_from_scratch_has_the_papers_size(system: str) -> None:
     settings = read_config(PAPER / f"{system}.yaml")
     sizes = from_mapping(LlamaConfig, read_config(PAPER / f"{settings['scratch_llm']}.yaml"), "decoder.yaml")
     assert sizes == LlamaConfig()
-    network = outline_speech_llama(settings, system, llama_shape(sizes, sizes.vocab_size), None)
+    network = meta_speech_llama(settings, system, llama_shape(sizes, sizes.vocab_size), None)
     llama = network.llm.model.config
     assert (llama.num_hidden_layers, llama.hidden_size, llama.num_attention_heads) == (12, 768, 12)
     layer = 4 * 768 * 768 + 3 * 768 * 3072 + 2 * 768  # attention, SwiGLU, two norms

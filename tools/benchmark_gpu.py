@@ -136,7 +136,7 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
 
     path = Path(args.conf) / f"{system}.yaml"
     settings = read_config(path)
-    config = speech_llama_config({**settings, "ctc_dir": "random"}, str(path), (args.llm_config, None))
+    config = speech_llama_config(settings, str(path), (args.llm_config, None))
     llm_config = dataclasses.replace(config.llm, gradient_checkpointing=args.checkpointing)
     config = dataclasses.replace(config, llm=llm_config)
     architecture = read_architecture(args.llm_config)
@@ -156,6 +156,7 @@ def make_batch(network: Any, shape: Any, device: str) -> tuple[Any, Any, Any]:
     """A batch of compressed audio, its text and the text's lengths."""
     import torch
 
+    from speechllama.model.audio import Compressed
     from speechllama.model.speech_llama import Batch
 
     size = shape.num_utterances
@@ -167,7 +168,7 @@ def make_batch(network: Any, shape: Any, device: str) -> tuple[Any, Any, Any]:
     audio = torch.randn(size, shape.num_audio, network.encoder.dim, device=device)
     prompt = torch.randint(3, vocabulary, (size, shape.num_prompt), device=device)
     empty = torch.zeros(size, 0, dtype=torch.long, device=device)
-    batch = Batch(audio, count(shape.num_audio), prompt, count(shape.num_prompt), empty, count(0), True)
+    batch = Batch(Compressed(audio, count(shape.num_audio)), prompt, count(shape.num_prompt), empty, count(0))
     return batch, torch.randint(3, vocabulary, (size, shape.num_text), device=device), count(shape.num_text)
 
 
@@ -275,8 +276,9 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     import torch
 
     from speechllama.config import from_mapping, read_config
-    from speechllama.model.compressor import CompressorConfig, build_compressor
-    from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, Encoded
+    from speechllama.model.audio import Encoded
+    from speechllama.model.compressor import build_compressor
+    from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
     from speechllama.recipe.preflight.memory import BatchShape
 
     where = str(Path(args.conf) / "ctc.yaml")
@@ -299,7 +301,7 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     labels = labels.repeat_interleave(3, 1)[:, : heard.logits.shape[1]]
     logits = torch.rand_like(heard.logits).scatter_(2, labels[:, :, None], 2.0)
     encoded = Encoded(heard.hidden, logits, heard.lengths)
-    compressor = build_compressor(CompressorConfig("frame_average"), encoder.dim)
+    compressor = build_compressor("frame_average", {}, encoder.dim)
     compressing = card.seconds(lambda: compressor(encoded))
     once = (logits.nbytes + encoded.hidden.nbytes) / bandwidth
     audio = size * frames / 100

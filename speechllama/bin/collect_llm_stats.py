@@ -1,4 +1,4 @@
-"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers alone."""
+"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, read from headers only."""
 
 from __future__ import annotations
 
@@ -33,14 +33,13 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.llm_shapes import write_llm_shapes
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record
-    from speechllama.model.build import expected_cache
-    from speechllama.model.compressor import FIXED_RATIOS
+    from speechllama.model.build import choose_compressor, expected_cache
     from speechllama.text.prompt import Prompt, PromptConfig
 
     settings = read_config(args.config)
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
-    frames_per_vector = FIXED_RATIOS.get(str(settings.get("compressor")), 1)
+    frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1
     data = read_data_dir(args.data_dir)
     if data.table("compressed.scp"):
         own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}

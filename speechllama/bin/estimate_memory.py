@@ -25,7 +25,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Print the table, in GB."""
     args = get_parser().parse_args(cmd)
     from speechllama.markdown import format_table
-    from speechllama.model.meta_model import outline_speech_llama, read_architecture
+    from speechllama.model.meta_model import meta_speech_llama, read_architecture
     from speechllama.recipe.preflight.memory import BatchShape, decoding_memory, training_memory
     from speechllama.recipe.preflight.plan import Plan, read_settings
     from speechllama.recipe.preflight.systems import ctc_training
@@ -39,7 +39,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         for system in args.systems.split():
             where = str(conf / f"{system}.yaml")
             settings = read_settings(where, "", "system")
-            network = outline_speech_llama(settings, where, architecture, ctc)
+            network = meta_speech_llama(settings, where, architecture, ctc)
             shapes = [BatchShape().of_positions(total) for total in sizes]
             is_amp = bool(settings.get("use_amp", False))
             cells = [training_memory(network, architecture, shape, is_amp).total for shape in shapes]

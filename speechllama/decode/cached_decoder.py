@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechllama.model.ctc_encoder import BLANK
+from speechllama.constants import BLANK
 from speechllama.model.layers import length_mask, sinusoidal_positions
 from speechllama.model.seq2seq import Memory, Seq2Seq
 

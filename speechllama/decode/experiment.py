@@ -20,10 +20,11 @@ from speechllama.config import from_mapping
 from speechllama.llm.files import WEIGHT_FILES, load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
+from speechllama.model.old_settings import upgrade_settings
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 
-NETWORK = "network."  # where the host's model keeps ours
+NETWORK = "network."  # where ESPnet's model keeps ours
 BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file")  # settings that are paths
 
 
@@ -75,7 +76,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml; its paths count from the folder itself (packed) or the recipe above it, then from here.
+    """Read config.yaml, of any age; its paths count from the folder itself (packed) or the recipe above it, then here.
 
     Raises:
         FileNotFoundError: It is no finished experiment.
@@ -83,7 +84,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
-    settings: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = upgrade_settings(yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8")))
     for name in BASES:
         value = str(settings.get(name) or "")
         places = [place / value for place in (folder, *folder.resolve().parents) if value]
@@ -105,12 +106,12 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
 
     Raises:
         FileNotFoundError: The experiment or one of its bases is not complete.
-        ValueError: The LLM shall be inside, but is known by its hub id only.
+        ValueError: The LLM should be inside, but is known only by its hub id.
     """
     folder, output = Path(exp_dir), Path(output)
     settings = read_settings(folder)
     files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
-    if settings.get("ctc_dir"):
+    if settings["freeze_encoder"]:
         files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]
         settings["ctc_dir"] = "ctc"
     elif settings.get("cmvn_file"):

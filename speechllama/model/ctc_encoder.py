@@ -1,4 +1,4 @@
-"""CTC encoder: what hears. Trained on transcripts with CTC, then frozen.
+"""CTC encoder: from features to states and CTC logits. Trained on transcripts with CTC, then frozen.
 
 log-mel (B, T, F) -> normalised -> conv2d 4x (B, M, D) -> Transformer (B, M, D) -> CTC logits (B, M, C)
 """
@@ -6,17 +6,17 @@ log-mel (B, T, F) -> normalised -> conv2d 4x (B, M, D) -> Transformer (B, M, D) 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechllama.constants import BLANK
+from speechllama.model.audio import Encoded
 from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask
 from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
 
 ARGMAX_BLOCK = 64  # units; 32 to 256 are within a tenth of each other
-BLANK = 0  # CTC unit 0; unit u > 0 is SentencePiece piece u - 1
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class CTCEncoderConfig:
     Attributes:
         num_mels: Mel bins F.
         conv_channels: Channels of the two convolutions; 256 gives the paper's count.
-        transformer: The layers behind them.
+        transformer: The layers after them.
         spec_augment: Masks drawn over the features in training.
     """
 
@@ -36,26 +36,12 @@ class CTCEncoderConfig:
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
 
-class Encoded(NamedTuple):
-    """What the encoder says of a batch.
-
-    Attributes:
-        hidden: Encoder states (B, M, D), zero where padded.
-        logits: Scores of the CTC units before softmax (B, M, C).
-        lengths: Valid frames M (B,), int64.
-    """
-
-    hidden: Tensor
-    logits: Tensor
-    lengths: Tensor
-
-
 class Conv2dSubsampling(nn.Module):
     """Two 3x3 convolutions of stride 2 and a linear layer: (B, T, F) -> (B, ceil(T / 4), D).
 
     Padding is 1 on each side, so 80 mel bins become 20 and the linear layer 5120 -> 512 for 256 channels, as the
     paper's count of 15.8 M demands. Frames past an utterance's end are set to zero before each convolution: the last
-    valid frame sees the same zeros alone and in a batch.
+    valid frame sees the same zeros by itself and in a batch.
     """
 
     def __init__(self, num_mels: int, channels: int, dim: int) -> None:

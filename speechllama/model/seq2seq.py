@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechllama.model.ctc_encoder import BLANK, SpeechFront
+from speechllama.constants import BLANK
+from speechllama.model.ctc_encoder import SpeechFront
 from speechllama.model.layers import length_mask
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.text.padding import PADDING

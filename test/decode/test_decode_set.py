@@ -6,7 +6,6 @@ import json
 import shutil
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from speechllama.bin import merge_decoded
 from speechllama.decode.control import derange
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
+from speechllama.model.audio import Compressed
 
 
 def test_cache_features_and_batch_size_give_the_same_text(recipe: Any) -> None:
@@ -111,9 +111,9 @@ def test_memory_that_ends_halves_the_batch(recipe: Any, monkeypatch: pytest.Monk
     whole = recipe.decode("e5", "compressed", "e")
     original, sizes = Speech2Text.translate, []
 
-    def small_memory(self: Speech2Text, audio: list[np.ndarray], *rest: object, **more: object) -> object:
-        sizes.append(len(audio))
-        if len(audio) > 2:
+    def small_memory(self: Speech2Text, audio: Compressed, *rest: object, **more: object) -> object:
+        sizes.append(len(audio.lengths))
+        if len(audio.lengths) > 2:
             raise torch.OutOfMemoryError("no memory")
         return original(self, audio, *rest, **more)  # type: ignore[arg-type]
 
@@ -127,7 +127,7 @@ def test_a_cpu_without_memory_halves_the_batch_too(recipe: Any, monkeypatch: pyt
         torch.empty(10**15)
 
     monkeypatch.setattr(Speech2Text, "translate", no_memory)
-    with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* alone does not fit into memory"):
+    with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* does not fit into memory by itself"):
         recipe.decode("e5", "compressed", "f2")
 
 

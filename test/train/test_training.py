@@ -63,7 +63,8 @@ def test_an_average_for_another_system_leaves_the_experiments_own_alone(recipe: 
 
 def test_e0_trains_encoder_and_convolutions_on_features(recipe: Any) -> None:
     encoder = {"conv_channels": 2, "transformer": recipe.sizes, "spec_augment": recipe.masks}
-    recipe.train_llm("e0", source="dump", compressor="convolution", prefix_mask="causal", encoder_conf=encoder)
+    settings = {"compressor": "convolution", "freeze_encoder": False, "prefix_mask": "causal"}
+    recipe.train_llm("e0", source="dump", encoder_conf=encoder, **settings)
     parts = {name.split(".")[1] for name in recipe.load(recipe.root / "e0/2epoch.pth")}
     assert parts == {"audio_encoder", "base_fingerprint", "compressor", "encoder"}
     average_checkpoints.main(["--exp_dir", str(recipe.root / "e0")])

@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
 from speechllama.llm.config import LLMConfig
-from speechllama.model.meta_model import num_parameters, outline_llm
+from speechllama.model.meta_model import meta_llm, num_parameters
 from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
 from speechllama.recipe.preflight.memory import (
     BYTES_LOGIT,
@@ -112,7 +112,7 @@ def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) 
 
 def rescoring_memory(architecture: Any, batch: BatchShape) -> Memory:
     """Memory of an LLM that reads hypotheses (stage 11 of B2): weights, and the logits of a batch of texts."""
-    llm = outline_llm(LLMConfig(), architecture)
+    llm = meta_llm(LLMConfig(), architecture)
     num_logits = texts_of_batch(batch).num_utterances * (batch.num_text + 1) * architecture.vocab_size
     logits = num_logits * (llm.base_dtype.itemsize + 3 * 4)  # and in float32: a copy, and the loss' own two
     return Memory(weight_bytes(llm), 0.0, 0.0, logits * FRAGMENTATION + RESERVE)

@@ -24,7 +24,7 @@ from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import num_parameters, outline_llm
+from speechllama.model.meta_model import meta_llm, num_parameters
 from speechllama.model.speech_llama import SpeechLlama
 
 BYTES_TRAINED = 16  # float32 weight and gradient, Adam's two moments
@@ -125,7 +125,7 @@ def llm_activations(config: LLMConfig, architecture: Any, batch: BatchShape) -> 
 
 def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
     size, columns = batch.num_utterances, batch.num_positions
-    llm = outline_llm(config, architecture).train()
+    llm = meta_llm(config, architecture).train()
     with FakeTensorMode():
         for module in llm.modules():  # from meta to fake tensors of the CPU, which have attention kernels and autocast
             for name, weight in module._parameters.items():
@@ -149,7 +149,7 @@ def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
 
 def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: bool) -> int:
     """Bytes kept by the audio encoder; of units, the embeddings looked up."""
-    if network.config.compressor.name == "units":
+    if network.config.compressor.record.output == "units":
         return batch.num_utterances * batch.num_audio * network.llm.dim * 4
     with FakeTensorMode(), precision(is_amp):
         encoder = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
@@ -198,7 +198,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     config: SpeechLlamaConfig = network.config
     kept, layer = llm_activations(config.llm, architecture, batch)
     kept += audio_encoder_activations(network, batch, is_amp)
-    if not config.ctc_dir:
+    if not config.freeze_encoder:
         kept += encoder_activations(config.encoder, 0, batch, is_amp)
     scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
     if config.llm.gradient_checkpointing:

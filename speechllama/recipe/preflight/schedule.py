@@ -123,7 +123,7 @@ def _system_seconds(training: Training, architecture: Any, plan: Plan) -> tuple[
     assert training.network is not None
     config = training.network.config
     step, prefix, token = llm_seconds(config.llm, architecture, training.batch, plan.device)
-    if config.compressor.name == "units":
+    if config.compressor.record.output == "units":
         return step, prefix, token  # a table in the audio encoder's place
     if training.encoder is None:  # E0 and D train their own
         own, _ = ctc_seconds(config.encoder, 0, training.batch, plan.device)

@@ -5,6 +5,7 @@ Plan, shape of the LLM -> Training of CTC, of the first system, of the system
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.constants import SUBSAMPLING
 from speechllama.llm.loading import check_quantization
-from speechllama.model.compressor import CONVOLUTION_RATIO
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import num_parameters, outline_speech_llama
+from speechllama.model.meta_model import meta_speech_llama, num_parameters
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
@@ -104,7 +105,7 @@ def find_trainings(plan: Plan, architecture: Any, faults: list[str]) -> list[Tra
             trainings.append(system_training(plan, stage, path, architecture, encoder))
         except (FileNotFoundError, ValueError) as error:
             faults.append(str(error))
-    if any(training.network is not None and not training.network.config.ctc_dir for training in trainings):
+    if any(training.network is not None and not training.network.config.freeze_encoder for training in trainings):
         trainings = [training for training in trainings if training.stage != 5]  # E0 and D have no CTC
     return trainings
 
@@ -147,22 +148,22 @@ def system_training(
     settings = read_settings(path, plan.train_options, "system")
     if architecture is None:
         raise ValueError(f"{path}: cannot be built before the LLM is there")
-    is_convolution = settings.get("compressor") == "convolution"
-    own_encoder = None if is_convolution or settings.get("scratch_llm") else encoder
-    network = outline_speech_llama(settings, path, architecture, own_encoder)
+    network = meta_speech_llama(settings, path, architecture, encoder)
+    trained_encoder = encoder if network.config.freeze_encoder else None
     if plan.launcher == "local":
         try:
             check_quantization(network.config.llm, plan.device)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     usual = USUAL
-    if is_convolution:
-        usual = BatchShape(num_audio=-(-USUAL.num_frames // 4 // CONVOLUTION_RATIO))
-    elif settings.get("scratch_llm"):
-        usual = BatchShape(num_prompt=1, num_audio=USUAL.num_frames // 4)
+    frames_per_vector = network.config.compressor.record.frames_per_vector
+    if frames_per_vector is not None:
+        usual = dataclasses.replace(usual, num_audio=-(-USUAL.num_frames // SUBSAMPLING // frames_per_vector))
+    if settings.get("scratch_llm"):  # its prompt is the start token
+        usual = dataclasses.replace(usual, num_prompt=1)
     bins = int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes
     trained = num_parameters(network, trainable_only=True)
-    return Training(stage, path, settings, usual.of_positions(bins), trained, network, own_encoder)
+    return Training(stage, path, settings, usual.of_positions(bins), trained, network, trained_encoder)
 
 
 def check_gpu(plan: Plan, trainings: list[Training], architecture: Any, faults: list[str]) -> list[list[str]]:

@@ -17,14 +17,13 @@ import yaml
 
 from speechllama.data.stats import num_encoder_frames
 from speechllama.files import read_json, read_table
+from speechllama.model.compressors import COMPRESSORS
 from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
 from speechllama.report.decoded_set import REFERENCE_NAMES, hypothesis_path, score_path
 from speechllama.report.score import Pairs, pair
 from speechllama.training_record import average_record_path, training_record_path
 
-# Encoder frames for each vector, of the compressors that need no CTC and so have no report of it.
-FRAMES_PER_VECTOR = {"convolution": 8, "none": 1}
-# Whose training a system stands on: its directory in `.dirs`, and what it is called.
+# Whose training a system is built on: its directory in `.dirs`, and what it is called.
 TRAININGS = {"own": "system_dir", "base": "base_dir", "start": "init_dir", "CTC": "ctc_dir", "LLM": "llm_dir"}
 
 
@@ -119,7 +118,8 @@ def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterab
         values = read_json(report)["sets"].get(set_name, {}) if report.is_file() else {}
         return values.get("compression_ratio")
     settings = read_settings(dirs["base_dir"])
-    factor = FRAMES_PER_VECTOR.get(settings.get("compressor", ""))
+    name = str(settings.get("compressor"))
+    factor = COMPRESSORS[name].frames_per_vector if name in COMPRESSORS else None
     if factor is None or not (dirs["score_data_dir"] / "utt2num_frames").is_file():
         return None
     frames = read_lengths(dirs["score_data_dir"] / "utt2num_frames", list(utterances))

@@ -144,7 +144,7 @@ def test_every_system_builds_as_the_paper_describes_it(folder: str, system: str,
         expected |= {"encoder", "llm"}
         assert config.llm.random_weights and not config.freeze_encoder
         assert network.encoder.dim == config.audio_encoder.dim
-        assert config.encoder.transformer.num_layers == config.audio_encoder.num_layers == 0
+        assert config.encoder.settings.transformer.num_layers == config.audio_encoder.num_layers == 0
         assert all(parameter.requires_grad for parameter in network.parameters())
     assert trained == expected
 
@@ -160,7 +160,7 @@ def outline(system: str, llm: str) -> SpeechLlama:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_has_the_papers_numbers_with_llama_7b(system: str) -> None:
     network = outline(system, "llama_7b")
-    head = network.encoder.head
+    head = dict(network.encoder.named_children()).get("head")
     encoder = num_parameters(network.encoder) - (0 if head is None else num_parameters(head))
     # arXiv 2307.03917, section 4: 15.8 M, 14.7 M and, for E4 and E6, 2.1 M
     assert round(encoder / 1e6, 1) == 15.8

@@ -127,7 +127,7 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
     from speechllama.llm.llm import LLM
     from speechllama.model.audio import Compressed
     from speechllama.model.config import SpeechLlamaConfig
-    from speechllama.model.ctc_encoder import CTCEncoder
+    from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
     from speechllama.model.layers import TransformerConfig
     from speechllama.model.speech_llama import Batch, SpeechLlama
 
@@ -147,7 +147,7 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
         audio_encoder=TransformerConfig(1, 128, 4, 256, 0.0),
         prefix_mask="causal",
     )
-    network = SpeechLlama(config, CTCEncoder(config.encoder, num_units=2), llm)
+    network = SpeechLlama(config, CTCEncoder(CTCEncoderConfig(), num_units=2), llm)
     full = torch.full((NUM_UTTERANCES,), 1)
     batch = Batch(
         Compressed(torch.randn(NUM_UTTERANCES, num_audio, network.encoder.dim), full * num_audio),
@@ -223,7 +223,7 @@ def compare_decoding(beam: int, repeats: int) -> None:
     options = {"num_beams": beam, "do_sample": False, "max_new_tokens": 40, "eos_token_id": EOS, "pad_token_id": EOS}
 
     def ours() -> list[list[int]]:
-        found = search(llm, prefix, limits, EOS, "causal", SearchConfig(beam_size=beam))
+        found = search(llm, prefix, limits, "causal", SearchConfig(beam_size=beam))
         return [nbest[0].tokens for nbest in found]
 
     def other() -> list[list[int]]:

@@ -241,7 +241,8 @@ def measure_decoding(card: Card, args: argparse.Namespace) -> None:
     """The search over batch sizes; random weights hardly ever end, so that every utterance gets all its tokens."""
     import torch
 
-    from speechllama.decode.search import SearchConfig, search
+    from speechllama.decode.beam import run_search
+    from speechllama.decode.search import LLMScorer, SearchConfig
     from speechllama.recipe.preflight.memory import BatchShape
 
     network, _, _ = build(args, args.systems.split()[-1])
@@ -256,7 +257,8 @@ def measure_decoding(card: Card, args: argparse.Namespace) -> None:
         @torch.no_grad()
         def decode(batch: Any = batch, limits: Any = limits) -> None:
             prefix = network.embed_prefix(batch)
-            search(network.llm, prefix, limits, -2, network.config.prefix_mask, config)  # -2: no token ends
+            scorer = LLMScorer(network.llm, prefix, network.config.prefix_mask)
+            run_search(scorer, limits, -2, config)  # -2: no token ends a hypothesis
 
         try:
             peak, seconds = card.peak_gb(decode), card.seconds(decode)
@@ -276,6 +278,7 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     import torch
 
     from speechllama.config import from_mapping, read_config
+    from speechllama.constants import FRAME_SHIFT, NUM_MELS
     from speechllama.model.audio import Encoded
     from speechllama.model.compressor import build_compressor
     from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
@@ -286,7 +289,7 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     shape = BatchShape().of_bins(args.frames, 1)
     size, frames = shape.num_utterances, shape.num_frames
     encoder = CTCEncoder(config, NUM_UNITS).to(card.device).eval()
-    speech = torch.randn(size, frames, config.num_mels, device=card.device)
+    speech = torch.randn(size, frames, NUM_MELS, device=card.device)
     lengths = torch.full((size,), frames, device=card.device)
 
     @torch.no_grad()
@@ -304,9 +307,9 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     compressor = build_compressor("frame_average", {}, encoder.dim)
     compressing = card.seconds(lambda: compressor(encoded))
     once = (logits.nbytes + encoded.hidden.nbytes) / bandwidth
-    audio = size * frames / 100
+    audio = size * frames * FRAME_SHIFT
     print("## Hearing\n\n| what | s | x real time | |\n|---|---|---|---|")
-    print(f"| CTC encoder, {size} x {frames / 100:.0f} s | {seconds:.4f} | {audio / seconds:.0f} | |")
+    print(f"| CTC encoder, {size} x {frames * FRAME_SHIFT:.0f} s | {seconds:.4f} | {audio / seconds:.0f} | |")
     passes = f"{compressing / once:.1f} passes over memory"
     print(f"| frame_average of it | {compressing:.5f} | {audio / compressing:.0f} | {passes} |\n")
 

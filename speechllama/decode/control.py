@@ -10,9 +10,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from speechllama.constants import FRAME_SHIFT
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir
+from speechllama.data.front_ends import read_format
 from speechllama.model.audio import AudioInput, Compressed, Features
 
 CONTROL_SEED = 1
@@ -56,7 +56,8 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     places = data.table(table)
     durations = data.table("utt2dur")
     frames = data.table("utt2num_frames") if table == "feats.scp" else {}
-    seconds = {utt: float(durations[utt]) if utt in durations else int(frames[utt]) * FRAME_SHIFT for utt in places}
+    shift = read_format(data.path).frame_shift
+    seconds = {utt: float(durations[utt]) if utt in durations else int(frames[utt]) * shift for utt in places}
     if control:
         other = derange(list(places), data.table("text"))
         places = {utt: places[other[utt]] for utt in places}

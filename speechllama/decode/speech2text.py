@@ -1,6 +1,6 @@
 """Speech2Text: three lines from a recording to its translation.
 
-waveform (S,) -> log-mel (T, F) -> network -> n-best text
+waveform (S,) -> features (T, F) -> network -> n-best text
 
 >>> from speechllama import Speech2Text
 >>> translate = Speech2Text.from_pretrained("exp/st_e6")
@@ -9,6 +9,7 @@ waveform (S,) -> log-mel (T, F) -> network -> n-best text
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,9 +17,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from speechllama.constants import SAMPLE_RATE
 from speechllama.data.ark import check_maker
-from speechllama.data.audio import SAMPLE_RATE, read_audio, resample, to_unit_scale
-from speechllama.data.features import log_mel
+from speechllama.data.audio import read_audio, resample, to_unit_scale
+from speechllama.data.front_ends import FeatureExtractor, recorded_format
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
 from speechllama.model.audio import AudioInput, Compressed, Features
@@ -80,6 +82,11 @@ class Speech2Text:
         self.config = config or SearchConfig()
         self.network, self.device, self.folder = experiment.network, experiment.device, experiment.folder
 
+    @functools.cached_property
+    def front_end(self) -> FeatureExtractor:
+        """What makes features of a waveform; built when the first one comes, since data directories need none."""
+        return recorded_format(self.experiment.settings, str(self.folder)).build()
+
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
         """Build from an experiment directory or a packed zip; errors as `load_experiment`."""
@@ -99,13 +106,13 @@ class Speech2Text:
             The n-best hypotheses, best first.
 
         Raises:
-            ValueError: The recording is empty or shorter than one frame (25 ms), or no waveform.
+            ValueError: The recording is empty or shorter than one frame, or no waveform.
         """
         if isinstance(speech, (str, Path)):
             waveform = read_audio(speech)
         else:
             waveform = resample(to_unit_scale(np.asarray(speech)), rate)
-        features = Features.pad([log_mel(waveform)])
+        features = Features.pad([self.front_end(waveform)])
         return self.translate(features, [len(waveform) / SAMPLE_RATE], [language])[0]
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
@@ -152,7 +159,6 @@ class Speech2Text:
                 network.llm,
                 network.embed_prefix(batch),
                 torch.tensor([self.config.limit(duration) for duration in seconds], device=device),
-                network.llm.eos_token_id,
                 network.config.prefix_mask,
                 self.config,
             )

@@ -6,7 +6,7 @@ features (B, T, F) -> encoded (B, M, D) -> compressed (B, U, D) or units (B, U)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -71,6 +71,22 @@ class Compressed(NamedTuple):
         """Move it to a device."""
         runs = None if self.runs is None else self.runs.to(device)
         return Compressed(self.vectors.to(device), self.lengths.to(device), runs)
+
+
+@runtime_checkable
+class SpeechEncoder(Protocol):
+    """What the network asks of an encoder, which is a torch module."""
+
+    @property
+    def dim(self) -> int:
+        """Width D of its states."""
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds from a state to the next."""
+
+    def __call__(self, speech: Tensor, speech_lengths: Tensor) -> Encoded:
+        """Encode features (B, T, F), any padding value, of which the first `speech_lengths` (B,) frames are valid."""
 
 
 AudioInput = Features | Compressed  # what the network is given: features, or what stage `compress` made of them

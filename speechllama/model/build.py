@@ -16,14 +16,16 @@ import yaml
 from torch import Tensor, nn
 
 from speechllama.config import from_mapping
-from speechllama.llm.files import fingerprint, load_tokenizer
+from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
 from speechllama.model.checkpoint import keep_only_trainable
 from speechllama.model.compressor import UnitCompressor
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.encoders import choose_encoder
+from speechllama.model.old_settings import upgrade_settings
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.registry import Choice, choose
 
@@ -50,7 +52,7 @@ def speech_llama_config(
     """
     path, revision = read_llm_record(str(settings.get("llm_dir") or "")) if llm is None else llm
     values: dict[str, Any] = {
-        "encoder": settings.get("encoder_conf") or {},
+        "encoder": choose_encoder(settings, where),
         "compressor": choose_compressor(settings, where),
         "audio_encoder": settings.get("audio_encoder_conf") or {},
         "llm": {**(settings.get("llm_conf") or {}), "path": path, "revision": revision},
@@ -99,12 +101,10 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
             f"{where}: freeze_encoder is false, so ctc_dir {ctc_dir} would not be read; drop one of the two"
         )
     llm = LLM(config.llm, device)
-    # Of several ends the tokenizer's: a chat model's config.json may begin with the end of its base model.
-    llm.eos_token_id = load_tokenizer(config.llm.path, config.llm.revision).eos_token_id
     if config.freeze_encoder:
         encoder = load_ctc_encoder(ctc_dir)
     else:
-        encoder = CTCEncoder(config.encoder, num_units=0)
+        encoder = config.encoder.build(0, *feature_format(settings))
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
     model = SpeechLlama(config, encoder, llm)
     load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
@@ -114,8 +114,7 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
 
 def is_seq2seq(exp_dir: str | Path) -> bool:
     """Whether an experiment directory holds an encoder-decoder (B1), finished or not."""
-    path = Path(exp_dir) / CONFIG_FILE
-    return path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")).get("model") == SEQ2SEQ
+    return (Path(exp_dir) / CONFIG_FILE).is_file() and read_settings(exp_dir).get("model") == SEQ2SEQ
 
 
 def check_device(device: str | torch.device) -> None:
@@ -128,8 +127,25 @@ def check_device(device: str | torch.device) -> None:
         raise ValueError("torch finds no GPU here; take --ngpu 0, or see tools/check_install.py for what is installed")
 
 
-def load_ctc_encoder(ctc_dir: str | Path) -> CTCEncoder:
-    """Load the trained CTC encoder of an experiment directory.
+def feature_format(settings: Mapping[str, Any]) -> tuple[int, float]:
+    """Width F and shift in seconds of the features that an experiment's settings record."""
+    return int(settings.get("feature_dim") or NUM_MELS), float(settings.get("frame_shift") or FRAME_SHIFT)
+
+
+def read_settings(exp_dir: str | Path) -> dict[str, Any]:
+    """Read config.yaml of an experiment of any kind and age, finished or not.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(exp_dir) / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no experiment there")
+    return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def load_ctc_encoder(ctc_dir: str | Path) -> Any:
+    """Load the trained CTC encoder of an experiment directory: a torch module that is a `SpeechEncoder`.
 
     Raises:
         FileNotFoundError: It is no finished CTC experiment.
@@ -139,21 +155,23 @@ def load_ctc_encoder(ctc_dir: str | Path) -> CTCEncoder:
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no trained CTC encoder there; run stage 5 to its end")
-    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = read_settings(folder)
     if not settings.get("num_units"):
         raise ValueError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give stage 5's directory")
-    config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, f"{folder / CONFIG_FILE}: encoder_conf")
-    encoder = CTCEncoder(config, settings["num_units"])
+    choice = choose_encoder(settings, str(folder / CONFIG_FILE))
+    encoder = choice.build(settings["num_units"], *feature_format(settings))
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} beside them: {error}") from error
+        raise ValueError(
+            f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} next to them: {error}"
+        ) from error
     return encoder.eval()
 
 
 def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
-    """Read mean and standard deviation per mel bin (F,).
+    """Read mean and standard deviation of each feature (F,).
 
     Raises:
         FileNotFoundError: There is no such file.

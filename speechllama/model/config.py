@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 
 from speechllama.llm.config import LLMConfig
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
-from speechllama.model.ctc_encoder import CTCEncoderConfig
+from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, Encoder
 from speechllama.model.layers import TransformerConfig
 from speechllama.model.prefix_mask import PREFIX_MASKS, PrefixMaskName
 from speechllama.registry import Choice, choose
+
+
+def _default_encoder() -> Choice[Encoder]:
+    return choose(ENCODERS, DEFAULT_ENCODER, {}, "encoder_conf")
 
 
 def _default_compressor() -> Choice[Compressor]:
@@ -26,7 +30,7 @@ class SpeechLlamaConfig:
     Attributes:
         freeze_encoder: The encoder is a trained one, read from an experiment, and stays as it is. False: it is built
             from `encoder` and trains with the rest (E0, D).
-        encoder: Sizes of an encoder that trains.
+        encoder: An encoder that trains, and its sizes.
         compressor: How the encoder's output is shortened.
         audio_encoder: Sizes of the audio encoder.
         train_audio_encoder: False freezes it (a switch for the LoRA stage).
@@ -36,7 +40,7 @@ class SpeechLlamaConfig:
     """
 
     freeze_encoder: bool = True
-    encoder: CTCEncoderConfig = field(default_factory=CTCEncoderConfig)
+    encoder: Choice[Encoder] = field(default_factory=_default_encoder)
     compressor: Choice[Compressor] = field(default_factory=_default_compressor)
     audio_encoder: TransformerConfig = field(default_factory=TransformerConfig)
     train_audio_encoder: bool = True

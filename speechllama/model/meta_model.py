@@ -14,7 +14,7 @@ import torch
 
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
-from speechllama.model.build import speech_llama_config
+from speechllama.model.build import feature_format, speech_llama_config
 from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.speech_llama import SpeechLlama
 
@@ -75,9 +75,9 @@ def meta_speech_llama(
     """
     config = speech_llama_config(settings, where, ("", None))
     llm = meta_llm(config.llm, architecture)
-    sizes, num_units = ctc if ctc and config.freeze_encoder else (config.encoder, 0)
     with torch.device("meta"):
-        return SpeechLlama(config, CTCEncoder(sizes, num_units), llm)
+        trained = CTCEncoder(*ctc) if ctc and config.freeze_encoder else None
+        return SpeechLlama(config, trained or config.encoder.build(0, *feature_format(settings)), llm)
 
 
 def num_parameters(module: torch.nn.Module, trainable_only: bool = False) -> int:

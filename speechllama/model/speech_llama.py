@@ -13,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.llm.llm import LLM
-from speechllama.model.audio import AudioInput, Compressed, Features
+from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.layers import length_mask
 from speechllama.model.prefix_mask import Prefix, additive, join_right_aligned, position_ids, visible
 from speechllama.model.units import UnitEmbedding
@@ -54,14 +53,20 @@ class SpeechLlama(nn.Module):
 
     Args:
         config: Settings.
-        encoder: CTC encoder, trained before and then frozen, or fresh for E0 and D (`freeze_encoder: false`).
+        encoder: Any `SpeechEncoder`: the CTC encoder, trained before and then frozen, or a new one that trains with the
+            rest (E0, D).
         llm: The language model.
+
+    Raises:
+        TypeError: The module is no `SpeechEncoder`.
 
     Source: arXiv 2307.03917, section 3.
     """
 
-    def __init__(self, config: SpeechLlamaConfig, encoder: CTCEncoder, llm: LLM) -> None:
+    def __init__(self, config: SpeechLlamaConfig, encoder: nn.Module, llm: LLM) -> None:
         super().__init__()
+        if not isinstance(encoder, SpeechEncoder):
+            raise TypeError(f"{type(encoder).__name__} is no encoder: it needs dim and frame_shift")
         self.config = config
         self.encoder = encoder.requires_grad_(not config.freeze_encoder)
         self.compressor: nn.Module = config.compressor.build(encoder.dim)

@@ -20,12 +20,14 @@ from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
+from speechllama.data.front_ends import recorded_format
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
 from speechllama.model.audio import AudioInput, Compressed, Features
-from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache
+from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR
+from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS
 from speechllama.model.prefix_mask import PREFIX_MASKS
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig
@@ -33,7 +35,9 @@ from speechllama.train.espnet import (
     AbsESPnetModel,
     NestedDictAction,
     SpeechTask,
+    add_feature_options,
     force_gatherable,
+    record_features,
     str2bool,
     str_or_none,
 )
@@ -136,7 +140,9 @@ class SpeechLlamaTask(SpeechTask):
         group.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=list(COMPRESSORS))
         group.add_argument("--compressor_conf", action=NestedDictAction, default={}, help="see its settings class")
         group.add_argument("--centroids_file", type=str_or_none, default=None, help="units: from the stage compress")
-        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="see CTCEncoderConfig (E0, D)")
+        group.add_argument("--encoder", default=DEFAULT_ENCODER, choices=list(ENCODERS), help="one that trains (E0, D)")
+        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="its sizes (E0, D)")
+        add_feature_options(group)
         group.add_argument("--audio_encoder_conf", action=NestedDictAction, default={}, help="see TransformerConfig")
         group.add_argument("--train_audio_encoder", type=str2bool, default=True)
         group.add_argument("--llm_conf", action=NestedDictAction, default={}, help="see LLMConfig")
@@ -165,8 +171,9 @@ class SpeechLlamaTask(SpeechTask):
         """Make the network, start it from another experiment if asked, and say what trains."""
         if args.task_name not in TEMPLATES:  # argparse checks no choice that comes from a YAML
             raise ValueError(
-                f"{args.config}: task_name {args.task_name!r} is unknown, expected one of {', '.join(TEMPLATES)}"
+                f"{args.config}: unknown task_name {args.task_name!r}, expected one of {', '.join(TEMPLATES)}"
             )
+        record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
         for path, name, _ in (*args.train_data_path_and_name_and_type, *args.valid_data_path_and_name_and_type):
@@ -177,7 +184,7 @@ class SpeechLlamaTask(SpeechTask):
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
         args.compressor_conf = network.config.compressor.conf()
         if not network.config.freeze_encoder:
-            args.encoder_conf = dataclasses.asdict(network.config.encoder)
+            args.encoder_conf = network.config.encoder.conf()
         llm = dataclasses.asdict(network.config.llm)
         args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
         if args.init_from:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from speechllama.bin import pack, translate
-from speechllama.data.audio import SAMPLE_RATE
+from speechllama.constants import SAMPLE_RATE
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json

@@ -16,14 +16,16 @@ from speechllama.model.audio import Features
 from speechllama.model.compressor import UnitCompressor
 from speechllama.model.compressors import COMPRESSORS, Compressor
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.ctc_encoder import CTCEncoderConfig
+from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, Encoder
 from speechllama.model.layers import TransformerConfig
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.registry import Choice, choose
 
+NUM_FEATURES = 10
 SIZES = TransformerConfig(num_layers=1, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
-ENCODER = CTCEncoderConfig(10, 4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
+ENCODER = CTCEncoderConfig(4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
 
 
 def compressor(name: str, **conf: Any) -> Choice[Compressor]:
@@ -31,13 +33,18 @@ def compressor(name: str, **conf: Any) -> Choice[Compressor]:
     return choose(COMPRESSORS, name, conf, "test")
 
 
+def encoder(settings: CTCEncoderConfig) -> Choice[Encoder]:
+    """The package's encoder with settings."""
+    return Choice(ENCODERS[DEFAULT_ENCODER], settings)
+
+
 def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
     """A network of a few thousand parameters; `changes` are settings of SpeechLlamaConfig."""
     torch.manual_seed(1)
-    config = SpeechLlamaConfig(encoder=ENCODER, audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
+    config = SpeechLlamaConfig(encoder=encoder(ENCODER), audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
     config = dataclasses.replace(config, **changes)
-    encoder = CTCEncoder(config.encoder, num_units=6 if config.freeze_encoder else 0)
-    network = SpeechLlama(config, encoder, LLM(config.llm)).eval()
+    module = config.encoder.build(6 if config.freeze_encoder else 0, NUM_FEATURES, 0.01)
+    network = SpeechLlama(config, module, LLM(config.llm)).eval()
     if isinstance(network.compressor, UnitCompressor):
         codebook = network.compressor.codebook
         codebook.set_centroids(torch.randn(codebook.centroids.shape))
@@ -47,7 +54,7 @@ def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
 def make_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
     """Three utterances of different length everywhere; padding holds noise."""
     generator = torch.Generator().manual_seed(2)
-    speech = torch.randn(3, 50, 10, generator=generator)
+    speech = torch.randn(3, 50, NUM_FEATURES, generator=generator)
     prompt = torch.tensor([[1, 20, 21], [1, 22, -1], [1, 20, 21]])
     suffix = torch.tensor([[30], [31], [-1]])
     features = Features(speech, torch.tensor([50, 23, 37]))

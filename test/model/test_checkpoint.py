@@ -83,5 +83,5 @@ def test_the_fingerprint_is_of_the_llm_and_of_what_else_never_trains(tiny_llm: P
     centroids = {"codebook.centroids": units.compressor.get_buffer("codebook.centroids")}
     assert base_fingerprint(units) == llm + digest_tensors({**units.encoder.state_dict(), **centroids})
     trained = build(tiny_llm, freeze_encoder=False, compressor=compressor("convolution"))
-    statistics = {"mean": trained.encoder.mean, "std": trained.encoder.std}
+    statistics = {name: trained.encoder.get_buffer(name) for name in ("mean", "std")}
     assert base_fingerprint(trained) == llm + digest_tensors(statistics)

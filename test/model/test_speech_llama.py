@@ -12,7 +12,7 @@ import torch
 from speechllama.llm.config import LLMConfig
 from speechllama.model.audio import Compressed, Features
 from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
-from test.model.conftest import ENCODER, SIZES, build, compressor, make_batch
+from test.model.conftest import ENCODER, SIZES, build, compressor, encoder, make_batch
 
 EOS = 2
 
@@ -23,7 +23,7 @@ def build_d(tiny_llm: Path, mask: Any) -> SpeechLlama:
     return build(
         tiny_llm,
         freeze_encoder=False,
-        encoder=dataclasses.replace(ENCODER, transformer=none),
+        encoder=encoder(dataclasses.replace(ENCODER, transformer=none)),
         audio_encoder=none,
         compressor=compressor("none"),
         llm=LLMConfig(str(tiny_llm), train="full", random_weights=True),
@@ -163,7 +163,9 @@ def test_the_decoder_from_scratch_equals_its_llama_on_audio_start_and_text(tiny_
     nothing, none = torch.zeros(1, 0, dtype=torch.long), torch.tensor([0])
     features = Features(speech, torch.tensor([21]))
     batch = Batch(features, nothing, none, torch.tensor([[1]]), torch.tensor([1]))
-    frames, _ = network.encoder.subsampling(speech, torch.tensor([21]))  # mean 0 and deviation 1 change nothing
+    frames, _ = network.encoder.get_submodule("subsampling")(
+        speech, torch.tensor([21])
+    )  # mean 0 and deviation 1 change nothing
     audio = network.audio_encoder.norm(network.audio_encoder.projection(frames))  # type: ignore[operator]
     words = network.llm.model.get_input_embeddings()(torch.tensor([[1, 40, 41, 42]]))
     logits = network.llm.model(inputs_embeds=torch.cat((audio, words), dim=1)).logits[0, 6:]  # 6 frames, then <SOS>

@@ -54,7 +54,7 @@ def test_units_are_the_nearest_centroids_with_repeats_merged(seed: int) -> None:
 def test_units_are_the_same_for_a_padded_and_an_unpadded_utterance() -> None:
     torch.manual_seed(0)
     sizes = TransformerConfig(num_layers=1, dim=DIM, num_heads=2, ffn_dim=16, dropout=0.0)
-    encoder = CTCEncoder(CTCEncoderConfig(10, 4, sizes, SpecAugmentConfig(0, 0, 0, 0.0)), num_units=5).eval()
+    encoder = CTCEncoder(CTCEncoderConfig(4, sizes, SpecAugmentConfig(0, 0, 0, 0.0)), 5, feature_dim=10).eval()
     speech, lengths, compressor = torch.randn(4, 160, 10), LENGTHS * 4, make_compressor()
     batched = compressor(encoder(speech, lengths))
     assert len(set(batched.vectors.flatten().tolist())) > 2

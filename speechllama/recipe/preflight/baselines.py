@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from speechllama.constants import FRAME_SHIFT, NUM_MELS
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
 from speechllama.llm.config import LLMConfig
 from speechllama.model.meta_model import meta_llm, num_parameters
@@ -70,7 +71,7 @@ def seq2seq_activations(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) ->
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = shape.build().train()
         network.spec_augment.eval()  # it draws numbers, and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, shape.config.num_mels)
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, NUM_MELS)
     # Outside the mode, so that these are real: ESPnet reads the lengths to make its masks.
     lengths, text, text_lengths = make_batch(shape, batch, "cpu")
 
@@ -105,7 +106,7 @@ def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) 
     # CTC's rows over the frames of every proposed unit, and the temporary ones that they are summed from.
     proposed = beam_size * max(JointSearchConfig.num_proposed, 2 * beam_size) * num_frames * 8 * 4
     layer = 4 * num_frames * (config.ffn_dim + config.num_heads * num_frames)  # the widest that a layer makes
-    convolved = 4 * config.conv_channels * batch.num_frames * config.num_mels / 4
+    convolved = 4 * config.conv_channels * batch.num_frames * NUM_MELS / 4
     scratch = batch.num_utterances * max(proposed, layer, 2 * convolved) * FRAGMENTATION + RESERVE
     return Memory(shape.count() * 4.0, 0.0, batch.num_utterances * kept * FRAGMENTATION, scratch)
 
@@ -135,7 +136,7 @@ def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> floa
     """Seconds of a training step for a second of speech."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).train()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.config.num_mels, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
     lengths, text, text_lengths = make_batch(shape, batch, device)
 
     def step() -> None:
@@ -143,18 +144,18 @@ def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> floa
             loss = network(speech, lengths, text, text_lengths).loss
         loss.backward()
 
-    return seconds_of(step, device) / (batch.num_utterances * batch.num_frames / 100)
+    return seconds_of(step, device) / (batch.num_utterances * batch.num_frames * FRAME_SHIFT)
 
 
 def joint_search_seconds(shape: Seq2SeqShape, batch: BatchShape, beam_size: int, device: str) -> float:
     """Seconds of the search for a second of speech, with texts of the usual length."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).eval()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.config.num_mels, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
     lengths, _, limits = make_batch(shape, batch, device)
     config = JointSearchConfig(beam_size)
     seconds = seconds_of(lambda: joint_search(network, speech, lengths, limits, config), device)
-    return seconds / (batch.num_utterances * batch.num_frames / 100)
+    return seconds / (batch.num_utterances * batch.num_frames * FRAME_SHIFT)
 
 
 def rereading_seconds(architecture: Any, batch: BatchShape, device: str) -> float:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from speechllama.constants import NUM_MELS, SUBSAMPLING
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
@@ -63,9 +64,9 @@ class BatchShape:
         """As many utterances as fit into that many LLM positions."""
         return dataclasses.replace(self, num_utterances=max(1, total // self.num_positions))
 
-    def of_bins(self, total: int, num_mels: int) -> BatchShape:
+    def of_bins(self, total: int, feature_dim: int) -> BatchShape:
         """As many utterances as fit into that many feature values."""
-        return dataclasses.replace(self, num_utterances=max(1, total // (self.num_frames * num_mels)))
+        return dataclasses.replace(self, num_utterances=max(1, total // (self.num_frames * feature_dim)))
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def encoder_activations(config: CTCEncoderConfig, num_units: int, batch: BatchSh
     with FakeTensorMode(), precision(is_amp):
         encoder = CTCEncoder(config, num_units)
         encoder.spec_augment.eval()  # it draws numbers, and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, config.num_mels)
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, NUM_MELS)
         lengths = torch.full((batch.num_utterances,), batch.num_frames)
 
         def forward() -> Tensor:
@@ -199,7 +200,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     kept, layer = llm_activations(config.llm, architecture, batch)
     kept += audio_encoder_activations(network, batch, is_amp)
     if not config.freeze_encoder:
-        kept += encoder_activations(config.encoder, 0, batch, is_amp)
+        kept += encoder_activations(config.encoder.settings, 0, batch, is_amp)
     scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
     if config.llm.gradient_checkpointing:
         scratch = max(scratch, layer)  # the layer that is computed again, long after the logits
@@ -213,7 +214,7 @@ def ctc_memory(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_a
     with torch.device("meta"):
         trained = num_parameters(CTCEncoder(config, num_units)) * BYTES_TRAINED
     kept = encoder_activations(config, num_units, batch, is_amp)
-    scratch = batch.num_utterances * batch.num_frames / 4 * num_units * BYTES_LOGIT
+    scratch = batch.num_utterances * batch.num_frames / SUBSAMPLING * num_units * BYTES_LOGIT
     return Memory(0.0, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.constants import SUBSAMPLING
+from speechllama.constants import NUM_MELS, SUBSAMPLING
 from speechllama.llm.loading import check_quantization
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.meta_model import meta_speech_llama, num_parameters
@@ -118,7 +118,7 @@ def ctc_training(plan: Plan) -> Training:
     bins = int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes
     trained = num_ctc_parameters(config, plan.ctc_units)
     encoder = (config, plan.ctc_units)
-    return Training(5, plan.ctc_config, settings, USUAL.of_bins(bins, config.num_mels), trained, None, encoder)
+    return Training(5, plan.ctc_config, settings, USUAL.of_bins(bins, NUM_MELS), trained, None, encoder)
 
 
 def seq2seq_training(plan: Plan) -> Training:
@@ -127,7 +127,7 @@ def seq2seq_training(plan: Plan) -> Training:
     where = f"{plan.system_config}: network_conf"
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, where)
     shape = Seq2SeqShape(config, plan.ctc_units + 1)
-    batch = USUAL.of_bins(int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes, config.num_mels)
+    batch = USUAL.of_bins(int(settings.get("batch_bins", DEFAULT_BINS)) // plan.num_processes, NUM_MELS)
     return Training(8, plan.system_config, settings, batch, shape.count(), None, None, shape)
 
 

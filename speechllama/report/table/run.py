@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from speechllama.data.stats import num_encoder_frames
 from speechllama.files import read_json, read_table
 from speechllama.model.compressors import COMPRESSORS
+from speechllama.model.old_settings import upgrade_settings
 from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
 from speechllama.report.decoded_set import REFERENCE_NAMES, hypothesis_path, score_path
 from speechllama.report.score import Pairs, pair
@@ -90,14 +90,13 @@ def read_run(table_dir: str | Path, row: str, seed: int) -> Run:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml of an experiment; nothing where there is none."""
+    """Read config.yaml of an experiment of any age; nothing where there is none."""
     path = folder / "config.yaml"
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
-    return settings
+    return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
 
 
 def read_facts(dirs: Mapping[str, Path], report: Mapping[str, Any], pairs: Pairs) -> dict[str, Any]:
-    """Read the trainings it stands on, the epochs it averages and its compression ratio."""
+    """Read the trainings it is built on, the epochs it averages and its compression ratio."""
     trainings: dict[str, Any] = {}
     seen: set[Path] = set()
     for name, key in TRAININGS.items():
@@ -122,8 +121,11 @@ def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterab
     factor = COMPRESSORS[name].frames_per_vector if name in COMPRESSORS else None
     if factor is None or not (dirs["score_data_dir"] / "utt2num_frames").is_file():
         return None
+    from speechllama.model.encoders import choose_encoder  # brings torch, which most tables do without
+
+    num_frames = choose_encoder(settings, str(dirs["base_dir"])).record.num_frames
     frames = read_lengths(dirs["score_data_dir"] / "utt2num_frames", list(utterances))
-    vectors = {utterance: -(-num_encoder_frames(count) // factor) for utterance, count in frames.items()}
+    vectors = {utterance: -(-num_frames(count) // factor) for utterance, count in frames.items()}
     return float(report_compression(frames, vectors, frames)["compression_ratio"])
 
 

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "compress": {"common", "text", "data", "model"},
     "decode": {"common", "text", "data", "llm", "model"},
     "rescore": {"common", "text", "data", "llm", "model", "decode"},
-    "report": {"common", "data", "text"},
+    "report": {"common", "data", "text", "model"},  # of the model only its records
     "train": {"common", "text", "data", "llm", "model"},
     "recipe": {"common", "text", "data", "corpora", "llm", "model", "compress", "decode", "rescore", "report", "train"},
     "bin": {

@@ -40,19 +40,24 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.llm_shapes import write_llm_shapes
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record
-    from speechllama.model.build import expected_cache
-    from speechllama.model.compressor import FIXED_RATIOS
+    from speechllama.model.build import choose_compressor, expected_cache
+    from speechllama.model.encoders import choose_encoder
     from speechllama.text.prompt import Prompt, PromptConfig
 
     settings = read_config(args.config, args.conf_path)
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
-    frames_per_vector = FIXED_RATIOS.get(str(settings.get("compressor")), 1)
+    num_frames = choose_encoder(settings, args.config).record.num_frames
+    frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1
     data = read_data_dir(args.data_dir)
     if data.table("compressed.scp"):
         own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
         check_maker(data.path, "compressed", expected_cache(own, args.config))
-    write_llm_shapes(data, prompt, args.text_name, args.output_file, frames_per_vector)
+
+    def num_vectors(frames: int) -> int:
+        return -(-num_frames(frames) // frames_per_vector)
+
+    write_llm_shapes(data, prompt, args.text_name, args.output_file, num_vectors)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Matrices on disk: {utterance: (T, F)} <-> Kaldi ark and scp, written in parts by parallel jobs, merged."""
+"""Arrays on disk: {utterance: (T, F)} <-> Kaldi ark and scp, written in parts by parallel jobs, merged."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
         job: The part, from 1.
 
     Yields:
-        `write(utterance, matrix)`; the matrix is written as float32.
+        `write(utterance, array)`: numbers (T, F) are written as float32, whole numbers (U,) as Kaldi's int32 vector.
     """
     ark, scp = part_path(output_dir, name, job, "ark"), part_path(output_dir, name, job, "scp")
     ark.parent.mkdir(parents=True, exist_ok=True)
@@ -56,12 +56,13 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
     try:
         with temporary.open("wb") as stream:
 
-            def write(utterance: str, matrix: np.ndarray) -> None:
+            def write(utterance: str, array: np.ndarray) -> None:
                 if utterance in places:
                     raise ValueError(f"{ark}: utterance {utterance!r} is written a second time")
                 # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
-                kaldiio.save_ark(stream, {utterance: np.ascontiguousarray(matrix, dtype=np.float32)})
+                kind = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
+                kaldiio.save_ark(stream, {utterance: np.ascontiguousarray(array, dtype=kind)})
 
             yield write
         scp.unlink(missing_ok=True)  # an older scp must not point into the new ark
@@ -72,7 +73,7 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
 
 
 def read_matrix(place: str) -> np.ndarray:
-    """Read one matrix (T, F) by its value in an scp ("path:offset").
+    """Read one matrix (T, F), or unit numbers (U,), by its value in an scp ("path:offset").
 
     Raises:
         ValueError: It cannot be read from there.
@@ -85,12 +86,12 @@ def read_matrix(place: str) -> np.ndarray:
 
 
 def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) -> None:
-    """Refuse matrices that were made by something else: they would fit and mean something else.
+    """Refuse arrays that were made by something else: they would fit and mean something else.
 
     Args:
         data_dir: Where the parts are; those without a record (`<name>.<job>.done`) are taken as they are.
         name: "compressed".
-        expected: What the record must say; older records say less.
+        expected: What the record must say.
 
     Raises:
         ValueError: The record says something else.
@@ -99,10 +100,12 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     if not done.is_file():
         return
     written = json.loads(done.read_text(encoding="utf-8"))[0]
-    differing = [key for key in written if written[key] != expected.get(key)]
+    differing = [key for key in {**written, **expected} if written.get(key) != expected.get(key)]
     if differing:
-        found, wanted = ({key: record.get(key) for key in differing} for record in (written, expected))
-        raise ValueError(f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own (stage `compress`)")
+        found, wanted = ({key: each[key] for key in differing if key in each} for each in (written, expected))
+        raise ValueError(
+            f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own, or run stage `compress` again"
+        )
 
 
 def num_allowed(max_bad_share: float, total: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,6 @@ from speechllama.text.tokenizer import CTCTokenizer
 VARIANCE_FLOOR = 1e-10  # a bin that never changes must not divide by 0
 
 
-def num_encoder_frames(num_frames: int) -> int:
-    """Map feature frames T to CTC-encoder frames M: two convolutions of stride 2, each rounding up."""
-    halved = (num_frames + 1) // 2
-    return (halved + 1) // 2
-
-
 def num_frames_needed(units: Sequence[int]) -> int:
     """Count the frames that CTC needs: one for each unit, and a blank between equal neighbours."""
     return len(units) + sum(left == right for left, right in zip(units, units[1:], strict=False))
@@ -37,6 +31,7 @@ def collect_stats(
     dev_dir: str | Path,
     tokenizer_path: str | Path,
     output_dir: str | Path,
+    num_encoder_frames: Callable[[int], int],
     text_name: str = "src_text",
 ) -> None:
     """Write cmvn.npz and {train,dev}/{speech_shape,text_shape,skipped}.
@@ -46,6 +41,7 @@ def collect_stats(
         dev_dir: Data directory with feats.scp.
         tokenizer_path: SentencePiece model of the CTC units.
         output_dir: Where the files go.
+        num_encoder_frames: Feature frames T -> encoder frames M.
         text_name: The table that CTC learns, "src_text" or "text".
 
     Raises:
@@ -58,7 +54,7 @@ def collect_stats(
         if missing:
             raise ValueError(f"{data.path}: {', '.join(missing)} missing or empty; run the feature stage")
     for name, data in sets.items():
-        write_shapes(data, tokenizer, text_name, Path(output_dir) / name)
+        write_shapes(data, tokenizer, num_encoder_frames, text_name, Path(output_dir) / name)
     mean, std, frames = feature_statistics(sets["train"].table("feats.scp"))
     path = Path(output_dir) / "cmvn.npz"
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
@@ -95,12 +91,19 @@ def feature_statistics(feats_scp: dict[str, str]) -> tuple[np.ndarray, np.ndarra
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32), frames
 
 
-def write_shapes(data: DataDir, tokenizer: CTCTokenizer, text_name: str, output_dir: Path) -> dict[str, Skip]:
+def write_shapes(
+    data: DataDir,
+    tokenizer: CTCTokenizer,
+    num_encoder_frames: Callable[[int], int],
+    text_name: str,
+    output_dir: Path,
+) -> dict[str, Skip]:
     """Write "utterance T,F" and "utterance L" for the utterances that CTC can learn from.
 
     Args:
         data: Data directory with features.
         tokenizer: CTC units.
+        num_encoder_frames: Feature frames T -> encoder frames M.
         text_name: The table that CTC learns.
         output_dir: Where speech_shape, text_shape and skipped go.
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
@@ -70,7 +69,7 @@ def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ())
         raise ValueError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
     data = read_data_dir(job.data_dir)
     audio = find_audio(data, job.control)
-    translate.check_data(data.path, audio.is_compressed)
+    translate.check_data(data.path, audio.kind)
     stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -113,7 +112,7 @@ def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audi
         "control": job.control,
         "model": (translate.folder / "model.pth").stat().st_mtime_ns,
         "num_utterances": len(audio.places),
-        "audio": (data.path / ("compressed.scp" if audio.is_compressed else "feats.scp")).stat().st_mtime_ns,
+        "audio": (data.path / audio.table).stat().st_mtime_ns,
     }
     read_back: dict[str, Any] = json.loads(json.dumps(stamp))
     return read_back
@@ -156,10 +155,9 @@ def decode_batch(
 
     def decode(utterances: Sequence[str]) -> list[list[Translation]]:
         return translate.translate(
-            [read_matrix(audio.places[utt]) for utt in utterances],
+            audio.read(utterances),
             [audio.seconds[utt] for utt in utterances],
             [languages.get(utt, "") for utt in utterances],
-            audio.is_compressed,
             [templates.get(utt, "") for utt in utterances],
         )
 

@@ -20,6 +20,7 @@ from speechllama.config import from_mapping
 from speechllama.llm.files import WEIGHT_FILES, load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
+from speechllama.model.build import read_settings as read_config_file
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 
@@ -75,7 +76,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml; its paths count from the folder itself (packed) or the recipe above it, then from here.
+    """Read config.yaml, of any age; its paths count from the folder itself (packed) or the recipe above it, then here.
 
     Raises:
         FileNotFoundError: It is no finished experiment.
@@ -83,7 +84,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage `average`")
-    settings: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = read_config_file(folder)
     for name in BASES:
         value = str(settings.get(name) or "")
         places = [place / value for place in (folder, *folder.resolve().parents) if value]
@@ -110,7 +111,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     folder, output = Path(exp_dir), Path(output)
     settings = read_settings(folder)
     files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
-    if settings.get("ctc_dir"):
+    if settings.get("freeze_encoder"):
         files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]
         settings["ctc_dir"] = "ctc"
     elif settings.get("cmvn_file"):

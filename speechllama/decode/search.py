@@ -19,7 +19,7 @@ __all__ = ["Hypothesis", "SearchConfig", "search"]
 
 @torch.no_grad()
 def search(
-    llm: LLM, prefix: Prefix, limits: Tensor, eos_token_id: int, prefix_mask: PrefixMaskName, config: SearchConfig
+    llm: LLM, prefix: Prefix, limits: Tensor, prefix_mask: PrefixMaskName, config: SearchConfig
 ) -> list[list[Hypothesis]]:
     """Find the most probable texts after each prefix.
 
@@ -27,14 +27,14 @@ def search(
         llm: The language model.
         prefix: [prompt ; audio ; suffix], right-aligned.
         limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1.
-        eos_token_id: End of sequence.
         prefix_mask: Mask over the prefix, as in training.
         config: Beam, penalty, n-best.
 
     Returns:
         As `run_search`.
     """
-    return run_search(LLMScorer(llm, prefix, prefix_mask), limits.to(prefix.embeddings.device), eos_token_id, config)
+    scorer = LLMScorer(llm, prefix, prefix_mask)
+    return run_search(scorer, limits.to(prefix.embeddings.device), llm.eos_token_id, config)
 
 
 class LLMScorer:

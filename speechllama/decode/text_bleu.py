@@ -60,13 +60,12 @@ def text_bleu(
     llm = LLM(LLMConfig(path=path)).eval()
     prompt = Prompt(PromptConfig(target=target), DEFAULT_TASK, load_tokenizer(path))
     before, after = prompt.render()
-    end = prompt.tokenizer.eos_token_id
     hypotheses: list[str] = []
     for start in range(0, len(sentences), batch_size):
         part = sentences[start : start + batch_size]
         ids, lengths = pad_ids([before + prompt.encode(sentence) + after for sentence in part])
         prefix = join_right_aligned([(llm.embed(ids), lengths)])
-        found = search(llm, prefix, lengths * 2 + 10, end, "causal", SearchConfig(beam_size=1))
+        found = search(llm, prefix, lengths * 2 + 10, "causal", SearchConfig(beam_size=1))
         hypotheses += [prompt.decode(nbest[0].tokens) for nbest in found]
     metric = BLEU(tokenize=TARGETS[target].bleu_tokenizer)
     score = metric.corpus_score(hypotheses, [list(translations)]).score

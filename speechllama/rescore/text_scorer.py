@@ -105,6 +105,5 @@ def load_text_scorer(settings: Mapping[str, Any], device: str, batch_tokens: int
     check_device(device)
     llm = LLM(LLMConfig(path=path, revision=revision), device).to(device).eval()
     tokenizer = load_tokenizer(path, revision)
-    llm.eos_token_id = tokenizer.eos_token_id  # of an LLM with several the one that texts end with, as in training
     config = from_mapping(PromptConfig, settings["prompt_conf"], "prompt_conf")
     return TextScorer(llm, Prompt(config, settings["task"], tokenizer), settings["prompted"], batch_tokens)

@@ -6,7 +6,6 @@ import json
 import shutil
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from speechllama.bin import merge_decoded
 from speechllama.decode.control import derange
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
+from speechllama.model.audio import Compressed
 
 
 def test_cache_features_and_batch_size_give_the_same_text(recipe: Any) -> None:
@@ -111,9 +111,9 @@ def test_memory_that_ends_halves_the_batch(recipe: Any, monkeypatch: pytest.Monk
     whole = recipe.decode("e5", "compressed", "e")
     original, sizes = Speech2Text.translate, []
 
-    def small_memory(self: Speech2Text, audio: list[np.ndarray], *rest: object, **more: object) -> object:
-        sizes.append(len(audio))
-        if len(audio) > 2:
+    def small_memory(self: Speech2Text, audio: Compressed, *rest: object, **more: object) -> object:
+        sizes.append(len(audio.lengths))
+        if len(audio.lengths) > 2:
             raise torch.OutOfMemoryError("no memory")
         return original(self, audio, *rest, **more)  # type: ignore[arg-type]
 

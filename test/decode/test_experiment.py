@@ -37,6 +37,19 @@ def test_a_packed_model_translates_files_anywhere(
     assert Speech2Text.from_pretrained(recipe.root / "e6")(tmp_path / "a.wav")[0].text == text
 
 
+def test_an_older_experiment_is_read(recipe: Any, tmp_path: Path) -> None:
+    shutil.copytree(recipe.root / "e5", tmp_path / "e5")
+    config = tmp_path / "e5/config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    for name in ("compressor_conf", "freeze_encoder"):
+        settings.pop(name)
+    older = {"drop_blank_runs": False, "max_compressed_length": None, "num_clusters": 0}
+    config.write_text(yaml.safe_dump({**settings, **older}))
+    now, then = (load_experiment(path).network for path in (recipe.root / "e5", tmp_path / "e5"))
+    assert then.config == now.config
+    assert then.config.freeze_encoder
+
+
 def test_a_waveform_of_whole_numbers_is_heard_as_its_file(recipe: Any, tmp_path: Path) -> None:
     import soundfile
 

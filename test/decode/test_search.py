@@ -60,7 +60,7 @@ def generate(llm: LLM, prompt: list[int], limit: int, config: SearchConfig) -> l
 def test_a_batch_equals_generate_on_each_utterance(llm: LLM, beam: int, length_penalty: float) -> None:
     config = SearchConfig(beam, nbest=beam, length_penalty=length_penalty)
     limits = torch.tensor([12, 5, 20, 1])
-    found = search(llm, embed(llm, PROMPTS), limits, EOS, "causal", config)
+    found = search(llm, embed(llm, PROMPTS), limits, "causal", config)
     for prompt, limit, nbest in zip(PROMPTS, limits.tolist(), found, strict=True):
         expected = generate(llm, prompt, limit, config)
         assert [hypothesis.tokens for hypothesis in nbest] == [tokens for tokens, _ in expected]
@@ -72,9 +72,9 @@ def test_a_batch_equals_generate_on_each_utterance(llm: LLM, beam: int, length_p
 def test_batch_and_order_never_change_a_hypothesis(llm: LLM, mask: Any) -> None:
     config = SearchConfig(4, nbest=4)
     limits = torch.tensor([12, 30, 20, 3])
-    together = search(llm, embed(llm, PROMPTS), limits, EOS, mask, config)
+    together = search(llm, embed(llm, PROMPTS), limits, mask, config)
     for row, prompt in enumerate(PROMPTS):
-        alone = search(llm, embed(llm, [prompt]), limits[row : row + 1], EOS, mask, config)[0]
+        alone = search(llm, embed(llm, [prompt]), limits[row : row + 1], mask, config)[0]
         assert [hypothesis.tokens for hypothesis in alone] == [hypothesis.tokens for hypothesis in together[row]]
         assert [h.score for h in alone] == pytest.approx([h.score for h in together[row]], abs=1e-4)
 
@@ -82,7 +82,7 @@ def test_batch_and_order_never_change_a_hypothesis(llm: LLM, mask: Any) -> None:
 def test_scores_are_the_log_probabilities_of_the_tokens(llm: LLM) -> None:
     config = SearchConfig(4, nbest=4, length_penalty=0.0)
     prompt, limit = PROMPTS[0], 15
-    for hypothesis in search(llm, embed(llm, [prompt]), torch.tensor([limit]), EOS, "causal", config)[0]:
+    for hypothesis in search(llm, embed(llm, [prompt]), torch.tensor([limit]), "causal", config)[0]:
         ended = len(hypothesis.tokens) < limit
         tokens = hypothesis.tokens + [EOS] * ended
         with torch.no_grad():
@@ -92,7 +92,7 @@ def test_scores_are_the_log_probabilities_of_the_tokens(llm: LLM) -> None:
 
 
 def test_nbest_is_sorted_and_without_twins(llm: LLM) -> None:
-    nbest = search(llm, embed(llm, PROMPTS[:1]), torch.tensor([20]), EOS, "causal", SearchConfig(7, nbest=7))[0]
+    nbest = search(llm, embed(llm, PROMPTS[:1]), torch.tensor([20]), "causal", SearchConfig(7, nbest=7))[0]
     scores = [hypothesis.score for hypothesis in nbest]
     assert scores == sorted(scores, reverse=True)
     assert len({tuple(hypothesis.tokens) for hypothesis in nbest}) == len(nbest)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from speechllama.recipe.preflight.plan import Plan
 from transformers import AutoModelForCausalLM
 
 from speechllama.bin import estimate_memory
@@ -14,7 +15,7 @@ from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.meta_model import outline_speech_llama, read_architecture
+from speechllama.model.meta_model import meta_speech_llama, read_architecture
 from speechllama.recipe.preflight import memory, systems
 from speechllama.recipe.preflight.memory import (
     BatchShape,
@@ -24,7 +25,6 @@ from speechllama.recipe.preflight.memory import (
     training_memory,
     weight_bytes,
 )
-from speechllama.recipe.preflight.plan import Plan
 from speechllama.recipe.preflight.speed import fill
 
 EGS = Path(__file__).resolve().parents[3] / "egs"
@@ -55,7 +55,7 @@ def test_the_encoders_counts_are_what_real_passes_keep(tiny_llm: Path) -> None:
     settings = read_config(SMALL / "e5.yaml")
     ctc = systems.ctc_training(Plan("", str(SMALL / "ctc.yaml"), ctc_units=20)).encoder
     assert ctc is not None
-    network = outline_speech_llama(settings, "e5", read_architecture(tiny_llm), ctc)
+    network = meta_speech_llama(settings, "e5", read_architecture(tiny_llm), ctc)
     real = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
     vectors, lengths = torch.zeros(3, 6, network.encoder.dim), torch.full((3,), 6)
     assert memory.audio_encoder_activations(network, BATCH, False) == kept_bytes(lambda: real(vectors, lengths), real)
@@ -69,7 +69,7 @@ def test_the_encoders_counts_are_what_real_passes_keep(tiny_llm: Path) -> None:
 def outline(system: str, llm: str = "llama_7b") -> tuple[systems.SpeechLlama, object]:
     architecture = read_architecture(PAPER / "llm" / f"{llm}.json")
     ctc = systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"))).encoder
-    return outline_speech_llama(read_config(PAPER / f"{system}.yaml"), system, architecture, ctc), architecture
+    return meta_speech_llama(read_config(PAPER / f"{system}.yaml"), system, architecture, ctc), architecture
 
 
 def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:

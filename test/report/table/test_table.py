@@ -16,7 +16,6 @@ from speechllama.report.results import write_results
 from speechllama.report.table.build import largest
 from speechllama.report.table.figure import draw_scores
 from speechllama.report.table.files import figure_path, table_path
-from speechllama.report.table.run import FRAMES_PER_VECTOR
 from test.report.table.conftest import Experiment, make_references, row_of
 
 
@@ -187,9 +186,3 @@ def test_a_damaged_row_is_named(experiment: Experiment) -> None:
 def test_a_reference_that_is_no_row_is_refused(experiment: Experiment) -> None:
     with pytest.raises(ValueError, match="unknown reference 'e6', expected one of the rows e1"):
         experiment.table("e1")
-
-
-def test_the_convolutions_shorten_as_the_model_does() -> None:
-    from speechllama.model.compressor import CONVOLUTION_RATIO
-
-    assert FRAMES_PER_VECTOR["convolution"] == CONVOLUTION_RATIO

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.constants import SUBSAMPLING
+from speechllama.constants import NUM_MELS, SUBSAMPLING
 from speechllama.llm.loading import check_quantization
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.meta_model import meta_speech_llama, num_parameters

@@ -13,7 +13,6 @@ import pytest
 from speechllama.cli import mapping, new_parser, run_main, str2bool
 
 DATA_ENTRY_POINTS = (
-    "prepare_covost2",
     "validate_data_dir",
     "make_features",
     "merge_parts",

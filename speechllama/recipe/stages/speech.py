@@ -39,32 +39,15 @@ def preflight(plan: Plan) -> list[Stage]:
 def data(plan: Plan) -> list[Stage]:
     """Corpus and data directories."""
     options, layout = plan.options, plan.layout
-    words = [
-        "--langs",
-        options.langs,
-        "--datadir",
-        options.datadir,
-        "--downloads",
-        options.downloads,
-        "--nj",
-        options.nj,
-    ]
-    for name, place in plan.places.items():
-        words += [f"--{name}", place]
-    jobs = [
-        Job(
-            "cpu", ("local/data.sh", *map(str, words), *options.data_options.split()), f"{options.datadir}/log/data.log"
-        )
-    ]
+    jobs = [Job("cpu", ("local/data.sh", *plan.data_words), f"{options.datadir}/log/data.log")]
     for name in SPLITS:
         log = f"{options.datadir}/log/validate_{name}.log"
         jobs.append(Job("cpu", module("validate_data_dir", "--data_dir", layout.data(name)), log))
     sources = plan.sources
     stamps = sources.stamps()
     places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
-    settings = f"langs={options.langs}{places} data_options={options.data_options}" + (
-        f" files={stamps}" if stamps else ""
-    )
+    settings = f"langs={options.langs}{places} data_options={options.data_options}"
+    settings += f" files={stamps}" if stamps else ""
     outputs = tables(map(layout.data, SPLITS), DATA_TABLES)
     return [
         Stage(

@@ -1,4 +1,4 @@
-"""Report what the CTC encoder hears and how much its compressor shortens: report.json and report.md.
+"""Report what the CTC encoder recognises and how much its compressor shortens: report.json and report.md.
 
 WER and CER of the greedy CTC text and the compression ratio, for each set, overall and per language.
 """

@@ -2,8 +2,8 @@
 
     Scorer -> n-best token sequences
 
-The K hypotheses of an utterance are K query columns of one row, not K rows: they share the keys and values of what was
-heard, and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
+The K hypotheses of an utterance are K query columns of one row, not K rows: they share the keys and values of the
+audio, and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
 history, so that nothing is copied or reordered when hypotheses change places. One step costs the attention over
 P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the cache.
 """
@@ -115,7 +115,7 @@ def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: Search
     running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
 
     Args:
-        scorer: The model, with the utterances it heard.
+        scorer: The model, with the utterances it scores.
         limits: Most tokens per utterance (B,), int64, end of sequence included, each at least 1.
         eos_token_id: End of sequence.
         config: Beam, penalty, n-best.

@@ -1,4 +1,4 @@
-"""Text translation of an LLM: what it can do before it hears anything.
+"""Text translation of an LLM: what it can do before it gets any audio.
 
 sentence -> [prompt ; sentence ; suffix] -> greedy search -> BLEU against its translation
 """

@@ -1,4 +1,4 @@
-"""What the CTC encoder hears and how much its compressor shortens.
+"""What the CTC encoder recognises and how much its compressor shortens.
 
     <ctc>/compressed_<X>/<set>/{ctc_hyp, utt2num_frames} + dump/<set>/ -> report.json, report.md
 

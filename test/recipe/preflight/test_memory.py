@@ -66,14 +66,14 @@ def test_the_encoders_counts_are_what_real_passes_keep(tiny_llm: Path) -> None:
     assert memory.encoder_activations(*ctc, BATCH, False) == kept
 
 
-def outline(system: str, llm: str = "llama_7b") -> tuple[systems.SpeechLlama, object]:
+def meta_system(system: str, llm: str = "llama_7b") -> tuple[systems.SpeechLlama, object]:
     architecture = read_architecture(PAPER / "llm" / f"{llm}.json")
     ctc = systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"))).encoder
     return meta_speech_llama(read_config(PAPER / f"{system}.yaml"), system, architecture, ctc), architecture
 
 
 def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:
-    plain, four, eight = (weight_bytes(outline(system)[0].llm) for system in ("e5", "e5_4bit", "e5_8bit"))
+    plain, four, eight = (weight_bytes(meta_system(system)[0].llm) for system in ("e5", "e5_4bit", "e5_8bit"))
     embeddings = 2 * 32000 * 4096 + 65 * 4096  # and the norms: these stay in bfloat16
     layers = 6_738_415_616 - embeddings
     assert plain == 2 * 6_738_415_616
@@ -82,13 +82,13 @@ def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:
 
 
 def test_more_positions_need_more_memory_and_checkpointing_less() -> None:
-    network, architecture = outline("e6")
+    network, architecture = meta_system("e6")
     small, large = (
         training_memory(network, architecture, BatchShape().of_positions(total), True) for total in (2048, 4096)
     )
     assert large.activations == pytest.approx(2 * small.activations, rel=0.02)
     assert large.trained == 16 * (14_721_032 + 2_097_152)
-    network, architecture = outline("e6_8bit")
+    network, architecture = meta_system("e6_8bit")
     again = training_memory(network, architecture, BatchShape().of_positions(4096), True)
     assert again.activations < large.activations / 5
 

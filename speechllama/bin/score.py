@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from speechllama.cli import new_parser, run_main
 from speechllama.files import write_json
 from speechllama.progress import setup_logging
-from speechllama.report.decoded_set import REFERENCE_NAMES, format_report, score_decoded_set, score_path
+from speechllama.text.tasks import TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -22,9 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--control_dir", help="decoding directory of the control, each with another's audio")
     parser.add_argument("--data_dir", required=True, help="data directory with the references and utt2lang")
     parser.add_argument("--corpus_report", help="stage 1's report.json, to count what it dropped of the set")
-    parser.add_argument(
-        "--task", choices=sorted(REFERENCE_NAMES), default="st", help="st: translation, asr: recognition"
-    )
+    parser.add_argument("--task", choices=list(TASKS), default="st", help="st: translation, asr: recognition")
     return parser
 
 
@@ -32,6 +30,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Score and write score.json."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.report.decoded_set import format_report, score_decoded_set, score_path
+
     report = score_decoded_set(args.hyp_dir, args.data_dir, args.task, args.control_dir, args.corpus_report)
     write_json(score_path(args.hyp_dir), report)
     logging.info("%s", format_report(report))

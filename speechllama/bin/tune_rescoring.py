@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.report.decoded_set import REFERENCE_NAMES
+from speechllama.text.tasks import TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--decode_dir", required=True, help="decoded set: its n-best hypotheses are rescored")
     parser.add_argument("--data_dir", required=True, help="data directory of that set, with references and utt2lang")
-    parser.add_argument("--task", choices=sorted(REFERENCE_NAMES), default="st", help="what is scored: BLEU or WER")
+    parser.add_argument("--task", choices=list(TASKS), default="st", help="what is scored: BLEU or WER")
     parser.add_argument("--output_file", required=True, help="settings for rescore, and all that was tried (JSON)")
     parser.add_argument("--batch_tokens", type=int, default=8192, help="LLM positions at once")
     parser.add_argument("--ngpu", type=int, default=0, help="1 uses a GPU")
@@ -39,7 +39,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     config, settings = read_rescoring_config(read_config(args.config), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}
     nbest, data = read_nbest(args.decode_dir), read_data_dir(args.data_dir)
-    references = data.table(REFERENCE_NAMES[args.task])
+    references = data.table(TASKS[args.task].reference)
 
     def metric(texts: dict[str, str]) -> float:
         pairs = pair(texts, references, str(nbest.path))

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.report.results import results_path, write_results
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -23,6 +22,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Collect the reports and write the page."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.report.results import results_path, write_results
+
     results = write_results(args.exp_dir, args.title)
     for line in results.missing:
         logging.info("missing: %s", line)

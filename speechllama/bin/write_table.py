@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.report.results import results_path, write_results
-from speechllama.report.table.files import claims_path, write_table_files
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -30,6 +28,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Collect and write."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.report.results import results_path, write_results
+    from speechllama.report.table.files import claims_path, write_table_files
+
     seeds = [int(seed) for seed in args.seeds.split()]
     table = write_table_files(args.exp_dir, args.rows.split(), seeds, args.reference, args.title)
     write_results(args.exp_dir, args.title)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,8 @@ from speechllama.config import from_mapping
 from speechllama.model.build import read_cmvn
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, ctc_loss
 from speechllama.text.tokenizer import CTCTokenizer
-from speechllama.train.espnet import (
-    AbsESPnetModel,
-    NestedDictAction,
-    SpeechTask,
-    force_gatherable,
-    str_or_none,
-)
+from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
+from speechllama.train.options import Kind
 
 
 class CTCModel(CTCEncoder, AbsESPnetModel):
@@ -76,16 +71,8 @@ class CTCPreprocessor:
 class CTCTask(SpeechTask):
     """ESPnet task of the CTC encoder."""
 
-    @classmethod
-    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options beside the host's."""
-        group = parser.add_argument_group("CTC encoder")
-        group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the CTC units")
-        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
-        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="sizes, see CTCEncoderConfig")
-        group.add_argument("--ctc_units", type=int, default=None, help="units to make in stage 3")
-        group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
-        parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
+    kind: Kind = "ctc"
+    defaults: Mapping[str, Any] = {"required": ["output_dir", "tokenizer", "cmvn_file"]}
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,10 @@ from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache
 from speechllama.model.checkpoint import FINGERPRINT
-from speechllama.model.compressor import COMPRESSORS
-from speechllama.model.prefix_mask import PREFIX_MASKS
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig
-from speechllama.train.espnet import (
-    AbsESPnetModel,
-    NestedDictAction,
-    SpeechTask,
-    force_gatherable,
-    str2bool,
-    str_or_none,
-)
+from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
+from speechllama.train.options import Kind
 
 
 class SpeechLlamaModel(AbsESPnetModel):
@@ -113,30 +105,11 @@ class SpeechLlamaPreprocessor:
 class SpeechLlamaTask(SpeechTask):
     """ESPnet task of the Speech-LLaMA."""
 
-    @classmethod
-    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options beside the host's; the network's own are described in `SpeechLlamaConfig`."""
-        group = parser.add_argument_group("Speech-LLaMA")
-        group.add_argument("--llm_dir", type=str_or_none, default=None, help="prepared LLM (stage 7)")
-        group.add_argument("--ctc_dir", type=str_or_none, default=None, help="trained CTC encoder (stage 5)")
-        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics, without --ctc_dir")
-        group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
-        group.add_argument("--init_system", type=str_or_none, default=None, help="its config, for the stage script")
-        group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
-        group.add_argument("--task_name", default="st", choices=list(TEMPLATES), help="translation or recognition")
-        group.add_argument("--prompt_conf", action=NestedDictAction, default={}, help="see PromptConfig")
-        group.add_argument("--compressor", default="frame_average", choices=list(COMPRESSORS))
-        group.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: no blank runs")
-        group.add_argument("--max_compressed_length", type=int, default=None, help="merge runs beyond as many vectors")
-        group.add_argument("--num_clusters", type=int, default=0, help="units: their number")
-        group.add_argument("--centroids_file", type=str_or_none, default=None, help="units: what names them (stage 6)")
-        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="see CTCEncoderConfig (E0, D)")
-        group.add_argument("--audio_encoder_conf", action=NestedDictAction, default={}, help="see TransformerConfig")
-        group.add_argument("--train_audio_encoder", type=str2bool, default=True)
-        group.add_argument("--llm_conf", action=NestedDictAction, default={}, help="see LLMConfig")
-        group.add_argument("--prefix_mask", default="non_causal", choices=list(PREFIX_MASKS))
-        group.add_argument("--label_smoothing", type=float, default=0.0)
-        parser.set_defaults(required=["output_dir", "llm_dir"], model_conf={"extract_feats_in_collect_stats": False})
+    kind: Kind = "system"
+    defaults: Mapping[str, Any] = {
+        "required": ["output_dir", "llm_dir"],
+        "model_conf": {"extract_feats_in_collect_stats": False},
+    }
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:

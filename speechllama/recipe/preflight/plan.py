@@ -5,20 +5,14 @@ options -> Plan; YAML + options of single commands -> settings
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-import re
 from dataclasses import dataclass
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from speechllama.config import read_config
 from speechllama.model.build import SEQ2SEQ
-from speechllama.train.options import check_keys, override
+from speechllama.train.options import Kind, check_keys, known_options, override
 
-HOST_OPTIONS = "espnet2.tasks.abs_task"  # read as text: importing it takes seconds
-OWN_OPTIONS = {"ctc": "ctc.py", "system": "speech_llama.py", "seq2seq": "seq2seq.py"}  # in train/
 WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # that the preflight computes with
 
 
@@ -104,7 +98,7 @@ class Plan:
         return "cuda" if self.ngpu else "cpu"
 
 
-def read_settings(path: str, options: str, kind: str) -> dict[str, Any]:
+def read_settings(path: str, options: str, kind: Kind) -> dict[str, Any]:
     """A YAML with what it includes, and the options that override it.
 
     Args:
@@ -129,20 +123,3 @@ def read_settings(path: str, options: str, kind: str) -> dict[str, Any]:
     if faults:
         raise ValueError(f"{path}: {'; '.join(faults)}")
     return settings
-
-
-def known_options(kind: str) -> set[str]:
-    """Names of the options of a training, read from its source and the host's."""
-    package, _, module = HOST_OPTIONS.rpartition(".")
-    host = importlib.util.find_spec(package)
-    assert host is not None and host.submodule_search_locations  # a namespace or a package, and installed
-    folder = Path(__file__).resolve().parents[2] / "train"
-    host_source = Path(next(iter(host.submodule_search_locations))) / f"{module}.py"
-    sources = [host_source, folder / "espnet.py", folder / OWN_OPTIONS[kind]]
-    found = {"config"}
-    for source in sources:
-        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found.update(re.findall(r"^--(\w+)$", node.value))
-    # The host makes these in a loop over its optimizers and choices.
-    return found | {f"{name}{end}" for name in ("optim", "scheduler") for end in ("", "_conf")}

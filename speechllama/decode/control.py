@@ -10,8 +10,10 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from speechllama.constants import FRAME_SHIFT
 from speechllama.data.data_dir import DataDir
-from speechllama.decode.speech2text import FRAMES_PER_SECOND
+
+FRAMES_PER_SECOND = round(1 / FRAME_SHIFT)
 
 CONTROL_SEED = 1
 AUDIO_TABLES = {"compressed.scp": True, "feats.scp": False}  # table -> is_compressed; the cache is preferred

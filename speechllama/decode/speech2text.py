@@ -25,8 +25,6 @@ from speechllama.model.build import describe_cache
 from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
 
-FRAMES_PER_SECOND = 100  # features have a 10 ms shift
-
 
 class Translation(NamedTuple):
     """One hypothesis: its text, token ids of the LLM, and score (log-probability with length penalty, nats)."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.cli import new_parser, pair_up, run_main, str2bool
 
 ENTRY_POINTS = sorted(
     path.stem for path in (Path(__file__).resolve().parents[1] / "speechllama" / "bin").glob("[!_]*.py")
@@ -66,6 +66,15 @@ def test_booleans_are_read(value: str, expected: bool) -> None:
 def test_other_words_are_no_booleans() -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="'maybe'"):
         str2bool("maybe")
+
+
+def test_each_input_has_its_output() -> None:
+    assert pair_up(["data/dev", "data/test"], ["dump/dev", "dump/test"], "--output_dir") == [
+        ("data/dev", "dump/dev"),
+        ("data/test", "dump/test"),
+    ]
+    with pytest.raises(ValueError, match="--output_dir: 1 given, expected one for each of 2: data/dev data/test"):
+        pair_up(["data/dev", "data/test"], ["dump/dev"], "--output_dir")
 
 
 def test_shortened_options_are_refused() -> None:

@@ -1,11 +1,11 @@
-"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers alone."""
+"""Write the shape files of LLM training: positions (prompt, audio, text) of each utterance, from headers only."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import new_parser, pair_up, run_main
 from speechllama.progress import setup_logging
 
 
@@ -13,13 +13,15 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="the system's YAML; its prompt and compressor count")
-    parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
+    parser.add_argument(
+        "--data_dir", nargs="+", required=True, help="data directories with compressed.scp or feats.scp"
+    )
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
     parser.add_argument("--centroids_file", default="", help="units: what must have named them")
     parser.add_argument("--text_name", default="text", help="target: text or src_text")
     parser.add_argument("--task", default="st", choices=["st", "asr"])
-    parser.add_argument("--output_file", required=True, help="the shape file")
+    parser.add_argument("--output_file", nargs="+", required=True, help="the shape file of each")
     return parser
 
 
@@ -41,11 +43,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
     frames_per_vector = FIXED_RATIOS.get(str(settings.get("compressor")), 1)
-    data = read_data_dir(args.data_dir)
-    if data.table("compressed.scp"):
-        own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
-        check_maker(data.path, "compressed", expected_cache(own, args.config))
-    write_llm_shapes(data, prompt, args.text_name, args.output_file, frames_per_vector)
+    for data_dir, output_file in pair_up(args.data_dir, args.output_file, "--output_file"):
+        data = read_data_dir(data_dir)
+        if data.table("compressed.scp"):
+            own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
+            check_maker(data.path, "compressed", expected_cache(own, args.config))
+        write_llm_shapes(data, prompt, args.text_name, output_file, frames_per_vector)
 
 
 if __name__ == "__main__":

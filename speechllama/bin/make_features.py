@@ -1,19 +1,22 @@
-"""Compute the log-mel features of one part of a data directory (stage 2); a finished part is kept."""
+"""Compute the log-mel features of one part of each data directory (stage 2); a finished part is kept."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import new_parser, pair_up, run_main
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data_dir", required=True, help="data directory with wav.scp")
+    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories with wav.scp")
     parser.add_argument(
-        "--output_dir", required=True, help="gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J"
+        "--output_dir",
+        nargs="+",
+        required=True,
+        help="for each, what gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J",
     )
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--job", type=int, default=1, help="which part, from 1")
@@ -24,13 +27,14 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Compute one part."""
+    """Compute one part of each."""
     args = get_parser().parse_args(cmd)
     from speechllama.data.features import make_features
     from speechllama.progress import setup_logging
 
     setup_logging()
-    make_features(args.data_dir, args.output_dir, args.num_jobs, args.job, args.max_bad_share)
+    for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
+        make_features(data_dir, output_dir, args.num_jobs, args.job, args.max_bad_share)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
-"""Make one data directory of the parts that parallel jobs wrote (stages 2 and 6)."""
+"""Make one data directory of the parts that parallel jobs wrote, for one set or several (stages 2 and 6)."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import new_parser, pair_up, run_main
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data_dir", required=True, help="data directory that the jobs read")
-    parser.add_argument("--output_dir", required=True, help="where the parts are and the merged tables go")
+    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories that the jobs read")
+    parser.add_argument(
+        "--output_dir", nargs="+", required=True, help="for each, where its parts are and the merged tables go"
+    )
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--name", choices=("feats", "compressed"), default="feats", help="what the parts hold")
     parser.add_argument("--max_bad_share", type=float, default=0.05, help="share that may be left out; one always may")
@@ -26,7 +28,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.progress import setup_logging
 
     setup_logging()
-    merge_parts(args.data_dir, args.output_dir, args.num_jobs, args.name, args.max_bad_share)
+    for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
+        merge_parts(data_dir, output_dir, args.num_jobs, args.name, args.max_bad_share)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="the system's YAML; its prompt and compressor count")
-    parser.add_argument(
-        "--data_dir", nargs="+", required=True, help="data directories with compressed.scp or feats.scp"
-    )
+    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories of the cache or of features")
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
     parser.add_argument("--centroids_file", default="", help="units: what must have named them")

@@ -12,9 +12,7 @@ def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
     parser.add_argument("--data_dir", nargs="+", required=True, help="data directories that the jobs read")
-    parser.add_argument(
-        "--output_dir", nargs="+", required=True, help="for each, where its parts are and the merged tables go"
-    )
+    parser.add_argument("--output_dir", nargs="+", required=True, help="where the parts of each are and its tables go")
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--name", choices=("feats", "compressed"), default="feats", help="what the parts hold")
     parser.add_argument("--max_bad_share", type=float, default=0.05, help="share that may be left out; one always may")

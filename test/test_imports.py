@@ -150,6 +150,18 @@ def test_one_file_knows_the_host() -> None:
     assert knowing == {HOST}
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(module for module in MODULES if layer(module) in ("data", "corpora", "report")),
+        *("speechllama.decode.nbest", "speechllama.train.options"),
+    ],
+)
+def test_data_and_reports_cost_no_heavy_import(module: str) -> None:
+    heavy = {target for target in loaded(module) if target.split(".")[0] in HEAVY}
+    assert not heavy, f"{module} loads {sorted(heavy)}, which cost more than its work; import them where they are used"
+
+
 @pytest.mark.parametrize("module", [module for module in MODULES if layer(module) == "bin"])
 def test_the_options_of_an_entry_point_cost_no_heavy_import(module: str) -> None:
     heavy = {target for target in loaded(module) if target.split(".")[0] in HEAVY}

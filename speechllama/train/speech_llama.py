@@ -140,7 +140,10 @@ class SpeechLlamaTask(SpeechTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
         """Make the network, start it from another experiment if asked, and say what trains."""
-        task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
+        try:
+            task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
+        except ValueError as error:
+            raise ValueError(f"{args.config}: task_name: {error}") from error
         record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)

@@ -73,7 +73,7 @@ class SpeechLlamaModel(AbsESPnetModel):
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """Never called: lengths come from headers, so that ESPnet's statistics stage builds no LLM."""
-        raise RuntimeError("speechllama writes its own shape files (stage 8); set collect_stats to false")
+        raise RuntimeError("speechllama writes its own shape files (stage `train`); set collect_stats to false")
 
 
 class SpeechLlamaPreprocessor:
@@ -98,7 +98,9 @@ class SpeechLlamaPreprocessor:
             raise ValueError(f"utterance {uid}: {error}") from error
         text = self.prompt.encode(data["text"])
         if not text:
-            raise ValueError(f"utterance {uid}: the text {data['text']!r} gives no tokens; stage 8 leaves such out")
+            raise ValueError(
+                f"utterance {uid}: the text {data['text']!r} gives no tokens; stage `train` leaves such out"
+            )
         arrays: dict[str, np.ndarray] = {
             name: np.asarray(value, np.int64)
             for name, value in (("prompt", ids.prompt), ("suffix", ids.suffix), ("text", text))

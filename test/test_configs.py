@@ -110,7 +110,7 @@ def test_every_yaml_of_the_recipes_is_read_by_these_tests() -> None:
     names = [(*at, name) for at in SIZES for name in ("ctc", "decoder", *SYSTEMS, *OTHERS, "b1", "b2", "b2_unprompted")]
     names += [(*PAPER, variant) for variant in VARIANTS]
     names += [(*at, "llm") for at in OWN_LLMS]
-    read = {path for name in names for path in load(*name).files}
+    read = {path.resolve() for name in names for path in load(*name).files}
     assert sorted(set(EGS.glob("*/conf/**/*.yaml")) - read) == []
     assert len(read) == 55
     assert not [path for path in EGS.glob("*/conf/**/*") if path.is_symlink()]

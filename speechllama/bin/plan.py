@@ -3,10 +3,10 @@ r"""Print the plan of a run, or of a table of systems, for the shell: records of
     cd egs/mini_covost2
     python3 -m speechllama.bin.plan run . 2 --langs "de fr es" --system e5 | tr '\0' '\n'
 
-WHAT USER_DIR NUMBER SETTING... WORD...: so many of the recipe's own settings, then the user's words, whose paths count
-from USER_DIR. A table has two lists of settings, its own and those of run.sh. Only the standard library is needed for
---help and to refuse wrong options; a plan also reads YAML. Exit status: 0 good, 1 failed, 2 wrong usage, 3 the
-environment is needed and is not there yet.
+The arguments are `run` or `table`, the directory from which the user's paths count, the number of the recipe's own
+settings and that many settings, then the user's words. A table has two lists of settings, its own and those of run.sh.
+Only the standard library is needed for --help and to refuse wrong options; a plan also reads YAML. Exit status: 0 good,
+1 failed, 2 wrong usage, 3 the environment is needed and is not there yet.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from speechllama.options import UsageError, absolute_places, format_help, parse
 from speechllama.recipe.options import PLACES, Options, TableOptions
 
+USAGE = "usage: plan {run|table} USER_DIR NUMBER SETTING... WORD..."
 NEEDS_ENVIRONMENT = 3
 HINT = "the environment is not installed yet: run tools/install.sh, or the recipe itself, which installs it"
 TEMPLATE_CMD = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / "cmd.sh"
@@ -35,7 +36,7 @@ def print_records(records: Records) -> None:
 
 
 def take(words: list[str]) -> list[str]:
-    """Take a number, and so many words behind it, off a list."""
+    """Take a number, and that many words after it, off a list."""
     number = int(words.pop(0))
     taken, words[:] = words[:number], words[number:]
     return taken
@@ -50,7 +51,11 @@ def run_records(words: Sequence[str], settings: Sequence[str]) -> Records:
 
 def main(cmd: Sequence[str] | None = None) -> int:
     """Print."""
-    what, user_dir, *words = sys.argv[1:] if cmd is None else cmd
+    arguments = sys.argv[1:] if cmd is None else cmd
+    if len(arguments) < 3:
+        print(f"{USAGE}\n\n{__doc__}")
+        return 0 if "--help" in arguments else 2
+    what, user_dir, *words = arguments
     is_table = what == "table"
     own = take(words) if is_table else []
     settings = take(words)

@@ -22,7 +22,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     """Prepare; 2 for options that there are not."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     if not words or words[0] in ("-h", "--help"):
-        print(f"{__doc__}\nCorpora: {', '.join(CORPORA)}")
+        print(f"usage: prepare_data CORPUS [--OPTION VALUE ...]\n\n{__doc__}\nCorpora: {', '.join(CORPORA)}")
         return 0 if words else 2
     try:
         if words[0] not in CORPORA:
@@ -33,7 +33,9 @@ def main(cmd: Sequence[str] | None = None) -> int:
         print(f"prepare_data: {error} (--help lists the options)", file=sys.stderr)
         return 2
     if options.help:
-        print(f"{corpus.options.__doc__}\n{format_help(options)}")
+        print(
+            f"usage: prepare_data {words[0]} [--OPTION VALUE ...]\n\n{corpus.options.__doc__}\n{format_help(options)}"
+        )
         return 0
     from speechllama.progress import setup_logging
 

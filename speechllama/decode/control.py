@@ -9,15 +9,17 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir
 from speechllama.data.front_ends import read_format
-from speechllama.model.audio import AudioInput, Compressed, Features
+
+if TYPE_CHECKING:
+    from speechllama.model.audio import AudioInput, Compressed, Features
 
 CONTROL_SEED = 1
-# What a table holds; the cache is preferred.
-AUDIO_TABLES: dict[str, type[Compressed] | type[Features]] = {"compressed.scp": Compressed, "feats.scp": Features}
+COMPRESSED, FEATURES = "compressed.scp", "feats.scp"
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,9 @@ class Audio:
     @property
     def kind(self) -> type[Compressed] | type[Features]:
         """What the table holds."""
-        return AUDIO_TABLES[self.table]
+        from speechllama.model.audio import Compressed, Features  # torch, which takes seconds and merging does not need
+
+        return Compressed if self.table == COMPRESSED else Features
 
     def read(self, utterances: Sequence[str]) -> AudioInput:
         """Read and pad the audio of some utterances."""
@@ -50,12 +54,12 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     Raises:
         ValueError: There is neither, or a single utterance for a control.
     """
-    table = next((name for name in AUDIO_TABLES if data.table(name)), None)
+    table = next((name for name in (COMPRESSED, FEATURES) if data.table(name)), None)
     if table is None:
-        raise ValueError(f"{data.path}: neither {' nor '.join(AUDIO_TABLES)} there; run the feature stage")
+        raise ValueError(f"{data.path}: neither {COMPRESSED} nor {FEATURES} there; run stage `features`")
     places = data.table(table)
     durations = data.table("utt2dur")
-    frames = data.table("utt2num_frames") if table == "feats.scp" else {}
+    frames = data.table("utt2num_frames") if table == FEATURES else {}
     shift = read_format(data.path).frame_shift
     seconds = {utt: float(durations[utt]) if utt in durations else int(frames[utt]) * shift for utt in places}
     if control:

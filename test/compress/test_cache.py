@@ -35,7 +35,7 @@ def test_a_cache_of_another_encoder_or_compressor_is_refused_by_all_that_read_it
     state = recipe.load(tmp_path / "ctc/model.pth")
     torch.save({name: tensor + (name == "head.bias") for name, tensor in state.items()}, tmp_path / "ctc/model.pth")
     other = ["--ctc_dir", str(tmp_path / "ctc")]
-    message = "train/compressed: compressed by {'encoder': .*the model expects {'encoder': .*run the stage compress"
+    message = "train/compressed: compressed by {'encoder': .*the model expects {'encoder': .*run stage `compress`"
     with pytest.raises(ValueError, match=message):
         recipe.train_llm("other_ctc", *other)
     config, right = recipe.config("other_ctc"), ["--ctc_dir", str(recipe.root / "ctc")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from speechllama.bin import estimate_memory
-from speechllama.config import read_config
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
@@ -24,12 +24,13 @@ from speechllama.recipe.preflight.memory import (
     training_memory,
     weight_bytes,
 )
-from speechllama.recipe.preflight.plan import Plan
+from speechllama.recipe.preflight.run import read_settings
 from speechllama.recipe.preflight.speed import fill
+from test.recipe.preflight.conftest import MakeRun
 
 EGS = Path(__file__).resolve().parents[3] / "egs"
-PAPER = EGS / "covost2" / "conf"
-SMALL = PAPER / "small"
+LLMS = EGS / "covost2" / "conf" / "llm"
+Outline = Callable[[str], tuple[systems.SpeechLlama, object]]
 BATCH = BatchShape(num_utterances=3, num_prompt=4, num_audio=6, num_text=5, num_frames=40)
 
 
@@ -51,9 +52,11 @@ def test_the_count_without_memory_is_what_a_real_pass_keeps(tiny_llm: Path, trai
     assert counted == kept_bytes(forward, llm)
 
 
-def test_the_encoders_counts_are_what_real_passes_keep(tiny_llm: Path) -> None:
-    settings = read_config(SMALL / "e5.yaml")
-    ctc = systems.ctc_training(Plan("", str(SMALL / "ctc.yaml"), ctc_units=20)).encoder
+def test_the_encoders_counts_are_what_real_passes_keep(checked_run: MakeRun, tiny_llm: Path) -> None:
+    words = ("--system", "e5", "--size", "small", "--ctc_units", "20", "--llm", str(tiny_llm))
+    run = checked_run("covost2", *words)
+    settings = run.plan.selection.system.config.settings
+    ctc = systems.ctc_training(run).encoder
     assert ctc is not None
     network = outline_speech_llama(settings, "e5", read_architecture(tiny_llm), ctc)
     real = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
@@ -66,13 +69,23 @@ def test_the_encoders_counts_are_what_real_passes_keep(tiny_llm: Path) -> None:
     assert memory.encoder_activations(*ctc, BATCH, False) == kept
 
 
-def outline(system: str, llm: str = "llama_7b") -> tuple[systems.SpeechLlama, object]:
-    architecture = read_architecture(PAPER / "llm" / f"{llm}.json")
-    ctc = systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"))).encoder
-    return outline_speech_llama(read_config(PAPER / f"{system}.yaml"), system, architecture, ctc), architecture
+@pytest.fixture
+def outline(checked_run: MakeRun) -> Outline:
+    """Make a system of the paper's size on LLaMA-7B, without weights: the network and the LLM's shape."""
+
+    def make(system: str) -> tuple[systems.SpeechLlama, object]:
+        run = checked_run("covost2", "--system", system, "--llm", "some/llama_7b")
+        architecture = read_architecture(LLMS / "llama_7b.json")
+        config = run.plan.selection.system.config
+        settings = read_settings(config, "", "system")
+        return outline_speech_llama(
+            settings, config.path, architecture, systems.ctc_training(run).encoder
+        ), architecture
+
+    return make
 
 
-def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:
+def test_the_weights_of_llama_7b_take_what_arithmetic_says(outline: Outline) -> None:
     plain, four, eight = (weight_bytes(outline(system)[0].llm) for system in ("e5", "e5_4bit", "e5_8bit"))
     embeddings = 2 * 32000 * 4096 + 65 * 4096  # and the norms: these stay in bfloat16
     layers = 6_738_415_616 - embeddings
@@ -81,7 +94,7 @@ def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:
     assert four == pytest.approx(2 * embeddings + 0.516 * layers)
 
 
-def test_more_positions_need_more_memory_and_checkpointing_less() -> None:
+def test_more_positions_need_more_memory_and_checkpointing_less(outline: Outline) -> None:
     network, architecture = outline("e6")
     small, large = (
         training_memory(network, architecture, BatchShape().of_positions(total), True) for total in (2048, 4096)
@@ -105,8 +118,9 @@ def test_weights_drawn_without_initialisation_make_a_model_that_computes(tiny_ll
 
 
 def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.CaptureFixture[str]) -> None:
-    llms = [str(PAPER / "llm" / f"{name}.json") for name in ("llama_7b", "tinyllama_1.1b")]
-    estimate_memory.main(["--conf", str(PAPER), "--systems", "e5 e6_4bit", "--positions", "2048", "--llms", *llms])
+    llms = [str(LLMS / f"{name}.json") for name in ("llama_7b", "tinyllama_1.1b")]
+    words = ["--recipe", str(EGS / "covost2"), "--systems", "e5 e6_4bit", "--positions", "2048"]
+    estimate_memory.main([*words, "--llms", *llms])
     page = capsys.readouterr().out
     rows = [row.split(" | ") for row in page.splitlines()[2:]]
     assert [row[:2] for row in rows] == [

@@ -1,4 +1,4 @@
-"""What every entry point shares: its parser, its exit status, and options that say yes or no."""
+"""What every entry point shares: its parser, its exit status, and options of other types than argparse has."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ def str2bool(value: str) -> bool:
     if lowered in ("false", "no", "0"):
         return False
     raise argparse.ArgumentTypeError(f"expected true or false, found {value!r}")
+
+
+def mapping(value: str) -> dict[str, Any]:
+    """Read settings of an option, `'{"num_clusters": 500}'` or `'{num_clusters: 500}'`; argparse's `type`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is no YAML mapping (argparse turns this into a usage error).
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(value)
+    except yaml.YAMLError:
+        settings = value
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise argparse.ArgumentTypeError(f"expected settings such as '{{\"key\": 5}}', found {value!r}")
+    return settings
 
 
 def run_main(main: Callable[[], Any]) -> None:

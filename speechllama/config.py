@@ -143,7 +143,8 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> C
     for key, value in values.items():
         if key not in names:
             near = difflib.get_close_matches(str(key), names, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(names)}"
+            known = f"known are {', '.join(names)}" if names else "there are no settings here"
+            hint = f"; did you mean {near[0]!r}?" if near else f"; {known}"
             raise ValueError(f"{where}: unknown key {key!r}{hint}")
         arguments[key] = _convert(hints[key], value, f"{where}: {key}")
     try:
@@ -153,10 +154,12 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> C
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Fit a YAML value to a field's type."""
+    """Fit a YAML value to a field's type; what is an instance of a dataclass already stays as it is."""
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(origin or hint) and isinstance(value, origin or hint):
+        return value
     if dataclasses.is_dataclass(hint):
         return from_mapping(cast(type[Any], hint), value, where)
-    origin = typing.get_origin(hint)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where}: expected a list, found {value!r}")

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 def atomic_write(path: str | Path) -> Iterator[TextIO]:
     """Open a text file that appears under its name only when it is whole.
 
-    A killed job leaves `<name>.tmp.<pid>` behind, never half a file that the next stage would believe.
+    A killed job leaves `<name>.tmp.<pid>`, never half a file that the next stage would believe.
 
     Args:
         path: The file; its folder is made if absent.
@@ -34,7 +34,7 @@ def atomic_write(path: str | Path) -> Iterator[TextIO]:
 
 
 def read_table(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, str]:
-    """Read a Kaldi table: one "key value" a line; a key alone has the value "".
+    """Read a Kaldi table: one "key value" a line; a key without a value has the value "".
 
     Args:
         path: The file, UTF-8.

@@ -5,9 +5,11 @@ name in a YAML or an option -> record -> its settings, its builder, its properti
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 
 class Named(Protocol):
@@ -73,3 +75,62 @@ class Registry(Mapping[str, Record], Generic[Record]):
 
     def __len__(self) -> int:
         return len(self._records)
+
+
+class Buildable(Named, Protocol):
+    """A record with settings of its own, and a builder that takes them first."""
+
+    @property
+    def settings(self) -> type[Any]:
+        """Frozen dataclass of `<name>_conf`."""
+
+    @property
+    def build(self) -> Callable[..., Any]:
+        """Settings, and what else the kind of record needs -> the component."""
+
+
+BuildableRecord = TypeVar("BuildableRecord", bound=Buildable)
+
+
+@dataclass(frozen=True)
+class Choice(Generic[BuildableRecord]):
+    """A record and its settings: what `compressor: units` and `compressor_conf: {num_clusters: 500}` say.
+
+    Attributes:
+        record: The record.
+        settings: An instance of its settings class.
+    """
+
+    record: BuildableRecord
+    settings: Any
+
+    def build(self, *arguments: Any) -> Any:
+        """Build the component; the arguments are those of the record's builder after the settings."""
+        return self.record.build(self.settings, *arguments)
+
+    def conf(self) -> dict[str, Any]:
+        """Return the settings as a mapping, defaults included, as a config.yaml records them."""
+        return dataclasses.asdict(self.settings)
+
+
+def choose(
+    registry: Registry[BuildableRecord], name: str, conf: Mapping[str, Any], where: str
+) -> Choice[BuildableRecord]:
+    """Look a record up and read its settings.
+
+    Args:
+        registry: Where it is.
+        name: Its name.
+        conf: Its settings; those absent keep their default.
+        where: What these are called in messages, such as "conf/u.yaml: compressor_conf".
+
+    Returns:
+        Both.
+
+    Raises:
+        ValueError: There is no such record, or a setting is unknown or does not fit.
+    """
+    from speechllama.config import from_mapping  # needs YAML, which a parser of options does without
+
+    record = registry[name]
+    return Choice(record, from_mapping(record.settings, conf, where))

@@ -95,8 +95,8 @@ def tiny_seq2seq() -> Any:
     from speechllama.train.seq2seq import make_parts
 
     torch.manual_seed(3)
-    config = from_mapping(Seq2SeqConfig, {**SEQ2SEQ_SIZES, "num_mels": 10}, "test")
-    network = Seq2Seq(config, 8, make_parts(config, 8)).eval()
+    config = from_mapping(Seq2SeqConfig, SEQ2SEQ_SIZES, "test")
+    network = Seq2Seq(config, 8, make_parts(config, 8), feature_dim=10).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(2.0 if parameter.dim() > 1 else 1.0)
@@ -139,13 +139,16 @@ class Recipe:
         from speechllama.data.stats import collect_stats
         from speechllama.files import read_table
         from speechllama.llm.record import prepare_llm
+        from speechllama.model.ctc_encoder import num_encoder_frames
         from speechllama.text.tokenizer import train_tokenizer
 
         self.root = root
         for name, count in (("train", 12), ("dev", 4), ("test", 6)):
             make_set(root / name, count, len(name))
         train_tokenizer(list(read_table(root / "train/dump/src_text").values()), root / "bpe", 40)
-        collect_stats(root / "train/dump", root / "dev/dump", root / "bpe/bpe.model", root / "stats")
+        collect_stats(
+            root / "train/dump", root / "dev/dump", root / "bpe/bpe.model", root / "stats", num_encoder_frames
+        )
         prepare_llm(str(llm), None, root / "llm")
 
     def config(self, name: str, **settings: object) -> str:
@@ -230,7 +233,7 @@ class Recipe:
 
         decode.main(
             ["--exp_dir", str(self.root / system), "--data_dir", str(self.root / "test" / source)]
-            + ["--output_dir", str(self.root / output), "--beam_size", "3", "--num_best", "2", *more]
+            + ["--output_dir", str(self.root / output), "--beam_size", "3", "--nbest", "2", *more]
         )
         return read_table(self.root / output / "text")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.cli import mapping, new_parser, run_main, str2bool
 
 DATA_ENTRY_POINTS = (
     "prepare_covost2",
@@ -101,3 +101,15 @@ def test_a_misspelt_option_is_wrong_usage(name: str, root: Path) -> None:
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 2
     assert "usage:" in done.stderr
+
+
+@pytest.mark.parametrize("text", ['{"num_clusters": 500}', "{num_clusters: 500}", "num_clusters: 500"])
+def test_settings_on_a_command_line_are_a_mapping(text: str) -> None:
+    assert mapping(text) == {"num_clusters": 500}
+    assert mapping("{}") == {}
+
+
+@pytest.mark.parametrize("text", ["500", "{a", "[1]"])
+def test_anything_else_than_a_mapping_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"expected settings such as .*, found"):
+        mapping(text)

@@ -45,7 +45,7 @@ TRAINED = ("ctc", "e5", "e6", "e0", "d", "u_frozen", "u", "b1")
 DECODED = ("e6_beam3_cache", "e5_greedy_features", "d_beam3_long", "b1_beam3")
 SEED = 5
 TOLERANCE = 1e-4  # relative; other CPUs and releases of torch add numbers up in another order
-NUM_CLUSTERS = 12
+UNITS = '{"num_clusters": 12}'
 SETTINGS: dict[str, Any] = {"seed": SEED, "use_matplotlib": False}  # pictures would take most of the time
 LLM_SETTINGS: dict[str, Any] = {**SETTINGS, "batch_bins": 100, "max_epoch": 3}  # some updates an epoch
 
@@ -104,7 +104,8 @@ class PinnedRun:
     def train_from_scratch(self) -> None:
         """E0 and D, whose encoders learn with the LLM's loss."""
         encoder = {"conv_channels": 2, "transformer": SIZES, "spec_augment": MASKS}
-        self.train_llm("e0", source="dump", compressor="convolution", prefix_mask="causal", encoder_conf=encoder)
+        causal = {"prefix_mask": "causal", "freeze_encoder": False}
+        self.train_llm("e0", source="dump", compressor="convolution", encoder_conf=encoder, **causal)
         root, none = self.recipe.root, {**SIZES, "num_layers": 0}
         sizes = {"vocab_size": 90, "width": 24, "num_layers": 2, "num_heads": 2, "ffn_dim": 32}
         (root / "decoder.yaml").write_text(yaml.safe_dump(sizes))
@@ -116,6 +117,7 @@ class PinnedRun:
             *("d", "--llm_dir", str(root / "llm_d")),
             source="dump",
             compressor="none",
+            freeze_encoder=False,
             encoder_conf={**encoder, "transformer": none},
             audio_encoder_conf=none,
             llm_conf={"train": "full", "random_weights": True},
@@ -127,13 +129,17 @@ class PinnedRun:
         root = self.recipe.root
         learn_units.main(
             ["--ctc_dir", str(root / "ctc"), "--data_dir", str(root / "train/dump"), "--seed", str(SEED)]
-            + ["--num_clusters", str(NUM_CLUSTERS), "--output_file", str(root / "centroids.npz")]
+            + ["--compressor_conf", UNITS, "--output_file", str(root / "centroids.npz")]
         )
         more = ["--centroids_file", str(root / "centroids.npz")]
         for part in ("train", "dev"):
-            units = ("--compressor", "units", "--num_clusters", str(NUM_CLUSTERS), *more)
+            units = ("--compressor", "units", "--compressor_conf", UNITS, *more)
             self.recipe.compress(part, *units, name="units")
-        settings: dict[str, Any] = {"compressor": "units", "num_clusters": NUM_CLUSTERS, "prefix_mask": "causal"}
+        settings: dict[str, Any] = {
+            "compressor": "units",
+            "compressor_conf": json.loads(UNITS),
+            "prefix_mask": "causal",
+        }
         self.train_llm("u_frozen", *more, source="units", **settings)
         start = ("--init_from", str(root / "u_frozen"))
         self.train_llm("u", *more, *start, source="units", llm_conf=LORA, **settings)
@@ -182,7 +188,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> dict[s
         run.train_seq2seq()
         decoded = (
             run.decode("e6", "compressed"),
-            run.decode("e5", "dump", "--beam_size", "1", "--num_best", "1"),
+            run.decode("e5", "dump", "--beam_size", "1", "--nbest", "1"),
             run.decode("d", "dump", "--length_penalty", "2.0"),  # with less it writes nothing
             run.decode("b1", "dump"),
         )

@@ -91,14 +91,14 @@ def compare_compression(repeats: int) -> None:
     """frame_average of 8 utterances of 1,500 frames over 5,000 units, runs of about three frames."""
     import torch
 
-    from speechllama.model.compressor import CompressorConfig, build_compressor
-    from speechllama.model.ctc_encoder import Encoded
+    from speechllama.model.audio import Encoded
+    from speechllama.model.compressor import build_compressor
 
     labels = torch.randint(0, 5000, (8, 500)).repeat_interleave(3, 1)
     logits = torch.rand(8, 1500, 5000)
     logits.scatter_(2, labels[:, :, None], 2.0)
     encoded = Encoded(torch.randn(8, 1500, 512), logits, torch.arange(1500, 1100, -50))
-    compressor = build_compressor(CompressorConfig("frame_average"), 512)
+    compressor = build_compressor("frame_average", {}, 512)
 
     def loop() -> list[torch.Tensor]:
         vectors = []
@@ -125,9 +125,9 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
 
     from speechllama.llm.config import LLMConfig
     from speechllama.llm.llm import LLM
-    from speechllama.model.compressor import CompressorConfig
+    from speechllama.model.audio import Compressed
     from speechllama.model.config import SpeechLlamaConfig
-    from speechllama.model.ctc_encoder import CTCEncoder
+    from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
     from speechllama.model.layers import TransformerConfig
     from speechllama.model.speech_llama import Batch, SpeechLlama
 
@@ -144,21 +144,17 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
         LlamaForCausalLM(shape).save_pretrained(folder)
         llm = LLM(LLMConfig(folder))
     config = SpeechLlamaConfig(
-        ctc_dir="none",
-        compressor=CompressorConfig("frame_average"),  # the batch holds its vectors
         audio_encoder=TransformerConfig(1, 128, 4, 256, 0.0),
         prefix_mask="causal",
     )
-    network = SpeechLlama(config, CTCEncoder(config.encoder, num_units=2), llm)
+    network = SpeechLlama(config, CTCEncoder(CTCEncoderConfig(), num_units=2), llm)
     full = torch.full((NUM_UTTERANCES,), 1)
     batch = Batch(
-        torch.randn(NUM_UTTERANCES, num_audio, network.encoder.dim),
-        full * num_audio,
+        Compressed(torch.randn(NUM_UTTERANCES, num_audio, network.encoder.dim), full * num_audio),
         torch.randint(3, VOCABULARY, (NUM_UTTERANCES, NUM_PROMPT)),
         full * NUM_PROMPT,
         torch.zeros(NUM_UTTERANCES, 0, dtype=torch.long),
         full * 0,
-        True,
     )
     return network, batch, torch.randint(3, VOCABULARY, (NUM_UTTERANCES, NUM_TEXT)), full * NUM_TEXT
 
@@ -220,14 +216,14 @@ def compare_decoding(beam: int, repeats: int) -> None:
     with torch.no_grad():
         llm.model.get_output_embeddings().weight.mul_(20.0)  # as sure of itself as a trained model
         lengths = torch.arange(62, 62 - 3 * NUM_UTTERANCES, -3).clamp(min=18)
-        prefix = network.eval().embed_prefix(batch._replace(audio_lengths=lengths))
+        prefix = network.eval().embed_prefix(batch._replace(audio=batch.audio._replace(lengths=lengths)))
         width = prefix.embeddings.shape[1]
         mask = (torch.arange(width)[None] >= (width - prefix.lengths)[:, None]).long()
     limits = torch.full((NUM_UTTERANCES,), 40)
     options = {"num_beams": beam, "do_sample": False, "max_new_tokens": 40, "eos_token_id": EOS, "pad_token_id": EOS}
 
     def ours() -> list[list[int]]:
-        found = search(llm, prefix, limits, EOS, "causal", SearchConfig(beam_size=beam))
+        found = search(llm, prefix, limits, "causal", SearchConfig(beam_size=beam))
         return [nbest[0].tokens for nbest in found]
 
     def other() -> list[list[int]]:

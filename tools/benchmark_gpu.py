@@ -152,7 +152,7 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     from speechllama.recipe.preflight.speed import fill
 
     settings = read_settings(args.conf_path, system)
-    config = speech_llama_config({**settings, "ctc_dir": "random"}, f"{system}.yaml", (args.llm_config, None))
+    config = speech_llama_config(settings, f"{system}.yaml", (args.llm_config, None))
     llm_config = dataclasses.replace(config.llm, gradient_checkpointing=args.checkpointing)
     config = dataclasses.replace(config, llm=llm_config)
     architecture = read_architecture(args.llm_config)
@@ -172,6 +172,7 @@ def make_batch(network: Any, shape: Any, device: str) -> tuple[Any, Any, Any]:
     """A batch of compressed audio, its text and the text's lengths."""
     import torch
 
+    from speechllama.model.audio import Compressed
     from speechllama.model.speech_llama import Batch
 
     size = shape.num_utterances
@@ -183,7 +184,7 @@ def make_batch(network: Any, shape: Any, device: str) -> tuple[Any, Any, Any]:
     audio = torch.randn(size, shape.num_audio, network.encoder.dim, device=device)
     prompt = torch.randint(3, vocabulary, (size, shape.num_prompt), device=device)
     empty = torch.zeros(size, 0, dtype=torch.long, device=device)
-    batch = Batch(audio, count(shape.num_audio), prompt, count(shape.num_prompt), empty, count(0), True)
+    batch = Batch(Compressed(audio, count(shape.num_audio)), prompt, count(shape.num_prompt), empty, count(0))
     return batch, torch.randint(3, vocabulary, (size, shape.num_text), device=device), count(shape.num_text)
 
 
@@ -256,7 +257,8 @@ def measure_decoding(card: Card, args: argparse.Namespace) -> None:
     """The search over batch sizes; random weights hardly ever end, so that every utterance gets all its tokens."""
     import torch
 
-    from speechllama.decode.search import SearchConfig, search
+    from speechllama.decode.beam import run_search
+    from speechllama.decode.search import LLMScorer, SearchConfig
     from speechllama.recipe.preflight.memory import BatchShape
 
     network, _, _ = build(args, args.systems.split()[-1])
@@ -271,7 +273,8 @@ def measure_decoding(card: Card, args: argparse.Namespace) -> None:
         @torch.no_grad()
         def decode(batch: Any = batch, limits: Any = limits) -> None:
             prefix = network.embed_prefix(batch)
-            search(network.llm, prefix, limits, -2, network.config.prefix_mask, config)  # -2: no token ends
+            scorer = LLMScorer(network.llm, prefix, network.config.prefix_mask)
+            run_search(scorer, limits, -2, config)  # -2: no token ends a hypothesis
 
         try:
             peak, seconds = card.peak_gb(decode), card.seconds(decode)
@@ -291,8 +294,10 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     import torch
 
     from speechllama.config import from_mapping
-    from speechllama.model.compressor import CompressorConfig, build_compressor
-    from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, Encoded
+    from speechllama.constants import FRAME_SHIFT, NUM_MELS
+    from speechllama.model.audio import Encoded
+    from speechllama.model.compressor import build_compressor
+    from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
     from speechllama.recipe.preflight.memory import BatchShape
 
     encoder_conf = read_settings(args.conf_path, "ctc")["encoder_conf"]
@@ -300,7 +305,7 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     shape = BatchShape().of_bins(args.frames, 1)
     size, frames = shape.num_utterances, shape.num_frames
     encoder = CTCEncoder(config, NUM_UNITS).to(card.device).eval()
-    speech = torch.randn(size, frames, config.num_mels, device=card.device)
+    speech = torch.randn(size, frames, NUM_MELS, device=card.device)
     lengths = torch.full((size,), frames, device=card.device)
 
     @torch.no_grad()
@@ -315,12 +320,12 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     labels = labels.repeat_interleave(3, 1)[:, : heard.logits.shape[1]]
     logits = torch.rand_like(heard.logits).scatter_(2, labels[:, :, None], 2.0)
     encoded = Encoded(heard.hidden, logits, heard.lengths)
-    compressor = build_compressor(CompressorConfig("frame_average"), encoder.dim)
+    compressor = build_compressor("frame_average", {}, encoder.dim)
     compressing = card.seconds(lambda: compressor(encoded))
     once = (logits.nbytes + encoded.hidden.nbytes) / bandwidth
-    audio = size * frames / 100
+    audio = size * frames * FRAME_SHIFT
     print("## Hearing\n\n| what | s | x real time | |\n|---|---|---|---|")
-    print(f"| CTC encoder, {size} x {frames / 100:.0f} s | {seconds:.4f} | {audio / seconds:.0f} | |")
+    print(f"| CTC encoder, {size} x {frames * FRAME_SHIFT:.0f} s | {seconds:.4f} | {audio / seconds:.0f} | |")
     passes = f"{compressing / once:.1f} passes over memory"
     print(f"| frame_average of it | {compressing:.5f} | {audio / compressing:.0f} | {passes} |\n")
 

@@ -1,4 +1,9 @@
-"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers alone."""
+"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
+
+Example:
+    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --data_dir dump/train --llm_dir exp/llm \\
+        --output_file exp/st_e0/llm_stats/train
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Sequence
 
 from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -19,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
     parser.add_argument("--centroids_file", default="", help="units: what must have named them")
     parser.add_argument("--text_name", default="text", help="target: text or src_text")
-    parser.add_argument("--task", default="st", choices=["st", "asr"])
+    parser.add_argument("--task", default=DEFAULT_TASK, choices=list(TASKS), help="whose prompt is the default")
     parser.add_argument("--output_file", required=True, help="the shape file")
     return parser
 
@@ -34,19 +40,24 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.llm_shapes import write_llm_shapes
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record
-    from speechllama.model.build import expected_cache
-    from speechllama.model.compressor import FIXED_RATIOS
+    from speechllama.model.build import choose_compressor, expected_cache
+    from speechllama.model.encoders import choose_encoder
     from speechllama.text.prompt import Prompt, PromptConfig
 
     settings = read_config(args.config, args.conf_path)
     config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
-    frames_per_vector = FIXED_RATIOS.get(str(settings.get("compressor")), 1)
+    num_frames = choose_encoder(settings, args.config).record.num_frames
+    frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1
     data = read_data_dir(args.data_dir)
     if data.table("compressed.scp"):
         own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
         check_maker(data.path, "compressed", expected_cache(own, args.config))
-    write_llm_shapes(data, prompt, args.text_name, args.output_file, frames_per_vector)
+
+    def num_vectors(frames: int) -> int:
+        return -(-num_frames(frames) // frames_per_vector)
+
+    write_llm_shapes(data, prompt, args.text_name, args.output_file, num_vectors)
 
 
 if __name__ == "__main__":

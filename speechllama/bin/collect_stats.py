@@ -1,4 +1,9 @@
-"""Compute mean and variance of the features and the shapes that batches are made by (stage 4)."""
+"""Compute mean and variance of the features and the shapes that batches are made by (stage `statistics`).
+
+Example:
+    python3 -m speechllama.bin.collect_stats --train_dir dump/train --dev_dir dump/dev \\
+        --tokenizer data/ctc_transcript_bpe120/bpe.model --output_dir exp/stats_transcript_bpe120
+"""
 
 from __future__ import annotations
 
@@ -15,6 +20,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dev_dir", required=True, help="data directory with feats.scp")
     parser.add_argument("--tokenizer", required=True, help="SentencePiece model of the CTC units")
     parser.add_argument("--text_name", choices=("src_text", "text"), default="src_text", help="what CTC learns")
+    parser.add_argument("--encoder", default="transformer", help="a name in model/encoders.py: how much it subsamples")
     parser.add_argument("--output_dir", required=True, help="gets cmvn.npz and {train,dev}/{speech,text}_shape")
     return parser
 
@@ -23,10 +29,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Collect."""
     args = get_parser().parse_args(cmd)
     from speechllama.data.stats import collect_stats
+    from speechllama.model.encoders import ENCODERS
     from speechllama.progress import setup_logging
 
     setup_logging()
-    collect_stats(args.train_dir, args.dev_dir, args.tokenizer, args.output_dir, args.text_name)
+    num_frames = ENCODERS[args.encoder].num_frames
+    collect_stats(args.train_dir, args.dev_dir, args.tokenizer, args.output_dir, num_frames, args.text_name)
 
 
 if __name__ == "__main__":

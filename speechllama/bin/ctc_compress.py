@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.cli import mapping, new_parser, run_main
+from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR
 from speechllama.progress import setup_logging
 
 
@@ -16,10 +17,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, help="data directory with feats.scp")
     parser.add_argument("--output_dir", required=True, help="where the part goes")
     parser.add_argument("--tokenizer", required=True, help="SentencePiece model of the CTC units")
-    parser.add_argument("--compressor", default="frame_average", choices=["blank_removal", "frame_average", "units"])
-    parser.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: leave out blank runs")
-    parser.add_argument("--max_compressed_length", type=int, default=None, help="longest output in vectors")
-    parser.add_argument("--num_clusters", type=int, default=0, help="units: their number")
+    cached = [name for name in COMPRESSORS if COMPRESSORS[name].is_cached]
+    parser.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=cached)
+    parser.add_argument("--compressor_conf", type=mapping, default={}, help="its settings, a YAML or JSON mapping")
     parser.add_argument("--centroids_file", default="", help="units: what learn_units wrote")
     parser.add_argument("--batch_frames", type=int, default=20000, help="feature frames in a batch, padding included")
     parser.add_argument("--num_jobs", type=int, default=1)
@@ -33,11 +33,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.compress.cache import CacheJob, write_cache
-    from speechllama.model.compressor import CompressorConfig
+    from speechllama.registry import choose
 
-    config = CompressorConfig(args.compressor, args.drop_blank_runs, args.max_compressed_length, args.num_clusters)
+    choice = choose(COMPRESSORS, args.compressor, args.compressor_conf, "--compressor_conf")
     job = CacheJob(args.data_dir, args.output_dir, args.num_jobs, args.job, args.batch_frames, args.centroids_file)
-    write_cache(args.ctc_dir, args.tokenizer, config, job, "cuda" if args.ngpu else "cpu")
+    write_cache(args.ctc_dir, args.tokenizer, choice, job, "cuda" if args.ngpu else "cpu")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Report what the CTC encoder hears and how much its compressor shortens: report.json and report.md.
+"""Report what the CTC encoder recognises and how much its compressor shortens: report.json and report.md.
 
 WER and CER of the greedy CTC text and the compression ratio, for each set, overall and per language.
 """
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.report.ctc import ctc_report_path, format_ctc_summary, report_ctc, write_ctc_report
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -29,6 +28,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Report and write."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.report.ctc import ctc_report_path, format_ctc_summary, report_ctc, write_ctc_report
+
     report = report_ctc(args.compressed_dir, args.data_root, args.sets.split(), args.text_name)
     write_ctc_report(report, args.output_dir)
     for line in format_ctc_summary(report):

@@ -1,4 +1,4 @@
-"""Decode a data directory with a trained experiment, alone or as one of several jobs (then: merge_decoded)."""
+"""Decode a data directory with a trained experiment, in one job or as one of several (then: merge_decoded)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_search_options(parser: argparse.ArgumentParser) -> None:
     """Options of the search, shared with translate."""
     parser.add_argument("--beam_size", type=int, default=4, help="1 is greedy search")
-    parser.add_argument("--num_best", type=int, default=1, help="hypotheses kept per utterance")
+    parser.add_argument("--nbest", type=int, default=1, help="hypotheses kept per utterance")
     parser.add_argument("--length_penalty", type=float, default=1.0, help="score = log-probability / length ** this")
     parser.add_argument("--max_tokens", type=int, default=200, help="most tokens of an utterance")
     parser.add_argument("--tokens_per_second", type=float, default=15.0, help="most tokens per second of audio")
@@ -32,7 +32,7 @@ def search_config(args: argparse.Namespace) -> SearchConfig:
     from speechllama.decode.search import SearchConfig
 
     limits = (args.max_tokens, args.tokens_per_second, args.min_tokens)
-    return SearchConfig(args.beam_size, args.num_best, args.length_penalty, *limits)
+    return SearchConfig(args.beam_size, args.nbest, args.length_penalty, *limits)
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -31,7 +31,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.config import from_mapping
     from speechllama.markdown import format_table
     from speechllama.model.ctc_encoder import CTCEncoderConfig
-    from speechllama.model.meta_model import outline_speech_llama, read_architecture
+    from speechllama.model.meta_model import meta_speech_llama, read_architecture
     from speechllama.recipe.preflight.memory import BatchShape, decoding_memory, training_memory
     from speechllama.recipe.preflight.run import read_settings
     from speechllama.recipe.system import CONF, ConfFolders
@@ -46,7 +46,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         for system in args.systems.split():
             config = folders.read(system)
             settings = read_settings(config, "", "system")
-            network = outline_speech_llama(settings, config.path, architecture, encoder)
+            network = meta_speech_llama(settings, config.path, architecture, encoder)
             shapes = [BatchShape().of_positions(total) for total in sizes]
             is_amp = bool(settings.get("use_amp", False))
             cells = [training_memory(network, architecture, shape, is_amp).total for shape in shapes]

@@ -1,11 +1,12 @@
-"""Learn discrete units by k-means on the states of a trained CTC encoder (stage 6 of the system U)."""
+"""Learn discrete units by k-means on the states of a trained CTC encoder (stage `compress` of the system U)."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import mapping, new_parser, run_main
+from speechllama.model.compressors import COMPRESSORS
 from speechllama.progress import setup_logging
 
 
@@ -14,7 +15,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--ctc_dir", required=True, help="trained CTC experiment")
     parser.add_argument("--data_dir", required=True, help="data directory with feats.scp: the training set")
-    parser.add_argument("--num_clusters", type=int, required=True, help="units, as in the system's YAML")
+    learned = [name for name in COMPRESSORS if COMPRESSORS[name].learned_file]
+    parser.add_argument("--compressor", default="units", choices=learned, help="as in the system's YAML")
+    parser.add_argument("--compressor_conf", type=mapping, required=True, help="its settings, a YAML or JSON mapping")
     parser.add_argument("--max_states", type=int, default=200_000, help="encoder states (40 ms) that k-means looks at")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output_file", required=True, help="the centroids, an npz")
@@ -27,8 +30,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.compress.units import ClusterConfig, learn_centroids
+    from speechllama.registry import choose
 
-    config = ClusterConfig(args.num_clusters, args.max_states, args.seed)
+    choice = choose(COMPRESSORS, args.compressor, args.compressor_conf, "--compressor_conf")
+    config = ClusterConfig(choice.settings.num_clusters, args.max_states, args.seed)
     learn_centroids(args.ctc_dir, args.data_dir, config, args.output_file, "cuda" if args.ngpu else "cpu")
 
 

@@ -1,11 +1,15 @@
-"""Compute the log-mel features of one part of a data directory (stage 2); a finished part is kept."""
+"""Compute the features of one part of a data directory (stage `features`); a finished part is kept.
+
+Example:
+    python3 -m speechllama.bin.make_features --data_dir data/train --output_dir dump/train --num_jobs 2 --job 1
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import mapping, new_parser, run_main
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -13,8 +17,10 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--data_dir", required=True, help="data directory with wav.scp")
     parser.add_argument(
-        "--output_dir", required=True, help="gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J"
+        "--output_dir", required=True, help="gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J, frontend.json"
     )
+    parser.add_argument("--frontend", default="fbank", help="what computes features: a name in data/front_ends.py")
+    parser.add_argument("--frontend_conf", type=mapping, default={}, help="its settings, a YAML or JSON mapping")
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--job", type=int, default=1, help="which part, from 1")
     parser.add_argument(
@@ -27,10 +33,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Compute one part."""
     args = get_parser().parse_args(cmd)
     from speechllama.data.features import make_features
+    from speechllama.data.front_ends import choose_front_end
     from speechllama.progress import setup_logging
 
     setup_logging()
-    make_features(args.data_dir, args.output_dir, args.num_jobs, args.job, args.max_bad_share)
+    front_end = choose_front_end(args.frontend, args.frontend_conf)
+    make_features(args.data_dir, args.output_dir, args.num_jobs, args.job, args.max_bad_share, front_end)
 
 
 if __name__ == "__main__":

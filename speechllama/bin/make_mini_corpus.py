@@ -1,7 +1,10 @@
-"""Make the miniature corpus in CoVoST 2's and Common Voice's on-disk formats (stage 1 of egs/mini_covost2).
+"""Make the miniature corpus in CoVoST 2's and Common Voice's on-disk formats (stage `data` of egs/mini_covost2).
 
 Sizes are totals over all languages. The same seed gives the same bytes; a second call makes only what is
 missing.
+
+Example:
+    python3 -m speechllama.bin.make_mini_corpus --output_dir downloads --langs "de fr es" --nj 4
 """
 
 from __future__ import annotations

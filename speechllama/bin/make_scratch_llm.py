@@ -1,4 +1,4 @@
-"""Make tokenizer and shape of an LLM that is trained from random weights (stage 7 of the system D)."""
+"""Make tokenizer and shape of an LLM that is trained from random weights (stage `llm` of the system D)."""
 
 from __future__ import annotations
 

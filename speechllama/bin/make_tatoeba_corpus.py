@@ -1,7 +1,10 @@
-"""Speak sentence pairs of Tatoeba into a corpus of CoVoST 2's and Common Voice's format (stage 1 of egs/tatoeba).
+"""Speak sentence pairs of Tatoeba into a corpus of CoVoST 2's and Common Voice's format (stage `data` of egs/tatoeba).
 
 Sizes are totals over all languages. The same pairs and seed give the same bytes; a second call makes only what is
 missing, and more hours add to what is there.
+
+Example:
+    python3 -m speechllama.bin.make_tatoeba_corpus --output_dir downloads --pairs downloads/pairs --hours 10 --nj 4
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Merge what parallel decoding jobs wrote into what one job would have written (stage 11)."""
+"""Merge what parallel decoding jobs wrote into what one job would have written (stage `decode`).
+
+Example:
+    python3 -m speechllama.bin.merge_decoded --data_dir dump/test --output_dir exp/st_e6/decode_test_beam4 --num_jobs 2
+"""
 
 from __future__ import annotations
 

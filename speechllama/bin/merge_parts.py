@@ -1,4 +1,10 @@
-"""Make one data directory of the parts that parallel jobs wrote (stages 2 and 6)."""
+"""Make one data directory of the parts that parallel jobs wrote (stages `features` and `compress`).
+
+Example:
+    python3 -m speechllama.bin.merge_parts --data_dir data/train --output_dir dump/train --num_jobs 2
+    python3 -m speechllama.bin.merge_parts --name compressed --data_dir dump/train --num_jobs 2 \\
+        --output_dir exp/ctc_transcript_bpe120/compressed_frame_average/train
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from speechllama.progress import setup_logging
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
-    parser.add_argument("--exp_dir", required=True, help="experiment at stage 10 or later")
+    parser.add_argument("--exp_dir", required=True, help="experiment at stage `average` or later")
     parser.add_argument("--output", required=True, help="the zip")
     parser.add_argument("--include_llm", type=str2bool, default=False, help="put the LLM's weights inside too")
     return parser

@@ -1,4 +1,9 @@
-"""Make data/{train,dev,test} and a report from Common Voice and CoVoST 2's tables (stage 1)."""
+"""Make data/{train,dev,test} and a report from Common Voice and CoVoST 2's tables (stage `data`).
+
+Example:
+    python3 -m speechllama.bin.prepare_covost2 --common_voice /data/cv-corpus-4-2019-12-10 \\
+        --covost2 /data/covost2 --langs "de fr" --output_dir data
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -14,8 +20,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     add = parser.add_argument
     add("--common_voice", required=True, help="folder with [cv-corpus-*/]<lang>/validated.tsv and clips, or archives")
-    add("--covost2", required=True, help="folder or URL with covost_v2.<lang>_en.tsv or .tsv.tar.gz")
+    add("--covost2", required=True, help="folder or URL with covost_v2.<lang>_<target>.tsv or .tsv.tar.gz")
     add("--langs", required=True, help='source languages, as in "de fr zh-CN"')
+    add("--target_lang", choices=list(TARGETS), default=DEFAULT_TARGET, help="language of the translations")
     add("--output_dir", required=True, help="gets train, dev, test, report.json and report.md")
     add("--work_dir", default="downloads", help="where archives are unpacked and tables downloaded")
     add("--english", choices=("none", "train", "validated"), default="none", help="English table to train with, too")
@@ -53,7 +60,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
         max_missing_share=args.max_missing_share,
         num_threads=args.num_threads,
     )
-    sources = Sources(Path(args.common_voice), args.covost2, Path(args.work_dir))
+    sources = Sources(Path(args.common_voice), args.covost2, Path(args.work_dir), args.target_lang)
     log_reports(prepare_covost2(sources, args.langs.split(), args.output_dir, options))
 
 

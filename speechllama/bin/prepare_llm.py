@@ -1,4 +1,8 @@
-"""Check a Hugging Face causal LM and its tokenizer, and record which one it is."""
+"""Check a Hugging Face causal LM and its tokenizer, and record which one it is.
+
+Example:
+    python3 -m speechllama.bin.prepare_llm --llm /models/llama-7b --output_dir exp/llm_llama-7b
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Report by language what stages 2 and 4 left out and why: left_out.json and left_out.md (stage 4)."""
+"""Report by language what stages `features` and `statistics` left out and why: left_out.json and left_out.md.
+
+Example:
+    python3 -m speechllama.bin.report_left_out --data_root data --dump_root dump \\
+        --stats_dir exp/stats_transcript_bpe120
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from speechllama.cli import new_parser, run_main
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data_root", required=True, help="folder of train, dev and test as stage 1 wrote them")
+    parser.add_argument("--data_root", required=True, help="folder of train, dev and test as stage `data` wrote them")
     parser.add_argument("--dump_root", required=True, help="folder of train, dev and test with features")
     parser.add_argument("--stats_dir", required=True, help="what collect_stats wrote; gets the report")
     return parser

@@ -1,4 +1,9 @@
-"""Choose among a decoded set's n-best hypotheses with an LLM's help; writes the files that decoding writes."""
+"""Choose among a decoded set's n-best hypotheses with an LLM's help; writes the files that decoding writes.
+
+Example:
+    python3 -m speechllama.bin.rescore --settings exp/st_b2/rescoring_beam4.json --data_dir dump/test \\
+        --decode_dir exp/st_b1/decode_test_beam4 --output_dir exp/st_b2/decode_test_beam4
+"""
 
 from __future__ import annotations
 
@@ -31,12 +36,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.decode.nbest import read_nbest
     from speechllama.files import read_json
     from speechllama.rescore.rescoring import rescore_set
-    from speechllama.rescore.text_scorer import load_reader
+    from speechllama.rescore.text_scorer import load_text_scorer
 
     settings, nbest = read_json(args.settings), read_nbest(args.decode_dir)
-    reader = load_reader(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens)
+    scorer = load_text_scorer(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens)
     command = shlex.join(["python3", "-m", "speechllama.bin.rescore", *(sys.argv[1:] if cmd is None else cmd)])
-    rescore_set(nbest, args.output_dir, read_data_dir(args.data_dir), reader, {**settings, "command": command})
+    rescore_set(nbest, args.output_dir, read_data_dir(args.data_dir), scorer, {**settings, "command": command})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
-"""Score a decoded set beside its control: hypotheses + references -> score.json in the decoding directory.
+"""Score a decoded set and its control: hypotheses + references -> score.json in the decoding directory.
 
 Translation gets BLEU (with a 95 % interval) and chrF, recognition WER and CER, overall and per language.
+
+Example:
+    python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \\
+        --control_dir exp/st_e6/decode_test_beam4_control --corpus_report data/report.json
+    python3 -m speechllama.bin.score --task asr --hyp_dir exp/asr_e6/decode_test_beam4 --data_dir dump/test
 """
 
 from __future__ import annotations
@@ -10,9 +15,9 @@ import logging
 from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
-from speechllama.files import write_json
 from speechllama.progress import setup_logging
-from speechllama.report.decoded_set import REFERENCE_NAMES, format_report, score_decoded_set, score_path
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,10 +26,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--hyp_dir", required=True, help="decoding directory with text (and decode.json)")
     parser.add_argument("--control_dir", help="decoding directory of the control, each with another's audio")
     parser.add_argument("--data_dir", required=True, help="data directory with the references and utt2lang")
-    parser.add_argument("--corpus_report", help="stage 1's report.json, to count what it dropped of the set")
-    parser.add_argument(
-        "--task", choices=sorted(REFERENCE_NAMES), default="st", help="st: translation, asr: recognition"
-    )
+    parser.add_argument("--corpus_report", help="report.json of stage `data`, to count what it dropped of the set")
+    parser.add_argument("--task", choices=list(TASKS), default=DEFAULT_TASK, help="st: translation, asr: recognition")
+    parser.add_argument("--target_lang", choices=list(TARGETS), default=DEFAULT_TARGET, help="language of translations")
     return parser
 
 
@@ -32,7 +36,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Score and write score.json."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    report = score_decoded_set(args.hyp_dir, args.data_dir, args.task, args.control_dir, args.corpus_report)
+    from speechllama.files import write_json
+    from speechllama.report.decoded_set import format_report, score_decoded_set, score_path
+
+    report = score_decoded_set(
+        args.hyp_dir, args.data_dir, args.task, args.control_dir, args.corpus_report, args.target_lang
+    )
     write_json(score_path(args.hyp_dir), report)
     logging.info("%s", format_report(report))
     if "warning" in report:

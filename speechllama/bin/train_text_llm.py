@@ -1,4 +1,9 @@
-"""Train a recipe's own LLM on text, and test that it translates written sentences."""
+"""Train a recipe's own LLM on text, and test that it translates written sentences.
+
+Example:
+    python3 -m speechllama.bin.train_text_llm --config conf/llm.yaml --text downloads/llm_text.tsv \\
+        --dev_dir data/dev --output_dir exp/llm
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from collections.abc import Sequence
 
 from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ngpu", type=int, default=0, help="1 trains on the first GPU")
     parser.add_argument("--num_steps", type=int, default=None, help="updates, in place of the YAML's")
     parser.add_argument("--seed", type=int, default=None, help="of weights and batches, in place of the YAML's")
+    parser.add_argument("--target_lang", choices=list(TARGETS), default=DEFAULT_TARGET, help="language of translations")
     return parser
 
 
@@ -40,8 +47,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     data = read_data_dir(args.dev_dir)
     sentences = data.table("src_text")
     translations = [data.table("text")[utterance] for utterance in sentences]
-    path = str(train_text_llm(config, args.text, list(sentences.values()), args.output_dir, args.ngpu > 0))
-    found = text_bleu(path, list(sentences.values()), translations)
+    held_out, target = list(sentences.values()), args.target_lang
+    path = str(train_text_llm(config, args.text, held_out, args.output_dir, args.ngpu > 0, target))
+    found = text_bleu(path, held_out, translations, target=target)
     entries = report_text_bleu(found, config.min_text_bleu, args.output_dir)
     prepare_llm(path, None, args.output_dir, {**entries, "config": dataclasses.asdict(config)})
 

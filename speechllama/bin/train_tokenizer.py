@@ -1,4 +1,9 @@
-"""Train the CTC units, a SentencePiece model, on a text table (stage 3)."""
+"""Train the CTC units, a SentencePiece model, on a text table (stage `tokenizer`).
+
+Example:
+    python3 -m speechllama.bin.train_tokenizer --text data/train/src_text --vocab_size 120 \\
+        --output_dir data/ctc_transcript_bpe120
+"""
 
 from __future__ import annotations
 

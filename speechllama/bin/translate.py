@@ -22,7 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> int:
-    """Translate; a bad file is named and passed over, and the exit status is then 1."""
+    """Translate; a bad file is named and skipped, and the exit status is then 1."""
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.decode.speech2text import Speech2Text
@@ -37,7 +37,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
             num_failed += 1
             continue
         for entry in nbest or []:
-            print(f"{path}\t{entry.text}" + (f"\t{entry.score:.4f}" if args.num_best > 1 else ""), flush=True)
+            print(f"{path}\t{entry.text}" + (f"\t{entry.score:.4f}" if args.nbest > 1 else ""), flush=True)
     return 1 if num_failed else 0
 
 

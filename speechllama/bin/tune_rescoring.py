@@ -1,4 +1,9 @@
-"""Find the weight and the length norm with which an LLM's score helps a system most on a set, usually dev."""
+"""Find the weight and the length norm with which an LLM's score helps a system most on a set, usually dev.
+
+Example:
+    python3 -m speechllama.bin.tune_rescoring --config conf/b2.yaml --llm_dir exp/llm --data_dir dump/dev \\
+        --decode_dir exp/st_b1/decode_dev_beam4 --output_file exp/st_b2/rescoring_beam4.json
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ from collections.abc import Sequence
 
 from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.report.decoded_set import REFERENCE_NAMES
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -18,7 +24,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--decode_dir", required=True, help="decoded set: its n-best hypotheses are rescored")
     parser.add_argument("--data_dir", required=True, help="data directory of that set, with references and utt2lang")
-    parser.add_argument("--task", choices=sorted(REFERENCE_NAMES), default="st", help="what is scored: BLEU or WER")
+    parser.add_argument("--task", choices=list(TASKS), default=DEFAULT_TASK, help="st ranks by BLEU, asr by WER")
+    parser.add_argument("--target_lang", choices=list(TARGETS), default=DEFAULT_TARGET, help="language of translations")
     parser.add_argument("--output_file", required=True, help="settings for rescore, and all that was tried (JSON)")
     parser.add_argument("--batch_tokens", type=int, default=8192, help="LLM positions at once")
     parser.add_argument("--ngpu", type=int, default=0, help="1 uses a GPU")
@@ -33,23 +40,22 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.data_dir import read_data_dir
     from speechllama.decode.nbest import read_nbest
     from speechllama.files import write_json
-    from speechllama.report.score import pair, score_recognition, score_translation
+    from speechllama.report.decoded_set import rank
+    from speechllama.report.score import pair
     from speechllama.rescore.rescoring import add_llm_scores, read_rescoring_config, report_tuning, tune
-    from speechllama.rescore.text_scorer import load_reader
+    from speechllama.rescore.text_scorer import load_text_scorer
 
     config, settings = read_rescoring_config(read_config(args.config, args.conf_path), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}
     nbest, data = read_nbest(args.decode_dir), read_data_dir(args.data_dir)
-    references = data.table(REFERENCE_NAMES[args.task])
+    task = TASKS[args.task]
+    references = data.table(task.reference)
 
     def metric(texts: dict[str, str]) -> float:
-        pairs = pair(texts, references, str(nbest.path))
-        if args.task == "st":
-            return score_translation(pairs, num_bootstrap=1).bleu
-        return -score_recognition(pairs).wer
+        return rank(pair(texts, references, str(nbest.path)), task, args.target_lang)
 
     metric(nbest.best())  # what does not fit the references is said before the LLM is loaded
-    add_llm_scores(nbest, data, load_reader(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens))
+    add_llm_scores(nbest, data, load_text_scorer(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens))
     write_json(args.output_file, settings | report_tuning(tune(nbest, config, metric), args.decode_dir))
 
 

@@ -1,4 +1,9 @@
-"""Check a data directory and name every fault with file, line and value; --fix repairs what it can."""
+"""Check a data directory and name every fault with file, line and value; --fix repairs what it can.
+
+Example:
+    python3 -m speechllama.bin.validate_data_dir --data_dir data/train
+    python3 -m speechllama.bin.validate_data_dir --data_dir data/train --fix
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Write the results of a recipe on one page: score.json and CTC reports below --exp_dir -> RESULTS.md."""
+"""Write the results of a recipe on one page: score.json and CTC reports below --exp_dir -> RESULTS.md.
+
+Example:
+    python3 -m speechllama.bin.write_results --exp_dir exp --title "Mini CoVoST 2"
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from collections.abc import Sequence
 
 from speechllama.cli import new_parser, run_main
 from speechllama.progress import setup_logging
-from speechllama.report.results import results_path, write_results
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -23,6 +26,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Collect the reports and write the page."""
     args = get_parser().parse_args(cmd)
     setup_logging()
+    from speechllama.report.results import results_path, write_results
+
     results = write_results(args.exp_dir, args.title)
     for line in results.missing:
         logging.info("missing: %s", line)

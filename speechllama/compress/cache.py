@@ -1,6 +1,6 @@
 """Compressed-feature cache: the frozen CTC encoder's output, written once.
 
-    feats.scp (T, F) -> CTC encoder, compressor -> compressed.J.ark (U, D), ctc_hyp.J
+    feats.scp (T, F) -> CTC encoder, compressor -> compressed.J.ark (U, D) or (U,), ctc_hyp.J
 
 Every later epoch reads these instead of audio: about a twentieth of the frames and no encoder.
 """
@@ -13,17 +13,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.files import atomic_write, write_table
+from speechllama.model.audio import Features
 from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder
-from speechllama.model.compressor import CompressorConfig, build_compressor
+from speechllama.model.compressors import Compressor
 from speechllama.model.ctc_encoder import greedy_units
 from speechllama.progress import progress
+from speechllama.registry import Choice
 from speechllama.text.tokenizer import CTCTokenizer
 
 
@@ -49,7 +49,7 @@ class CacheJob:
 
 
 @torch.inference_mode()
-def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: CacheJob, device: str) -> None:
+def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: CacheJob, device: str) -> None:
     """Write one part: compressed.J.ark/.scp, utt2num_frames.J, ctc_hyp.J and, last, compressed.J.done.
 
     A part that is done with the same model and settings is left alone.
@@ -57,7 +57,7 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
     Args:
         ctc_dir: Trained CTC experiment.
         tokenizer: SentencePiece model of its units.
-        config: The compressor.
+        choice: The compressor and its settings.
         job: Which part of which data.
         device: torch device.
 
@@ -71,9 +71,9 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
     utterances = split_part(list(feats), job.num_jobs, job.job)
     encoder = load_ctc_encoder(ctc_dir)
     done = part_path(job.output_dir, "compressed", job.job, "done")
-    compressor = build_compressor(config, encoder.dim)
+    compressor = choice.build(encoder.dim)
     load_centroids(compressor, job.centroids_file)
-    stamp = json.dumps([describe_cache(encoder, compressor, config), asdict(job)], sort_keys=True)
+    stamp = json.dumps([describe_cache(encoder, compressor, choice), asdict(job)], sort_keys=True)
     if done.is_file() and done.read_text(encoding="utf-8") == stamp:
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
@@ -85,7 +85,7 @@ def write_cache(ctc_dir: str, tokenizer: str, config: CompressorConfig, job: Cac
     with ark_writer(job.output_dir, "compressed", job.job) as write:
         batches = list(batch_by_frames(utterances, {utt: int(lengths[utt]) for utt in utterances}, job.batch_frames))
         for batch in progress(batches, len(batches), "batches"):
-            encoded = encoder(*(tensor.to(device) for tensor in pad_matrices([feats[utt] for utt in batch])))
+            encoded = encoder(*Features.pad([read_matrix(feats[utt]) for utt in batch]).to(device))
             compressed = compressor(encoded)
             for index, utterance in enumerate(batch):
                 count = int(compressed.lengths[index])
@@ -109,10 +109,3 @@ def batch_by_frames(utterances: Sequence[str], num_frames: dict[str, int], limit
         batch.append(utterance)
     if batch:
         yield batch
-
-
-def pad_matrices(places: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Read matrices (L_i, W) from an scp's values and pad them with 0: (B, L, W) and lengths (B,)."""
-    matrices = [torch.from_numpy(np.array(read_matrix(place), dtype=np.float32)) for place in places]
-    padded = torch.nn.utils.rnn.pad_sequence(matrices, batch_first=True)
-    return padded, torch.tensor([len(matrix) for matrix in matrices])

@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from speechllama.compress.cache import batch_by_frames, pad_matrices
+from speechllama.compress.cache import batch_by_frames
+from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.model.audio import Features
 from speechllama.model.build import MODEL_FILE, check_device, load_ctc_encoder
 from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.layers import length_mask
@@ -112,6 +114,6 @@ def encode_sample(encoder: CTCEncoder, data: DataDir, config: ClusterConfig, dev
     batches = list(batch_by_frames(chosen, {utt: int(lengths[utt]) for utt in chosen}, BATCH_FRAMES))
     states = []
     for batch in progress(batches, len(batches), "batches"):
-        encoded = encoder(*(tensor.to(device) for tensor in pad_matrices([feats[utt] for utt in batch])))
+        encoded = encoder(*Features.pad([read_matrix(feats[utt]) for utt in batch]).to(device))
         states.append(encoded.hidden[length_mask(encoded.lengths, encoded.hidden.shape[1])].float().cpu())
     return torch.cat(states).numpy() if states else np.zeros((0, encoder.dim), np.float32)

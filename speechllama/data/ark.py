@@ -1,4 +1,4 @@
-"""Matrices on disk: {utterance: (T, F)} <-> Kaldi ark and scp, written in parts by parallel jobs, merged."""
+"""Arrays on disk: {utterance: (T, F)} <-> Kaldi ark and scp, written in parts by parallel jobs, merged."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import kaldiio
 import numpy as np
 
 from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_data_dir
+from speechllama.data.skipped import Skip, read_skipped, write_skipped
 from speechllama.faults import first_ten
-from speechllama.files import atomic_write, read_table, write_table
+from speechllama.files import read_table, write_table
 
 
 def part_path(output_dir: str | Path, name: str, job: int, kind: str) -> Path:
@@ -46,7 +47,7 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
         job: The part, from 1.
 
     Yields:
-        `write(utterance, matrix)`; the matrix is written as float32.
+        `write(utterance, array)`: numbers (T, F) are written as float32, whole numbers (U,) as Kaldi's int32 vector.
     """
     ark, scp = part_path(output_dir, name, job, "ark"), part_path(output_dir, name, job, "scp")
     ark.parent.mkdir(parents=True, exist_ok=True)
@@ -55,12 +56,13 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
     try:
         with temporary.open("wb") as stream:
 
-            def write(utterance: str, matrix: np.ndarray) -> None:
+            def write(utterance: str, array: np.ndarray) -> None:
                 if utterance in places:
                     raise ValueError(f"{ark}: utterance {utterance!r} is written a second time")
-                # The scp points behind the key and its space.
+                # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
-                kaldiio.save_ark(stream, {utterance: np.ascontiguousarray(matrix, dtype=np.float32)})
+                kind = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
+                kaldiio.save_ark(stream, {utterance: np.ascontiguousarray(array, dtype=kind)})
 
             yield write
         scp.unlink(missing_ok=True)  # an older scp must not point into the new ark
@@ -71,7 +73,7 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
 
 
 def read_matrix(place: str) -> np.ndarray:
-    """Read one matrix (T, F) by its value in an scp ("path:offset").
+    """Read one matrix (T, F), or unit numbers (U,), by its value in an scp ("path:offset").
 
     Raises:
         ValueError: It cannot be read from there.
@@ -83,29 +85,13 @@ def read_matrix(place: str) -> np.ndarray:
     return matrix
 
 
-def write_skipped(path: str | Path, skipped: dict[str, str]) -> None:
-    """Write utterances that were left out, as "utterance<TAB>reason" lines."""
-    with atomic_write(path) as stream:
-        for utterance, reason in sorted(skipped.items(), key=lambda item: item[0].encode()):
-            stream.write(f"{utterance}\t{' '.join(reason.split())}\n")
-
-
-def read_skipped(path: str | Path) -> dict[str, str]:
-    """Read what `write_skipped` wrote; no file means that nothing was left out."""
-    path = Path(path)
-    if not path.is_file():
-        return {}
-    lines = (line.partition("\t") for line in path.read_text(encoding="utf-8").split("\n") if line)
-    return {utterance: reason for utterance, _, reason in lines}
-
-
 def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) -> None:
-    """Refuse matrices that were made by something else: they would fit and mean something else.
+    """Refuse arrays that were made by something else: they would fit and mean something else.
 
     Args:
-        data_dir: Where the parts lie; those without a record (`<name>.<job>.done`) are taken as they are.
+        data_dir: Where the parts are; those without a record (`<name>.<job>.done`) are taken as they are.
         name: "compressed".
-        expected: What the record must say; older records say less.
+        expected: What the record must say.
 
     Raises:
         ValueError: The record says something else.
@@ -114,10 +100,12 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     if not done.is_file():
         return
     written = json.loads(done.read_text(encoding="utf-8"))[0]
-    differing = [key for key in written if written[key] != expected.get(key)]
+    differing = [key for key in {**written, **expected} if written.get(key) != expected.get(key)]
     if differing:
-        found, wanted = ({key: record.get(key) for key in differing} for record in (written, expected))
-        raise ValueError(f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own (stage 6)")
+        found, wanted = ({key: each[key] for key in differing if key in each} for each in (written, expected))
+        raise ValueError(
+            f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own, or run stage `compress` again"
+        )
 
 
 def num_allowed(max_bad_share: float, total: int) -> int:
@@ -132,7 +120,7 @@ def merge_parts(
 
     Args:
         data_dir: The data directory that the jobs read; its texts and speakers are copied for what there is.
-        output_dir: Where the parts lie and the merged tables go.
+        output_dir: Where the parts are and the merged tables go.
         num_jobs: Number of parts.
         name: "feats" or "compressed"; the parts' ctc_hyp.J are merged too where they exist.
         max_bad_share: Utterances that the parts may have left out, as a share of all; one always may.
@@ -149,11 +137,11 @@ def merge_parts(
     keys = {utterance: utterance for utterance in data.utterances}
     scp = _merge([part_path(output_dir, name, job, "scp") for job in jobs], keys)
     num_frames = _merge([output_dir / f"utt2num_frames.{job}" for job in jobs], keys)
-    skipped: dict[str, str] = {}
+    skipped: dict[str, Skip] = {}
     for job in jobs:
         skipped.update(read_skipped(output_dir / f"skipped.{job}"))
     _check_complete(data, scp, num_frames, skipped, f"{output_dir}/{name}.*.scp")
-    reasons = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    reasons = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     allowed = num_allowed(max_bad_share, len(data.utterances))
     if len(skipped) > allowed:
         raise ValueError(
@@ -185,7 +173,7 @@ def _merge(paths: Sequence[Path], keys: dict[str, str]) -> dict[str, str]:
 
 
 def _check_complete(
-    data: DataDir, scp: dict[str, str], num_frames: dict[str, str], skipped: dict[str, str], where: str
+    data: DataDir, scp: dict[str, str], num_frames: dict[str, str], skipped: Mapping[str, Skip], where: str
 ) -> None:
     """Refuse parts of another data directory: each utterance is there or skipped, never both."""
     known = set(data.utterances)

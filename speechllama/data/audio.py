@@ -8,7 +8,8 @@ import numpy as np
 import soundfile
 import soxr
 
-SAMPLE_RATE = 16000  # hertz; the only rate behind this file
+from speechllama.constants import SAMPLE_RATE
+
 # A header may promise a little more than a decoder gives: encoder delay and padding, up to three mp3 frames.
 HEADER_SLACK_SAMPLES = 3 * 1152
 # A lossy decoder needs some frames before those it is asked for; without them the first ones are silent.

@@ -11,7 +11,7 @@ from speechllama.faults import first_ten
 from speechllama.files import read_table, write_table
 
 # Tables by what they are about. spk2utt is not listed: it follows from utt2spk and is written with it.
-COPIED_TABLES = ("text", "src_text", "utt2spk", "utt2lang", "utt2dur", "prompt")  # go on from stage to stage
+COPIED_TABLES = ("text", "src_text", "utt2spk", "utt2lang", "utt2dur", "prompt")  # copied from stage to stage
 AUDIO_TABLES = ("wav.scp", "segments")
 MATRIX_TABLES = ("feats.scp", "compressed.scp", "utt2num_frames", "ctc_hyp")
 REQUIRED_TABLES = ("text", "utt2spk", "utt2lang", "utt2dur")
@@ -66,12 +66,12 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_copied(name: str) -> bool:
-    """Say whether a table goes on from one stage's directory to the next."""
+    """Say whether a table is copied from one stage's directory to the next."""
     return name in COPIED_TABLES or NAMED_TEXT.fullmatch(name) is not None
 
 
 def find_tables(path: str | Path) -> list[str]:
-    """Name the tables that a folder holds, sorted; other files there are nobody's business.
+    """Name the tables that a folder holds, sorted; other files there are ignored.
 
     Raises:
         FileNotFoundError: There is no such folder.

@@ -41,7 +41,7 @@ class DataDirWriter:
         """Write one utterance.
 
         Args:
-            utterance: Its id, behind all earlier ones in the order of bytes.
+            utterance: Its id, after all earlier ones in the order of bytes.
             values: By table, in the order of `names`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Files over HTTP: URL -> file, whole and checked or not at all; an interrupted one goes on where it was."""
+"""Files over HTTP: URL -> file, whole and checked or not at all; an interrupted one resumes where it was."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_url(place: str) -> bool:
 def fetch(url: str, path: Path, check: Callable[[Path], None], wait_seconds: float = 2.0) -> None:
     """Download a file; one that is there and passes the check is kept.
 
-    What has arrived lies in `<path>.part`, beside what tells a changed file on the server (`<path>.part.json`).
+    What has arrived is in `<path>.part`, next to what tells a changed file on the server (`<path>.part.json`).
 
     Args:
         url: Where the file is.
@@ -60,7 +60,7 @@ def fetch(url: str, path: Path, check: Callable[[Path], None], wait_seconds: flo
             if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
                 raise  # of this machine, not of the network: a full disk, a folder that may not be written
             if attempt == NUM_ATTEMPTS:
-                raise ValueError(f"{url}: {error}; {NUM_ATTEMPTS} attempts; the same command goes on later") from error
+                raise ValueError(f"{url}: {error}; {NUM_ATTEMPTS} attempts; the same command resumes later") from error
             logging.warning("%s: %s; attempt %d of %d follows", url, error, attempt + 1, NUM_ATTEMPTS)
             time.sleep(wait_seconds * 2 ** (attempt - 1))
     try:

@@ -6,33 +6,33 @@ utt2num_frames, text -> "utterance positions"
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from speechllama.data.data_dir import DataDir
-from speechllama.data.stats import num_encoder_frames
 from speechllama.faults import first_ten
 from speechllama.files import write_table
 from speechllama.text.prompt import Prompt
 
 
 def write_llm_shapes(
-    data: DataDir, prompt: Prompt, text_name: str, output_file: str | Path, frames_per_vector: int = 1
+    data: DataDir, prompt: Prompt, text_name: str, output_file: str | Path, num_vectors: Callable[[int], int]
 ) -> None:
     """Count prompt, audio and text positions of each utterance; leave out those without text.
 
-    Batches made by this number hold about equal work for the LLM, which audio or text length alone would not give.
+    Batches made by this number hold about equal work for the LLM, which audio or text length by itself would not give.
 
     Args:
         data: Data directory with the cache or with features.
         prompt: Renders prompts and text.
         text_name: The table of targets.
         output_file: The shape file.
-        frames_per_vector: Encoder frames that the compressor turns into one vector, at least, where there is no cache.
+        num_vectors: Feature frames -> vectors, at most, where there is no cache.
 
     Raises:
         ValueError: No utterance has both audio and text.
     """
-    is_compressed = bool(data.table("compressed.scp"))
+    count = int if data.table("compressed.scp") else num_vectors
     lengths, texts, languages = data.table("utt2num_frames"), data.table(text_name), data.table("utt2lang")
     templates = data.table("prompt")
     shapes: dict[str, str] = {}
@@ -43,7 +43,7 @@ def write_llm_shapes(
             left_out.append(utterance)
             continue
         ids = prompt.render(languages.get(utterance, ""), templates.get(utterance, ""))
-        audio = int(frames) if is_compressed else -(-num_encoder_frames(int(frames)) // frames_per_vector)
+        audio = count(int(frames))
         shapes[utterance] = str(len(ids.prompt) + audio + len(ids.suffix) + len(tokens) + 1)
     if not shapes:
         raise ValueError(f"{data.path}: no utterance has audio and {text_name}; check the data stage")

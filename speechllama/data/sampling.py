@@ -4,7 +4,7 @@ With n_l utterances of language l of N in all, an epoch draws about N of them, N
 proportional to n_l ** (1 / temperature): 1 leaves the languages as they are, infinity makes them equal. The draws of
 a language are a window of an endless row of shuffled copies of its utterances, and each epoch takes the next window.
 So no utterance comes a second time before all of its language came once; and what an epoch draws follows from seed
-and epoch alone, on every process of a distributed training and after every resume.
+and epoch only, on every process of a distributed training and after every resume.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class LanguageSampler:
         lost = [utterance for utterance in shapes if utterance not in utt2lang]
         if lost:
             raise ValueError(
-                f"{len(lost):,} utterances have no language in utt2lang, first {lost[0]}; run stage 1 again"
+                f"{len(lost):,} utterances have no language in utt2lang, first {lost[0]}; run stage `data` again"
             )
         self.limits, self.seed = limits, seed
         self._sizes: dict[int, int] = {}  # batches of each pass that was made
@@ -127,7 +127,7 @@ class LanguageSampler:
         order = np.lexsort((group, lengths[:, 0]))
         group, costs = group[order], (lengths[order] * self._widths).sum(axis=1).tolist()
         sizes, size = list[int](), 0
-        for cost in costs:  # as the host's sampler does
+        for cost in costs:  # as ESPnet's sampler does
             size += 1
             if size * cost > self.limits.bins and size >= self.limits.min_size:
                 sizes.append(size)

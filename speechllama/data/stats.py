@@ -5,25 +5,20 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from speechllama.data.ark import read_matrix, write_skipped
+from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import first_ten
 from speechllama.files import write_table
 from speechllama.progress import progress
 from speechllama.text.tokenizer import CTCTokenizer
 
 VARIANCE_FLOOR = 1e-10  # a bin that never changes must not divide by 0
-
-
-def num_encoder_frames(num_frames: int) -> int:
-    """Map feature frames T to CTC-encoder frames M: two convolutions of stride 2, each rounding up."""
-    halved = (num_frames + 1) // 2
-    return (halved + 1) // 2
 
 
 def num_frames_needed(units: Sequence[int]) -> int:
@@ -36,6 +31,7 @@ def collect_stats(
     dev_dir: str | Path,
     tokenizer_path: str | Path,
     output_dir: str | Path,
+    num_encoder_frames: Callable[[int], int],
     text_name: str = "src_text",
 ) -> None:
     """Write cmvn.npz and {train,dev}/{speech_shape,text_shape,skipped}.
@@ -45,6 +41,7 @@ def collect_stats(
         dev_dir: Data directory with feats.scp.
         tokenizer_path: SentencePiece model of the CTC units.
         output_dir: Where the files go.
+        num_encoder_frames: Feature frames T -> encoder frames M.
         text_name: The table that CTC learns, "src_text" or "text".
 
     Raises:
@@ -57,7 +54,7 @@ def collect_stats(
         if missing:
             raise ValueError(f"{data.path}: {', '.join(missing)} missing or empty; run the feature stage")
     for name, data in sets.items():
-        write_shapes(data, tokenizer, text_name, Path(output_dir) / name)
+        write_shapes(data, tokenizer, num_encoder_frames, text_name, Path(output_dir) / name)
     mean, std, frames = feature_statistics(sets["train"].table("feats.scp"))
     path = Path(output_dir) / "cmvn.npz"
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
@@ -94,34 +91,44 @@ def feature_statistics(feats_scp: dict[str, str]) -> tuple[np.ndarray, np.ndarra
     return mean.astype(np.float32), np.sqrt(variance).astype(np.float32), frames
 
 
-def write_shapes(data: DataDir, tokenizer: CTCTokenizer, text_name: str, output_dir: Path) -> dict[str, str]:
+def write_shapes(
+    data: DataDir,
+    tokenizer: CTCTokenizer,
+    num_encoder_frames: Callable[[int], int],
+    text_name: str,
+    output_dir: Path,
+) -> dict[str, Skip]:
     """Write "utterance T,F" and "utterance L" for the utterances that CTC can learn from.
 
     Args:
         data: Data directory with features.
         tokenizer: CTC units.
+        num_encoder_frames: Feature frames T -> encoder frames M.
         text_name: The table that CTC learns.
         output_dir: Where speech_shape, text_shape and skipped go.
 
     Returns:
-        The reason of each utterance left out.
+        Why each utterance left out is.
 
     Raises:
         ValueError: None is left.
     """
     width = read_matrix(next(iter(data.table("feats.scp").values()))).shape[1]
-    speech, text, skipped = {}, {}, {}
+    speech: dict[str, str] = {}
+    text: dict[str, str] = {}
+    skipped: dict[str, Skip] = {}
     for utterance, transcript in data.table(text_name).items():
         units = tokenizer.encode(transcript)
         num_frames = int(data.table("utt2num_frames")[utterance])
         available, needed = num_encoder_frames(num_frames), num_frames_needed(units)
         if not units:
-            skipped[utterance] = f"its {text_name} {transcript!r} has no CTC units"
+            skipped[utterance] = Skip(Reason.NO_UNITS, f"its {text_name} {transcript!r} has no CTC units")
         elif available < needed:
-            skipped[utterance] = f"{num_frames} frames become {available}, {len(units)} units need {needed}"
+            found = f"{num_frames} frames become {available}, {len(units)} units need {needed}"
+            skipped[utterance] = Skip(Reason.TOO_SHORT, found)
         else:
             speech[utterance], text[utterance] = f"{num_frames},{width}", str(len(units))
-    shown = first_ten([f"{utterance}: {reason}" for utterance, reason in skipped.items()])
+    shown = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     languages = Counter(data.table("utt2lang").get(utterance, "") for utterance in skipped)
     counts = ", ".join(f"{language} {count:,}" for language, count in sorted(languages.items()))
     message = f"{data.path}: kept {len(speech):,} of {len(data.utterances):,} utterances for CTC"

@@ -2,8 +2,8 @@
 
     Scorer -> n-best token sequences
 
-The K hypotheses of an utterance are K query columns of one row, not K rows: they share the keys and values of what was
-heard, and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
+The K hypotheses of an utterance are K query columns of one row, not K rows: they share the keys and values of the
+audio, and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
 history, so that nothing is copied or reordered when hypotheses change places. One step costs the attention over
 P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the cache.
 """
@@ -25,7 +25,7 @@ class SearchConfig:
 
     Attributes:
         beam_size: Hypotheses K kept; 1 is greedy search.
-        num_best: Hypotheses returned, at most K.
+        nbest: Hypotheses returned, at most K.
         length_penalty: A finished hypothesis scores log-probability / length ** length_penalty, the length with
             its end of sequence; above 0 favours longer text.
         max_tokens: Most tokens of any utterance, the end of sequence included.
@@ -34,15 +34,15 @@ class SearchConfig:
     """
 
     beam_size: int = 4
-    num_best: int = 1
+    nbest: int = 1
     length_penalty: float = 1.0
     max_tokens: int = 200
     tokens_per_second: float = 15.0
     min_tokens: int = 10
 
     def __post_init__(self) -> None:
-        if self.beam_size < 1 or not 1 <= self.num_best <= self.beam_size:
-            raise ValueError(f"num_best {self.num_best} must lie between 1 and beam_size {self.beam_size}")
+        if self.beam_size < 1 or not 1 <= self.nbest <= self.beam_size:
+            raise ValueError(f"nbest {self.nbest} must lie between 1 and beam_size {self.beam_size}")
         if self.max_tokens < 1 or self.min_tokens < 1 or self.tokens_per_second <= 0:
             raise ValueError("max_tokens, min_tokens and tokens_per_second must be positive")
 
@@ -110,18 +110,18 @@ class Scorer(Protocol):
 def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: SearchConfig) -> list[list[Hypothesis]]:
     """Search with any model.
 
-    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance alone: 2 K
+    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance by itself: 2 K
     candidates a step, of which those that end among the best K are finished; an utterance is done when its best
     running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
 
     Args:
-        scorer: The model, with the utterances it heard.
+        scorer: The model, with the utterances it encoded.
         limits: Most tokens per utterance (B,), int64, end of sequence included, each at least 1.
         eos_token_id: End of sequence.
         config: Beam, penalty, n-best.
 
     Returns:
-        Per utterance its hypotheses, best first, `config.num_best` of them (fewer only if fewer ended).
+        Per utterance its hypotheses, best first, `config.nbest` of them (fewer only if fewer ended).
     """
     batch = len(limits)
     beams = _start(batch, config.beam_size, limits.device)
@@ -135,7 +135,7 @@ def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: Search
         if bool(finished.any()):
             rows = finished.nonzero()[:, 0]
             for row, hypotheses in zip(alive[rows].tolist(), _collect(beams.select(rows), eos_token_id), strict=True):
-                results[row] = hypotheses[: config.num_best]
+                results[row] = hypotheses[: config.nbest]
             rows = (~finished).nonzero()[:, 0]
             if len(rows) == 0:
                 return results
@@ -161,7 +161,7 @@ def _advance(
     extended = torch.cat((_gather(beams.tokens, parents), tokens[:, :, None]), dim=2)  # (A, 2 K, t)
     ends = (tokens == eos_token_id) | (step >= limits)[:, None]
 
-    # Finished: only candidates among the best K; the others are there so that K can go on.
+    # Finished: only candidates among the best K; the others are there so that K can continue.
     done_now = scores / step**config.length_penalty
     done_now = done_now.masked_fill(~ends, IMPOSSIBLE)
     done_now[:, beam:] = IMPOSSIBLE

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechllama.model.ctc_encoder import BLANK
+from speechllama.constants import BLANK
 from speechllama.model.layers import length_mask, sinusoidal_positions
-from speechllama.model.seq2seq import Memory, Seq2Seq
+from speechllama.model.seq2seq import EncoderStates, Seq2Seq
 
 
 class CachedDecoder:
@@ -25,23 +25,23 @@ class CachedDecoder:
 
     Args:
         network: The encoder-decoder, in evaluation mode.
-        memory: What its encoder heard.
+        encoded: The output of its encoder.
     """
 
-    def __init__(self, network: Seq2Seq, memory: Memory) -> None:
+    def __init__(self, network: Seq2Seq, encoded: EncoderStates) -> None:
         self.decoder, self.dim = network.decoder, network.config.dim
         # Keys and values of each layer, (A, heads, n, D / heads) each: of the encoder's states, and of the text, which
         # is the start and then K columns a step.
-        states = memory.states
+        states = encoded.states
         self.memory = [layer.src_attn.forward_qkv(states, states, states)[1:] for layer in self.decoder.decoders]
         self.text: list[tuple[Tensor, Tensor]] = []
-        self.heard = length_mask(memory.lengths, states.shape[1])[:, None, None]  # (A, 1, 1, M)
+        self.valid = length_mask(encoded.lengths, states.shape[1])[:, None, None]  # (A, 1, 1, M)
 
     def select(self, rows: Tensor) -> None:
         """Keep some utterances."""
         self.memory = [(keys[rows], values[rows]) for keys, values in self.memory]
         self.text = [(keys[rows], values[rows]) for keys, values in self.text]
-        self.heard = self.heard[rows]
+        self.valid = self.valid[rows]
 
     def step(self, units: Tensor, history: Tensor, place: int) -> Tensor:
         """Score what follows the K hypotheses of each utterance, as the decoder's own forward would.
@@ -68,7 +68,7 @@ class CachedDecoder:
             hidden = hidden + _attend(layer.self_attn, query, self.text[index], history[:, None])
             attention = layer.src_attn
             query = attention.linear_q(layer.norm2(hidden)).unflatten(2, (attention.h, attention.d_k)).transpose(1, 2)
-            hidden = hidden + _attend(attention, query, self.memory[index], self.heard)
+            hidden = hidden + _attend(attention, query, self.memory[index], self.valid)
             hidden = hidden + layer.feed_forward(layer.norm3(hidden))
         log_probs: Tensor = self.decoder.output_layer(self.decoder.after_norm(hidden)).float().log_softmax(-1)
         log_probs[:, :, BLANK] = -torch.inf

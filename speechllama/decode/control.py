@@ -1,4 +1,4 @@
-"""Where each utterance's audio is; in the control, everybody hears somebody else.
+"""Where each utterance's audio is; in the control, each gets the audio of another.
 
 data directory -> {utterance: place in an ark, seconds}
 """
@@ -10,26 +10,38 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir
-from speechllama.decode.speech2text import FRAMES_PER_SECOND
+from speechllama.data.front_ends import read_format
+from speechllama.model.audio import AudioInput, Compressed, Features
 
 CONTROL_SEED = 1
-AUDIO_TABLES = {"compressed.scp": True, "feats.scp": False}  # table -> is_compressed; the cache is preferred
+# What a table holds; the cache is preferred.
+AUDIO_TABLES: dict[str, type[Compressed] | type[Features]] = {"compressed.scp": Compressed, "feats.scp": Features}
 
 
 @dataclass(frozen=True)
 class Audio:
-    """Where each utterance's audio is; under the control, somebody else's.
+    """Where each utterance's audio is; under the control, that of another one.
 
     Attributes:
+        table: The scp it comes from.
         places: The scp's values by utterance.
         seconds: Durations of that audio.
-        is_compressed: Whether it comes from the cache.
     """
 
+    table: str
     places: Mapping[str, str]
     seconds: Mapping[str, float]
-    is_compressed: bool
+
+    @property
+    def kind(self) -> type[Compressed] | type[Features]:
+        """What the table holds."""
+        return AUDIO_TABLES[self.table]
+
+    def read(self, utterances: Sequence[str]) -> AudioInput:
+        """Read and pad the audio of some utterances."""
+        return self.kind.pad([read_matrix(self.places[utterance]) for utterance in utterances])
 
 
 def find_audio(data: DataDir, control: bool) -> Audio:
@@ -44,14 +56,13 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     places = data.table(table)
     durations = data.table("utt2dur")
     frames = data.table("utt2num_frames") if table == "feats.scp" else {}
-    seconds = {
-        utt: float(durations[utt]) if utt in durations else int(frames[utt]) / FRAMES_PER_SECOND for utt in places
-    }
+    shift = read_format(data.path).frame_shift
+    seconds = {utt: float(durations[utt]) if utt in durations else int(frames[utt]) * shift for utt in places}
     if control:
         other = derange(list(places), data.table("text"))
         places = {utt: places[other[utt]] for utt in places}
         seconds = {utt: seconds[other[utt]] for utt in seconds}
-    return Audio(places, seconds, AUDIO_TABLES[table])
+    return Audio(table, places, seconds)
 
 
 def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str]:
@@ -68,7 +79,7 @@ def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str
         Whose audio each utterance gets: never its own, and everybody's once.
 
     Raises:
-        ValueError: There is nobody else.
+        ValueError: There is no other utterance.
     """
     if len(utterances) < 2:
         raise ValueError(f"no control is possible: {len(utterances)} utterances cannot exchange their audio")

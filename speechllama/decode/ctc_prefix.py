@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechllama.model.ctc_encoder import BLANK
+from speechllama.constants import BLANK
 from speechllama.model.layers import length_mask
 
 LOWEST = -1.0e5  # in place of log 0, so that a difference of two is a number

@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 
-from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Translation, Translator
-from speechllama.decode.split_on_oom import work_in_halves
+from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.progress import progress
@@ -58,19 +57,19 @@ def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ())
     Args:
         translate: The model and its search settings.
         job: What to decode.
-        words: The command line behind the module, for the record.
+        words: The command line after the module, for the record.
 
     Returns:
         What `merge_decoded` returns, if this was the only part.
 
     Raises:
-        ValueError: There is no such part, or one utterance alone does not fit into memory.
+        ValueError: There is no such part, or one utterance by itself does not fit into memory.
     """
     if not 1 <= job.job <= job.num_jobs or job.batch_size < 1:
         raise ValueError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
     data = read_data_dir(job.data_dir)
     audio = find_audio(data, job.control)
-    translate.check_data(data.path, audio.is_compressed)
+    translate.check_data(data.path, audio.kind)
     stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)
@@ -113,14 +112,14 @@ def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audi
         "control": job.control,
         "model": (translate.folder / "model.pth").stat().st_mtime_ns,
         "num_utterances": len(audio.places),
-        "audio": (data.path / ("compressed.scp" if audio.is_compressed else "feats.scp")).stat().st_mtime_ns,
+        "audio": (data.path / audio.table).stat().st_mtime_ns,
     }
     read_back: dict[str, Any] = json.loads(json.dumps(stamp))
     return read_back
 
 
 def describe(translate: Translator, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
-    """What decode.json says beside counts and times."""
+    """What decode.json says besides counts and times."""
     parameters = list(translate.network.parameters())
     return {
         "beam_size": translate.config.beam_size,
@@ -147,7 +146,7 @@ def identify_llm(network: torch.nn.Module) -> str:
 def decode_batch(
     translate: Translator, data: DataDir, audio: Audio, batch: Sequence[str]
 ) -> Iterator[tuple[str, list[Translation]]]:
-    """Decode some utterances; where memory ends, each half for itself.
+    """Decode some utterances; where memory ends, each half by itself.
 
     Raises:
         ValueError: Not even one utterance fits; it is named.
@@ -156,20 +155,19 @@ def decode_batch(
 
     def decode(utterances: Sequence[str]) -> list[list[Translation]]:
         return translate.translate(
-            [read_matrix(audio.places[utt]) for utt in utterances],
+            audio.read(utterances),
             [audio.seconds[utt] for utt in utterances],
             [languages.get(utt, "") for utt in utterances],
-            audio.is_compressed,
             [templates.get(utt, "") for utt in utterances],
         )
 
     def too_large(utt: str) -> str:
         return (
-            f"utterance {utt} ({audio.seconds[utt]:.1f} s) alone does not fit into memory; leave it out or take a "
+            f"utterance {utt} ({audio.seconds[utt]:.1f} s) by itself does not fit into memory; leave it out or take a "
             "smaller beam"
         )
 
-    yield from work_in_halves(decode, batch, too_large)
+    yield from split_on_oom(decode, batch, too_large)
 
 
 def read_commit() -> str:

@@ -20,10 +20,11 @@ from speechllama.config import from_mapping
 from speechllama.llm.files import WEIGHT_FILES, load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
+from speechllama.model.build import read_settings as read_config_file
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 
-NETWORK = "network."  # where the host's model keeps ours
+NETWORK = "network."  # where ESPnet's model keeps ours
 BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file")  # settings that are paths
 
 
@@ -50,7 +51,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     """Load a trained experiment.
 
     Args:
-        path: Experiment directory, or a zip that stage 13 packed (unpacked beside itself, once).
+        path: Experiment directory, or a zip that stage `pack` wrote (unpacked next to itself, once).
         device: torch device.
 
     Returns:
@@ -75,15 +76,15 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml; its paths count from the folder itself (packed) or the recipe above it, then from here.
+    """Read config.yaml, of any age; its paths count from the folder itself (packed) or the recipe above it, then here.
 
     Raises:
         FileNotFoundError: It is no finished experiment.
     """
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
-    settings: dict[str, Any] = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage `average`")
+    settings = read_config_file(folder)
     for name in BASES:
         value = str(settings.get(name) or "")
         places = [place / value for place in (folder, *folder.resolve().parents) if value]
@@ -95,7 +96,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     """Pack an experiment into one zip that `load_experiment` reads anywhere.
 
     Args:
-        exp_dir: The experiment, at stage 10 or later.
+        exp_dir: The experiment, at stage `average` or later.
         output: The zip.
         include_llm: Put the LLM inside too (small ones); else the zip names it by path or hub id. Of a local LLM
             that was trained fully its config and tokenizer are inside in any case: the weights are the experiment's.
@@ -105,12 +106,12 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
 
     Raises:
         FileNotFoundError: The experiment or one of its bases is not complete.
-        ValueError: The LLM shall be inside, but is known by its hub id only.
+        ValueError: The LLM should be inside, but is known by its hub id only.
     """
     folder, output = Path(exp_dir), Path(output)
     settings = read_settings(folder)
     files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
-    if settings.get("ctc_dir"):
+    if settings.get("freeze_encoder"):
         files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]
         settings["ctc_dir"] = "ctc"
     elif settings.get("cmvn_file"):
@@ -163,7 +164,7 @@ def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[s
 
 
 def unpack(archive: Path) -> Path:
-    """Unpack a zip beside itself, once; a newer zip is unpacked again.
+    """Unpack a zip next to itself, once; a newer zip is unpacked again.
 
     Raises:
         FileNotFoundError: There is no such zip.
@@ -180,7 +181,7 @@ def unpack(archive: Path) -> Path:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(partial)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive}: not a packed model ({error}); pack it again (stage 13)") from error
+        raise ValueError(f"{archive}: not a packed model ({error}); pack it again (stage `pack`)") from error
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder

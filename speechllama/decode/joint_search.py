@@ -4,7 +4,7 @@
 
 A hypothesis scores (1 - w) log p_attention + w log p_CTC, where CTC scores a running hypothesis as a beginning and an
 ended one as a whole. The rules of the search are those of the LLM's (`run_search`), so that systems differ in the
-model alone.
+model only.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from speechllama.model.seq2seq import Seq2Seq
 
 @dataclass(frozen=True)
 class JointSearchConfig(SearchConfig):
-    """How to search; beside the LLM's settings:
+    """How to search; besides the LLM's settings:
 
     Attributes:
-        ctc_weight: Share w of CTC in the score, 0 (attention alone) to below 1; None: as in training.
+        ctc_weight: Share w of CTC in the score, 0 (attention only) to below 1; None: as in training.
         num_proposed: Units of each hypothesis that attention proposes and CTC scores, at least 2 K.
     """
 
@@ -41,7 +41,7 @@ class JointSearchConfig(SearchConfig):
 
 
 class JointScorer:
-    """Attention and CTC together, over utterances that the encoder heard.
+    """Attention and CTC together, over utterances that the encoder read.
 
     Args:
         network: The encoder-decoder.
@@ -63,7 +63,7 @@ class JointScorer:
         step = beams.tokens.shape[2]
         log_probs = self._attend(beams)  # (A, K, C + 1)
         if step:
-            # Where fewer than K hypotheses go on, the rest are impossible and may have ended: CTC knows no such unit.
+            # Where fewer than K hypotheses continue, the rest are impossible and may have ended: CTC has no such unit.
             self.ctc.extend(beams.parents, beams.tokens[:, :, -1].clamp(max=self.eos - 1))
         num_proposed = min(self.num_proposed, self.eos - 1)  # never blank
         attention, units = log_probs[:, :, : self.eos].topk(num_proposed, dim=2)  # (A, K, n)
@@ -81,7 +81,7 @@ class JointScorer:
         self.decoder.select(rows)
 
     def _attend(self, beams: Beams) -> Tensor:
-        """Log-probabilities of the decoder behind each hypothesis; all see the column of the start."""
+        """Log-probabilities of the decoder after each hypothesis; all see the column of the start."""
         utterances, beam, step = beams.tokens.shape
         if step:
             history = torch.nn.functional.pad(beams.history, (1, 0), value=True)

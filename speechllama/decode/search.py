@@ -19,26 +19,26 @@ __all__ = ["Hypothesis", "SearchConfig", "search"]
 
 @torch.no_grad()
 def search(
-    llm: LLM, prefix: Prefix, limits: Tensor, eos_token_id: int, prefix_mask: PrefixMaskName, config: SearchConfig
+    llm: LLM, prefix: Prefix, limits: Tensor, prefix_mask: PrefixMaskName, config: SearchConfig
 ) -> list[list[Hypothesis]]:
-    """Find the most probable texts behind each prefix.
+    """Find the most probable texts after each prefix.
 
     Args:
         llm: The language model.
         prefix: [prompt ; audio ; suffix], right-aligned.
         limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1.
-        eos_token_id: End of sequence.
         prefix_mask: Mask over the prefix, as in training.
         config: Beam, penalty, n-best.
 
     Returns:
         As `run_search`.
     """
-    return run_search(LLMScorer(llm, prefix, prefix_mask), limits.to(prefix.embeddings.device), eos_token_id, config)
+    scorer = LLMScorer(llm, prefix, prefix_mask)
+    return run_search(scorer, limits.to(prefix.embeddings.device), llm.eos_token_id, config)
 
 
 class LLMScorer:
-    """The LLM behind its prefix.
+    """The LLM after its prefix.
 
     Args:
         llm: The language model.
@@ -71,7 +71,7 @@ class LLMScorer:
         self.real, self.lengths = self.real[rows], self.lengths[rows]
 
     def _score_next(self, beams: Beams) -> Tensor:
-        """Logits (A, K, V) behind the last token of each hypothesis; its keys and values join the cache."""
+        """Logits (A, K, V) after the last token of each hypothesis; its keys and values join the cache."""
         beam, step = beams.tokens.shape[1:]
         shared = self.real[:, None, :].expand(-1, beam, -1)  # (A, K, P)
         mask = torch.cat((shared, beams.history), dim=2)[:, None]  # (A, 1, K, P + K t)
@@ -83,7 +83,7 @@ class LLMScorer:
 def _best_tokens(logits: Tensor, scores: Tensor, number: int) -> Candidates:
     """The best continuations of all hypotheses by their logits (A, K, V) and scores (A, K).
 
-    The best `number` of all K V lie among the best `number` of each hypothesis, so the vocabulary is read twice
+    The best `number` of all K V are among the best `number` of each hypothesis, so the vocabulary is read twice
     (normaliser, top) instead of being copied and sorted as one row of K V.
     """
     logits = logits.float()

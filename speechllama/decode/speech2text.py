@@ -1,6 +1,6 @@
 """Speech2Text: three lines from a recording to its translation.
 
-waveform (S,) -> log-mel (T, F) -> network -> n-best text
+waveform (S,) -> features (T, F) -> network -> n-best text
 
 >>> from speechllama import Speech2Text
 >>> translate = Speech2Text.from_pretrained("exp/st_e6")
@@ -9,6 +9,7 @@ waveform (S,) -> log-mel (T, F) -> network -> n-best text
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -16,16 +17,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from speechllama.constants import SAMPLE_RATE
 from speechllama.data.ark import check_maker
-from speechllama.data.audio import SAMPLE_RATE, read_audio, resample, to_unit_scale
-from speechllama.data.features import log_mel
+from speechllama.data.audio import read_audio, resample, to_unit_scale
+from speechllama.data.front_ends import FeatureExtractor, recorded_format
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
+from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import describe_cache
 from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
-
-FRAMES_PER_SECOND = 100  # features have a 10 ms shift
 
 
 class Translation(NamedTuple):
@@ -55,15 +56,14 @@ class Translator(Protocol):
     @property
     def network(self) -> torch.nn.Module: ...
 
-    def check_data(self, data_dir: Path, is_compressed: bool) -> None:
+    def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse audio of another kind than the system was trained on."""
 
     def translate(
         self,
-        audio: Sequence[np.ndarray],
+        audio: AudioInput,
         seconds: Sequence[float],
         languages: Sequence[str],
-        is_compressed: bool,
         templates: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
         """N-best hypotheses of a batch; see `Speech2Text.translate`."""
@@ -81,6 +81,11 @@ class Speech2Text:
         self.experiment = experiment
         self.config = config or SearchConfig()
         self.network, self.device, self.folder = experiment.network, experiment.device, experiment.folder
+
+    @functools.cached_property
+    def front_end(self) -> FeatureExtractor:
+        """What makes features of a waveform; built when the first one comes, since data directories need none."""
+        return recorded_format(self.experiment.settings, str(self.folder)).build()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
@@ -101,37 +106,35 @@ class Speech2Text:
             The n-best hypotheses, best first.
 
         Raises:
-            ValueError: The recording is empty or shorter than one frame (25 ms), or no waveform.
+            ValueError: The recording is empty or shorter than one frame, or no waveform.
         """
         if isinstance(speech, (str, Path)):
             waveform = read_audio(speech)
         else:
             waveform = resample(to_unit_scale(np.asarray(speech)), rate)
-        features = log_mel(waveform)
-        return self.translate([features], [len(waveform) / SAMPLE_RATE], [language], is_compressed=False)[0]
+        features = Features.pad([self.front_end(waveform)])
+        return self.translate(features, [len(waveform) / SAMPLE_RATE], [language])[0]
 
-    def check_data(self, data_dir: Path, is_compressed: bool) -> None:
+    def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse a cache that another CTC encoder or compressor made; see `check_maker`."""
-        if is_compressed:
+        if kind is Compressed:
             network = self.network
             expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
             check_maker(data_dir, "compressed", expected)
 
     def translate(
         self,
-        audio: Sequence[np.ndarray],
+        audio: AudioInput,
         seconds: Sequence[float],
         languages: Sequence[str],
-        is_compressed: bool,
         templates: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
         """Translate a batch.
 
         Args:
-            audio: Log-mel features (T, F) or compressed vectors (U, D) of each utterance.
+            audio: Features, or the compressor's output out of the cache.
             seconds: Duration of each recording; it limits the length of the text.
             languages: Source language codes, "" where the prompt needs none.
-            is_compressed: Which of the two `audio` holds.
             templates: Prompt templates of single utterances, "" for the model's own.
 
         Returns:
@@ -142,24 +145,20 @@ class Speech2Text:
             prompt.render(language, template)
             for language, template in zip(languages, templates or [""] * len(languages), strict=True)
         ]
-        frames = [torch.from_numpy(np.array(matrix, dtype=np.float32)) for matrix in audio]
         prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
         suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
         batch = Batch(
-            torch.nn.utils.rnn.pad_sequence(frames, batch_first=True).to(device),
-            torch.tensor([len(matrix) for matrix in frames], device=device),
+            audio.to(device),
             prompts.to(device),
             prompt_lengths.to(device),
             suffixes.to(device),
             suffix_lengths.to(device),
-            is_compressed,
         )
         with torch.inference_mode():
             hypotheses = search(
                 network.llm,
                 network.embed_prefix(batch),
                 torch.tensor([self.config.limit(duration) for duration in seconds], device=device),
-                network.llm.eos_token_id,
                 network.config.prefix_mask,
                 self.config,
             )

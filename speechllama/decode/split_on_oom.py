@@ -15,15 +15,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def work_in_halves(
+def split_on_oom(
     work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], describe: Callable[[Item], str]
 ) -> Iterator[tuple[Item, Result]]:
-    """Do the work on all items at once; where memory ends, on each half for itself.
+    """Do the work on all items at once; where memory ends, on each half by itself.
 
     Args:
         work: Gives one result for each item.
         items: A batch.
-        describe: What to say of an item that does not fit alone: what it is and what to do.
+        describe: What to say of an item that does not fit by itself: what it is and what to do.
 
     Yields:
         Each item with its result.
@@ -47,8 +47,8 @@ def work_in_halves(
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(items) // 2
-    yield from work_in_halves(work, items[:middle], describe)
-    yield from work_in_halves(work, items[middle:], describe)
+    yield from split_on_oom(work, items[:middle], describe)
+    yield from split_on_oom(work, items[middle:], describe)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""Text translation of an LLM: what it can do before it hears anything.
+"""Text translation of an LLM: what it can do without audio.
 
 sentence -> [prompt ; sentence ; suffix] -> greedy search -> BLEU against its translation
 """
@@ -20,6 +20,8 @@ from speechllama.llm.llm import LLM
 from speechllama.model.prefix_mask import join_right_aligned
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.tasks import DEFAULT_TASK
 
 
 class TextBleu(NamedTuple):
@@ -31,7 +33,13 @@ class TextBleu(NamedTuple):
     example: str
 
 
-def text_bleu(path: str, sentences: Sequence[str], translations: Sequence[str], batch_size: int = 32) -> TextBleu:
+def text_bleu(
+    path: str,
+    sentences: Sequence[str],
+    translations: Sequence[str],
+    batch_size: int = 32,
+    target: str = DEFAULT_TARGET,
+) -> TextBleu:
     """Translate written sentences with the prompt and the search that speech will use.
 
     Args:
@@ -39,6 +47,7 @@ def text_bleu(path: str, sentences: Sequence[str], translations: Sequence[str], 
         sentences: Source sentences.
         translations: Their references.
         batch_size: Sentences at once.
+        target: The language of the translations: the prompt names it, and BLEU cuts words with its tokenizer.
 
     Returns:
         BLEU, and the first sentence with its hypothesis as an example.
@@ -49,24 +58,23 @@ def text_bleu(path: str, sentences: Sequence[str], translations: Sequence[str], 
     if not sentences:
         raise ValueError("no sentence to test the LLM's translation on; give a data directory with src_text and text")
     llm = LLM(LLMConfig(path=path)).eval()
-    prompt = Prompt(PromptConfig(), "st", load_tokenizer(path))
-    before, behind = prompt.render()
-    end = prompt.tokenizer.eos_token_id
+    prompt = Prompt(PromptConfig(target=target), DEFAULT_TASK, load_tokenizer(path))
+    before, after = prompt.render()
     hypotheses: list[str] = []
     for start in range(0, len(sentences), batch_size):
         part = sentences[start : start + batch_size]
-        ids, lengths = pad_ids([before + prompt.encode(sentence) + behind for sentence in part])
+        ids, lengths = pad_ids([before + prompt.encode(sentence) + after for sentence in part])
         prefix = join_right_aligned([(llm.embed(ids), lengths)])
-        found = search(llm, prefix, lengths * 2 + 10, end, "causal", SearchConfig(beam_size=1))
+        found = search(llm, prefix, lengths * 2 + 10, "causal", SearchConfig(beam_size=1))
         hypotheses += [prompt.decode(nbest[0].tokens) for nbest in found]
-    metric = BLEU()
+    metric = BLEU(tokenize=TARGETS[target].bleu_tokenizer)
     score = metric.corpus_score(hypotheses, [list(translations)]).score
     example = f"{sentences[0]} -> {hypotheses[0]}"
     return TextBleu(float(score), str(metric.get_signature()), len(sentences), example)
 
 
 def report_text_bleu(found: TextBleu, min_bleu: float, llm_dir: str | Path) -> dict[str, Any]:
-    """Write report.md beside the LLM, with a warning where the score is low.
+    """Write report.md next to the LLM, with a warning where the score is low.
 
     A frozen LLM that cannot translate written text will not translate speech: it writes what is likely and ignores the
     audio.

@@ -63,11 +63,11 @@ class LLMConfig:
 
     def __post_init__(self) -> None:
         if self.train not in ("frozen", "lora", "full"):
-            raise ValueError(f"llm train {self.train!r} is none of frozen, lora, full")
+            raise ValueError(f"unknown llm train {self.train!r}, expected one of frozen, lora, full")
         if self.random_weights and self.train != "full":
             raise ValueError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
         if self.quantize not in ("none", "8bit", "4bit"):
-            raise ValueError(f"llm quantize {self.quantize!r} is none of none, 8bit, 4bit")
+            raise ValueError(f"unknown llm quantize {self.quantize!r}, expected one of none, 8bit, 4bit")
         if self.quantize != "none" and self.train == "full":
             raise ValueError(f"llm quantize {self.quantize} needs train: frozen or lora; {self.quantize} cannot train")
         if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):

@@ -18,9 +18,9 @@ from speechllama.llm.loading import add_lora, checkpoint_layers, find_eos, load_
 
 
 class LLM(nn.Module):
-    """A causal LM behind one narrow door: embed tokens, score positions.
+    """A causal LM with one narrow interface: embed tokens, score positions.
 
-    Its frozen weights keep the dtype they were loaded in (the host casts the model to float32 before training), and
+    Its frozen weights keep the dtype they were loaded in (ESPnet casts the model to float32 before training), and
     its dropout stays off unless it is fully trained.
 
     Args:
@@ -31,7 +31,7 @@ class LLM(nn.Module):
 
     Raises:
         FileNotFoundError, ValueError: The path is no causal LM, it has no end of sequence or takes no position_ids,
-            or a LoRA target is absent; it shall be quantised where that is not possible.
+            or a LoRA target is absent; it should be quantised where that is not possible.
     """
 
     def __init__(self, config: LLMConfig, device: str | torch.device = "cpu", model: Any = None) -> None:
@@ -44,7 +44,7 @@ class LLM(nn.Module):
                 "would differ from the same one alone. Choose another LLM"
             )
         self.base_dtype = self.model.dtype
-        self.eos_token_id = find_eos(self.model, config.path)
+        self.eos_token_id = find_eos(self.model, config.path if model is None else "", config.revision)
         if config.train != "full":
             self.model.requires_grad_(False)
         if config.train == "lora":
@@ -97,7 +97,7 @@ class LLM(nn.Module):
                 use_cache=cache is not None,
                 logits_to_keep=num_logits,
             )
-        logits: Tensor = output.logits[:, -num_logits:]  # some models pass over logits_to_keep
+        logits: Tensor = output.logits[:, -num_logits:]  # some models ignore logits_to_keep
         return logits
 
     def _precision(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -117,7 +117,7 @@ class LLM(nn.Module):
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LLM:
-        # The host calls model.to(dtype=float32), which would double the memory of a bf16 LLM: only the device moves.
+        # ESPnet calls model.to(dtype=float32), which would double the memory of a bf16 LLM: only the device moves.
         def move(tensor: Tensor) -> Tensor:
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)

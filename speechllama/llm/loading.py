@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from speechllama.llm.config import LLMConfig, LoRAConfig
-from speechllama.llm.files import check_llm_path, explain_hub_error
+from speechllama.llm.files import check_llm_path, explain_hub_error, load_tokenizer
 
 CAST_SWITCH = "cast_input_dtype_enabled"  # of peft's layers
 
@@ -101,17 +101,30 @@ def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
     return model
 
 
-def find_eos(model: Any, path: str) -> int:
-    """The LLM's end of sequence; the first where its config names several.
+def find_eos(model: Any, path: str, revision: str | None = None) -> int:
+    """Find the LLM's end of sequence; where it has several, the one that its tokenizer ends a text with.
+
+    A chat model's config.json may begin with the end of its base model.
+
+    Args:
+        model: A causal LM.
+        path: Where its tokenizer is; "" for a model without one, of which the first end counts.
+        revision: Revision on the hub.
 
     Raises:
-        ValueError: It names none.
+        ValueError: It names none, or its tokenizer ends a text with something else.
     """
+    found: dict[int, None] = {}
     for settings in (model.config.get_text_config(), getattr(model, "generation_config", None)):
-        eos = getattr(settings, "eos_token_id", None)
-        if eos is not None:
-            return int(eos[0] if isinstance(eos, list) else eos)
-    raise ValueError(f"{path}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's")
+        ends = getattr(settings, "eos_token_id", None)
+        found.update(dict.fromkeys(ends if isinstance(ends, list) else [] if ends is None else [ends]))
+    if not found:
+        raise ValueError(
+            f"{path or 'the LLM'}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's"
+        )
+    if len(found) > 1 and path:
+        return int(load_tokenizer(path, revision).eos_token_id)
+    return int(next(iter(found)))
 
 
 def add_lora(model: Any, config: LoRAConfig) -> Any:

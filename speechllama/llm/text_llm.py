@@ -2,10 +2,10 @@
 
     llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
 
-A frozen LLM uses audio only if its own training taught it to use what stands before the text (one trained on English
-alone ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
+A frozen LLM uses audio only if its own training taught it to use what comes before the text (one trained on English
+only ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
 recipe's prompts, with the source sentence where the audio will be. A row without a sentence is plain English, learned
-as it stands.
+as it is.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ from speechllama.llm.scratch_llm import MODEL_DIR, LlamaConfig, build_llama, tra
 from speechllama.llm.subword_cuts import SubwordCutter
 from speechllama.peak_memory import PeakMemory
 from speechllama.text.padding import pad_ids
-from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig, TaskName
+from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.targets import DEFAULT_TARGET
+from speechllama.text.tasks import TASKS
 from speechllama.training_record import describe_machine, record_peak, update_training_record
 
 SECONDS = "training_seconds"  # in the log of transformers' trainer
 
-MAX_PLAIN_TOKENS = 256  # of a line of plain English; what is behind them is not read
+TRANSLATE, COPY = "st", "asr"  # tasks that pairs of text teach; of the second the sentence itself is the answer
+MAX_PLAIN_TOKENS = 256  # of a line of plain English; what comes after them is not read
 NUM_CHECKPOINTS = 20  # written in a training, unless they would be less than SAVE_STEPS apart
 SAVE_STEPS = 200
 
@@ -83,19 +86,19 @@ class Line(NamedTuple):
 class Lines(torch.utils.data.Dataset):
     """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned.
 
-    Of plain English everything behind the start token is learned.
+    Of plain English everything after the start token is learned.
     """
 
     lines: Sequence[Line]
-    prompts: dict[TaskName, Prompt]
+    prompts: dict[str, Prompt]
     config: TextLLMConfig
-    tasks: list[TaskName] = field(init=False)
+    tasks: list[str] = field(init=False)
     cutter: SubwordCutter = field(init=False)
 
     def __post_init__(self) -> None:
         draw = random.Random(self.config.seed)
-        self.tasks = ["asr" if draw.random() < self.config.copy_share else "st" for _ in self.lines]
-        self.cutter = SubwordCutter(self.prompts["st"].tokenizer, self.config.cut_share)
+        self.tasks = [COPY if draw.random() < self.config.copy_share else TRANSLATE for _ in self.lines]
+        self.cutter = SubwordCutter(self.prompts[TRANSLATE].tokenizer, self.config.cut_share)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -103,15 +106,15 @@ class Lines(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, list[int]]:
         line, task = self.lines[index], self.tasks[index]
         prompt = self.prompts[task]
-        before, behind = prompt.render()
+        before, after = prompt.render()
         if not line.sentence:
             start, ids = before[:1], prompt.encode(line.translation)
             ids = [*ids, prompt.tokenizer.eos_token_id][:MAX_PLAIN_TOKENS]
             return {"input_ids": start + ids, "labels": [-100] * len(start) + ids}
         source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
-        target = prompt.encode(line.translation if task == "st" else line.sentence)
+        target = prompt.encode(line.translation if task == TRANSLATE else line.sentence)
         target.append(prompt.tokenizer.eos_token_id)
-        given = before + source + behind
+        given = before + source + after
         return {"input_ids": given + target, "labels": [-100] * len(given) + target}  # -100: no loss
 
 
@@ -129,7 +132,7 @@ def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
     Args:
         llm: A causal LM of transformers.
         input_ids: Token ids (B, N), padded on the right with any id.
-        labels: The same ids where the LLM shall learn them, else -100 (B, N).
+        labels: The same ids where the LLM should learn them, else -100 (B, N).
     """
     hidden = llm.model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]  # column n predicts n + 1
     expected = labels[:, 1:]
@@ -138,11 +141,16 @@ def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
 
 
 def train_text_llm(
-    config: TextLLMConfig, text: str | Path, held_out: Sequence[str], llm_dir: str | Path, on_gpu: bool = False
+    config: TextLLMConfig,
+    text: str | Path,
+    held_out: Sequence[str],
+    llm_dir: str | Path,
+    on_gpu: bool = False,
+    target: str = DEFAULT_TARGET,
 ) -> Path:
     """Train tokenizer and LLM and save them as an ordinary Hugging Face directory.
 
-    An interrupted training goes on from its last checkpoint.
+    An interrupted training resumes from its last checkpoint.
 
     Args:
         config: Sizes and training.
@@ -150,6 +158,7 @@ def train_text_llm(
         held_out: Source sentences that the LLM is tested on; none of them may be among the text.
         llm_dir: Where `model` goes.
         on_gpu: Train on the first GPU.
+        target: The language of the translations, which the prompts name.
 
     Returns:
         The Hugging Face directory.
@@ -186,8 +195,8 @@ def train_text_llm(
     if leaked:
         raise ValueError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
     folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"
-    tokenizer = train_llm_tokenizer(lines, config.vocab_size)
-    prompts: dict[TaskName, Prompt] = {task: Prompt(PromptConfig(), task, tokenizer) for task in ("st", "asr")}
+    tokenizer = train_llm_tokenizer(lines, config.vocab_size, target)
+    prompts = {task: Prompt(PromptConfig(target=target), task, tokenizer) for task in (TRANSLATE, COPY)}
     work.mkdir(parents=True, exist_ok=True)
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -270,9 +279,11 @@ def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
     return pairs * times + plain
 
 
-def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int) -> Any:
+def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int, target: str = DEFAULT_TARGET) -> Any:
     """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts."""
-    prompts = [template.replace("{audio}", " ") for template in TEMPLATES.values()] * (len(lines) // 10 + 1)
+    config = PromptConfig(target=target)
+    templates = [" ".join(Prompt(config, task, None).fill(TASKS[task].prompt)) for task in (TRANSLATE, COPY)]
+    prompts = templates * (len(lines) // 10 + 1)
 
     def texts() -> Iterator[str]:
         for line in lines:

@@ -1,13 +1,12 @@
-"""Build a Speech-LLaMA from the settings an experiment recorded, without the host.
+"""Build a Speech-LLaMA from the settings an experiment recorded, without ESPnet.
 
-{key: value} of config.yaml -> SpeechLlama on its base (LLM, CTC encoder)
+{key: value} of config.yaml -> SpeechLlama on its base (LLM, encoder)
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,21 @@ import yaml
 from torch import Tensor, nn
 
 from speechllama.config import from_mapping
-from speechllama.llm.files import fingerprint, load_tokenizer
+from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
 from speechllama.model.checkpoint import keep_only_trainable
-from speechllama.model.compressor import CompressorConfig, build_compressor
+from speechllama.model.compressor import UnitCompressor
+from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.encoders import choose_encoder
+from speechllama.model.old_settings import upgrade_settings
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.registry import Choice, choose
 
 MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads
-CONFIG_FILE = "config.yaml"  # written by the host beside them
+CONFIG_FILE = "config.yaml"  # written by ESPnet next to them
 SEQ2SEQ = "seq2seq"  # `model` in the settings of the encoder-decoder
 
 
@@ -49,49 +52,59 @@ def speech_llama_config(
     """
     path, revision = read_llm_record(str(settings.get("llm_dir") or "")) if llm is None else llm
     values: dict[str, Any] = {
-        "ctc_dir": settings.get("ctc_dir") or "",
-        "encoder": settings.get("encoder_conf") or {},
-        "compressor": compressor_settings(settings),
+        "encoder": choose_encoder(settings, where),
+        "compressor": choose_compressor(settings, where),
         "audio_encoder": settings.get("audio_encoder_conf") or {},
         "llm": {**(settings.get("llm_conf") or {}), "path": path, "revision": revision},
     }
-    for name in ("train_audio_encoder", "prefix_mask", "label_smoothing"):
+    for name in ("freeze_encoder", "train_audio_encoder", "prefix_mask", "label_smoothing"):
         if settings.get(name) is not None:
             values[name] = settings[name]
     return from_mapping(SpeechLlamaConfig, values, where)
 
 
-def compressor_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `CompressorConfig` among an experiment's settings."""
-    return {
-        "name": settings.get("compressor", "frame_average"),
-        "drop_blank_runs": settings.get("drop_blank_runs", False),
-        "max_compressed_length": settings.get("max_compressed_length"),
-        "num_clusters": settings.get("num_clusters", 0),
-    }
+def choose_compressor(settings: Mapping[str, Any], where: str) -> Choice[Compressor]:
+    """Read `compressor` and `compressor_conf` out of an experiment's settings.
+
+    Raises:
+        ValueError: There is no such compressor, or it has no such setting.
+    """
+    name = settings.get("compressor", DEFAULT_COMPRESSOR)
+    return choose(COMPRESSORS, name, settings.get("compressor_conf") or {}, f"{where}: compressor_conf")
 
 
 def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | torch.device = "cpu") -> SpeechLlama:
     """Build the network on its trained base; its own trainable weights are fresh.
 
     Args:
-        settings: As for `speech_llama_config`; E0 and D also need `cmvn_file`, U `centroids_file`.
+        settings: As for `speech_llama_config`; a frozen encoder also needs `ctc_dir`, one that trains `cmvn_file`, the
+            compressor `units` `centroids_file`.
         where: The file, for messages.
         device: Where it will compute; see `LLM`.
 
     Returns:
         The network, on the CPU. Its checkpoints hold only what trains, here or in the experiment it starts from, with
-        a fingerprint of LLM and CTC encoder.
+        a fingerprint of LLM and encoder.
+
+    Raises:
+        FileNotFoundError, ValueError: A file is not there, or settings contradict each other.
     """
     check_device(device)
     config = speech_llama_config(settings, where)
+    ctc_dir = str(settings.get("ctc_dir") or "")
+    if config.freeze_encoder and not ctc_dir:
+        raise ValueError(
+            f"{where}: freeze_encoder needs ctc_dir, a trained encoder (stage ctc); without one set it false"
+        )
+    if ctc_dir and not config.freeze_encoder:
+        raise ValueError(
+            f"{where}: freeze_encoder is false, so ctc_dir {ctc_dir} would not be read; drop one of the two"
+        )
     llm = LLM(config.llm, device)
-    # Of several ends the tokenizer's: a chat model's config.json may begin with the end of its base model.
-    llm.eos_token_id = load_tokenizer(config.llm.path, config.llm.revision).eos_token_id
-    if config.ctc_dir:
-        encoder = load_ctc_encoder(config.ctc_dir)
+    if config.freeze_encoder:
+        encoder = load_ctc_encoder(ctc_dir)
     else:
-        encoder = CTCEncoder(config.encoder, num_units=0)
+        encoder = config.encoder.build(0, *feature_format(settings))
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
     model = SpeechLlama(config, encoder, llm)
     load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
@@ -101,8 +114,7 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
 
 def is_seq2seq(exp_dir: str | Path) -> bool:
     """Whether an experiment directory holds an encoder-decoder (B1), finished or not."""
-    path = Path(exp_dir) / CONFIG_FILE
-    return path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")).get("model") == SEQ2SEQ
+    return (Path(exp_dir) / CONFIG_FILE).is_file() and read_settings(exp_dir).get("model") == SEQ2SEQ
 
 
 def check_device(device: str | torch.device) -> None:
@@ -115,8 +127,25 @@ def check_device(device: str | torch.device) -> None:
         raise ValueError("torch finds no GPU here; take --ngpu 0, or see tools/check_install.py for what is installed")
 
 
-def load_ctc_encoder(ctc_dir: str | Path) -> CTCEncoder:
-    """Load the trained CTC encoder of an experiment directory.
+def feature_format(settings: Mapping[str, Any]) -> tuple[int, float]:
+    """Width F and shift in seconds of the features that an experiment's settings record."""
+    return int(settings.get("feature_dim") or NUM_MELS), float(settings.get("frame_shift") or FRAME_SHIFT)
+
+
+def read_settings(exp_dir: str | Path) -> dict[str, Any]:
+    """Read config.yaml of an experiment of any kind and age, finished or not.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(exp_dir) / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no experiment there")
+    return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+
+def load_ctc_encoder(ctc_dir: str | Path) -> Any:
+    """Load the trained CTC encoder of an experiment directory: a torch module that is a `SpeechEncoder`.
 
     Raises:
         FileNotFoundError: It is no finished CTC experiment.
@@ -126,21 +155,23 @@ def load_ctc_encoder(ctc_dir: str | Path) -> CTCEncoder:
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no trained CTC encoder there; run stage 5 to its end")
-    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = read_settings(folder)
     if not settings.get("num_units"):
         raise ValueError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give stage 5's directory")
-    config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, f"{folder / CONFIG_FILE}: encoder_conf")
-    encoder = CTCEncoder(config, settings["num_units"])
+    choice = choose_encoder(settings, str(folder / CONFIG_FILE))
+    encoder = choice.build(settings["num_units"], *feature_format(settings))
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} beside them: {error}") from error
+        raise ValueError(
+            f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} next to them: {error}"
+        ) from error
     return encoder.eval()
 
 
 def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
-    """Read mean and standard deviation per mel bin (F,).
+    """Read mean and standard deviation of each feature (F,).
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -152,34 +183,41 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
 
 
 def load_centroids(compressor: nn.Module, path: str) -> None:
-    """Give the compressor `units` what k-means found; any other compressor needs nothing.
+    """Give the compressor `units` what k-means found; other compressors need nothing.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: Their number or width is not what the compressor expects.
     """
-    codebook = getattr(compressor, "codebook", None)
-    if codebook is None:
+    if not isinstance(compressor, UnitCompressor):
         return
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path!r}: no centroids of the units; run stage 6 or give --centroids_file")
+        raise FileNotFoundError(f"{path!r}: no centroids of the units; run the stage compress or give --centroids_file")
     with np.load(path) as file:
         centroids = torch.from_numpy(file["centroids"].astype(np.float32))
     try:
-        codebook.set_centroids(centroids)
+        compressor.codebook.set_centroids(centroids)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def base_fingerprint(network: SpeechLlama) -> bytes:
-    """64 bytes that identify what a checkpoint stands on: the LLM's weights, the frozen encoder and centroids."""
+    """64 bytes that identify what a checkpoint is built on: the LLM's weights, and what of the rest never trains.
+
+    That is the whole of a frozen encoder, the statistics of one that trains, and the centroids of units.
+    """
     config, encoder = network.config, network.encoder
-    frozen = encoder.state_dict() if config.ctc_dir else {"mean": encoder.mean, "std": encoder.std}
-    if config.compressor.name == "units":
-        frozen = {**frozen, **network.compressor.state_dict()}
+    frozen = {**(encoder.state_dict() if config.freeze_encoder else fixed_tensors(encoder))}
+    frozen |= fixed_tensors(network.compressor)
     # A fully trained LLM is part of the checkpoint; where it started from no longer matters.
     llm = bytes(32) if config.llm.train == "full" else fingerprint(config.llm.path, config.llm.revision)
     return llm + digest_tensors(frozen)
+
+
+def fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module that its state holds and no optimizer sees: its buffers."""
+    parameters = dict(module.named_parameters())
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in parameters}
 
 
 def digest_tensors(tensors: Mapping[str, Tensor]) -> bytes:
@@ -190,17 +228,18 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     return digest.digest()
 
 
-def describe_cache(encoder: CTCEncoder, compressor: nn.Module, config: CompressorConfig) -> dict[str, Any]:
-    """What the vectors of the compressed-feature cache depend on: settings, CTC encoder and, of units, centroids."""
+def describe_cache(encoder: nn.Module, compressor: nn.Module, choice: Choice[Compressor]) -> dict[str, Any]:
+    """What the cache of compressed features depends on: compressor and settings, encoder and, of units, centroids."""
     centroids = b"".join(tensor.cpu().numpy().tobytes() for tensor in compressor.state_dict().values())
-    record = {**asdict(config), "encoder": digest_tensors(encoder.state_dict()).hex()[:16]}
+    record = {"compressor": choice.record.name, "compressor_conf": choice.conf()}
+    record["encoder"] = digest_tensors(encoder.state_dict()).hex()[:16]
     return {**record, **({"centroids": hashlib.sha256(centroids).hexdigest()[:16]} if centroids else {})}
 
 
 def expected_cache(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     """What `describe_cache` says of a system that is not built yet: from its settings, `ctc_dir` among them."""
-    config = from_mapping(CompressorConfig, compressor_settings(settings), where)
+    choice = choose_compressor(settings, where)
     encoder = load_ctc_encoder(str(settings.get("ctc_dir") or ""))
-    compressor = build_compressor(config, encoder.dim)
+    compressor = choice.build(encoder.dim)
     load_centroids(compressor, str(settings.get("centroids_file") or ""))
-    return describe_cache(encoder, compressor, config)
+    return describe_cache(encoder, compressor, choice)

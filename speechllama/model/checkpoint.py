@@ -18,10 +18,10 @@ FINGERPRINT = "base_fingerprint"
 
 
 def keep_only_trainable(module: nn.Module, fingerprint: bytes, also: tuple[str, ...] = ()) -> None:
-    """Make state_dict and load_state_dict of a module speak of its trainable parameters alone.
+    """Make state_dict and load_state_dict of a module hold only its trainable parameters.
 
-    What trains is read now: a parameter that the host freezes later is in no base either. Buffers count as frozen.
-    The fingerprint is stored as float32, one number a byte: the host averages checkpoints key by key, and the mean of
+    What trains is read now: a parameter that ESPnet freezes later is in no base either. Buffers count as frozen.
+    The fingerprint is stored as float32, one number a byte: ESPnet averages checkpoints key by key, and the mean of
     equal bytes is the same byte, where integers would be added up.
 
     Args:
@@ -53,7 +53,7 @@ def _check_and_fill(expected: set[str], module: nn.Module, state: dict[str, Tens
     if not torch.equal(state[prefix + FINGERPRINT].cpu(), own.cpu()):
         raise ValueError(
             "this checkpoint was trained on another base model: the LLM or the CTC encoder now given has other "
-            "weights. Give the ones named in the config.yaml beside the checkpoint, or train again"
+            "weights. Give the ones named in the config.yaml next to the checkpoint, or train again"
         )
     if found != expected:
         missing, extra = sorted(expected - found), sorted(found - expected)

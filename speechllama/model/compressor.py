@@ -1,159 +1,183 @@
-"""CTC compressor: from one vector per 40 ms to about one per piece of text.
+"""The compressors as modules: from one vector per 40 ms to about one per piece of text.
 
     states (B, M, D), CTC logits (B, M, C) -> run of each frame (B, M) -> compressed (B, U, D)
 
-Every mode is two steps: say which output vector each frame belongs to, then average the frames of each vector.
+All but `convolution` say which output vector each frame belongs to, then average the frames of each vector. What
+there is to know of each before it is built stands in compressors.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechllama.model.ctc_encoder import BLANK, Encoded, best_units
+from speechllama.constants import BLANK
+from speechllama.model.audio import Compressed, Encoded
+from speechllama.model.compressors import COMPRESSORS, CONVOLUTION_RATIO
+from speechllama.model.ctc_encoder import best_units
 from speechllama.model.layers import length_mask
 from speechllama.model.units import Codebook
+from speechllama.registry import choose
 
-CompressorName = Literal["blank_removal", "frame_average", "units", "convolution", "none"]
-COMPRESSORS: tuple[CompressorName, ...] = ("blank_removal", "frame_average", "units", "convolution", "none")
-CTC_COMPRESSORS = ("blank_removal", "frame_average")  # need CTC labels
-CACHED_COMPRESSORS = (*CTC_COMPRESSORS, "units")  # stand on a trained CTC encoder, so that their output can be cached
 DROPPED = -1
-NUM_CONVOLUTIONS = 3
-CONVOLUTION_RATIO = 2**NUM_CONVOLUTIONS
-# Encoder frames to a vector where they are a fixed number; others leave at most a vector for each frame.
-FIXED_RATIOS = {"convolution": CONVOLUTION_RATIO}
+NUM_CONVOLUTIONS = CONVOLUTION_RATIO.bit_length() - 1  # each halves the length
 
 
-@dataclass(frozen=True)
-class CompressorConfig:
-    """How the encoder's output is shortened.
-
-    Attributes:
-        name: `blank_removal` keeps the frames whose best unit is not blank; `frame_average` averages each run of
-            equal best units; `units` gives the number of the nearest k-means centroid, once for each run of equal
-            ones; `convolution` is three stride-2 convolutions trained with the LLM; `none` keeps all.
-        drop_blank_runs: `frame_average` only: leave out the runs of blanks.
-        max_compressed_length: Longest output in vectors; neighbouring runs are merged evenly beyond it. None: no limit.
-        num_clusters: `units` only: centroids K.
-    """
-
-    name: CompressorName = "frame_average"
-    drop_blank_runs: bool = False
-    max_compressed_length: int | None = None
-    num_clusters: int = 0
-
-    def __post_init__(self) -> None:
-        if self.name not in COMPRESSORS:
-            raise ValueError(f"compressor {self.name!r} is none of {', '.join(COMPRESSORS)}")
-        if self.drop_blank_runs and self.name != "frame_average":
-            raise ValueError(f"drop_blank_runs belongs to frame_average, the compressor is {self.name}")
-        limit = self.max_compressed_length
-        if limit is not None and (limit < 1 or self.name not in CTC_COMPRESSORS):
-            raise ValueError(f"max_compressed_length {limit} needs a value of at least 1 and a CTC compressor")
-        if self.num_clusters < 0 or (self.num_clusters > 0) != (self.name == "units"):
-            raise ValueError(f"num_clusters is {self.num_clusters} with {self.name}: units need it, and only they")
-
-
-class Compressed(NamedTuple):
-    """A shortened batch.
-
-    Attributes:
-        vectors: Compressed frames (B, U, D), or unit numbers (B, U, 1) as float32; zero where padded.
-        lengths: Valid vectors U (B,), int64, each at least 1.
-        runs: Output vector of each encoder frame (B, M), int64; -1 where the frame was dropped or is padding.
-            Empty for `convolution`, whose vectors share frames.
-    """
-
-    vectors: Tensor
-    lengths: Tensor
-    runs: Tensor
-
-
-def build_compressor(config: CompressorConfig, dim: int) -> nn.Module:
-    """Make the compressor a config names.
+def build_compressor(name: str, conf: dict[str, Any], dim: int, where: str = "compressor_conf") -> nn.Module:
+    """Build a compressor by name.
 
     Args:
-        config: Its settings.
+        name: In COMPRESSORS.
+        conf: Its settings.
         dim: Width D of the encoder's states.
+        where: What the settings are called in messages.
 
     Returns:
         A module that maps `Encoded` to `Compressed`.
+
+    Raises:
+        ValueError: There is no such compressor, or a setting is unknown or does not fit.
     """
-    if config.name == "convolution":
-        return ConvolutionCompressor(dim)
-    return RunCompressor(config, dim)
+    return choose(COMPRESSORS, name, conf, where).build(dim)
 
 
-class RunCompressor(nn.Module):
-    """All modes but `convolution`: no parameters, no loop over frames or utterances.
+class BlankRemoval(nn.Module):
+    """Keeps the frames whose best CTC unit is not blank, repeats included.
 
-    A run of equal units becomes the mean of their numbers, which is that number.
+    Args:
+        max_compressed_length: Longest output; neighbouring frames are averaged evenly beyond it. None: no limit.
 
-    Source: blank_removal arXiv 2307.03917 section 3.1; frame_average Gaido et al. 2021 (arXiv 2102.01578), where a
-    run of blanks is a run like any other; the frame kept of an all-blank utterance and the even merging beyond
-    `max_compressed_length` are ours.
+    Source: arXiv 2307.03917 section 3.1; the frame kept of an all-blank utterance and the limit are ours.
     """
 
-    def __init__(self, config: CompressorConfig, dim: int) -> None:
+    def __init__(self, max_compressed_length: int | None = None) -> None:
         super().__init__()
-        self.config = config
-        self.codebook = Codebook(config.num_clusters, dim) if config.name == "units" else None
+        self.max_compressed_length = max_compressed_length
 
     def forward(self, encoded: Encoded) -> Compressed:
-        """Shorten the encoder's output.
-
-        Args:
-            encoded: States (B, M, D), CTC logits (B, M, C), lengths (B,) of at least 1.
-
-        Returns:
-            Compressed vectors with the run of each frame. The only host synchronisation reads the shortest and
-            the longest output length.
-        """
+        """Shorten the encoder's output (B, M, D)."""
         valid = length_mask(encoded.lengths, encoded.hidden.shape[1])  # (B, M)
-        labels = self._label(encoded)
-        runs, lengths = self._assign(labels, valid)
-        shortest, longest = torch.stack((lengths.min(), lengths.max())).tolist()
-        if shortest == 0:
-            runs, lengths = keep_least_blank(runs, lengths, encoded.logits, valid)
-            longest = max(longest, 1)
-        cap = self.config.max_compressed_length
-        if cap is not None and longest > cap:
-            over = (lengths > cap)[:, None] & (runs != DROPPED)
-            runs = torch.where(over, runs * cap // lengths[:, None], runs)
-            lengths, longest = lengths.clamp(max=cap), cap
-        if self.codebook is None:
-            return Compressed(average_runs(encoded.hidden, runs, longest), lengths, runs)
-        numbers = average_runs(labels[:, :, None].float(), runs, longest).round()  # (B, U, 1); sums may have rounded
-        return Compressed(numbers, lengths, runs)
+        kept = valid & (label_frames(encoded) != BLANK)
+        return average_kept(encoded, kept, kept, self.max_compressed_length)
 
-    def _label(self, encoded: Encoded) -> Tensor:
-        """Which frames belong together (B, M): those of one best CTC unit, one nearest centroid, or each by itself."""
-        if self.config.name == "none":
-            return torch.arange(encoded.hidden.shape[1], device=encoded.hidden.device).expand(encoded.hidden.shape[:2])
-        labels: Tensor = best_units(encoded.logits) if self.codebook is None else self.codebook(encoded.hidden)
-        return labels
 
-    def _assign(self, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-        """The output vector of each frame (B, M) and the number of vectors (B,); 0 where all is blank."""
-        if self.config.name == "blank_removal":
-            starts = kept = valid & (labels != BLANK)
-        else:
-            kept = valid & (labels != BLANK) if self.config.drop_blank_runs else valid
-            starts = kept.clone()
-            starts[:, 1:] &= labels[:, 1:] != labels[:, :-1]
-        index = starts.cumsum(1)
-        return torch.where(kept, index - 1, DROPPED), index[:, -1]
+class FrameAverage(nn.Module):
+    """Averages each run of frames with the same best CTC unit.
+
+    Args:
+        drop_blank_runs: Leave out the runs of blanks; else such a run is a run like any other.
+        max_compressed_length: Longest output; neighbouring runs are merged evenly beyond it. None: no limit.
+
+    Source: Gaido et al. 2021 (arXiv 2102.01578); the frame kept of an all-blank utterance and the even merging are
+    ours.
+    """
+
+    def __init__(self, drop_blank_runs: bool = False, max_compressed_length: int | None = None) -> None:
+        super().__init__()
+        self.drop_blank_runs, self.max_compressed_length = drop_blank_runs, max_compressed_length
+
+    def forward(self, encoded: Encoded) -> Compressed:
+        """Shorten the encoder's output (B, M, D)."""
+        labels = label_frames(encoded)
+        kept = length_mask(encoded.lengths, encoded.hidden.shape[1])  # (B, M)
+        if self.drop_blank_runs:
+            kept = kept & (labels != BLANK)
+        return average_kept(encoded, kept, kept & find_starts(labels), self.max_compressed_length)
+
+
+class UnitCompressor(nn.Module):
+    """Gives the number of the nearest centroid of each frame, once for each run of equal ones.
+
+    Args:
+        num_clusters: Centroids K.
+        dim: Width D of the encoder's states.
+    """
+
+    def __init__(self, num_clusters: int, dim: int) -> None:
+        super().__init__()
+        self.codebook = Codebook(num_clusters, dim)
+
+    def forward(self, encoded: Encoded) -> Compressed:
+        """Replace the encoder's output (B, M, D) by unit numbers (B, U), int64."""
+        labels: Tensor = self.codebook(encoded.hidden)  # (B, M)
+        valid = length_mask(encoded.lengths, labels.shape[1])
+        starts = valid & find_starts(labels)
+        runs, lengths = number_runs(valid, starts)
+        longest = int(lengths.max())
+        # Column `longest` collects what starts no run, and is cut off.
+        column = torch.where(starts, runs, longest)
+        units = labels.new_zeros(len(labels), longest + 1).scatter_(1, column, labels)[:, :longest]
+        return Compressed(units, lengths, runs)
+
+
+class NoCompressor(nn.Module):
+    """Keeps every frame."""
+
+    def forward(self, encoded: Encoded) -> Compressed:
+        """Pass the encoder's output (B, M, D) on, zero where padded."""
+        valid = length_mask(encoded.lengths, encoded.hidden.shape[1])
+        frames = torch.arange(valid.shape[1], device=valid.device).expand(valid.shape)
+        vectors = encoded.hidden.masked_fill(~valid[:, :, None], 0.0)
+        return Compressed(vectors, encoded.lengths, torch.where(valid, frames, DROPPED))
+
+
+def label_frames(encoded: Encoded) -> Tensor:
+    """Name the best CTC unit of each frame (B, M).
+
+    Raises:
+        ValueError: The encoder has no CTC head.
+    """
+    if not encoded.logits.shape[2]:
+        raise ValueError("this compressor needs CTC logits, and the encoder has no CTC head; choose another of the two")
+    return best_units(encoded.logits)
+
+
+def find_starts(labels: Tensor) -> Tensor:
+    """Mark the frames (B, M) that begin a run of equal labels."""
+    starts = torch.ones_like(labels, dtype=torch.bool)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    return starts
+
+
+def number_runs(kept: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Count runs: the output vector of each frame (B, M), -1 where it is not kept, and the number of vectors (B,)."""
+    index = starts.cumsum(1)
+    return torch.where(kept, index - 1, DROPPED), index[:, -1]
+
+
+def average_kept(encoded: Encoded, kept: Tensor, starts: Tensor, limit: int | None) -> Compressed:
+    """Average the runs of the frames that are kept.
+
+    Args:
+        encoded: States (B, M, D), CTC logits (B, M, C), lengths (B,) of at least 1.
+        kept: Frames that belong to a vector (B, M).
+        starts: Those of them that begin one (B, M).
+        limit: Longest output in vectors; None for no limit.
+
+    Returns:
+        Compressed vectors with the run of each frame. The only synchronisation with the GPU reads the shortest and
+        the longest output length.
+    """
+    runs, lengths = number_runs(kept, starts)
+    shortest, longest = torch.stack((lengths.min(), lengths.max())).tolist()
+    if shortest == 0:
+        valid = length_mask(encoded.lengths, encoded.hidden.shape[1])
+        runs, lengths = keep_least_blank(runs, lengths, encoded.logits, valid)
+        longest = max(longest, 1)
+    if limit is not None and longest > limit:
+        over = (lengths > limit)[:, None] & (runs != DROPPED)
+        runs = torch.where(over, runs * limit // lengths[:, None], runs)
+        lengths, longest = lengths.clamp(max=limit), limit
+    return Compressed(average_runs(encoded.hidden, runs, longest), lengths, runs)
 
 
 def keep_least_blank(runs: Tensor, lengths: Tensor, logits: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Give each utterance without a vector one: its frame with the least blank probability.
 
-    An empty audio would leave the LLM with the prompt alone and the length statistics with a zero.
+    An empty audio would leave the LLM with only the prompt, and the length statistics with a zero.
 
     Args:
         runs: Output vector of each frame (B, M).
@@ -214,4 +238,4 @@ class ConvolutionCompressor(nn.Module):
             hidden, lengths = F.relu(conv(hidden)), (lengths + 1) // 2
         valid = length_mask(lengths, hidden.shape[2])[:, :, None]
         vectors = hidden.transpose(1, 2).masked_fill(~valid, 0.0)  # (B, U, D)
-        return Compressed(vectors, lengths, encoded.lengths.new_empty(vectors.shape[0], 0))
+        return Compressed(vectors, lengths)

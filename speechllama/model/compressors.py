@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Needs = Literal["ctc_labels", "encoder_states", "nothing"]
+CONVOLUTION_RATIO = 8  # three convolutions of stride 2
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ class Compressor:
     """What there is to know of a compressor.
 
     Attributes:
-        name: What `compressor:` in a system's YAML says.
+        name: What `compressor:` says in a system's YAML.
         settings: Dataclass of `compressor_conf`.
         build: Settings and width D of the encoder's states -> module that maps `Encoded` to `Compressed`.
         needs: What of a trained, frozen encoder it needs: the best units of its CTC head (`ctc_labels`), only its
             states (`encoder_states`), or nothing; then the encoder may be fresh and train.
-        is_cached: Whether its output can be written once, by stage `compress`, and read in every later epoch.
+        is_cached: Whether stage `compress` can write its output once, for every later epoch to read.
         frames_per_vector: Encoder frames to a vector, where they are a fixed number; None where the speech decides,
             with at most a vector for each frame.
         output: `vectors` (B, U, D), which the audio encoder maps; or `units` (B, U), integers that are looked up.
@@ -164,8 +165,8 @@ COMPRESSORS: Registry[Compressor] = Registry(
             output="units",
             learned_file="centroids.npz",
         ),
-        Compressor("convolution", CompressorSettings, _build_convolution, "nothing", False, frames_per_vector=8),
-        Compressor("none", CompressorSettings, _build_none, "nothing", False, frames_per_vector=1),
+        Compressor("convolution", CompressorSettings, _build_convolution, "nothing", False, CONVOLUTION_RATIO),
+        Compressor("none", CompressorSettings, _build_none, "nothing", False, 1),
     ],
 )
 DEFAULT_COMPRESSOR = "frame_average"

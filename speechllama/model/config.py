@@ -8,10 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from speechllama.llm.config import LLMConfig
-from speechllama.model.compressor import CompressorConfig
-from speechllama.model.ctc_encoder import CTCEncoderConfig
+from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
+from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, Encoder
 from speechllama.model.layers import TransformerConfig
 from speechllama.model.prefix_mask import PREFIX_MASKS, PrefixMaskName
+from speechllama.registry import Choice, choose
+
+
+def _default_encoder() -> Choice[Encoder]:
+    return choose(ENCODERS, DEFAULT_ENCODER, {}, "encoder_conf")
+
+
+def _default_compressor() -> Choice[Compressor]:
+    return choose(COMPRESSORS, DEFAULT_COMPRESSOR, {}, "compressor_conf")
 
 
 @dataclass(frozen=True)
@@ -19,9 +28,9 @@ class SpeechLlamaConfig:
     """Everything that shapes the network.
 
     Attributes:
-        ctc_dir: Experiment directory of the trained CTC encoder, which stays frozen; empty: `encoder` is built
-            from its own settings and trains (E0).
-        encoder: Sizes of the encoder if `ctc_dir` is empty.
+        freeze_encoder: The encoder is a trained one, read from an experiment, and stays as it is. False: it is built
+            from `encoder` and trains with the rest (E0, D).
+        encoder: An encoder that trains, and its sizes.
         compressor: How the encoder's output is shortened.
         audio_encoder: Sizes of the audio encoder.
         train_audio_encoder: False freezes it (a switch for the LoRA stage).
@@ -30,9 +39,9 @@ class SpeechLlamaConfig:
         label_smoothing: Share of probability spread over the vocabulary in the loss, 0 to 1.
     """
 
-    ctc_dir: str = ""
-    encoder: CTCEncoderConfig = field(default_factory=CTCEncoderConfig)
-    compressor: CompressorConfig = field(default_factory=CompressorConfig)
+    freeze_encoder: bool = True
+    encoder: Choice[Encoder] = field(default_factory=_default_encoder)
+    compressor: Choice[Compressor] = field(default_factory=_default_compressor)
     audio_encoder: TransformerConfig = field(default_factory=TransformerConfig)
     train_audio_encoder: bool = True
     llm: LLMConfig = field(default_factory=LLMConfig)
@@ -41,4 +50,12 @@ class SpeechLlamaConfig:
 
     def __post_init__(self) -> None:
         if self.prefix_mask not in PREFIX_MASKS:
-            raise ValueError(f"prefix_mask {self.prefix_mask!r} is none of {', '.join(PREFIX_MASKS)}")
+            expected = ", ".join(PREFIX_MASKS)
+            raise ValueError(f"unknown prefix_mask {self.prefix_mask!r}, expected one of {expected}")
+        compressor = self.compressor.record
+        if compressor.needs_trained_encoder and not self.freeze_encoder:
+            others = ", ".join(name for name in COMPRESSORS if not COMPRESSORS[name].needs_trained_encoder)
+            raise ValueError(
+                f"the compressor {compressor.name} needs a trained encoder: freeze_encoder must be true, and ctc_dir "
+                f"given; an encoder that trains takes one of {others}"
+            )

@@ -1,22 +1,22 @@
-"""CTC encoder: what hears. Trained on transcripts with CTC, then frozen.
+"""CTC encoder: from features to states and CTC logits. Trained on transcripts with CTC, then frozen.
 
-log-mel (B, T, F) -> normalised -> conv2d 4x (B, M, D) -> Transformer (B, M, D) -> CTC logits (B, M, C)
+features (B, T, F) -> normalised -> conv2d 4x (B, M, D) -> Transformer (B, M, D) -> CTC logits (B, M, C)
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechllama.constants import BLANK, FRAME_SHIFT, NUM_MELS, SUBSAMPLING
+from speechllama.model.audio import Encoded
 from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask
 from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
 
 ARGMAX_BLOCK = 64  # units; 32 to 256 are within a tenth of each other
-BLANK = 0  # CTC unit 0; unit u > 0 is SentencePiece piece u - 1
 
 
 @dataclass(frozen=True)
@@ -24,30 +24,20 @@ class CTCEncoderConfig:
     """Sizes of the CTC encoder; the defaults are the paper's 15.8 M (arXiv 2307.03917, section 4).
 
     Attributes:
-        num_mels: Mel bins F.
         conv_channels: Channels of the two convolutions; 256 gives the paper's count.
-        transformer: The layers behind them.
+        transformer: The layers after them.
         spec_augment: Masks drawn over the features in training.
     """
 
-    num_mels: int = 80
     conv_channels: int = 256
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
 
-class Encoded(NamedTuple):
-    """What the encoder says of a batch.
-
-    Attributes:
-        hidden: Encoder states (B, M, D), zero where padded.
-        logits: Scores of the CTC units before softmax (B, M, C).
-        lengths: Valid frames M (B,), int64.
-    """
-
-    hidden: Tensor
-    logits: Tensor
-    lengths: Tensor
+def num_encoder_frames(num_frames: int) -> int:
+    """Map feature frames T to encoder frames M: two convolutions of stride 2, each rounding up."""
+    halved = (num_frames + 1) // 2
+    return (halved + 1) // 2
 
 
 class Conv2dSubsampling(nn.Module):
@@ -55,20 +45,20 @@ class Conv2dSubsampling(nn.Module):
 
     Padding is 1 on each side, so 80 mel bins become 20 and the linear layer 5120 -> 512 for 256 channels, as the
     paper's count of 15.8 M demands. Frames past an utterance's end are set to zero before each convolution: the last
-    valid frame sees the same zeros alone and in a batch.
+    valid frame sees the same zeros by itself and in a batch.
     """
 
-    def __init__(self, num_mels: int, channels: int, dim: int) -> None:
+    def __init__(self, feature_dim: int, channels: int, dim: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, channels, 3, stride=2, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
-        self.linear = nn.Linear(channels * ((num_mels + 3) // 4), dim)
+        self.linear = nn.Linear(channels * num_encoder_frames(feature_dim), dim)
 
     def forward(self, speech: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Subsample four times in time.
 
         Args:
-            speech: Normalised log-mel features (B, T, F).
+            speech: Normalised features (B, T, F).
             lengths: Valid frames (B,), int64.
 
         Returns:
@@ -87,7 +77,7 @@ class SpeechFront(nn.Module):
     """What every encoder of speech begins with: normalised features, SpecAugment in training, subsampling.
 
     Args:
-        num_mels: Mel bins F.
+        feature_dim: Width F of the features.
         conv_channels: Channels of the two convolutions.
         dim: Width D.
         spec_augment: Masks drawn over the features in training.
@@ -96,25 +86,25 @@ class SpeechFront(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, num_mels: int, conv_channels: int, dim: int, spec_augment: SpecAugmentConfig) -> None:
+    def __init__(self, feature_dim: int, conv_channels: int, dim: int, spec_augment: SpecAugmentConfig) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(num_mels))
-        self.register_buffer("std", torch.ones(num_mels))
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("std", torch.ones(feature_dim))
         self.spec_augment = SpecAugment(spec_augment)
-        self.subsampling = Conv2dSubsampling(num_mels, conv_channels, dim)
+        self.subsampling = Conv2dSubsampling(feature_dim, conv_channels, dim)
 
     def set_normalization(self, mean: Tensor, std: Tensor) -> None:
-        """Take the training data's mean and standard deviation per mel bin (F,)."""
+        """Take the training data's mean and standard deviation of each feature (F,)."""
         if mean.shape != self.mean.shape or std.shape != self.std.shape:
             raise ValueError(
-                f"the statistics have {tuple(mean.shape)} mel bins, the network expects {tuple(self.mean.shape)}; "
+                f"the statistics are of {tuple(mean.shape)} features, the network expects {tuple(self.mean.shape)}; "
                 "compute them again from the features of this recipe"
             )
         self.mean.copy_(mean)
         self.std.copy_(std)
 
     def subsample(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-mel features (B, T, F), any padding value, and their lengths (B,) to vectors (B, M, D) and theirs."""
+        """Features (B, T, F), any padding value, and their lengths (B,) to vectors (B, M, D) and theirs."""
         valid = length_mask(speech_lengths, speech.shape[1])
         speech = ((speech - self.mean) / self.std).masked_fill(~valid[:, :, None], 0.0)
         hidden, lengths = self.subsampling(self.spec_augment(speech, speech_lengths), speech_lengths)
@@ -127,15 +117,24 @@ class CTCEncoder(SpeechFront):
     Args:
         config: Sizes.
         num_units: CTC units C, blank included; 0 builds no head (E0's encoder never sees CTC).
+        feature_dim: Width F of the features.
+        feature_shift: Seconds from a feature frame to the next.
 
     Source: arXiv 2307.03917, sections 3.1 and 4.
     """
 
-    def __init__(self, config: CTCEncoderConfig, num_units: int) -> None:
+    def __init__(
+        self,
+        config: CTCEncoderConfig,
+        num_units: int,
+        feature_dim: int = NUM_MELS,
+        feature_shift: float = FRAME_SHIFT,
+    ) -> None:
         dim = config.transformer.dim
-        super().__init__(config.num_mels, config.conv_channels, dim, config.spec_augment)
+        super().__init__(feature_dim, config.conv_channels, dim, config.spec_augment)
         self.transformer = TransformerStack(config.transformer)
         self.head = nn.Linear(dim, num_units) if num_units else None
+        self.frame_shift = SUBSAMPLING * feature_shift
 
     @property
     def dim(self) -> int:
@@ -146,7 +145,7 @@ class CTCEncoder(SpeechFront):
         """Encode features.
 
         Args:
-            speech: Log-mel features (B, T, F), any padding value.
+            speech: Features (B, T, F), any padding value.
             speech_lengths: Valid frames T (B,), int64, each at least 1.
 
         Returns:

@@ -14,7 +14,7 @@ import torch
 
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
-from speechllama.model.build import speech_llama_config
+from speechllama.model.build import feature_format, speech_llama_config
 from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.speech_llama import SpeechLlama
 
@@ -43,8 +43,8 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
         raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
 
 
-def outline_llm(config: LLMConfig, architecture: Any) -> LLM:
-    """An LLM of that shape in the dtype the config names (bfloat16 for `auto`), with no memory behind its weights.
+def meta_llm(config: LLMConfig, architecture: Any) -> LLM:
+    """An LLM of that shape in the dtype the config names (bfloat16 for `auto`), its weights without memory.
 
     Args:
         config: What of it trains. It is not quantised: that happens when weights are read.
@@ -59,24 +59,25 @@ def outline_llm(config: LLMConfig, architecture: Any) -> LLM:
         return LLM(config, model=model)
 
 
-def outline_speech_llama(
+def meta_speech_llama(
     settings: Mapping[str, Any], where: str, architecture: Any, ctc: tuple[Any, int] | None
 ) -> SpeechLlama:
     """The network that settings describe, without weights.
 
     Args:
-        settings: As for `speech_llama_config`; llm_dir and ctc_dir do not count.
+        settings: As for `speech_llama_config`; llm_dir does not count.
         where: The file, for messages.
         architecture: The LLM's transformers config.
-        ctc: Config and number of units of the CTC encoder it stands on; None for E0, whose encoder is its own.
+        ctc: Config and number of units of the trained CTC encoder; not used where the encoder is new (E0, D).
 
     Raises:
         ValueError: A setting that does not exist or fit, or a LoRA target that this LLM lacks.
     """
-    config = speech_llama_config({**settings, "ctc_dir": "outline" if ctc else ""}, where, ("outline", None))
-    llm = outline_llm(config.llm, architecture)
+    config = speech_llama_config(settings, where, ("", None))
+    llm = meta_llm(config.llm, architecture)
     with torch.device("meta"):
-        return SpeechLlama(config, CTCEncoder(*ctc) if ctc else CTCEncoder(config.encoder, 0), llm)
+        trained = CTCEncoder(*ctc) if ctc and config.freeze_encoder else None
+        return SpeechLlama(config, trained or config.encoder.build(0, *feature_format(settings)), llm)
 
 
 def num_parameters(module: torch.nn.Module, trainable_only: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""The paper's baseline B1: an encoder-decoder from scratch, with CTC beside the attention.
+"""The paper's baseline B1: an encoder-decoder from scratch, with CTC next to the attention.
 
     log-mel (B, T, F) -> conv2d 4x (B, M, D) -> Transformer encoder (B, M, D) -> CTC logits (B, M, C)
                                                        |
@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechllama.model.ctc_encoder import BLANK, SpeechFront
+from speechllama.constants import BLANK, NUM_MELS
+from speechllama.model.ctc_encoder import SpeechFront
 from speechllama.model.layers import length_mask
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.text.padding import PADDING
@@ -27,7 +28,6 @@ class Seq2SeqConfig:
     """Sizes and loss of B1; the defaults are the paper's 240 M with 16,000 units (arXiv 2307.03917, section 4).
 
     Attributes:
-        num_mels: Mel bins F.
         conv_channels: Channels of the two convolutions.
         num_encoder_layers: Encoder layers.
         num_decoder_layers: Decoder layers.
@@ -42,7 +42,6 @@ class Seq2SeqConfig:
         spec_augment: Masks drawn over the features in training.
     """
 
-    num_mels: int = 80
     conv_channels: int = 256
     num_encoder_layers: int = 12
     num_decoder_layers: int = 12
@@ -73,8 +72,8 @@ class Parts(NamedTuple):
     ctc: nn.Module
 
 
-class Memory(NamedTuple):
-    """What the encoder heard.
+class EncoderStates(NamedTuple):
+    """The encoder's output for a batch.
 
     Attributes:
         states: Encoder states (B, M, D); what is padded means nothing.
@@ -103,13 +102,14 @@ class Seq2Seq(SpeechFront):
         config: Sizes.
         num_units: The tokenizer's units C, blank included.
         parts: ESPnet's modules of these sizes.
+        feature_dim: Width F of the features.
 
     Source: arXiv 2307.03917, section 4 (layers and widths); subsampling as in the CTC encoder, since ESPnet's own
     lets padding reach the last frames; loss as in Watanabe et al. 2017 (hybrid CTC/attention).
     """
 
-    def __init__(self, config: Seq2SeqConfig, num_units: int, parts: Parts) -> None:
-        super().__init__(config.num_mels, config.conv_channels, config.dim, config.spec_augment)
+    def __init__(self, config: Seq2SeqConfig, num_units: int, parts: Parts, feature_dim: int = NUM_MELS) -> None:
+        super().__init__(feature_dim, config.conv_channels, config.dim, config.spec_augment)
         self.config = config
         self.eos = num_units
         self.encoder: Any = parts.encoder  # ESPnet's classes carry no types
@@ -131,20 +131,20 @@ class Seq2Seq(SpeechFront):
         Returns:
             The weighted loss and its parts.
         """
-        memory = self.encode(speech, speech_lengths)
+        encoded = self.encode(speech, speech_lengths)
         ctc = F.ctc_loss(
-            memory.ctc_log_probs.float().transpose(0, 1), text.clamp(min=0), memory.lengths, text_lengths,
+            encoded.ctc_log_probs.float().transpose(0, 1), text.clamp(min=0), encoded.lengths, text_lengths,
             blank=BLANK, reduction="sum", zero_infinity=True,
         ) / len(text)  # fmt: skip
-        attention, accuracy = self.attend(memory, text, text_lengths)
+        attention, accuracy = self.attend(encoded, text, text_lengths)
         weight = self.config.ctc_weight
         return Seq2SeqLoss(weight * ctc + (1.0 - weight) * attention, attention, ctc, accuracy)
 
-    def attend(self, memory: Memory, text: Tensor, text_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of the decoder behind what was heard, and the share of units that it predicts; see `forward`."""
+    def attend(self, encoded: EncoderStates, text: Tensor, text_lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the decoder given the encoder's states, and the share of units that it predicts; see `forward`."""
         valid = length_mask(text_lengths, text.shape[1])
         read = F.pad(text.masked_fill(~valid, self.eos), (1, 0), value=self.eos)  # (B, L + 1)
-        logits, _ = self.decoder(memory.states, memory.lengths, read, text_lengths + 1)  # (B, L + 1, C + 1)
+        logits, _ = self.decoder(encoded.states, encoded.lengths, read, text_lengths + 1)  # (B, L + 1, C + 1)
         labels = F.pad(text.masked_fill(~valid, PADDING), (0, 1), value=PADDING)
         labels = labels.scatter(1, text_lengths[:, None], self.eos)
         smoothing = self.config.label_smoothing if self.training else 0.0
@@ -155,9 +155,9 @@ class Seq2Seq(SpeechFront):
         hits = (logits.detach().argmax(-1) == labels).sum()
         return loss, hits / (labels != PADDING).sum()
 
-    def encode(self, speech: Tensor, speech_lengths: Tensor) -> Memory:
-        """Hear: log-mel features (B, T, F) and their lengths (B,) to the encoder's states."""
+    def encode(self, speech: Tensor, speech_lengths: Tensor) -> EncoderStates:
+        """Encode features (B, T, F) of lengths (B,)."""
         hidden, lengths = self.subsample(speech, speech_lengths)
         hidden = hidden[:, : int(lengths.max())]  # ESPnet masks by the longest utterance
         states, _, _ = self.encoder(hidden, lengths)
-        return Memory(states, lengths, self.ctc.log_softmax(states))
+        return EncoderStates(states, lengths, self.ctc.log_softmax(states))

@@ -1,6 +1,6 @@
 """Speech-LLaMA: the page to read.
 
-log-mel (B, T, F) -> CTC encoder (B, M, D) -> compressor (B, U, D) -> audio encoder (B, U, H)
+features (B, T, F) -> encoder (B, M, D) -> compressor (B, U, D) -> audio encoder (B, U, H)
   -> [prompt ; audio ; suffix ; text] (B, N, H) -> LLM -> cross-entropy of the text and its end
 """
 
@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.llm.llm import LLM
+from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder
 from speechllama.model.audio_encoder import AudioEncoder
-from speechllama.model.compressor import CACHED_COMPRESSORS, Compressed, build_compressor
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.layers import length_mask
-from speechllama.model.prefix_mask import Prefix, additive, join_right_aligned, position_ids, visible
+from speechllama.model.prefix_mask import Prefix, join_right_aligned
+from speechllama.model.text_logits import read_text
 from speechllama.model.units import UnitEmbedding
 from speechllama.text.padding import PADDING
 
@@ -27,22 +26,18 @@ class Batch(NamedTuple):
     """What the LLM is given and asked, for B utterances.
 
     Attributes:
-        audio: Log-mel features (B, T, F) or, if `is_compressed`, the compressor's output (B, U, D).
-        audio_lengths: Valid frames (B,), int64.
+        audio: Features (B, T, F), or the compressor's output (B, U, D) out of the cache; with their lengths (B,).
         prompt: Token ids before the audio (B, P), int64, padding -1; it starts with the LLM's start token.
         prompt_lengths: Their number (B,).
         suffix: Token ids between audio and text (B, Q), padding -1; Q may be 0.
         suffix_lengths: Their number (B,).
-        is_compressed: Whether `audio` comes from the compressed-feature cache.
     """
 
-    audio: Tensor
-    audio_lengths: Tensor
+    audio: AudioInput
     prompt: Tensor
     prompt_lengths: Tensor
     suffix: Tensor
     suffix_lengths: Tensor
-    is_compressed: bool
 
 
 class Loss(NamedTuple):
@@ -54,39 +49,38 @@ class Loss(NamedTuple):
 
 
 class SpeechLlama(nn.Module):
-    """The whole network; which parts train is the config's business and checked here.
+    """The whole network; the config says which parts train.
 
     Args:
         config: Settings.
-        encoder: CTC encoder, trained before and then frozen, or fresh for E0 and D (`config.ctc_dir` empty).
+        encoder: Any `SpeechEncoder`: the CTC encoder, trained before and then frozen, or a new one that trains with the
+            rest (E0, D).
         llm: The language model.
 
     Raises:
-        ValueError: A compressor that stands on a trained CTC encoder, without one.
+        TypeError: The module is no `SpeechEncoder`.
 
     Source: arXiv 2307.03917, section 3.
     """
 
-    def __init__(self, config: SpeechLlamaConfig, encoder: CTCEncoder, llm: LLM) -> None:
+    def __init__(self, config: SpeechLlamaConfig, encoder: nn.Module, llm: LLM) -> None:
         super().__init__()
-        if config.compressor.name in CACHED_COMPRESSORS and encoder.head is None:
-            raise ValueError(
-                f"the compressor {config.compressor.name} needs a trained CTC encoder, and there is none: "
-                f"give ctc_dir, or choose another compressor than {', '.join(CACHED_COMPRESSORS)}"
-            )
+        if not isinstance(encoder, SpeechEncoder):
+            raise TypeError(f"{type(encoder).__name__} is no encoder: it needs dim and frame_shift")
         self.config = config
-        self.encoder = encoder.requires_grad_(not config.ctc_dir)
-        self.compressor = build_compressor(config.compressor, encoder.dim)
+        self.encoder = encoder.requires_grad_(not config.freeze_encoder)
+        self.compressor: nn.Module = config.compressor.build(encoder.dim)
         self.audio_encoder: AudioEncoder | UnitEmbedding
-        if config.compressor.name == "units":
-            self.audio_encoder = UnitEmbedding(config.compressor.num_clusters, llm.dim, llm.embedding_std)
+        if config.compressor.record.output == "units":
+            num_units = config.compressor.settings.num_clusters
+            self.audio_encoder = UnitEmbedding(num_units, llm.dim, llm.embedding_std)
         else:
             self.audio_encoder = AudioEncoder(config.audio_encoder, encoder.dim, llm.dim, llm.embedding_std)
         self.audio_encoder.requires_grad_(config.train_audio_encoder)
         self.llm = llm
 
     def forward(self, batch: Batch, text: Tensor, text_lengths: Tensor) -> Loss:
-        """Teach the LLM to write the text after hearing the audio.
+        """Teach the LLM to write the text that the audio says.
 
         Args:
             batch: Audio and prompt.
@@ -97,46 +91,41 @@ class SpeechLlama(nn.Module):
             Cross-entropy over the text and its end of sequence, nothing else.
         """
         prefix = self.embed_prefix(batch)
-        width, num_text = prefix.embeddings.shape[1], text.shape[1]
-        embeddings = torch.cat((prefix.embeddings, self.llm.embed(text).to(prefix.embeddings.dtype)), dim=1)
-        mask = visible(prefix.lengths, width, num_text, self.config.prefix_mask)
-        positions = position_ids(prefix.lengths, width, num_text)
-        # The prefix's last column predicts the first token, the last token's column the end: L + 1 logits.
-        logits = self.llm(embeddings, additive(mask, self.llm.base_dtype), positions, num_logits=num_text + 1)
-        return self._loss(logits, append_eos(text, text_lengths, self.llm.eos_token_id))
+        return self._loss(*read_text(self.llm, prefix, text, text_lengths, self.config.prefix_mask))
 
     def embed_prefix(self, batch: Batch) -> Prefix:
         """Everything the LLM sees before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned.
 
         Raises:
-            ValueError: The batch comes from the cache, but the compressor is none whose output can be cached.
+            ValueError: The batch comes from the cache, and the output of this compressor cannot be cached.
         """
-        audio, audio_lengths = batch.audio, batch.audio_lengths
-        if batch.is_compressed and self.config.compressor.name not in CACHED_COMPRESSORS:
-            raise ValueError(f"the compressor {self.config.compressor.name} takes features, not compressed.scp")
-        if not batch.is_compressed:
-            compressed = self.compress(audio, audio_lengths)
-            audio, audio_lengths = compressed.vectors, compressed.lengths
-        heard = self.audio_encoder(audio, audio_lengths)  # (B, U, H)
+        compressor = self.config.compressor.record
+        if isinstance(batch.audio, Features):
+            audio = self.compress(batch.audio)
+        elif compressor.is_cached:
+            audio = batch.audio
+        else:
+            raise ValueError(f"the compressor {compressor.name} takes features, not compressed.scp")
+        embedded = self.audio_encoder(audio.vectors, audio.lengths)  # (B, U, H)
         return join_right_aligned(
             [
-                (self.llm.embed(batch.prompt).to(heard.dtype), batch.prompt_lengths),
-                (heard, audio_lengths),
-                (self.llm.embed(batch.suffix).to(heard.dtype), batch.suffix_lengths),
+                (self.llm.embed(batch.prompt).to(embedded.dtype), batch.prompt_lengths),
+                (embedded, audio.lengths),
+                (self.llm.embed(batch.suffix).to(embedded.dtype), batch.suffix_lengths),
             ]
         )
 
-    def compress(self, speech: Tensor, speech_lengths: Tensor) -> Compressed:
-        """Log-mel features (B, T, F) to compressed vectors (B, U, D); without gradients if the encoder is frozen."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.ctc_dir):
-            encoded = self.encoder(speech, speech_lengths)
+    def compress(self, features: Features) -> Compressed:
+        """Shorten features (B, T, F) to vectors (B, U, D) or units (B, U); no gradients if the encoder is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
+            encoded = self.encoder(*features)
         compressed: Compressed = self.compressor(encoded)
         return compressed
 
     def train(self, mode: bool = True) -> SpeechLlama:
         """Set training mode; frozen parts stay in evaluation mode (no dropout, no SpecAugment)."""
         super().train(mode)
-        self.encoder.train(mode and not self.config.ctc_dir)
+        self.encoder.train(mode and not self.config.freeze_encoder)
         self.audio_encoder.train(mode and self.config.train_audio_encoder)
         return self
 
@@ -151,13 +140,3 @@ class SpeechLlama(nn.Module):
         valid = labels != PADDING
         hits = (logits.detach().argmax(-1) == labels) & valid
         return Loss(loss, hits.sum() / valid.sum(), valid.sum())
-
-
-def append_eos(text: Tensor, text_lengths: Tensor, eos_token_id: int) -> Tensor:
-    """Labels of the text: its tokens and the end of sequence (B, L + 1), padding -1.
-
-    Without the end among the labels the model would never learn to stop.
-    """
-    labels = F.pad(text, (0, 1), value=PADDING)
-    valid = length_mask(text_lengths, labels.shape[1])
-    return labels.masked_fill(~valid, PADDING).scatter(1, text_lengths[:, None], eos_token_id)

@@ -1,6 +1,6 @@
 """Discrete units in place of vectors: the cluster of each encoder state, and each cluster's embedding in the LLM.
 
-hidden (B, M, D) -> units (B, M)        units (B, U, 1) -> embeddings (B, U, H)
+hidden (B, M, D) -> units (B, M)        units (B, U) -> embeddings (B, U, H)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Codebook(nn.Module):
             found, expected = tuple(centroids.shape), tuple(self.centroids.shape)
             raise ValueError(
                 f"the centroids are {found[0]} of width {found[1]}, num_clusters and the CTC encoder expect "
-                f"{expected[0]} of width {expected[1]}; learn them again (stage 6)"
+                f"{expected[0]} of width {expected[1]}; learn them again (stage compress)"
             )
         self.centroids.copy_(centroids)
 
@@ -51,7 +51,7 @@ class Codebook(nn.Module):
 
 
 class UnitEmbedding(nn.Module):
-    """The LLM's vocabulary, extended by the units: their embeddings alone, which train while the LLM's own do not.
+    """The LLM's vocabulary, extended by the units: only their embeddings, which train while the LLM's own do not.
 
     They are read and never written, so the LLM's output layer knows nothing of them.
 
@@ -72,7 +72,7 @@ class UnitEmbedding(nn.Module):
         """Embed units.
 
         Args:
-            units: Unit numbers (B, U, 1), whole numbers from 0; any padding value.
+            units: Unit numbers (B, U), int64, from 0; any padding value.
             lengths: Valid units (B,), int64, each at least 1.
 
         Returns:
@@ -81,17 +81,17 @@ class UnitEmbedding(nn.Module):
         Raises:
             ValueError: These are no units, or one of them has no embedding.
         """
-        if units.shape[2] != 1:
+        if units.dim() != 2:
             raise ValueError(
-                f"expected unit numbers, found vectors of width {units.shape[2]}: another compressor wrote them"
+                f"expected unit numbers (B, U), found vectors {tuple(units.shape)}: another compressor wrote them"
             )
         valid = length_mask(lengths, units.shape[1])
-        ids = units[:, :, 0].long().masked_fill(~valid, 0)
+        ids = units.masked_fill(~valid, 0)
         low, high = (int(bound) for bound in ids.aminmax())
         if low < 0 or high >= self.table.num_embeddings:
             raise ValueError(
-                f"unit {low if low < 0 else high} has no embedding: there are {self.table.num_embeddings}, from 0 on; "
-                "the units were written with another num_clusters, write them again (stage 6)"
+                f"unit {low if low < 0 else high} has no embedding: there are {self.table.num_embeddings}, from 0; "
+                "the units were written with another num_clusters, run the stage compress again"
             )
         embeddings: Tensor = self.table(ids)
         return embeddings.masked_fill(~valid[:, :, None], 0.0)

@@ -1,4 +1,4 @@
-"""What the CTC encoder hears and how much its compressor shortens.
+"""What the CTC encoder recognises and how much its compressor shortens.
 
     <ctc>/compressed_<X>/<set>/{ctc_hyp, utt2num_frames} + dump/<set>/ -> report.json, report.md
 
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechllama.constants import SUBSAMPLING
 from speechllama.faults import first_ten
 from speechllama.files import atomic_write, read_table, write_json
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.score import pair, score_recognition, split_by_language
 
-SUBSAMPLING = 4  # the encoder's two convolutions of stride 2: one encoder frame for four feature frames
 COMPRESSED_PREFIX = "compressed_"
 CTC_COLUMNS = [
     "set",

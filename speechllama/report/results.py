@@ -7,7 +7,7 @@ An experiment that is not finished gets its page too: the page then says what is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,29 +24,10 @@ from speechllama.report.ctc import (
 from speechllama.report.decoded_set import SCORE, score_path
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
+from speechllama.text.tasks import TASKS, Metric, Task
 
-TRANSLATION_COLUMNS = [
-    "system",
-    "set",
-    "beam",
-    "BLEU [95 %]",
-    "chrF",
-    "control BLEU",
-    "utterances (empty)",
-    "real-time factor",
-    "trained parameters",
-]
-RECOGNITION_COLUMNS = [
-    "system",
-    "set",
-    "beam",
-    "WER %",
-    "CER %",
-    "control WER %",
-    "utterances (empty)",
-    "real-time factor",
-    "trained parameters",
-]
+FIRST_COLUMNS = ("system", "set", "beam")
+LAST_COLUMNS = ("utterances (empty)", "real-time factor", "trained parameters")
 NONE = "-"  # a cell without a value
 
 
@@ -69,17 +50,14 @@ def format_results(results: Results, title: str = "Results") -> str:
     Returns:
         Markdown; below each table of scores their signatures.
     """
-    translations = {name: report for name, report in results.scores.items() if report["task"] == "st"}
-    transcripts = {name: report for name, report in results.scores.items() if report["task"] == "asr"}
     parts = [f"# {title}\n"]
-    if translations:
-        parts.append(_format_scores("Translation", translations, TRANSLATION_COLUMNS, _translation_row))
-        parts.append("BLEU (BLEU of the control) of each language:\n")
-        parts.append(_format_languages(translations, "bleu"))
-    if transcripts:
-        parts.append(_format_scores("Recognition", transcripts, RECOGNITION_COLUMNS, _recognition_row))
-        parts.append("WER in percent (WER of the control) of each language:\n")
-        parts.append(_format_languages(transcripts, "wer"))
+    for task in TASKS.values():
+        scores = {name: report for name, report in results.scores.items() if report["task"] == task.name}
+        if scores:
+            parts.append(_format_scores(task, scores))
+            ranks_by = task.ranks_by
+            parts.append(f"{ranks_by.in_words} ({ranks_by.title} of the control) of each language:\n")
+            parts.append(_format_languages(scores, ranks_by.name))
     if results.scores:
         parts.append("The control decodes each utterance from the audio of another one.\n")
     few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
@@ -99,30 +77,22 @@ def format_results(results: Results, title: str = "Results") -> str:
     return "\n".join(parts)
 
 
-def _format_scores(
-    heading: str,
-    scores: dict[str, dict[str, Any]],
-    columns: Sequence[str],
-    to_row: Callable[[str, dict[str, Any]], list[str]],
-) -> str:
-    """Write one table of scores and the signatures below it."""
-    table = format_table(columns, [to_row(name, report) for name, report in scores.items()])
-    keys = ("signature", "chrf_signature", "cer_signature")
-    signatures = [report[key] for key in keys for report in scores.values() if key in report]
-    return f"## {heading}\n\n{table}\n{format_signatures(signatures)}"
+def _format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
+    """Write the table of a task's scores and the signatures below it."""
+    headings = [metric.heading + (" [95 %]" if metric.has_interval else "") for metric in task.metrics]
+    columns = [*FIRST_COLUMNS, *headings, f"control {task.ranks_by.heading}", *LAST_COLUMNS]
+    rows = []
+    for name, report in scores.items():
+        cells = [*(_score_cell(report, metric) for metric in task.metrics), _number(report, task.control)]
+        rows.append([*_first_cells(name, report), *cells, *_last_cells(report)])
+    signatures = [report[key] for key in task.signatures for report in scores.values() if key in report]
+    return f"## {task.title}\n\n{format_table(columns, rows)}\n{format_signatures(signatures)}"
 
 
-def _translation_row(name: str, report: dict[str, Any]) -> list[str]:
-    """Lay a translation score out in the order of TRANSLATION_COLUMNS."""
-    interval = f"{_number(report, 'bleu')} [{_number(report, 'bleu_low')}, {_number(report, 'bleu_high')}]"
-    scores = [interval, _number(report, "chrf"), _number(report, "control_bleu")]
-    return [*_first_cells(name, report), *scores, *_last_cells(report)]
-
-
-def _recognition_row(name: str, report: dict[str, Any]) -> list[str]:
-    """Lay a recognition score out in the order of RECOGNITION_COLUMNS."""
-    scores = [_number(report, key) for key in ("wer", "cer", "control_wer")]
-    return [*_first_cells(name, report), *scores, *_last_cells(report)]
+def _score_cell(report: dict[str, Any], metric: Metric) -> str:
+    """Write a score, with its interval where it has one."""
+    interval = f" [{_number(report, f'{metric.name}_low')}, {_number(report, f'{metric.name}_high')}]"
+    return _number(report, metric.name) + (interval if metric.has_interval else "")
 
 
 def _first_cells(name: str, report: dict[str, Any]) -> list[str]:
@@ -161,20 +131,22 @@ def _format_languages(scores: dict[str, dict[str, Any]], key: str) -> str:
             part = report.get("per_language", {}).get(language, {})
             row.append(f"{_number(part, key)} ({_number(part, 'control_' + key)})" if part else NONE)
         rows.append(row)
-    return format_table(["system", "set", "beam", *languages], rows)
+    return format_table([*FIRST_COLUMNS, *languages], rows)
 
 
 def _format_rescoring(scores: dict[str, dict[str, Any]]) -> str:
     """Write how much the LLM's score counts in each rescored set, and what that was worth where it was tuned."""
-    columns = ["system", "set", "beam", "LLM's weight", "length norm", "tuned on", "alone", "with the LLM"]
+    columns = [*FIRST_COLUMNS, "LLM's weight", "length norm", "tuned on", "its own", "with the LLM"]
     rows = []
     for name, report in scores.items():
-        sign = -1 if report["task"] == "asr" else 1  # tuning looks for the largest value
+        sign = 1 if TASKS[report["task"]].ranks_by.is_higher_better else -1  # tuning looks for the largest value
         setting = [str(report.get(key, NONE)) for key in ("weight", "length_norm")]
         tuned_on = "/".join(report["tuned_on"].split("/")[-2:])
-        metrics = [f"{sign * report[key]:.2f}" if key in report else NONE for key in ("own_metric", "tuned_metric")]
-        rows.append([*_first_cells(name, report), *setting, tuned_on, *metrics])
-    return f"## Rescoring\n\n{format_table(columns, rows)}\nThe last two columns: BLEU, or WER in percent of asr.\n"
+        values = [f"{sign * report[key]:.2f}" if key in report else NONE for key in ("own_metric", "tuned_metric")]
+        rows.append([*_first_cells(name, report), *setting, tuned_on, *values])
+    tasks = dict.fromkeys(report["task"] for report in scores.values())
+    metrics = ", ".join(f"{TASKS[name].ranks_by.in_words} ({name})" for name in tasks)
+    return f"## Rescoring\n\n{format_table(columns, rows)}\nThe last two columns: {metrics}.\n"
 
 
 def _format_ctc(name: str, report: dict[str, Any]) -> str:
@@ -240,6 +212,10 @@ def collect_results(exp_dir: str | Path) -> Results:
     decode_dirs = find_decode_dirs(exp_dir)
     score_files = [score_path(path) for path in decode_dirs]
     scores = _read_reports(exp_dir, score_files, ["task", "signature"], missing)
+    missing += [
+        f"{name}: {SCORE} is of an unknown task {scores.pop(name)['task']!r}"
+        for name in [name for name, report in scores.items() if report["task"] not in TASKS]
+    ]
     # A set that was decoded for a rescoring to be tuned on needs no score of its own.
     tuned_on = ["/".join(Path(report["tuned_on"]).parts[-2:]) for report in scores.values() if "tuned_on" in report]
     missing = [line for line in missing if line not in {f"{name}: no {SCORE}" for name in tuned_on}]

@@ -2,10 +2,10 @@
 
     {utterance: hypothesis} + {utterance: reference} -> Pairs -> BLEU, chrF | WER, CER, each with signature
 
-Text is compared as it stands: case, punctuation and Unicode form are kept, so ß is not ss and ı is not i.
+Text is compared as it is: case, punctuation and Unicode form are kept, so ß is not ss and ı is not i.
 BLEU and chrF are sacrebleu's, cased and detokenised, 0 to 100. WER and CER are jiwer's, in percent (above 100
-with many insertions). For WER and CER alone every run of Unicode white space counts as one space and none
-stays at the ends; words are what lies between the spaces, and a space inside a text is a character of its
+with many insertions). For WER and CER every run of Unicode white space counts as one space and none
+stays at the ends; words are what is between the spaces, and a space inside a text is a character of its
 CER. Chinese and Japanese are written without spaces, so there a whole sentence is one word: read the CER.
 """
 
@@ -19,13 +19,14 @@ import jiwer
 from sacrebleu.metrics import BLEU, CHRF
 
 from speechllama.faults import first_ten
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target
 
 NUM_BOOTSTRAP = 1000  # resamples of the 95 % interval, sacrebleu's own default
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Hypotheses beside their references, sorted by the bytes of the utterance id.
+    """Hypotheses next to their references, sorted by the bytes of the utterance id.
 
     The order is fixed because the bootstrap draws by position: the order of lines must not move a score.
     """
@@ -84,7 +85,7 @@ class RecognitionScore:
 
 
 def pair(hypotheses: Mapping[str, str], references: Mapping[str, str], name: str = "hypotheses") -> Pairs:
-    """Put each hypothesis beside the reference of the same utterance.
+    """Put each hypothesis next to the reference of the same utterance.
 
     Args:
         hypotheses: Text by utterance id; an empty text is a hypothesis and is counted.
@@ -161,11 +162,14 @@ def split_by_language(pairs: Pairs, languages: Mapping[str, str]) -> dict[str, P
     }
 
 
-def score_translation(pairs: Pairs, num_bootstrap: int = NUM_BOOTSTRAP) -> TranslationScore:
-    """Score translations with sacrebleu: corpus BLEU (13a, cased) and chrF.
+def score_translation(
+    pairs: Pairs, target: Target = TARGETS[DEFAULT_TARGET], num_bootstrap: int = NUM_BOOTSTRAP
+) -> TranslationScore:
+    """Score translations with sacrebleu: corpus BLEU (cased) and chrF.
 
     Args:
         pairs: At least one pair.
+        target: The language they are in; BLEU cuts words with its tokenizer.
         num_bootstrap: Resamples of the interval; with 1 or less the interval is [bleu, bleu] and the
             signature names none.
 
@@ -173,7 +177,7 @@ def score_translation(pairs: Pairs, num_bootstrap: int = NUM_BOOTSTRAP) -> Trans
         The score. The seed of the bootstrap is sacrebleu's (SACREBLEU_SEED, 12345) and part of the signature.
     """
     hypotheses, references = list(pairs.hypotheses), [list(pairs.references)]
-    bleu_metric, chrf_metric = BLEU(), CHRF()
+    bleu_metric, chrf_metric = BLEU(tokenize=target.bleu_tokenizer), CHRF()
     bleu = bleu_metric.corpus_score(hypotheses, references, n_bootstrap=max(num_bootstrap, 1))
     chrf = chrf_metric.corpus_score(hypotheses, references)
     middle, half = (bleu._mean, bleu._ci) if num_bootstrap > 1 else (bleu.score, 0.0)
@@ -190,11 +194,15 @@ def score_translation(pairs: Pairs, num_bootstrap: int = NUM_BOOTSTRAP) -> Trans
     )
 
 
-def score_recognition(pairs: Pairs) -> RecognitionScore:
+def score_recognition(
+    pairs: Pairs, target: Target = TARGETS[DEFAULT_TARGET], num_bootstrap: int = NUM_BOOTSTRAP
+) -> RecognitionScore:
     """Score transcripts with jiwer: word and character error rate of the set as a whole.
 
     Args:
         pairs: At least one pair.
+        target: Not used: a transcript is in the language of the speech.
+        num_bootstrap: Not used: there is no interval.
 
     Returns:
         The score; the rates are all errors over all words or characters, not a mean over utterances.

@@ -25,7 +25,7 @@ from speechllama.decode.nbest import MERGED, NBest, Part, write_part
 from speechllama.faults import first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.llm.files import fingerprint
-from speechllama.rescore.text_scorer import Reader
+from speechllama.rescore.text_scorer import TextScorer
 from speechllama.text.prompt import PromptConfig
 
 
@@ -34,7 +34,7 @@ class RescoringConfig:
     """What is tried on the dev set.
 
     Attributes:
-        prompted: The LLM reads the text behind the prompt, without audio in it; else behind its start token alone.
+        prompted: The LLM reads the text after the prompt, without audio in it; else after its start token only.
         weights: Weights of the LLM's score; 0 is always among them.
         length_norms: Exponents of the text's length in tokens, its end included, that divide the LLM's score.
     """
@@ -57,13 +57,13 @@ class Tuned(NamedTuple):
     metric: float
 
 
-def add_llm_scores(nbest: NBest, data: DataDir, reader: Reader) -> None:
+def add_llm_scores(nbest: NBest, data: DataDir, scorer: TextScorer) -> None:
     """Write `llm_score` (nats) and `llm_length` (tokens, end included) into every hypothesis.
 
     Args:
         nbest: Changed in place.
         data: The data directory that was decoded; its utt2lang and prompt choose the prompts.
-        reader: The LLM.
+        scorer: The LLM.
 
     Raises:
         ValueError: Utterances are not in the data directory.
@@ -76,8 +76,8 @@ def add_llm_scores(nbest: NBest, data: DataDir, reader: Reader) -> None:
         )
     languages, templates = data.table("utt2lang"), data.table("prompt")
     entries = [(utt, entry) for utt, hypotheses in nbest.entries.items() for entry in hypotheses]
-    items = [reader.item(entry["text"], languages.get(utt, ""), templates.get(utt, "")) for utt, entry in entries]
-    for (_, entry), item, score in zip(entries, items, reader.score(items), strict=True):
+    items = [scorer.item(entry["text"], languages.get(utt, ""), templates.get(utt, "")) for utt, entry in entries]
+    for (_, entry), item, score in zip(entries, items, scorer.score(items), strict=True):
         entry.update(llm_score=score, llm_length=len(item.text) + 1)
 
 
@@ -122,7 +122,7 @@ def read_rescoring_config(settings: Mapping[str, Any], where: str) -> tuple[Resc
         where: The file, for messages.
 
     Returns:
-        What shall be tried, and what the reader needs: `prompted` and `prompt_conf`.
+        What should be tried, and what the scorer needs: `prompted` and `prompt_conf`.
 
     Raises:
         ValueError: A key does not exist, or a value does not fit.
@@ -140,7 +140,7 @@ def read_rescoring_config(settings: Mapping[str, Any], where: str) -> tuple[Resc
 def report_tuning(tried: Sequence[Tuned], decode_dir: str | Path) -> dict[str, Any]:
     """What is kept of the tuning: the best setting, the metric with and without it, and all that was tried."""
     best, own = tried[0], next(entry for entry in tried if not entry.weight)
-    logging.info("weight %s, length norm %s: %.2f, the system alone %.2f", *best, own.metric)
+    logging.info("weight %s, length norm %s: %.2f, the system on its own %.2f", *best, own.metric)
     return {
         "weight": best.weight,
         "length_norm": best.length_norm,
@@ -152,15 +152,15 @@ def report_tuning(tried: Sequence[Tuned], decode_dir: str | Path) -> dict[str, A
 
 
 def rescore_set(
-    nbest: NBest, output_dir: str | Path, data: DataDir, reader: Reader, settings: Mapping[str, Any]
+    nbest: NBest, output_dir: str | Path, data: DataDir, scorer: TextScorer, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Rescore a decoded set into the files that decoding writes.
 
     Args:
-        nbest: The system's own hypotheses, with decode.json beside them.
+        nbest: The system's own hypotheses, with decode.json next to them.
         output_dir: Where nbest.jsonl, text and decode.json go.
         data: The data directory that was decoded.
-        reader: The LLM.
+        scorer: The LLM.
         settings: `weight`, `length_norm`, `command` and the rest of the tuning, for decode.json.
 
     Returns:
@@ -178,7 +178,7 @@ def rescore_set(
     settings = {key: value for key, value in settings.items() if key not in ("tried", "command")}
     weight, length_norm = settings["weight"], settings["length_norm"]
     start = time.perf_counter()
-    add_llm_scores(nbest, data, reader)
+    add_llm_scores(nbest, data, scorer)
     chosen = reorder(nbest, weight, length_norm)
     spent = (time.perf_counter() - start) / len(nbest.entries)
     part = Part({"rescored": nbest.stamp, **settings}, {**nbest.report, **made})
@@ -195,16 +195,16 @@ def rescore_set(
         **made,
         "decode_seconds": round(seconds, 2),
         "rtf": round(seconds / report["audio_seconds"], 5),
-        "num_parameters": report["num_parameters"] + num_added(report, reader),
+        "num_parameters": report["num_parameters"] + num_added(report, scorer),
     }
     write_json(output / "decode.json", report)
     logging.info("%s: rescored with weight %s, length norm %s", output, weight, length_norm)
     return report
 
 
-def num_added(report: Mapping[str, Any], reader: Reader) -> int:
+def num_added(report: Mapping[str, Any], scorer: TextScorer) -> int:
     """Parameters that rescoring adds to a system: none where the system holds the very LLM itself."""
-    llm = reader.llm
+    llm = scorer.llm
     if report.get("llm") and report["llm"] == fingerprint(llm.config.path, llm.config.revision).hex():
         return 0
     return sum(parameter.numel() for parameter in llm.parameters())

@@ -1,4 +1,4 @@
-"""A text LLM as a judge of texts, in batches of about equal length.
+"""A text LLM as a scorer of texts, in batches of about equal length.
 
 texts, with or without a prompt before them -> log-probabilities
 """
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.decode.split_on_oom import work_in_halves
+from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
 from speechllama.model.build import check_device
-from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
-from speechllama.model.speech_llama import append_eos
+from speechllama.model.prefix_mask import join_right_aligned
+from speechllama.model.text_logits import read_text
 from speechllama.progress import progress
 from speechllama.text.padding import PADDING, pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig
@@ -36,18 +36,18 @@ class Item(NamedTuple):
 def too_large(item: Item) -> str:
     """What to say of a text that does not fit into memory."""
     return (
-        f"the LLM has no memory left for a text of {len(item.text)} tokens behind {len(item.prefix)}, not even alone; "
-        "take a GPU with more memory"
+        f"the LLM has no memory left for a text of {len(item.text)} tokens after {len(item.prefix)}, not even by "
+        "itself; take a GPU with more memory"
     )
 
 
-class Reader:
+class TextScorer:
     """An LLM that scores texts.
 
     Args:
         llm: The language model, in evaluation mode, on its device.
         prompt: Renders prompts with its tokenizer.
-        prompted: The text stands behind the prompt, without audio in it; else behind the start token alone.
+        prompted: The text comes after the prompt, without audio in it; else after the start token only.
         batch_tokens: Positions of a batch, padding included.
     """
 
@@ -67,7 +67,7 @@ class Reader:
         """Log-probability of each text and its end, in nats; equal items are read once, in batches by length.
 
         Raises:
-            ValueError: A text does not fit into memory, not even alone.
+            ValueError: A text does not fit into memory, not even by itself.
         """
         keys = [(tuple(item.prefix), tuple(item.text)) for item in items]
         unique = {key: item for key, item in zip(keys, items, strict=True)}
@@ -80,7 +80,7 @@ class Reader:
             batches[-1].append(key)
         scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
         for batch in progress(batches, len(batches), "batches"):
-            found = work_in_halves(self.score_batch, [unique[key] for key in batch], too_large)
+            found = split_on_oom(self.score_batch, [unique[key] for key in batch], too_large)
             scores.update(zip(batch, (score for _, score in found), strict=True))
         return [scores[key] for key in keys]
 
@@ -91,12 +91,7 @@ class Reader:
         prefixes, prefix_lengths = (tensor.to(device) for tensor in pad_ids([item.prefix for item in items]))
         text, text_lengths = (tensor.to(device) for tensor in pad_ids([item.text for item in items]))
         prefix = join_right_aligned([(self.llm.embed(prefixes), prefix_lengths)])
-        width, num_text = prefix.embeddings.shape[1], text.shape[1]
-        embeddings = torch.cat((prefix.embeddings, self.llm.embed(text)), dim=1)
-        mask = additive(visible(prefix.lengths, width, num_text, "causal"), self.llm.base_dtype)
-        positions = position_ids(prefix.lengths, width, num_text)
-        logits = self.llm(embeddings, mask, positions, num_logits=num_text + 1)  # (B, L + 1, V)
-        labels = append_eos(text, text_lengths, self.llm.eos_token_id)
+        logits, labels = read_text(self.llm, prefix, text, text_lengths, "causal")
         losses = torch.nn.functional.cross_entropy(
             logits.float().transpose(1, 2), labels, ignore_index=PADDING, reduction="none"
         )
@@ -104,12 +99,11 @@ class Reader:
         return scores
 
 
-def load_reader(settings: Mapping[str, Any], device: str, batch_tokens: int) -> Reader:
+def load_text_scorer(settings: Mapping[str, Any], device: str, batch_tokens: int) -> TextScorer:
     """Load the LLM of `llm_dir` with the prompts of `task`, `prompted` and `prompt_conf`."""
     path, revision = read_llm_record(settings["llm_dir"])
     check_device(device)
     llm = LLM(LLMConfig(path=path, revision=revision), device).to(device).eval()
     tokenizer = load_tokenizer(path, revision)
-    llm.eos_token_id = tokenizer.eos_token_id  # of an LLM with several the one that texts end with, as in training
     config = from_mapping(PromptConfig, settings["prompt_conf"], "prompt_conf")
-    return Reader(llm, Prompt(config, settings["task"], tokenizer), settings["prompted"], batch_tokens)
+    return TextScorer(llm, Prompt(config, settings["task"], tokenizer), settings["prompted"], batch_tokens)

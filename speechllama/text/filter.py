@@ -7,6 +7,8 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+
 # Scripts by the first word of a character's Unicode name.
 _LATIN, _ARABIC, _CYRILLIC = frozenset({"LATIN"}), frozenset({"ARABIC"}), frozenset({"CYRILLIC"})
 _JAPANESE = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"})
@@ -21,23 +23,29 @@ REPLACEMENT = "\ufffd"  # what a wrong decoding leaves
 
 @dataclass(frozen=True)
 class TextFilter:
-    """Limits of what is said.
+    """Limits of transcripts and translations.
 
     Attributes:
         check_characters: Leave out texts with unprintable characters or mostly in another script.
         min_chars_per_second: Least characters a second of audio, of transcript and translation each.
         max_chars_per_second: Most of them. Fast reading of Latin script is about 25, so more is another text.
+        target: The language of the translations, a name in TARGETS, which knows its scripts.
     """
 
     check_characters: bool = True
     min_chars_per_second: float = 0.2
     max_chars_per_second: float = 40.0
+    target: str = DEFAULT_TARGET
 
     def judge_characters(self, language: str, sentence: str, translation: str) -> str:
         """Give the reason to leave out a pair of texts, "" for none."""
         if not self.check_characters:
             return ""
-        for text, scripts, name in ((sentence, scripts_of(language), "sentence"), (translation, _LATIN, "translation")):
+        written = frozenset(TARGETS[self.target].scripts)
+        for text, scripts, name in (
+            (sentence, scripts_of(language), "sentence"),
+            (translation, written, "translation"),
+        ):
             if any(_is_unprintable(mark) for mark in set(text)):
                 return f"unprintable character in the {name}"
             if scripts is not None and not is_in_script(text, scripts):
@@ -63,7 +71,7 @@ def scripts_of(language: str) -> frozenset[str] | None:
 
 def is_in_script(text: str, scripts: frozenset[str]) -> bool:
     """Say whether a text has letters, at least half of them in these scripts."""
-    if text.isascii() and scripts is _LATIN:  # the most usual case, and a quick one
+    if text.isascii() and scripts == _LATIN:  # the most usual case, and a quick one
         return any(map(str.isalpha, text))
     letters = [script for script in map(_script, text) if script]
     return bool(letters) and sum(script in scripts for script in letters) >= SCRIPT_SHARE * len(letters)

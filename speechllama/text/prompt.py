@@ -1,6 +1,6 @@
-"""Prompts: what the LLM reads around the audio, and what it shall write.
+"""Prompts: what the LLM reads around the audio, and what it should write.
 
-    template "Translate the speech to English: {audio} English:" -> ids before the audio, ids behind it
+    template "Translate the speech to {target}: {audio} {target}:" -> ids before the audio, ids after it
     text -> ids (end of sequence is added by the model)
 
 The same class serves training, decoding and the mini recipe's text LLM, so that all see the same tokens.
@@ -12,19 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-TaskName = Literal["st", "asr"]
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.tasks import TASKS
+
 StartPlace = Literal["before_prompt", "behind_audio"]
 AUDIO = "{audio}"
 LANGUAGE = "{language}"
+TARGET = "{target}"
 
-# Ours: the paper does not give its prompt. The source language is not named, as in the paper's many-to-English model.
-TEMPLATES: dict[str, str] = {
-    "st": "Translate the speech to English: {audio} English:",
-    "asr": "Write down the speech: {audio} Text:",
-}
-
-# CoVoST 2's 21 source languages and English, by the codes of its file names.
-LANGUAGES = {
+# Names of source languages: CoVoST 2's 21 and English, by the codes of its file names. A data directory's others are
+# named in the settings, `prompt_conf: {language_names: {qu: Quechua}}`.
+LANGUAGE_NAMES = {
     "ar": "Arabic", "ca": "Catalan", "cy": "Welsh", "de": "German", "en": "English", "es": "Spanish",
     "et": "Estonian", "fa": "Persian", "fr": "French", "id": "Indonesian", "it": "Italian", "ja": "Japanese",
     "lv": "Latvian", "mn": "Mongolian", "nl": "Dutch", "pt": "Portuguese", "ru": "Russian", "sl": "Slovenian",
@@ -37,19 +35,24 @@ class PromptConfig:
     """Which template an utterance gets.
 
     Attributes:
-        template: Text with `{audio}` where the audio goes and, if wanted, `{language}`; empty: the task's own.
+        template: Text with `{audio}` where the audio goes and, if wanted, `{language}` of the speech and `{target}`,
+            the language to write; empty: the task's own.
         by_language: Templates of single languages, by the codes of utt2lang; they replace `template`.
-        start: Where the LLM's start token stands: first, as LLMs were trained, or last before the text, the <SOS>
+        start: Where the LLM's start token comes: first, as LLMs were trained, or last before the text, the <SOS>
             of a decoder-only model from scratch (arXiv 2307.03917, section 4).
+        target: The language to write, a name in TARGETS.
+        language_names: Names of source languages by the codes of utt2lang, added to LANGUAGE_NAMES.
     """
 
     template: str = ""
     by_language: dict[str, str] = field(default_factory=dict)
     start: StartPlace = "before_prompt"
+    target: str = DEFAULT_TARGET
+    language_names: dict[str, str] = field(default_factory=dict)
 
 
 class PromptIds(NamedTuple):
-    """Token ids before the audio and behind it; the LLM's start token, if it has one, is among them."""
+    """Token ids before the audio and after it; the LLM's start token, if it has one, is among them."""
 
     prompt: list[int]
     suffix: list[int]
@@ -60,21 +63,21 @@ class Prompt:
 
     Args:
         config: Templates.
-        task: `st` or `asr`; chooses the default template.
+        task: A name in TASKS; its template is the default.
         tokenizer: The LLM's tokenizer, transformers' kind.
 
     Raises:
-        ValueError: A template has not exactly one `{audio}`, or names a field that does not exist; or the start token
-            shall stand behind the audio and the tokenizer has none.
+        ValueError: The task or the target is unknown; a template has not exactly one `{audio}`, or names a field that
+            does not exist; or the start token should come after the audio and the tokenizer has none.
     """
 
-    def __init__(self, config: PromptConfig, task: TaskName, tokenizer: Any) -> None:
-        if task not in TEMPLATES:
-            raise ValueError(f"task {task!r} is none of {', '.join(TEMPLATES)}")
+    def __init__(self, config: PromptConfig, task: str, tokenizer: Any) -> None:
         if config.start == "behind_audio" and tokenizer.bos_token_id is None:
             raise ValueError("prompt start: behind_audio needs a start token, and the LLM's tokenizer has none")
         self.start = config.start
-        self.template = config.template or TEMPLATES[task]
+        self.template = config.template or TASKS[task].prompt
+        self.target = TARGETS[config.target]
+        self.language_names: Mapping[str, str] = {**LANGUAGE_NAMES, **config.language_names}
         self.by_language: Mapping[str, str] = config.by_language
         self.tokenizer = tokenizer
         self._rendered: dict[tuple[str, str], PromptIds] = {}
@@ -89,27 +92,39 @@ class Prompt:
             template: Its own template (a data directory's `prompt` file); empty: the config's.
 
         Returns:
-            Ids before and behind the audio.
+            Ids before and after the audio.
 
         Raises:
             ValueError: The template needs a language and the code is unknown, or the template is faulty.
         """
         key = (language, template)
         if key not in self._rendered:
-            text = template or self.by_language.get(language, self.template)
-            check_template(text)
-            if LANGUAGE in text:
-                if language not in LANGUAGES:
-                    known = ", ".join(sorted(LANGUAGES))
-                    raise ValueError(f"the prompt {text!r} needs a language, {language!r} is none of {known}")
-                text = text.replace(LANGUAGE, LANGUAGES[language])
-            before, behind = text.split(AUDIO)
+            before, after = self.fill(template or self.by_language.get(language, self.template), language)
             start = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
             # Outer spaces go: a SentencePiece tokenizer puts one in front of each piece of text by itself.
-            prompt, suffix = self.encode(before.strip()), self.encode(behind.strip())
+            prompt, suffix = self.encode(before.strip()), self.encode(after.strip())
             is_first = self.start == "before_prompt"
             self._rendered[key] = PromptIds(start + prompt, suffix) if is_first else PromptIds(prompt, suffix + start)
         return self._rendered[key]
+
+    def fill(self, template: str, language: str = "") -> tuple[str, str]:
+        """Fill a template in: the texts before and after the audio.
+
+        Raises:
+            ValueError: As `render`.
+        """
+        check_template(template)
+        text = template.replace(TARGET, self.target.language)
+        if LANGUAGE in text:
+            if language not in self.language_names:
+                raise ValueError(
+                    f"the prompt {template!r} needs a language: unknown language {language!r}, expected one of "
+                    f"{', '.join(sorted(self.language_names))}; name it in prompt_conf, language_names: "
+                    f"{{{language or 'code'}: its name}}"
+                )
+            text = text.replace(LANGUAGE, self.language_names[language])
+        before, after = text.split(AUDIO)
+        return before, after
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text without start or end token; transformers 5 adds none either, older ones did."""
@@ -130,6 +145,8 @@ def check_template(template: str) -> None:
     Raises:
         ValueError: It has not exactly one `{audio}`, or holds another field.
     """
-    rest = template.replace(LANGUAGE, "")
+    rest = template.replace(LANGUAGE, "").replace(TARGET, "")
     if rest.count(AUDIO) != 1 or "{" in rest.replace(AUDIO, ""):
-        raise ValueError(f"the prompt {template!r} must hold {AUDIO} once and no field but {AUDIO} and {LANGUAGE}")
+        raise ValueError(
+            f"the prompt {template!r} must hold {AUDIO} once and no field but {AUDIO}, {LANGUAGE} and {TARGET}"
+        )

@@ -1,6 +1,6 @@
 """The target languages: what a translation is written in; to add one, add a record to TARGETS.
 
-en -> TARGETS["en"] -> name for prompts, script, BLEU's tokenizer, suffix of the corpus's tables
+en -> TARGETS["en"] -> name for prompts, scripts, BLEU's tokenizer, suffix of the corpus's tables
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ class Target:
     Attributes:
         name: Its code, as in the names of corpora: "en".
         language: Its name, as prompts say it: "English".
-        script: Unicode's name of its script: "LATIN".
-        bleu_tokenizer: sacreBLEU's tokenizer for it.
+        scripts: Unicode's names of its scripts, the first words of its letters' names: "LATIN"; Japanese has several.
+        bleu_tokenizer: sacreBLEU's tokenizer for it; scores of different ones are not comparable.
     """
 
     name: str
     language: str
-    script: str
+    scripts: tuple[str, ...]
     bleu_tokenizer: str
 
     @property
@@ -32,5 +32,5 @@ class Target:
         return f"_{self.name}"
 
 
-TARGETS: Registry[Target] = Registry("target language", [Target("en", "English", "LATIN", "13a")])
+TARGETS: Registry[Target] = Registry("target language", [Target("en", "English", ("LATIN",), "13a")])
 DEFAULT_TARGET = "en"

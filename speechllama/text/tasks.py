@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from speechllama.registry import Registry
 
@@ -23,16 +25,36 @@ class Metric:
         name: Its key in score.json: "bleu".
         title: What a table calls it: "BLEU".
         is_higher_better: Whether a larger value is the better one.
-        unit: What follows the title in a table: "" or "%".
+        unit: What follows a value: "" or "%".
+        has_interval: Whether the scorer gives a 95 % interval, `<name>_low` and `<name>_high`.
     """
 
     name: str
     title: str
     is_higher_better: bool = True
     unit: str = ""
+    has_interval: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Heading of its column: "WER %"."""
+        return f"{self.title} {self.unit}".rstrip()
+
+    @property
+    def in_words(self) -> str:
+        """What a sentence calls it: "WER in percent"."""
+        return f"{self.title} in percent" if self.unit == "%" else self.title
+
+    def format(self, value: float) -> str:
+        """Write a value with title and unit: "WER 12.50 %"."""
+        return f"{self.title} {value:.2f} {self.unit}".rstrip()
+
+    def format_interval(self, low: float, high: float) -> str:
+        """Write a 95 % interval, " [58.25, 64.75]"."""
+        return f" [{low:.2f}, {high:.2f}]"
 
 
-BLEU = Metric("bleu", "BLEU")
+BLEU = Metric("bleu", "BLEU", has_interval=True)
 CHRF = Metric("chrf", "chrF")
 WER = Metric("wer", "WER", is_higher_better=False, unit="%")
 CER = Metric("cer", "CER", is_higher_better=False, unit="%")
@@ -46,9 +68,13 @@ class Task:
         name: What `--task` says; directories of systems begin with it.
         title: A noun for pages: "Translation".
         reference: Table of a data directory with what should be written.
-        prompt: Default template, with `{audio}` where the audio goes. Ours: the paper does not give its prompt. The
-            source language is not named, as in the paper's many-to-English model.
+        prompt: Default template, with `{audio}` where the audio goes and, if wanted, `{language}` and `{target}`. Ours:
+            the paper does not give its prompt. The source language is not named, as in the paper's many-to-English
+            model.
         metrics: Scores, the one that ranks systems first.
+        scorer: "module:function" that scores pairs of texts, imported on use: sacreBLEU and jiwer are slow to load. It
+            is called as `scorer(pairs, target, num_bootstrap=n)` and returns a frozen dataclass whose fields are the
+            keys of score.json: those of the metrics, their signatures, `num_utterances` and `num_empty`.
     """
 
     name: str
@@ -56,6 +82,7 @@ class Task:
     reference: str
     prompt: str
     metrics: tuple[Metric, ...]
+    scorer: str
 
     @property
     def ranks_by(self) -> Metric:
@@ -67,11 +94,52 @@ class Task:
         """The CTC target that is the very text this task writes."""
         return next(target for target, table in TABLES.items() if table == self.reference)
 
+    @property
+    def is_translation(self) -> bool:
+        """Whether it writes the target language, not the language of the speech."""
+        return self.reference == TABLES["translation"]
+
+    @property
+    def score(self) -> Callable[..., Any]:
+        """The scorer itself."""
+        module, _, function = self.scorer.partition(":")
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        return found
+
+    @property
+    def control(self) -> str:
+        """The key of score.json with the control's score: "control_bleu"."""
+        return f"control_{self.ranks_by.name}"
+
+    def signature(self, metric: Metric) -> str:
+        """The key of score.json with a metric's signature: that of the one that ranks has no prefix."""
+        return "signature" if metric == self.ranks_by else f"{metric.name}_signature"
+
+    @property
+    def signatures(self) -> tuple[str, ...]:
+        """The keys of score.json with the metrics' signatures."""
+        return tuple(map(self.signature, self.metrics))
+
 
 TASKS: Registry[Task] = Registry(
     "task",
     [
-        Task("st", "Translation", "text", "Translate the speech to English: {audio} English:", (BLEU, CHRF)),
-        Task("asr", "Recognition", "src_text", "Write down the speech: {audio} Text:", (WER, CER)),
+        Task(
+            name="st",
+            title="Translation",
+            reference="text",
+            prompt="Translate the speech to {target}: {audio} {target}:",
+            metrics=(BLEU, CHRF),
+            scorer="speechllama.report.score:score_translation",
+        ),
+        Task(
+            name="asr",
+            title="Recognition",
+            reference="src_text",
+            prompt="Write down the speech: {audio} Text:",
+            metrics=(WER, CER),
+            scorer="speechllama.report.score:score_recognition",
+        ),
     ],
 )
+DEFAULT_TASK = "st"

@@ -1,4 +1,4 @@
-"""CTC training on ESPnet: the encoder learns to hear.
+"""CTC training on ESPnet: the encoder learns to write what was said.
 
 {speech (B, T, F), text (B, L)} -> loss, stats, weight
 """
@@ -6,52 +6,66 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
-from speechllama.config import from_mapping
 from speechllama.model.build import read_cmvn
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, ctc_loss
+from speechllama.model.ctc_encoder import ctc_loss
+from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, choose_encoder
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.espnet import (
     AbsESPnetModel,
     NestedDictAction,
     SpeechTask,
+    add_feature_options,
     force_gatherable,
+    record_features,
     str_or_none,
 )
 
 
-class CTCModel(CTCEncoder, AbsESPnetModel):
-    """The CTC encoder with the host's `forward`; its checkpoints are the encoder's own."""
+class CTCModel(AbsESPnetModel):
+    """An encoder with the `forward` of ESPnet; its checkpoints are the encoder's own."""
 
-    def forward(  # type: ignore[override]
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def state_dict(self, *arguments: Any, **more: Any) -> dict[str, Any]:
+        """Return the encoder's state: who loads it knows nothing of ESPnet."""
+        state: dict[str, Any] = self.encoder.state_dict(*arguments, **more)
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the encoder's state."""
+        return self.encoder.load_state_dict(state_dict, strict, assign)
+
+    def forward(
         self, speech: Tensor, speech_lengths: Tensor, text: Tensor, text_lengths: Tensor, **_: Any
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of one batch.
 
         Args:
-            speech: Log-mel features (B, T, F).
+            speech: Features (B, T, F).
             speech_lengths: Valid frames (B,).
             text: CTC units (B, L), padding -1.
             text_lengths: Their number (B,).
 
         Returns:
-            Loss, stats and weight (the number of utterances) for the host.
+            Loss, stats and weight (the number of utterances) for ESPnet.
         """
-        encoded = CTCEncoder.forward(self, speech, speech_lengths)
+        encoded = self.encoder(speech, speech_lengths)
         loss = ctc_loss(encoded, text, text_lengths)
         stats = {"loss": loss.detach(), "loss_per_unit": loss.detach() * len(text) / text_lengths.sum()}
         gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable((loss, stats, len(text)), loss.device)
         return gathered
 
     def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
-        """Features as they are, for the host's statistics."""
+        """Features as they are, for ESPnet's statistics."""
         return {"feats": speech, "feats_lengths": speech_lengths}
 
 
@@ -78,13 +92,15 @@ class CTCTask(SpeechTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options beside the host's."""
+        """Options next to those of ESPnet."""
         group = parser.add_argument_group("CTC encoder")
         group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the CTC units")
         group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
-        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="sizes, see CTCEncoderConfig")
+        group.add_argument("--encoder", default=DEFAULT_ENCODER, choices=list(ENCODERS))
+        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="its sizes")
         group.add_argument("--ctc_units", type=int, default=None, help="units to make in stage 3")
         group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
+        add_feature_options(group)
         parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
 
     @classmethod
@@ -105,11 +121,13 @@ class CTCTask(SpeechTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> CTCModel:
         """Make the encoder; its sizes and unit count go into config.yaml."""
-        config = from_mapping(CTCEncoderConfig, args.encoder_conf, f"{args.config}: encoder_conf")
-        args.encoder_conf = dataclasses.asdict(config)
+        choice = choose_encoder(vars(args), str(args.config))
+        args.encoder_conf = choice.conf()
         args.num_units = CTCTokenizer(args.tokenizer).num_units
-        model = CTCModel(config, args.num_units)
-        model.set_normalization(*read_cmvn(args.cmvn_file))
+        features = record_features(args)
+        encoder = choice.build(args.num_units, features.feature_dim, features.frame_shift)
+        encoder.set_normalization(*read_cmvn(args.cmvn_file))
+        model = CTCModel(encoder)
         cls.check_options(args, model)
         count = sum(parameter.numel() for parameter in model.parameters())
         logging.info("CTC encoder: %s parameters, %d units", f"{count:,}", args.num_units)

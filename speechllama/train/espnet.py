@@ -7,6 +7,7 @@ seconds and tries to download.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import io
 import logging
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from speechllama.data.front_ends import FeatureFormat, read_format
 from speechllama.data.sampling import BatchLimits, LanguageSampler
 from speechllama.files import read_table
 from speechllama.model.build import check_device
@@ -73,8 +75,10 @@ __all__ = [
     "ConformerEncoder",
     "NestedDictAction",
     "SpeechTask",
+    "add_feature_options",
     "TransformerDecoder",
     "force_gatherable",
+    "record_features",
     "str2bool",
     "str_or_none",
 ]
@@ -258,7 +262,7 @@ class SpeechTask(AbsTask):
             ValueError: There are none, or the optimizer is unknown or has no such setting.
         """
         if args.optim not in optim_classes:
-            raise ValueError(f"optim {args.optim!r} is none of {', '.join(optim_classes)}")
+            raise ValueError(f"unknown optim {args.optim!r}, expected one of {', '.join(optim_classes)}")
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trainable:
             freezing = ("freeze_param", "train_audio_encoder", "llm_conf")
@@ -293,3 +297,29 @@ class SpeechTask(AbsTask):
         amount = f"{args.batch_bins:,} bins" if by_bins else f"{args.batch_size} utterances"
         shared_by = num_processes()
         logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, shared_by)
+
+
+def add_feature_options(group: Any) -> None:
+    """Add what config.yaml records of the features; see `FeatureFormat`."""
+    recorded = "recorded, not to be given: what wrote the features says it"
+    group.add_argument("--frontend", type=str_or_none, default=None, help=recorded)
+    group.add_argument("--frontend_conf", action=NestedDictAction, default={}, help=recorded)
+    group.add_argument("--feature_dim", type=int, default=None, help=recorded)
+    group.add_argument("--frame_shift", type=float, default=None, help=recorded)
+
+
+def record_features(args: argparse.Namespace, features: FeatureFormat | None = None) -> FeatureFormat:
+    """Put the format of the features into the settings, for config.yaml.
+
+    Args:
+        args: The settings of a training.
+        features: The format; None: what frontend.json says next to the training set's `speech`.
+
+    Returns:
+        The format.
+    """
+    if features is None:
+        folders = [Path(path).parent for path, name, _ in args.train_data_path_and_name_and_type if name == "speech"]
+        features = read_format(folders[0]) if folders else FeatureFormat()
+    vars(args).update(dataclasses.asdict(features))
+    return features

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from speechllama.config import from_mapping
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, SEQ2SEQ, check_device, read_cmvn
+from speechllama.model.build import (
+    CONFIG_FILE,
+    MODEL_FILE,
+    SEQ2SEQ,
+    check_device,
+    feature_format,
+    read_cmvn,
+    read_settings,
+)
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.ctc import CTCTask
@@ -26,7 +33,9 @@ from speechllama.train.espnet import (
     ConformerEncoder,
     NestedDictAction,
     TransformerDecoder,
+    add_feature_options,
     force_gatherable,
+    record_features,
     str_or_none,
 )
 
@@ -68,6 +77,7 @@ class Seq2SeqTask(CTCTask):
         group.add_argument("--network_conf", action=NestedDictAction, default={}, help="sizes, see Seq2SeqConfig")
         group.add_argument("--target_units", type=int, default=None, help="units to make in stage 3")
         group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
+        add_feature_options(group)
         parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
 
     @classmethod
@@ -76,7 +86,8 @@ class Seq2SeqTask(CTCTask):
         config = from_mapping(Seq2SeqConfig, args.network_conf, f"{args.config}: network_conf")
         args.network_conf = dataclasses.asdict(config)
         args.num_units = CTCTokenizer(args.tokenizer).num_units
-        model = Seq2SeqModel(config, args.num_units, make_parts(config, args.num_units))
+        dim = record_features(args).feature_dim
+        model = Seq2SeqModel(config, args.num_units, make_parts(config, args.num_units), dim)
         model.set_normalization(*read_cmvn(args.cmvn_file))
         cls.check_options(args, model)
         count = sum(parameter.numel() for parameter in model.parameters())
@@ -132,7 +143,7 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
-    settings = yaml.safe_load((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    settings = read_settings(folder)
     config = from_mapping(Seq2SeqConfig, settings["network_conf"], f"{folder / CONFIG_FILE}: network_conf")
     tokenizer = CTCTokenizer(settings["tokenizer"])
     if tokenizer.num_units != settings["num_units"]:
@@ -140,7 +151,8 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
             f"{tokenizer.path}: {tokenizer.num_units} units, but {folder} was trained with {settings['num_units']}; "
             "train it again"
         )
-    network = Seq2Seq(config, tokenizer.num_units, make_parts(config, tokenizer.num_units))
+    dim, _ = feature_format(settings)
+    network = Seq2Seq(config, tokenizer.num_units, make_parts(config, tokenizer.num_units), dim)
     try:
         network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
     except RuntimeError as error:

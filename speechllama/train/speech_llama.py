@@ -1,8 +1,8 @@
 """Speech-LLaMA training on ESPnet.
 
-    {speech (B, T, F) or compressed (B, U, D), prompt, suffix, text} -> loss, stats, weight
+    {speech (B, T, F) or compressed (B, U, D) or (B, U), prompt, suffix, text} -> loss, stats, weight
 
-The name of the audio data says what it is: `speech` are log-mel features, `compressed` comes from the cache.
+The name of the audio data says what it is: `speech` are features, `compressed` comes from the cache.
 """
 
 from __future__ import annotations
@@ -20,26 +20,33 @@ from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
+from speechllama.data.front_ends import recorded_format
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
-from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache
+from speechllama.model.audio import AudioInput, Compressed, Features
+from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
 from speechllama.model.checkpoint import FINGERPRINT
-from speechllama.model.compressor import COMPRESSORS
+from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR
+from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS
 from speechllama.model.prefix_mask import PREFIX_MASKS
 from speechllama.model.speech_llama import Batch, SpeechLlama
-from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig
+from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.targets import DEFAULT_TARGET
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 from speechllama.train.espnet import (
     AbsESPnetModel,
     NestedDictAction,
     SpeechTask,
+    add_feature_options,
     force_gatherable,
+    record_features,
     str2bool,
     str_or_none,
 )
 
 
 class SpeechLlamaModel(AbsESPnetModel):
-    """The network with the host's `forward`; its checkpoints are the network's own."""
+    """The network with the `forward` of ESPnet; its checkpoints are the network's own."""
 
     def __init__(self, network: SpeechLlama) -> None:
         super().__init__()
@@ -60,11 +67,14 @@ class SpeechLlamaModel(AbsESPnetModel):
         **_: Any,
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of one batch: see `SpeechLlama.forward`; the weight is the number of text tokens."""
-        is_compressed = compressed is not None
-        audio, lengths = (compressed, compressed_lengths) if is_compressed else (speech, speech_lengths)
-        if audio is None or lengths is None:
+        audio: AudioInput
+        if compressed is not None and compressed_lengths is not None:
+            audio = Compressed(compressed, compressed_lengths)
+        elif speech is not None and speech_lengths is not None:
+            audio = Features(speech, speech_lengths)
+        else:
             raise ValueError("a batch needs `speech` or `compressed`")
-        batch = Batch(audio, lengths, prompt, prompt_lengths, suffix, suffix_lengths, is_compressed)
+        batch = Batch(audio, prompt, prompt_lengths, suffix, suffix_lengths)
         result = self.network(batch, text, text_lengths)
         stats = {"loss": result.loss.detach(), "acc": result.accuracy}
         gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable(
@@ -73,7 +83,7 @@ class SpeechLlamaModel(AbsESPnetModel):
         return gathered
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
-        """Never called: lengths come from headers, so that the host's statistics stage builds no LLM."""
+        """Never called: lengths come from headers, so that ESPnet's statistics stage builds no LLM."""
         raise RuntimeError("speechllama writes its own shape files (stage 8); set collect_stats to false")
 
 
@@ -104,9 +114,12 @@ class SpeechLlamaPreprocessor:
             name: np.asarray(value, np.int64)
             for name, value in (("prompt", ids.prompt), ("suffix", ids.suffix), ("text", text))
         }
-        for name in ("speech", "compressed"):
-            if name in data:
-                arrays[name] = np.asarray(data[name], np.float32)
+        if "speech" in data:
+            arrays["speech"] = np.asarray(data["speech"], np.float32)
+        if "compressed" in data:
+            # ESPnet's reader makes float32 of all it reads; unit numbers, a vector (U,), become whole again here.
+            is_units = data["compressed"].ndim == 1
+            arrays["compressed"] = np.asarray(data["compressed"], np.int64 if is_units else np.float32)
         return arrays
 
 
@@ -115,22 +128,23 @@ class SpeechLlamaTask(SpeechTask):
 
     @classmethod
     def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options beside the host's; the network's own are described in `SpeechLlamaConfig`."""
+        """Options next to ESPnet's; the network's own are described in `SpeechLlamaConfig`."""
         group = parser.add_argument_group("Speech-LLaMA")
         group.add_argument("--llm_dir", type=str_or_none, default=None, help="prepared LLM (stage 7)")
-        group.add_argument("--ctc_dir", type=str_or_none, default=None, help="trained CTC encoder (stage 5)")
-        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics, without --ctc_dir")
+        group.add_argument("--ctc_dir", type=str_or_none, default=None, help="trained encoder (stage ctc)")
+        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics (E0, D)")
+        group.add_argument("--freeze_encoder", type=str2bool, default=True, help="false: it is new and trains (E0, D)")
         group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
         group.add_argument("--init_system", type=str_or_none, default=None, help="its config, for the stage script")
         group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
-        group.add_argument("--task_name", default="st", choices=list(TEMPLATES), help="translation or recognition")
+        group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="translation or recognition")
         group.add_argument("--prompt_conf", action=NestedDictAction, default={}, help="see PromptConfig")
-        group.add_argument("--compressor", default="frame_average", choices=list(COMPRESSORS))
-        group.add_argument("--drop_blank_runs", type=str2bool, default=False, help="frame_average: no blank runs")
-        group.add_argument("--max_compressed_length", type=int, default=None, help="merge runs beyond as many vectors")
-        group.add_argument("--num_clusters", type=int, default=0, help="units: their number")
-        group.add_argument("--centroids_file", type=str_or_none, default=None, help="units: what names them (stage 6)")
-        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="see CTCEncoderConfig (E0, D)")
+        group.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=list(COMPRESSORS))
+        group.add_argument("--compressor_conf", action=NestedDictAction, default={}, help="see its settings class")
+        group.add_argument("--centroids_file", type=str_or_none, default=None, help="units: from the stage compress")
+        group.add_argument("--encoder", default=DEFAULT_ENCODER, choices=list(ENCODERS), help="one that trains (E0, D)")
+        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="its sizes (E0, D)")
+        add_feature_options(group)
         group.add_argument("--audio_encoder_conf", action=NestedDictAction, default={}, help="see TransformerConfig")
         group.add_argument("--train_audio_encoder", type=str2bool, default=True)
         group.add_argument("--llm_conf", action=NestedDictAction, default={}, help="see LLMConfig")
@@ -146,7 +160,7 @@ class SpeechLlamaTask(SpeechTask):
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
-        """What a training set must hold, beside `speech` or `compressed`."""
+        """What a training set must hold, besides `speech` or `compressed`."""
         return ("text",)
 
     @classmethod
@@ -157,18 +171,19 @@ class SpeechLlamaTask(SpeechTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
         """Make the network, start it from another experiment if asked, and say what trains."""
-        if args.task_name not in TEMPLATES:  # argparse checks no choice that comes from a YAML
-            raise ValueError(f"{args.config}: task_name {args.task_name!r} is none of {', '.join(TEMPLATES)}")
+        task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
+        record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
         for path, name, _ in (*args.train_data_path_and_name_and_type, *args.valid_data_path_and_name_and_type):
             if name == "compressed":
                 check_maker(Path(path).parent, name, expected)
         # All settings go into config.yaml: a later default must not change an old experiment.
-        args.prompt_conf = {"template": TEMPLATES[args.task_name], **args.prompt_conf}
+        args.prompt_conf = {"template": task.prompt, "target": DEFAULT_TARGET, **args.prompt_conf}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
-        if not args.ctc_dir:
-            args.encoder_conf = dataclasses.asdict(network.config.encoder)
+        args.compressor_conf = network.config.compressor.conf()
+        if not network.config.freeze_encoder:
+            args.encoder_conf = network.config.encoder.conf()
         llm = dataclasses.asdict(network.config.llm)
         args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
         if args.init_from:
@@ -184,7 +199,7 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
 
     Raises:
         FileNotFoundError: The experiment has no averaged weights.
-        ValueError: It stands on another base, or has parts this network lacks.
+        ValueError: It is built on another base, or has parts this network lacks.
     """
     path = experiment / MODEL_FILE
     if not path.is_file():
@@ -212,7 +227,7 @@ def report_trainable(network: SpeechLlama) -> None:
     """
     config = network.config
     expected = {
-        "encoder": not config.ctc_dir,
+        "encoder": not config.freeze_encoder,
         "compressor": any(True for _ in network.compressor.parameters()),  # whatever it has trains
         "audio_encoder": config.train_audio_encoder,
         "llm": config.llm.train != "frozen",

@@ -14,6 +14,7 @@ from speechllama.bin import collect_llm_stats, ctc_compress
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.experiment import load_experiment
+from speechllama.model.audio import Features
 from speechllama.text.tokenizer import train_tokenizer
 
 
@@ -24,7 +25,7 @@ def test_the_cache_holds_what_the_network_computes(recipe: Any) -> None:
     for utterance, place in dump.table("feats.scp").items():
         features = torch.from_numpy(read_matrix(place).copy())[None]
         with torch.no_grad():
-            expected = network.compress(features, torch.tensor([features.shape[1]])).vectors[0]
+            expected = network.compress(Features(features, torch.tensor([features.shape[1]]))).vectors[0]
         cached = torch.from_numpy(read_matrix(cache.table("compressed.scp")[utterance]).copy())
         torch.testing.assert_close(cached, expected, atol=1e-4, rtol=1e-4)
 
@@ -34,7 +35,7 @@ def test_a_cache_of_another_encoder_or_compressor_is_refused_by_all_that_read_it
     state = recipe.load(tmp_path / "ctc/model.pth")
     torch.save({name: tensor + (name == "head.bias") for name, tensor in state.items()}, tmp_path / "ctc/model.pth")
     other = ["--ctc_dir", str(tmp_path / "ctc")]
-    message = "train/compressed: compressed by {'encoder': .*the model expects {'encoder': .*give its own"
+    message = "train/compressed: compressed by {'encoder': .*the model expects {'encoder': .*run the stage compress"
     with pytest.raises(ValueError, match=message):
         recipe.train_llm("other_ctc", *other)
     config, right = recipe.config("other_ctc"), ["--ctc_dir", str(recipe.root / "ctc")]
@@ -44,15 +45,17 @@ def test_a_cache_of_another_encoder_or_compressor_is_refused_by_all_that_read_it
         collect_llm_stats.main([*collect, *other])
     collect_llm_stats.main([*collect, *right])
     recipe.config("other_ctc", compressor="blank_removal")
-    with pytest.raises(ValueError, match="compressed by {'name': 'frame_average'}, the model expects .*blank_removal"):
+    with pytest.raises(ValueError, match="compressed by {'compressor': 'frame_average', .*expects .*blank_removal"):
         collect_llm_stats.main([*collect, *right])
     record = recipe.root / "train/compressed/compressed.1.done"
     older = json.loads(record.read_text())
-    older[0].pop("encoder")  # what it does not say is not held against it
+    settings = {"name": older[0].pop("compressor"), "num_clusters": 0, "max_compressed_length": None}
+    older[0] = {**settings, "encoder": older[0]["encoder"]}  # as caches said before there was compressor_conf
     shutil.copytree(record.parent, tmp_path / "older")
     (tmp_path / "older" / record.name).write_text(json.dumps(older))
     recipe.config("other_ctc")
-    collect_llm_stats.main([*collect, *other, "--data_dir", str(tmp_path / "older")])
+    with pytest.raises(ValueError, match="compressed by {'name': 'frame_average', .*or run the stage compress again"):
+        collect_llm_stats.main([*collect, *right, "--data_dir", str(tmp_path / "older")])
 
 
 def test_units_of_another_tokenizer_are_refused(recipe: Any, tmp_path: Path) -> None:

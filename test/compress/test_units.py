@@ -12,13 +12,17 @@ from speechllama.bin import learn_units
 from speechllama.compress.units import ClusterConfig, find_centroids
 from speechllama.data.ark import check_maker
 from speechllama.model.build import expected_cache, load_centroids
-from speechllama.model.compressor import CompressorConfig, RunCompressor
+from speechllama.model.compressor import build_compressor
+
+
+def clusters(number: int) -> list[str]:
+    return ["--compressor_conf", f"{{num_clusters: {number}}}"]
 
 
 def learn(recipe: Any, output: Path, *more: str) -> Path:
     learn_units.main(
         ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(recipe.root / "train/dump")]
-        + ["--output_file", str(output), *(more or ("--num_clusters", "5"))]
+        + ["--output_file", str(output), *(more or clusters(5))]
     )
     return output
 
@@ -41,29 +45,31 @@ def test_centroids_are_learned_once(recipe: Any, tmp_path: Path) -> None:
         assert file["centroids"].shape == (5, recipe.sizes["dim"])
     before = path.stat().st_mtime_ns
     assert learn(recipe, path).stat().st_mtime_ns == before
-    assert learn(recipe, path, "--num_clusters", "6").stat().st_mtime_ns > before
+    assert learn(recipe, path, *clusters(6)).stat().st_mtime_ns > before
     assert [entry.name for entry in tmp_path.iterdir()] == ["centroids.npz"]
 
 
 def test_too_little_speech_for_so_many_units_is_refused(recipe: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train/dump: \d+ encoder frames of 40 ms are too few for 9,000 units"):
-        learn(recipe, tmp_path / "centroids.npz", "--num_clusters", "9000")
+        learn(recipe, tmp_path / "centroids.npz", *clusters(9000))
 
 
 def test_a_cache_of_other_centroids_is_refused(recipe: Any, tmp_path: Path) -> None:
-    paths = [learn(recipe, tmp_path / f"{s}.npz", "--num_clusters", "5", "--seed", s) for s in ("1", "2")]
-    settings = ["--compressor", "units", "--num_clusters", "5"]
+    paths = [learn(recipe, tmp_path / f"{s}.npz", *clusters(5), "--seed", s) for s in ("1", "2")]
+    settings = ["--compressor", "units", *clusters(5)]
     written = recipe.compress("dev", *settings, "--centroids_file", str(paths[0]), name="units_cache")
-    system = {"ctc_dir": recipe.root / "ctc", "compressor": "units", "num_clusters": 5}
+    system = {"ctc_dir": recipe.root / "ctc", "compressor": "units", "compressor_conf": {"num_clusters": 5}}
     check_maker(written, "compressed", expected_cache({**system, "centroids_file": paths[0]}, "u.yaml"))
     other = expected_cache({**system, "centroids_file": paths[1]}, "u.yaml")
-    with pytest.raises(ValueError, match="units_cache: compressed by .*centroids.*the model expects .*give its own"):
+    with pytest.raises(
+        ValueError, match="units_cache: compressed by .*centroids.*the model expects .*give its own, or run"
+    ):
         check_maker(written, "compressed", other)
 
 
 def test_centroids_that_are_not_there_or_do_not_fit_are_refused(recipe: Any, tmp_path: Path) -> None:
-    compressor = RunCompressor(CompressorConfig("units", num_clusters=4), recipe.sizes["dim"])
-    with pytest.raises(FileNotFoundError, match="'': no centroids of the units; run stage 6 or give --centroids_file"):
+    compressor = build_compressor("units", {"num_clusters": 4}, recipe.sizes["dim"])
+    with pytest.raises(FileNotFoundError, match="'': no centroids of the units; run the stage compress or"):
         load_centroids(compressor, "")
     with pytest.raises(ValueError, match=r"centroids.npz: the centroids are 5 of width 16, .* expect 4 of width 16"):
         load_centroids(compressor, str(learn(recipe, tmp_path / "centroids.npz")))

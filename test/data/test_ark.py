@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from speechllama.bin import merge_parts as entry
-from speechllama.data.ark import ark_writer, merge_parts, read_matrix, split_part, write_skipped
+from speechllama.data.ark import ark_writer, merge_parts, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.data.features import make_features
+from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_table, write_table
 
@@ -124,7 +125,7 @@ def test_parts_of_other_data_are_refused(make_data_dir: Callable[..., Path], tmp
         merge_parts(smaller, dump, 1)
     with pytest.raises(FileNotFoundError, match="feats.2.scp"):
         merge_parts(data, dump, 2)
-    write_skipped(dump / "skipped.1", {"fr_0-clip00": "twice"})
+    write_skipped(dump / "skipped.1", {"fr_0-clip00": Skip(Reason.OTHER, "twice")})
     with pytest.raises(ValueError, match="fr_0-clip00: skipped, yet in the scp"):
         merge_parts(data, dump, 1)
 

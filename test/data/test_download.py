@@ -69,7 +69,7 @@ def get(served: Served, path: Path) -> None:
     fetch(served.url, path, lambda part: None, wait_seconds=0.0)
 
 
-def test_an_interrupted_download_goes_on(served: Served, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes(served: Served, tmp_path: Path) -> None:
     served.cut_after, served.errors = [300_000, 200_000], []
     get(served, tmp_path / "table.tsv")
     assert (tmp_path / "table.tsv").read_bytes() == CONTENT

@@ -10,10 +10,13 @@ import pytest
 
 from speechllama.bin import make_features as entry
 from speechllama.data import features as features_module
-from speechllama.data.ark import read_matrix, read_skipped
+from speechllama.data.ark import read_matrix
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir
-from speechllama.data.features import FeatureExtractor, log_mel, make_features
+from speechllama.data.fbank import Fbank
+from speechllama.data.features import make_features
+from speechllama.data.front_ends import FbankSettings
+from speechllama.data.skipped import Reason, read_skipped
 from speechllama.files import read_table
 
 
@@ -44,7 +47,7 @@ def plain_log_mel(waveform: np.ndarray) -> np.ndarray:
 
 def test_features_equal_plain_kaldi() -> None:
     waveform = np.random.default_rng(1).normal(0, 0.1, 4000).astype(np.float32)
-    features = log_mel(waveform)
+    features = Fbank()(waveform)
     assert features.shape == (23, 80) and features.dtype == np.float32
     # 7e-4 was measured against torchaudio before.
     np.testing.assert_allclose(features, plain_log_mel(waveform), atol=2e-3)
@@ -56,7 +59,7 @@ def test_features_equal_torchaudio_on_a_real_clip(shared_data: Path) -> None:
     clip = sorted(shared_data.glob("common_voice_sample/*/fr/clips/*.mp3"))[0]
     waveform = read_audio(clip)
     expected = kaldi.fbank(torch.from_numpy(waveform)[None] * 32768, num_mel_bins=80, dither=0.0)
-    features = log_mel(waveform)
+    features = Fbank()(waveform)
     assert features.shape == tuple(expected.shape)
     # In bins far below their frame's loudest, float32's rounding of the spectrum is what is compared.
     loud = expected.numpy() > 5
@@ -66,18 +69,18 @@ def test_features_equal_torchaudio_on_a_real_clip(shared_data: Path) -> None:
 
 def test_equal_input_gives_equal_bytes() -> None:
     waveform = np.random.default_rng(1).normal(0, 0.1, 8000).astype(np.float32)
-    assert log_mel(waveform).tobytes() == log_mel(waveform.copy()).tobytes()
+    assert Fbank()(waveform).tobytes() == Fbank()(waveform.copy()).tobytes()
 
 
 def test_settings_change_the_shape() -> None:
     waveform = np.zeros(16000, np.float32)
-    assert FeatureExtractor(num_mel_bins=40, frame_shift_ms=20.0)(waveform).shape == (49, 40)
+    assert Fbank(FbankSettings(num_mel_bins=40, frame_shift_ms=20.0))(waveform).shape == (49, 40)
 
 
 @pytest.mark.parametrize("shape", [(399,), (0,), (1, 16000)])
 def test_what_is_no_waveform_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least 400 samples"):
-        log_mel(np.zeros(shape, np.float32))
+        Fbank()(np.zeros(shape, np.float32))
 
 
 def test_parts_hold_all_utterances(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
@@ -89,7 +92,7 @@ def test_parts_hold_all_utterances(make_data_dir: Callable[..., Path], tmp_path:
         places.update(read_table(tmp_path / f"dump/feats.{job}.scp"))
     assert places.keys() == read_table(data / "text").keys()
     for utterance, clip in read_table(data / "wav.scp").items():
-        np.testing.assert_array_equal(read_matrix(places[utterance]), log_mel(read_audio(clip)))
+        np.testing.assert_array_equal(read_matrix(places[utterance]), Fbank()(read_audio(clip)))
 
 
 def test_segments_are_cut(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
@@ -128,12 +131,12 @@ def test_a_killed_part_restarts_clean(
     monkeypatch.setattr(features_module, "_read_utterance", kill_at_third)
     with pytest.raises(KeyboardInterrupt):
         make_features(data, tmp_path / "dump")
-    assert not list((tmp_path / "dump").iterdir())
+    assert [path.name for path in (tmp_path / "dump").iterdir()] == ["frontend.json"]
     (tmp_path / "dump/feats.1.ark.tmp").write_bytes(b"what a SIGKILL leaves")
     monkeypatch.undo()
     make_features(data, tmp_path / "dump")
     names = sorted(path.name for path in (tmp_path / "dump").iterdir())
-    assert names == ["feats.1.ark", "feats.1.done", "feats.1.scp", "skipped.1", "utt2num_frames.1"]
+    assert names == ["feats.1.ark", "feats.1.done", "feats.1.scp", "frontend.json", "skipped.1", "utt2num_frames.1"]
     assert (tmp_path / "dump/feats.1.ark").read_bytes() == (tmp_path / "whole/feats.1.ark").read_bytes()
 
 
@@ -142,7 +145,8 @@ def test_bad_clips_are_skipped_counted_and_limited(make_data_dir: Callable[..., 
     wav_scp = read_table(data / "wav.scp")
     Path(wav_scp["fr_0-clip02"]).write_bytes(b"")
     make_features(data, tmp_path / "dump")  # one may always fail
-    assert "is empty" in read_skipped(tmp_path / "dump/skipped.1")["fr_0-clip02"]
+    skip = read_skipped(tmp_path / "dump/skipped.1")["fr_0-clip02"]
+    assert skip.reason == Reason.NO_FEATURES and "is empty" in skip.detail
     Path(wav_scp["fr_1-clip03"]).unlink()
     with pytest.raises(ValueError, match="kept 4 of 6; 2 failed, at most 1 may"):
         make_features(data, tmp_path / "dump")

@@ -50,7 +50,7 @@ def test_all_utterances_come_equally_often_over_the_epochs() -> None:
         assert sum(counts) == 7 * sampler.num_draws[name]
 
 
-def test_an_epoch_follows_from_seed_and_number_alone() -> None:
+def test_an_epoch_follows_from_seed_and_number_only() -> None:
     resumed = make()  # has never seen epochs 1 to 4
     running = make()
     for epoch in range(1, 5):

@@ -12,8 +12,9 @@ import pytest
 from speechllama.bin import collect_stats as entry
 from speechllama.data.ark import ark_writer, merge_parts, read_matrix
 from speechllama.data.features import make_features
-from speechllama.data.stats import collect_stats, feature_statistics, num_encoder_frames, num_frames_needed
+from speechllama.data.stats import collect_stats, feature_statistics, num_frames_needed
 from speechllama.files import read_table
+from speechllama.model.ctc_encoder import num_encoder_frames
 from speechllama.text.tokenizer import CTCTokenizer, train_tokenizer
 
 
@@ -81,7 +82,8 @@ def test_only_utterances_that_ctc_can_learn_get_shapes(
         for utterance in speech:
             assert speech[utterance] == ",".join(map(str, read_matrix(places[utterance]).shape))
             assert labels[utterance] == str(len(tokenizer.encode(texts[utterance])))
-        assert "fr_1-clip05\tits src_text '' has no CTC units" in (tmp_path / f"stats/{name}/skipped").read_text()
+        skipped = (tmp_path / f"stats/{name}/skipped").read_text()
+        assert "fr_1-clip05\tno_units\tits src_text '' has no CTC units" in skipped
     stats = np.load(tmp_path / "stats/cmvn.npz")
     assert stats["mean"].shape == stats["std"].shape == (80,)
     assert int(stats["frames"]) == sum(map(int, read_table(dump / "utt2num_frames").values()))
@@ -89,7 +91,7 @@ def test_only_utterances_that_ctc_can_learn_get_shapes(
 
 def test_two_runs_give_the_same_bytes(prepared: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("one", "two"):
-        collect_stats(prepared[0], prepared[0], prepared[1], tmp_path / name, "text")
+        collect_stats(prepared[0], prepared[0], prepared[1], tmp_path / name, num_encoder_frames, "text")
     assert (tmp_path / "one/cmvn.npz").read_bytes() == (tmp_path / "two/cmvn.npz").read_bytes()
 
 
@@ -97,7 +99,7 @@ def test_a_directory_without_features_is_refused(
     prepared: tuple[Path, Path], make_data_dir: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="feats.scp, utt2num_frames missing or empty"):
-        collect_stats(prepared[0], make_data_dir("bare"), prepared[1], tmp_path / "stats")
+        collect_stats(prepared[0], make_data_dir("bare"), prepared[1], tmp_path / "stats", num_encoder_frames)
 
 
 def test_no_usable_utterance_is_refused(prepared: tuple[Path, Path], tmp_path: Path) -> None:
@@ -105,4 +107,4 @@ def test_no_usable_utterance_is_refused(prepared: tuple[Path, Path], tmp_path: P
     text = (dump / "text").read_text().replace("Hello there.", "Hello there. " * 40)
     (dump / "text").write_text(text)
     with pytest.raises(ValueError, match="kept 0 of 6 utterances for CTC"):
-        collect_stats(dump, dump, prepared[1], tmp_path / "stats", "text")
+        collect_stats(dump, dump, prepared[1], tmp_path / "stats", num_encoder_frames, "text")

@@ -1,4 +1,4 @@
-"""Tables read literally: a missing column is named, a bad row costs itself alone."""
+"""Tables read literally: a missing column is named, a bad row costs only itself."""
 
 from __future__ import annotations
 

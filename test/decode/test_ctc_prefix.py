@@ -24,7 +24,7 @@ def follow(prefix: CTCPrefix, units: list[int]) -> None:
 
 @pytest.fixture(scope="module")
 def log_probs() -> torch.Tensor:
-    """Three utterances (3, M, C); what lies behind the shorter ones' ends is noise."""
+    """Three utterances (3, M, C); what comes after the shorter ones' ends is noise."""
     return (3 * torch.randn(3, FRAMES, 3, generator=torch.Generator().manual_seed(5))).log_softmax(-1)
 
 

@@ -6,7 +6,6 @@ import json
 import shutil
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from speechllama.bin import merge_decoded
 from speechllama.decode.control import derange
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
+from speechllama.model.audio import Compressed
 
 
 def test_cache_features_and_batch_size_give_the_same_text(recipe: Any) -> None:
@@ -71,12 +71,12 @@ def test_parts_that_are_missing_or_of_other_settings_are_not_merged(recipe: Any)
         recipe.decode("e5", "dump", "parts", *more, "3")
 
 
-def test_decoding_goes_on_behind_the_utterances_it_has(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_decoding_resumes_after_the_utterances_it_has(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
     whole = recipe.decode("e5", "compressed", "d", "--batch_size", "2")
     lines = (recipe.root / "d/nbest.jsonl").read_text().splitlines(keepends=True)
     marked = lines[1].replace('"text": "', '"text": "KEPT ')
     (recipe.root / "d/nbest.jsonl").unlink()
-    # Of two jobs' parts, one is torn in its last line and damaged in another; a single job goes on behind both.
+    # Of two jobs' parts, one is truncated in its last line and damaged in another; a single job resumes after both.
     (recipe.root / "d/nbest.2.jsonl").write_text(lines[0] + marked + lines[2][:20] + "\n" + lines[3][:20])
     resumed = recipe.decode("e5", "compressed", "d", "--batch_size", "3")  # it changes no result
     kept = json.loads(lines[1])["utt"]
@@ -111,9 +111,9 @@ def test_memory_that_ends_halves_the_batch(recipe: Any, monkeypatch: pytest.Monk
     whole = recipe.decode("e5", "compressed", "e")
     original, sizes = Speech2Text.translate, []
 
-    def small_memory(self: Speech2Text, audio: list[np.ndarray], *rest: object, **more: object) -> object:
-        sizes.append(len(audio))
-        if len(audio) > 2:
+    def small_memory(self: Speech2Text, audio: Compressed, *rest: object, **more: object) -> object:
+        sizes.append(len(audio.lengths))
+        if len(audio.lengths) > 2:
             raise torch.OutOfMemoryError("no memory")
         return original(self, audio, *rest, **more)  # type: ignore[arg-type]
 
@@ -127,7 +127,7 @@ def test_a_cpu_without_memory_halves_the_batch_too(recipe: Any, monkeypatch: pyt
         torch.empty(10**15)
 
     monkeypatch.setattr(Speech2Text, "translate", no_memory)
-    with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* alone does not fit into memory"):
+    with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* by itself does not fit into memory"):
         recipe.decode("e5", "compressed", "f2")
 
 
@@ -143,7 +143,7 @@ def test_a_cache_of_another_compressor_is_refused(recipe: Any) -> None:
     ("texts", "num_equal"),
     [("xxyy", 0), ("xxxyyz", 0), ("xy", 0), ("xxxxy", 3), ("xxx", 3), ("x" * 40 + "y" * 30 + "z" * 10, 0)],
 )
-def test_nobody_keeps_the_own_audio_and_few_get_an_equal_text(
+def test_no_utterance_keeps_its_own_audio_and_few_get_an_equal_text(
     texts: str, num_equal: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = {f"u{index:02}": letter for index, letter in enumerate(texts)}

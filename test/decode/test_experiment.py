@@ -1,4 +1,4 @@
-"""Trained experiments are packed, unpacked and loaded on their own LLM alone."""
+"""Trained experiments are packed, unpacked and loaded on their own LLM only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from speechllama.bin import pack, translate
-from speechllama.data.audio import SAMPLE_RATE
+from speechllama.constants import SAMPLE_RATE
 from speechllama.decode.experiment import load_experiment
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json
@@ -37,6 +37,19 @@ def test_a_packed_model_translates_files_anywhere(
     assert Speech2Text.from_pretrained(recipe.root / "e6")(tmp_path / "a.wav")[0].text == text
 
 
+def test_an_older_experiment_is_read(recipe: Any, tmp_path: Path) -> None:
+    shutil.copytree(recipe.root / "e5", tmp_path / "e5")
+    config = tmp_path / "e5/config.yaml"
+    settings = yaml.safe_load(config.read_text())
+    for name in ("compressor_conf", "freeze_encoder"):
+        settings.pop(name)
+    older = {"drop_blank_runs": False, "max_compressed_length": None, "num_clusters": 0}
+    config.write_text(yaml.safe_dump({**settings, **older}))
+    now, then = (load_experiment(path).network for path in (recipe.root / "e5", tmp_path / "e5"))
+    assert then.config == now.config
+    assert then.config.freeze_encoder
+
+
 def test_a_waveform_of_whole_numbers_is_heard_as_its_file(recipe: Any, tmp_path: Path) -> None:
     import soundfile
 
@@ -57,7 +70,7 @@ def test_an_experiment_whose_paths_count_from_its_recipe_is_packed_from_anywhere
     monkeypatch.chdir(tmp_path)
     pack.main(["--exp_dir", "egs/exp/e5", "--output", "e5.zip"])
     assert load_experiment("e5.zip").settings["ctc_dir"] == "e5.unpacked/ctc"
-    with pytest.raises(FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage 10"):
+    with pytest.raises(FileNotFoundError, match="nothing/config.yaml: no trained experiment there; run it to stage `a"):
         pack.main(["--exp_dir", "nothing", "--output", "e5.zip"])
 
 
@@ -78,7 +91,7 @@ def test_a_packed_llm_is_read_from_the_zip(recipe: Any, tmp_path: Path) -> None:
         assert read_llm_record(str(tmp_path / f"{name}.unpacked/llm"))[0] == str(tmp_path / expected)
 
 
-def test_an_llm_known_by_its_hub_id_alone_is_not_packed(recipe: Any, tmp_path: Path) -> None:
+def test_an_llm_known_only_by_its_hub_id_is_not_packed(recipe: Any, tmp_path: Path) -> None:
     shutil.copytree(recipe.root / "e5", tmp_path / "e5")
     (tmp_path / "llm").mkdir()
     record = read_json(recipe.root / "llm/llm.json")

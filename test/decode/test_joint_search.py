@@ -47,7 +47,7 @@ def score_hypothesis(
 
 
 def config(beam: int, **changes: Any) -> JointSearchConfig:
-    settings = {"num_best": beam, "length_penalty": 0.0, "ctc_weight": CTC_WEIGHT, **changes}
+    settings = {"nbest": beam, "length_penalty": 0.0, "ctc_weight": CTC_WEIGHT, **changes}
     return JointSearchConfig(beam_size=beam, **settings)
 
 
@@ -69,7 +69,7 @@ def test_a_wide_beam_finds_the_best_of_all_texts(
     tiny_seq2seq: Any, speech: torch.Tensor, joint_score: Callable[..., float]
 ) -> None:
     limit, own = 3, speech[2, : FRAMES[2]]
-    wide = config(200, num_proposed=8, num_best=5)
+    wide = config(200, num_proposed=8, nbest=5)
     nbest = joint_search(tiny_seq2seq, own[None], FRAMES[2:], torch.tensor([limit]), wide)[0]
     texts = [list(units) for n in range(limit + 1) for units in itertools.product(range(1, 8), repeat=n)]
     scores = {tuple(t): joint_score(own, t, len(t) < limit, CTC_WEIGHT) for t in texts}

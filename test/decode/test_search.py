@@ -1,4 +1,4 @@
-"""The search against `generate` of transformers, alone and in batches, and its own rules."""
+"""The search against `generate` of transformers, one by one and in batches, and its own rules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def generate(llm: LLM, prompt: list[int], limit: int, config: SearchConfig) -> l
         torch.tensor([prompt]),
         attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
         num_beams=config.beam_size,
-        num_return_sequences=config.num_best,
+        num_return_sequences=config.nbest,
         length_penalty=config.length_penalty,
         max_new_tokens=limit,
         do_sample=False,
@@ -58,9 +58,9 @@ def generate(llm: LLM, prompt: list[int], limit: int, config: SearchConfig) -> l
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
 @pytest.mark.parametrize("beam", [1, 2, 4, 7])
 def test_a_batch_equals_generate_on_each_utterance(llm: LLM, beam: int, length_penalty: float) -> None:
-    config = SearchConfig(beam, num_best=beam, length_penalty=length_penalty)
+    config = SearchConfig(beam, nbest=beam, length_penalty=length_penalty)
     limits = torch.tensor([12, 5, 20, 1])
-    found = search(llm, embed(llm, PROMPTS), limits, EOS, "causal", config)
+    found = search(llm, embed(llm, PROMPTS), limits, "causal", config)
     for prompt, limit, nbest in zip(PROMPTS, limits.tolist(), found, strict=True):
         expected = generate(llm, prompt, limit, config)
         assert [hypothesis.tokens for hypothesis in nbest] == [tokens for tokens, _ in expected]
@@ -70,19 +70,19 @@ def test_a_batch_equals_generate_on_each_utterance(llm: LLM, beam: int, length_p
 
 @pytest.mark.parametrize("mask", ["causal", "non_causal"])
 def test_batch_and_order_never_change_a_hypothesis(llm: LLM, mask: Any) -> None:
-    config = SearchConfig(4, num_best=4)
+    config = SearchConfig(4, nbest=4)
     limits = torch.tensor([12, 30, 20, 3])
-    together = search(llm, embed(llm, PROMPTS), limits, EOS, mask, config)
+    together = search(llm, embed(llm, PROMPTS), limits, mask, config)
     for row, prompt in enumerate(PROMPTS):
-        alone = search(llm, embed(llm, [prompt]), limits[row : row + 1], EOS, mask, config)[0]
+        alone = search(llm, embed(llm, [prompt]), limits[row : row + 1], mask, config)[0]
         assert [hypothesis.tokens for hypothesis in alone] == [hypothesis.tokens for hypothesis in together[row]]
         assert [h.score for h in alone] == pytest.approx([h.score for h in together[row]], abs=1e-4)
 
 
 def test_scores_are_the_log_probabilities_of_the_tokens(llm: LLM) -> None:
-    config = SearchConfig(4, num_best=4, length_penalty=0.0)
+    config = SearchConfig(4, nbest=4, length_penalty=0.0)
     prompt, limit = PROMPTS[0], 15
-    for hypothesis in search(llm, embed(llm, [prompt]), torch.tensor([limit]), EOS, "causal", config)[0]:
+    for hypothesis in search(llm, embed(llm, [prompt]), torch.tensor([limit]), "causal", config)[0]:
         ended = len(hypothesis.tokens) < limit
         tokens = hypothesis.tokens + [EOS] * ended
         with torch.no_grad():
@@ -92,7 +92,7 @@ def test_scores_are_the_log_probabilities_of_the_tokens(llm: LLM) -> None:
 
 
 def test_nbest_is_sorted_and_without_twins(llm: LLM) -> None:
-    nbest = search(llm, embed(llm, PROMPTS[:1]), torch.tensor([20]), EOS, "causal", SearchConfig(7, num_best=7))[0]
+    nbest = search(llm, embed(llm, PROMPTS[:1]), torch.tensor([20]), "causal", SearchConfig(7, nbest=7))[0]
     scores = [hypothesis.score for hypothesis in nbest]
     assert scores == sorted(scores, reverse=True)
     assert len({tuple(hypothesis.tokens) for hypothesis in nbest}) == len(nbest)
@@ -103,7 +103,7 @@ def test_limits_follow_the_audio_between_two_absolute_numbers(seconds: float, li
     assert SearchConfig().limit(seconds) == limit
 
 
-@pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "num_best": 3}, {"max_tokens": 0}])
+@pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "nbest": 3}, {"max_tokens": 0}])
 def test_impossible_settings_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must"):
         SearchConfig(**arguments)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from speechllama.decode.text_bleu import TextBleu, report_text_bleu, text_bleu
+from speechllama.text.targets import TARGETS, Target
 
 
 @pytest.mark.parametrize("minimum", [75.0, 12.0])
@@ -28,3 +29,12 @@ def test_an_untrained_llm_is_scored_with_a_signature(tiny_llm: Path) -> None:
     found = text_bleu(str(tiny_llm), ["Der Hund schläft."] * 3, ["The dog sleeps."] * 3, batch_size=2)
     assert found.bleu < 20 and found.num_sentences == 3
     assert found.signature.startswith("nrefs:1|case:mixed") and found.example.startswith("Der Hund schläft. -> ")
+
+
+def test_another_target_language_is_cut_into_words_by_its_tokenizer(tiny_llm: Path) -> None:
+    TARGETS.add(Target("zh", "Chinese", ("CJK",), "zh"))
+    try:
+        found = text_bleu(str(tiny_llm), ["Der Hund schläft."], ["狗在睡觉。"], target="zh")
+    finally:
+        TARGETS.remove("zh")
+    assert "tok:zh" in found.signature

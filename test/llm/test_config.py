@@ -17,7 +17,7 @@ def test_the_papers_lora_has_2_1_million_parameters() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"train": "lorra"}, "llm train 'lorra' is none of"),
+        ({"train": "lorra"}, "unknown llm train 'lorra', expected one of"),
         ({"dtype": "bf16"}, "llm dtype 'bf16' is neither auto nor"),
         ({"random_weights": True, "train": "lora"}, "random_weights needs train: full, found lora"),
     ],

@@ -17,8 +17,11 @@ from speechllama.llm.loading import check_quantization, choose_dtype
 from test.model.conftest import change_config
 
 
-def test_the_first_of_several_ends_is_taken_and_none_is_refused(tiny_llm: Path, tmp_path: Path) -> None:
-    assert LLM(LLMConfig(change_config(tiny_llm, tmp_path / "a", eos_token_id=[7, 8]))).eos_token_id == 7
+def test_of_several_ends_the_tokenizers_is_taken_and_none_is_refused(tiny_llm: Path, tmp_path: Path) -> None:
+    own = load_tokenizer(str(tiny_llm)).eos_token_id
+    assert LLM(LLMConfig(change_config(tiny_llm, tmp_path / "a", eos_token_id=[7, own]))).eos_token_id == own != 7
+    with pytest.raises(ValueError, match="the tokenizer ends a text with"):
+        LLM(LLMConfig(change_config(tiny_llm, tmp_path / "c", eos_token_id=[7, 8])))
     with pytest.raises(ValueError, match="config.json has no eos_token_id; the model could never stop"):
         LLM(LLMConfig(change_config(tiny_llm, tmp_path / "b", eos_token_id=None)))
 

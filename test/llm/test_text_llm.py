@@ -20,7 +20,7 @@ from speechllama.llm.text_llm import (
     read_lines,
     target_loss,
 )
-from speechllama.text.prompt import Prompt, PromptConfig, TaskName
+from speechllama.text.prompt import Prompt, PromptConfig
 
 PAIR, PLAIN = Line("Der Hund trinkt.", "The dog drinks."), Line("", "The man sleeps.")
 
@@ -36,13 +36,13 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def prompts(tiny_llm: Path) -> dict[TaskName, Prompt]:
+def prompts(tiny_llm: Path) -> dict[str, Prompt]:
     """Prompts with the tiny LLM's tokenizer."""
     tokenizer = load_tokenizer(str(tiny_llm))
     return {task: Prompt(PromptConfig(), task, tokenizer) for task in ("st", "asr")}
 
 
-def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: dict[TaskName, Prompt]) -> None:
+def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: dict[str, Prompt]) -> None:
     prompt = prompts["st"]
     end, (before, behind) = prompt.tokenizer.eos_token_id, prompt.render()
     lines = Lines([PAIR, PLAIN], prompts, TextLLMConfig(copy_share=0.0))
@@ -55,7 +55,7 @@ def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: 
     assert plain["labels"] == [-100, *line]
 
 
-def test_a_long_line_of_plain_english_is_cut(prompts: dict[TaskName, Prompt]) -> None:
+def test_a_long_line_of_plain_english_is_cut(prompts: dict[str, Prompt]) -> None:
     row = Lines([Line("", "The man sleeps. " * 200)], prompts, TextLLMConfig())[0]
     assert len(row["input_ids"]) == len(row["labels"]) == MAX_PLAIN_TOKENS + 1
     assert row["labels"][-1] != prompts["st"].tokenizer.eos_token_id  # it does not end there

@@ -12,40 +12,53 @@ import torch
 
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
+from speechllama.model.audio import Features
+from speechllama.model.compressor import UnitCompressor
+from speechllama.model.compressors import COMPRESSORS, Compressor
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.ctc_encoder import CTCEncoderConfig
+from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, Encoder
 from speechllama.model.layers import TransformerConfig
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama
-from speechllama.model.units import Codebook
+from speechllama.registry import Choice, choose
 
+NUM_FEATURES = 10
 SIZES = TransformerConfig(num_layers=1, dim=16, num_heads=2, ffn_dim=32, dropout=0.0)
-ENCODER = CTCEncoderConfig(10, 4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
+ENCODER = CTCEncoderConfig(4, SIZES, SpecAugmentConfig(0, 0, 0, 0.0))
+
+
+def compressor(name: str, **conf: Any) -> Choice[Compressor]:
+    """A compressor with settings."""
+    return choose(COMPRESSORS, name, conf, "test")
+
+
+def encoder(settings: CTCEncoderConfig) -> Choice[Encoder]:
+    """The package's encoder with settings."""
+    return Choice(ENCODERS[DEFAULT_ENCODER], settings)
 
 
 def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
     """A network of a few thousand parameters; `changes` are settings of SpeechLlamaConfig."""
     torch.manual_seed(1)
-    config = SpeechLlamaConfig(ctc_dir="exp/ctc", encoder=ENCODER, audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
+    config = SpeechLlamaConfig(encoder=encoder(ENCODER), audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
     config = dataclasses.replace(config, **changes)
-    encoder = CTCEncoder(config.encoder, num_units=6 if config.ctc_dir else 0)
-    network = SpeechLlama(config, encoder, LLM(config.llm)).eval()
-    if config.compressor.name == "units":
-        codebook = network.compressor.get_submodule("codebook")
-        assert isinstance(codebook, Codebook)
-        codebook.set_centroids(torch.randn(config.compressor.num_clusters, SIZES.dim))
+    module = config.encoder.build(6 if config.freeze_encoder else 0, NUM_FEATURES, 0.01)
+    network = SpeechLlama(config, module, LLM(config.llm)).eval()
+    if isinstance(network.compressor, UnitCompressor):
+        codebook = network.compressor.codebook
+        codebook.set_centroids(torch.randn(codebook.centroids.shape))
     return network
 
 
 def make_batch() -> tuple[Batch, torch.Tensor, torch.Tensor]:
     """Three utterances of different length everywhere; padding holds noise."""
     generator = torch.Generator().manual_seed(2)
-    speech = torch.randn(3, 50, 10, generator=generator)
+    speech = torch.randn(3, 50, NUM_FEATURES, generator=generator)
     prompt = torch.tensor([[1, 20, 21], [1, 22, -1], [1, 20, 21]])
     suffix = torch.tensor([[30], [31], [-1]])
-    batch = Batch(
-        speech, torch.tensor([50, 23, 37]), prompt, torch.tensor([3, 2, 3]), suffix, torch.tensor([1, 1, 0]), False
-    )
+    features = Features(speech, torch.tensor([50, 23, 37]))
+    batch = Batch(features, prompt, torch.tensor([3, 2, 3]), suffix, torch.tensor([1, 1, 0]))
     return batch, torch.tensor([[40, 41, 42], [43, -1, -1], [44, 45, -1]]), torch.tensor([3, 1, 2])
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint holds what trains and fits its own base model alone."""
+"""A checkpoint holds what trains and fits only its own base model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from speechllama.llm.config import LLMConfig, LoRAConfig
+from speechllama.llm.files import fingerprint
+from speechllama.model.build import base_fingerprint, digest_tensors
 from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable
 from speechllama.model.speech_llama import SpeechLlama
-from test.model.conftest import build, make_batch
+from test.model.conftest import build, compressor, make_batch
 
 
 @pytest.mark.parametrize("train", ["frozen", "lora", "full"])
@@ -71,3 +73,15 @@ def test_averaging_keeps_the_fingerprint(tiny_llm: Path) -> None:
     keep_only_trainable(network, bytes(range(256)))
     own = network.state_dict()[FINGERPRINT]
     assert torch.equal((own + own + own) / 3, own)
+
+
+def test_the_fingerprint_is_of_the_llm_and_of_what_else_never_trains(tiny_llm: Path) -> None:
+    llm = fingerprint(str(tiny_llm))
+    frozen = build(tiny_llm)
+    assert base_fingerprint(frozen) == llm + digest_tensors(frozen.encoder.state_dict())
+    units = build(tiny_llm, compressor=compressor("units", num_clusters=9))
+    centroids = {"codebook.centroids": units.compressor.get_buffer("codebook.centroids")}
+    assert base_fingerprint(units) == llm + digest_tensors({**units.encoder.state_dict(), **centroids})
+    trained = build(tiny_llm, freeze_encoder=False, compressor=compressor("convolution"))
+    statistics = {name: trained.encoder.get_buffer(name) for name in ("mean", "std")}
+    assert base_fingerprint(trained) == llm + digest_tensors(statistics)

@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 
-from speechllama.data.stats import num_encoder_frames
 from speechllama.model.ctc_encoder import (
     Conv2dSubsampling,
     CTCEncoder,
@@ -17,10 +16,11 @@ from speechllama.model.ctc_encoder import (
     best_units,
     ctc_loss,
     greedy_units,
+    num_encoder_frames,
 )
 from speechllama.model.layers import TransformerConfig
 
-SMALL = CTCEncoderConfig(num_mels=10, conv_channels=4, transformer=TransformerConfig(2, 16, 2, 32, 0.0))
+SMALL = CTCEncoderConfig(conv_channels=4, transformer=TransformerConfig(2, 16, 2, 32, 0.0))
 
 
 def test_the_default_encoder_has_the_papers_size() -> None:
@@ -32,7 +32,7 @@ def test_the_default_encoder_has_the_papers_size() -> None:
 
 def test_subsampling_is_a_convolution_written_out() -> None:
     torch.manual_seed(0)
-    module = Conv2dSubsampling(num_mels=5, channels=2, dim=3)
+    module = Conv2dSubsampling(feature_dim=5, channels=2, dim=3)
     speech = torch.randn(1, 6, 5)
 
     def convolve(image: torch.Tensor, conv: torch.nn.Conv2d) -> torch.Tensor:
@@ -63,7 +63,7 @@ def test_the_length_rounds_up_twice_as_the_data_stages_count_it(frames: int, exp
 
 def test_padding_never_changes_an_utterance() -> None:
     torch.manual_seed(0)
-    encoder = CTCEncoder(SMALL, num_units=7).eval()
+    encoder = CTCEncoder(SMALL, 7, feature_dim=10).eval()
     encoder.set_normalization(torch.randn(10), torch.rand(10) + 0.5)
     lengths = torch.tensor([9, 30, 17, 1])
     speech = torch.randn(4, 33, 10) * 5  # also the padding holds noise
@@ -114,5 +114,5 @@ def test_best_units_are_the_argmax_also_among_equals(num_units: int) -> None:
 
 
 def test_statistics_of_other_width_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"the statistics have \(80,\) mel bins, the network expects \(10,\)"):
-        CTCEncoder(SMALL, 5).set_normalization(torch.zeros(80), torch.ones(80))
+    with pytest.raises(ValueError, match=r"the statistics are of \(80,\) features, the network expects \(10,\)"):
+        CTCEncoder(SMALL, 5, feature_dim=10).set_normalization(torch.zeros(80), torch.ones(80))

@@ -52,5 +52,5 @@ def test_additive_mask_is_zero_or_the_lowest_number() -> None:
 
 
 def test_an_unknown_mask_is_refused() -> None:
-    with pytest.raises(ValueError, match="prefix_mask 'noncausal' is none of causal, non_causal"):
+    with pytest.raises(ValueError, match="unknown prefix_mask 'noncausal', expected one of causal, non_causal"):
         visible(LENGTHS, WIDTH, NUM_TEXT, "noncausal")  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ def test_the_loss_is_that_of_a_loop_over_units(tiny_seq2seq: Any, speech: torch.
 def test_padding_never_changes_an_utterance(tiny_seq2seq: Any, speech: torch.Tensor, positions: str) -> None:
     torch.manual_seed(1)
     config = replace(tiny_seq2seq.config, positions=positions)
-    network = Seq2Seq(config, 8, make_parts(config, 8)).eval()
+    network = Seq2Seq(config, 8, make_parts(config, 8), feature_dim=10).eval()
     with torch.no_grad():
         together = network.encode(torch.cat((speech, torch.randn(3, 9, 10)), dim=1), FRAMES)
         for row, length in enumerate(FRAMES.tolist()):
@@ -114,7 +114,9 @@ def test_impossible_sizes_are_refused() -> None:
         Seq2SeqConfig(ctc_weight=1.5)
     with pytest.raises(ValueError, match=r"positions 'learned' must be absolute or relative"):
         Seq2SeqConfig(positions="learned")
-    with pytest.raises(ValueError, match=r"the statistics have \(80,\) mel bins, the network expects \(10,\)"):
+    with pytest.raises(ValueError, match=r"the statistics are of \(80,\) features, the network expects \(10,\)"):
         none = torch.nn.Identity()
-        config = Seq2SeqConfig(num_mels=10, conv_channels=1, dim=12)
-        Seq2Seq(config, 3, Parts(none, none, none)).set_normalization(*torch.from_numpy(np.ones((2, 80))))
+        config = Seq2SeqConfig(conv_channels=1, dim=12)
+        Seq2Seq(config, 3, Parts(none, none, none), feature_dim=10).set_normalization(
+            *torch.from_numpy(np.ones((2, 80)))
+        )

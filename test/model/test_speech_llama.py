@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from speechllama.llm.config import LLMConfig
-from speechllama.model.compressor import CompressorConfig
-from speechllama.model.speech_llama import Batch, SpeechLlama, append_eos
-from test.model.conftest import ENCODER, SIZES, build, make_batch
+from speechllama.model.audio import Compressed, Features
+from speechllama.model.speech_llama import Batch, SpeechLlama
+from test.model.conftest import ENCODER, SIZES, build, compressor, encoder, make_batch
 
 EOS = 2
 
@@ -22,10 +22,10 @@ def build_d(tiny_llm: Path, mask: Any) -> SpeechLlama:
     none = dataclasses.replace(SIZES, num_layers=0)
     return build(
         tiny_llm,
-        ctc_dir="",
-        encoder=dataclasses.replace(ENCODER, transformer=none),
+        freeze_encoder=False,
+        encoder=encoder(dataclasses.replace(ENCODER, transformer=none)),
         audio_encoder=none,
-        compressor=CompressorConfig("none"),
+        compressor=compressor("none"),
         llm=LLMConfig(str(tiny_llm), train="full", random_weights=True),
         prefix_mask=mask,
     )
@@ -36,23 +36,24 @@ def take(
 ) -> tuple[Batch, torch.Tensor, torch.Tensor]:
     """One utterance alone, without padding."""
     one = slice(row, row + 1)
-    audio = batch.audio[one, : batch.audio_lengths[row]]
+    assert isinstance(batch.audio, Features)
+    lengths = batch.audio.lengths[one]
+    audio = Features(batch.audio.values[one, : lengths[0]], lengths)
     prompt, suffix = batch.prompt[one, : batch.prompt_lengths[row]], batch.suffix[one, : batch.suffix_lengths[row]]
     alone = Batch(
-        audio, batch.audio_lengths[one], prompt, batch.prompt_lengths[one], suffix, batch.suffix_lengths[one],
-        batch.is_compressed,
+        audio, prompt, batch.prompt_lengths[one], suffix, batch.suffix_lengths[one],
     )  # fmt: skip
     return alone, text[one, : text_lengths[row]], text_lengths[one]
 
 
 @pytest.mark.parametrize("mask", ["causal", "non_causal"])
-@pytest.mark.parametrize("compressor", ["frame_average", "blank_removal", "units", "none", "none, from scratch"])
-def test_the_batch_loss_is_the_token_mean_of_the_utterances_alone(tiny_llm: Path, mask: Any, compressor: Any) -> None:
-    if compressor == "none, from scratch":
+@pytest.mark.parametrize("name", ["frame_average", "blank_removal", "units", "none", "none, from scratch"])
+def test_the_batch_loss_is_the_token_mean_of_the_utterances_alone(tiny_llm: Path, mask: Any, name: Any) -> None:
+    if name == "none, from scratch":
         network = build_d(tiny_llm, mask)
     else:
-        config = CompressorConfig(compressor, num_clusters=9 if compressor == "units" else 0)
-        network = build(tiny_llm, prefix_mask=mask, compressor=config)
+        conf = {"num_clusters": 9} if name == "units" else {}
+        network = build(tiny_llm, prefix_mask=mask, compressor=compressor(name, **conf))
     batch, text, lengths = make_batch()
     together = network(batch, text, lengths)
     alone = [network(*take(batch, text, lengths, row)) for row in range(3)]
@@ -84,19 +85,23 @@ def test_the_mask_matters_inside_the_llm(tiny_llm: Path) -> None:
 def test_a_cached_batch_gives_the_loss_of_the_features(tiny_llm: Path) -> None:
     network = build(tiny_llm)
     batch, text, lengths = make_batch()
-    compressed = network.compress(batch.audio, batch.audio_lengths)
-    cached = batch._replace(audio=compressed.vectors, audio_lengths=compressed.lengths, is_compressed=True)
+    assert isinstance(batch.audio, Features)
+    compressed = network.compress(batch.audio)
+    cached = batch._replace(audio=Compressed(compressed.vectors, compressed.lengths))
     expected = network(batch, text, lengths).loss.item()
     assert network(cached, text, lengths).loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 SYSTEMS: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "E0": ({"ctc_dir": "", "compressor": CompressorConfig("convolution")}, {"encoder", "compressor", "audio_encoder"}),
+    "E0": (
+        {"freeze_encoder": False, "compressor": compressor("convolution")},
+        {"encoder", "compressor", "audio_encoder"},
+    ),
     "E5": ({}, {"audio_encoder"}),
     "E6": ({"llm": "lora"}, {"audio_encoder", "llm"}),
     "E6, audio encoder frozen": ({"llm": "lora", "train_audio_encoder": False}, {"llm"}),
     "full": ({"llm": "full"}, {"audio_encoder", "llm"}),
-    "U": ({"llm": "lora", "compressor": CompressorConfig("units", num_clusters=9)}, {"audio_encoder", "llm"}),
+    "U": ({"llm": "lora", "compressor": compressor("units", num_clusters=9)}, {"audio_encoder", "llm"}),
 }
 
 
@@ -142,11 +147,9 @@ D_MASKS = {
 def test_the_mask_of_the_decoder_from_scratch_is_the_hand_written_one(tiny_llm: Path, mask: str) -> None:
     network, seen = build_d(tiny_llm, mask), {}
     network.llm.model.register_forward_pre_hook(lambda _, __, given: seen.update(given), with_kwargs=True)
-    speech = torch.randn(2, 12, 10)
+    speech = Features(torch.randn(2, 12, 10), torch.tensor([12, 8]))
     nothing, sos = torch.zeros(2, 0, dtype=torch.long), torch.tensor([[1], [1]])
-    batch = Batch(
-        speech, torch.tensor([12, 8]), nothing, torch.zeros(2, dtype=torch.long), sos, torch.tensor([1, 1]), False
-    )
+    batch = Batch(speech, nothing, torch.zeros(2, dtype=torch.long), sos, torch.tensor([1, 1]))
     network(batch, torch.tensor([[40, 41], [42, 43]]), torch.tensor([2, 2]))
     assert seen["attention_mask"][1, 0, 1:].eq(0).int().tolist() == D_MASKS[mask]
     assert seen["position_ids"].tolist() == [[0, 1, 2, 3, 4, 5], [0, 0, 1, 2, 3, 4]]
@@ -158,8 +161,11 @@ def test_the_decoder_from_scratch_equals_its_llama_on_audio_start_and_text(tiny_
     network = build_d(tiny_llm, "causal")
     speech, text = torch.randn(1, 21, 10), torch.tensor([[40, 41, 42]])
     nothing, none = torch.zeros(1, 0, dtype=torch.long), torch.tensor([0])
-    batch = Batch(speech, torch.tensor([21]), nothing, none, torch.tensor([[1]]), torch.tensor([1]), False)
-    frames, _ = network.encoder.subsampling(speech, torch.tensor([21]))  # mean 0 and deviation 1 change nothing
+    features = Features(speech, torch.tensor([21]))
+    batch = Batch(features, nothing, none, torch.tensor([[1]]), torch.tensor([1]))
+    frames, _ = network.encoder.get_submodule("subsampling")(
+        speech, torch.tensor([21])
+    )  # mean 0 and deviation 1 change nothing
     audio = network.audio_encoder.norm(network.audio_encoder.projection(frames))  # type: ignore[operator]
     words = network.llm.model.get_input_embeddings()(torch.tensor([[1, 40, 41, 42]]))
     logits = network.llm.model(inputs_embeds=torch.cat((audio, words), dim=1)).logits[0, 6:]  # 6 frames, then <SOS>
@@ -175,16 +181,12 @@ def test_everything_trains_in_the_decoder_from_scratch(tiny_llm: Path) -> None:
     assert parts == {"encoder", "audio_encoder", "llm"}
 
 
-def test_labels_end_with_the_end_of_sequence() -> None:
-    labels = append_eos(torch.tensor([[5, 6], [7, -1]]), torch.tensor([2, 1]), EOS)
-    assert labels.tolist() == [[5, 6, EOS], [7, EOS, -1]]
-
-
-def test_a_ctc_compressor_without_ctc_is_refused(tiny_llm: Path) -> None:
-    with pytest.raises(ValueError, match="the compressor frame_average needs a trained CTC encoder, and there is none"):
-        build(tiny_llm, ctc_dir="")
-    with pytest.raises(ValueError, match="the compressor units needs a trained CTC encoder"):
-        build(tiny_llm, ctc_dir="", compressor=CompressorConfig("units", num_clusters=9))
+def test_a_compressor_of_a_trained_encoder_is_refused_where_the_encoder_trains(tiny_llm: Path) -> None:
+    message = "the compressor frame_average needs a trained encoder: .* takes one of convolution, none"
+    with pytest.raises(ValueError, match=message):
+        build(tiny_llm, freeze_encoder=False)
+    with pytest.raises(ValueError, match="the compressor units needs a trained encoder"):
+        build(tiny_llm, freeze_encoder=False, compressor=compressor("units", num_clusters=9))
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -202,7 +204,7 @@ def test_a_bfloat16_llm_trains_the_rest_in_float32(tiny_llm: Path, train: Any, a
 
 
 def test_a_cached_batch_for_the_convolutions_is_refused(tiny_llm: Path) -> None:
-    network = build(tiny_llm, ctc_dir="", compressor=CompressorConfig("convolution"))
+    network = build(tiny_llm, freeze_encoder=False, compressor=compressor("convolution"))
     batch, text, lengths = make_batch()
     with pytest.raises(ValueError, match="the compressor convolution takes features, not compressed.scp"):
-        network(batch._replace(is_compressed=True), text, lengths)
+        network(batch._replace(audio=Compressed(torch.randn(3, 5, 16), torch.tensor([5, 1, 3]))), text, lengths)

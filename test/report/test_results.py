@@ -153,6 +153,11 @@ def test_an_unfinished_experiment_gets_a_page_that_says_what_is_missing(tmp_path
     assert "| e6 | test |" in page and "99.00" not in page
 
 
+def test_a_score_of_a_task_that_is_not_registered_is_named(tmp_path: Path) -> None:
+    write_json(tmp_path / "e6" / "decode_test_beam4" / "score.json", {**TRANSLATION, "task": "lid"})
+    assert "* e6/decode_test_beam4: score.json is of an unknown task 'lid'\n" in make_page(tmp_path)
+
+
 def test_an_empty_experiment_gets_a_page(tmp_path: Path) -> None:
     page = make_page(tmp_path)
     assert "* no scored set" in page and "* no CTC report" in page

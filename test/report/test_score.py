@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -173,7 +174,7 @@ def test_the_score_file_of_a_translation_holds_control_languages_and_decoding(tm
     assert list(report["per_language"]) == ["de", "fr"]
     assert report["per_language"]["de"]["num_utterances"] == 2
     assert report["per_language"]["fr"]["control_bleu"] < 20
-    # The same shuffled lines for a language alone are what sacrebleu scores on that language alone.
+    # The same shuffled lines for one language are what sacrebleu scores on that language.
     german = {name: control[name] for name in ("a1", "a2")}
     expected = score_translation(pair(german, {name: REFERENCES[name] for name in german}))
     assert report["per_language"]["de"]["control_bleu"] == pytest.approx(expected.bleu, abs=1e-4)
@@ -193,6 +194,16 @@ def test_what_was_left_out_is_counted_and_its_files_named(tmp_path: Path) -> Non
     report = score_decoded_set(tmp_path / "hyp", data, "st", corpus_report=corpus)
     assert report["num_official"] == 6 and report["left_out"] == [str(data / "skipped"), str(corpus)]
     assert "3 of 6 utterances" in format_report(report)
+
+
+@pytest.mark.parametrize(
+    "form", ['{"train": 513}', '{"languages": {"de": 5}}', '{"languages": ["de"]}', "[]", "7", "{"]
+)
+def test_a_corpus_report_of_another_form_stops_no_scoring(tmp_path: Path, form: str) -> None:
+    corpus = tmp_path / "report.json"
+    corpus.write_text(form)
+    main([*write_set(tmp_path, REFERENCES), "--corpus_report", str(corpus)])
+    assert json.loads(score_path(tmp_path / "hyp").read_text(encoding="utf-8"))["num_official"] == 3
 
 
 def test_the_score_file_of_a_recognition_holds_error_rates_and_control(tmp_path: Path) -> None:
@@ -220,15 +231,15 @@ def test_a_score_that_its_control_shares_gets_a_warning(tmp_path: Path, task: st
 @pytest.mark.parametrize(
     ("report", "is_warned"),
     [
-        ({"bleu": 50.0, "bleu_low": 45.0, "control_bleu": 14.0}, False),
-        ({"bleu": 50.0, "bleu_low": 45.0, "control_bleu": 47.0}, True),  # inside the interval
-        ({"bleu": 0.0, "bleu_low": 0.0, "control_bleu": 0.0}, True),
-        ({"bleu": 50.0, "bleu_low": 45.0}, False),
-        ({"wer": 10.0, "control_wer": 95.0}, False),
-        ({"wer": 95.0, "control_wer": 95.0}, True),
+        ({"task": "st", "bleu": 50.0, "bleu_low": 45.0, "control_bleu": 14.0}, False),
+        ({"task": "st", "bleu": 50.0, "bleu_low": 45.0, "control_bleu": 47.0}, True),  # inside the interval
+        ({"task": "st", "bleu": 0.0, "bleu_low": 0.0, "control_bleu": 0.0}, True),
+        ({"task": "st", "bleu": 50.0, "bleu_low": 45.0}, False),
+        ({"task": "asr", "wer": 10.0, "control_wer": 95.0}, False),
+        ({"task": "asr", "wer": 95.0, "control_wer": 95.0}, True),
     ],
 )
-def test_better_means_clearly_above_the_control(report: dict[str, float], is_warned: bool) -> None:
+def test_better_means_clearly_above_the_control(report: dict[str, Any], is_warned: bool) -> None:
     assert bool(find_warning({**report, "signature": "s"})) == is_warned
 
 
@@ -239,5 +250,5 @@ def test_a_control_with_missing_utterances_is_an_error_that_names_its_file(tmp_p
 
 
 def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="task: found 'mt', expected one of st, asr"):
-        score_decoded_set(tmp_path, tmp_path, "mt")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown task 'mt', expected one of st, asr"):
+        score_decoded_set(tmp_path, tmp_path, "mt")

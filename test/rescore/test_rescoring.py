@@ -20,76 +20,76 @@ from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import prepare_llm
 from speechllama.rescore.rescoring import RescoringConfig, combine, read_rescoring_config, reorder, tune
-from speechllama.rescore.text_scorer import Item, Reader, load_reader
+from speechllama.rescore.text_scorer import Item, TextScorer, load_text_scorer
 from speechllama.text.prompt import Prompt, PromptConfig
 
 TEXTS = ["The dog sleeps today.", "The old woman", "", "bread", "The dog sleeps today."]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["prompted", "unprompted"])
-def reader(request: pytest.FixtureRequest, tiny_llm: Path) -> Reader:
+def scorer(request: pytest.FixtureRequest, tiny_llm: Path) -> TextScorer:
     llm = LLM(LLMConfig(str(tiny_llm))).eval()
-    return Reader(llm, Prompt(PromptConfig(), "st", load_tokenizer(str(tiny_llm))), request.param, batch_tokens=60)
+    return TextScorer(llm, Prompt(PromptConfig(), "st", load_tokenizer(str(tiny_llm))), request.param, batch_tokens=60)
 
 
-def score_alone(reader: Reader, item: Item) -> float:
+def score_one(scorer: TextScorer, item: Item) -> float:
     """The model of transformers, one text, one token after the other."""
     total = 0.0
-    for place, token in enumerate([*item.text, reader.llm.eos_token_id]):
+    for place, token in enumerate([*item.text, scorer.llm.eos_token_id]):
         with torch.no_grad():
-            logits = reader.llm.model(torch.tensor([[*item.prefix, *item.text[:place]]])).logits[0, -1]
+            logits = scorer.llm.model(torch.tensor([[*item.prefix, *item.text[:place]]])).logits[0, -1]
         total += float(logits.log_softmax(-1)[token])
     return total
 
 
-def test_a_batch_scores_as_each_text_alone(reader: Reader) -> None:
-    items = [reader.item(text) for text in TEXTS]
-    assert (len(items[0].prefix) > 1) == reader.prompted
-    assert reader.score(items) == pytest.approx([score_alone(reader, item) for item in items], abs=1e-3)
+def test_a_batch_scores_as_each_text_by_itself(scorer: TextScorer) -> None:
+    items = [scorer.item(text) for text in TEXTS]
+    assert (len(items[0].prefix) > 1) == scorer.prompted
+    assert scorer.score(items) == pytest.approx([score_one(scorer, item) for item in items], abs=1e-3)
 
 
-def test_texts_behind_prompts_of_several_lengths_score_as_alone(reader: Reader) -> None:
-    if not reader.prompted:
+def test_texts_after_prompts_of_several_lengths_score_as_one_by_one(scorer: TextScorer) -> None:
+    if not scorer.prompted:
         pytest.skip("there is no prompt")
     long = "{language} {language} {language}: {audio}"
-    items = [reader.item(text, "de", long * (n % 2)) for n, text in enumerate(TEXTS)]
+    items = [scorer.item(text, "de", long * (n % 2)) for n, text in enumerate(TEXTS)]
     assert len({len(item.prefix) for item in items}) == 2
-    assert reader.score(items) == pytest.approx([score_alone(reader, item) for item in items], abs=1e-3)
+    assert scorer.score(items) == pytest.approx([score_one(scorer, item) for item in items], abs=1e-3)
 
 
 def test_batches_keep_to_their_size_and_equal_texts_are_read_once(
-    reader: Reader, monkeypatch: pytest.MonkeyPatch
+    scorer: TextScorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[list[int]] = []
-    original = Reader.score_batch
+    original = TextScorer.score_batch
 
-    def note(self: Reader, items: list[Item]) -> list[float]:
+    def note(self: TextScorer, items: list[Item]) -> list[float]:
         sizes.append([len(item.prefix) + len(item.text) for item in items])
         return original(self, items)
 
-    monkeypatch.setattr(Reader, "score_batch", note)
-    reader.score([reader.item(text) for text in TEXTS * 3])
+    monkeypatch.setattr(TextScorer, "score_batch", note)
+    scorer.score([scorer.item(text) for text in TEXTS * 3])
     assert sum(map(len, sizes)) == 4
     assert all(len(batch) == 1 or len(batch) * max(batch) <= 60 for batch in sizes)
     flat = [size for batch in sizes for size in batch]
     assert flat == sorted(flat, reverse=True)
 
 
-def test_memory_that_ends_halves_the_batch(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
-    items = [reader.item(text) for text in TEXTS]
-    whole, original = reader.score(items), Reader.score_batch
+def test_memory_that_ends_halves_the_batch(scorer: TextScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [scorer.item(text) for text in TEXTS]
+    whole, original = scorer.score(items), TextScorer.score_batch
 
-    def small_memory(self: Reader, some: list[Item]) -> list[float]:
+    def small_memory(self: TextScorer, some: list[Item]) -> list[float]:
         if len(some) > room:
             raise torch.OutOfMemoryError("no memory")
         return original(self, some)
 
-    monkeypatch.setattr(Reader, "score_batch", small_memory)
+    monkeypatch.setattr(TextScorer, "score_batch", small_memory)
     room = 1
-    assert reader.score(items) == pytest.approx(whole, abs=1e-4)
+    assert scorer.score(items) == pytest.approx(whole, abs=1e-4)
     room = 0
-    with pytest.raises(ValueError, match=r"no memory left for a text of \d+ tokens behind \d+, not even alone"):
-        reader.score(items)
+    with pytest.raises(ValueError, match=r"no memory left for a text of \d+ tokens after \d+, not even by itself"):
+        scorer.score(items)
 
 
 def test_of_several_ends_the_tokenizers_is_the_one_that_is_scored(tiny_llm: Path, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_of_several_ends_the_tokenizers_is_the_one_that_is_scored(tiny_llm: Path
         write_json(tmp_path / "llm" / name, {**settings, "eos_token_id": [5, end]})
     prepare_llm(str(tmp_path / "llm"), None, tmp_path / "exp")
     settings = {"llm_dir": str(tmp_path / "exp"), "prompt_conf": {}, "task": "st", "prompted": False}
-    assert load_reader(settings, "cpu", 100).llm.eos_token_id == end != 5
+    assert load_text_scorer(settings, "cpu", 100).llm.eos_token_id == end != 5
 
 
 def nbest(*scores: tuple[float, float, int]) -> NBest:
@@ -145,7 +145,7 @@ def decoded(recipe: Any) -> dict[str, Path]:
         folders[part] = recipe.root / f"rescored_{part}"
         if not (folders[part] / "decode.json").exists():
             data = str(recipe.root / part / "dump")
-            recipe.decode("e5", "dump", folders[part].name, "--num_best", "3", "--data_dir", data)
+            recipe.decode("e5", "dump", folders[part].name, "--nbest", "3", "--data_dir", data)
     return folders
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.corpora.covost2.files import LANGUAGES
+from speechllama.corpora.covost2.files import COVOST2_LANGUAGES
 from speechllama.data.tsv import read_tsv
 from speechllama.text.filter import TextFilter, scripts_of, sentence_key
 
@@ -36,7 +36,7 @@ def test_characters_are_judged_by_the_language(language: str, sentence: str, rea
 
 
 def test_every_language_of_covost2_has_its_script() -> None:
-    assert [name for name in LANGUAGES if scripts_of(name) is None] == []
+    assert [name for name in COVOST2_LANGUAGES if scripts_of(name) is None] == []
 
 
 def test_no_sentence_of_the_real_sample_is_left_out(shared_data: Path) -> None:

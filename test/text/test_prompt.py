@@ -1,4 +1,4 @@
-"""Prompts: where the audio goes, which ids stand around it, and what is refused."""
+"""Prompts: where the audio goes, which ids come around it, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from speechllama.config import from_mapping
 from speechllama.llm.files import load_tokenizer
-from speechllama.text.prompt import TEMPLATES, Prompt, PromptConfig, check_template
+from speechllama.text.prompt import Prompt, PromptConfig, check_template
+from speechllama.text.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -24,22 +25,24 @@ def test_the_start_token_comes_once_and_first(tokenizer: object) -> None:
     assert 2 not in ids.prompt + ids.suffix
 
 
-def test_the_start_token_stands_behind_the_audio_of_a_decoder_from_scratch(tokenizer: object) -> None:
+def test_the_start_token_comes_after_the_audio_of_a_decoder_from_scratch(tokenizer: object) -> None:
     assert Prompt(PromptConfig("{audio}", start="behind_audio"), "st", tokenizer).render() == ([], [1])
     ids = Prompt(PromptConfig("Say {audio} now:", start="behind_audio"), "st", tokenizer).render()
     assert ids.suffix[-1] == 1 and 1 not in ids.prompt + ids.suffix[:-1]
     with pytest.raises(ValueError, match="prompt start: behind_audio needs a start token"):
         Prompt(PromptConfig(start="behind_audio"), "st", types.SimpleNamespace(bos_token_id=None))
-    with pytest.raises(ValueError, match="d.yaml: start: 'behind' is none of before_prompt, behind_audio"):
+    with pytest.raises(
+        ValueError, match="d.yaml: start: unknown value 'behind', expected one of before_prompt, behind_audio"
+    ):
         from_mapping(PromptConfig, {"start": "behind"}, "d.yaml")
 
 
 def test_ids_around_the_audio_are_those_of_one_running_text(tokenizer: object) -> None:
     prompt = Prompt(PromptConfig("Der Hund {audio} the dog:"), "st", tokenizer)
-    before, behind = prompt.render()
+    before, after = prompt.render()
     text = prompt.encode("The boy eats.")
-    assert before[1:] + behind + text == prompt.encode("Der Hund the dog: The boy eats.")
-    assert prompt.decode(before + behind + text) == "Der Hund the dog: The boy eats."
+    assert before[1:] + after + text == prompt.encode("Der Hund the dog: The boy eats.")
+    assert prompt.decode(before + after + text) == "Der Hund the dog: The boy eats."
 
 
 def test_each_task_has_its_template(tokenizer: object) -> None:
@@ -72,12 +75,30 @@ def test_faulty_templates_are_refused(template: str) -> None:
 
 def test_an_unknown_language_is_refused_where_it_is_needed(tokenizer: object) -> None:
     prompt = Prompt(PromptConfig("{language}: {audio}"), "st", tokenizer)
-    with pytest.raises(ValueError, match="needs a language, 'xx' is none of"):
+    message = "needs a language: unknown language 'xx', expected one of ar, .*; name it in prompt_conf, language_names"
+    with pytest.raises(ValueError, match=message):
         prompt.render("xx")
 
 
+def test_a_language_that_is_not_on_the_list_is_named_in_the_settings(tokenizer: object) -> None:
+    values = {"template": "{language} to {target}: {audio}", "language_names": {"qu": "Quechua"}}
+    prompt = Prompt(from_mapping(PromptConfig, values, "e5.yaml"), "st", tokenizer)
+    assert prompt.render("qu") == Prompt(PromptConfig("Quechua to English: {audio}"), "st", tokenizer).render()
+    assert prompt.render("de") == Prompt(PromptConfig("German to English: {audio}"), "st", tokenizer).render()
+
+
+def test_the_default_prompt_of_translation_into_english_is_the_one_that_older_systems_learned() -> None:
+    before, after = Prompt(PromptConfig(), "st", types.SimpleNamespace(bos_token_id=1)).fill(TASKS["st"].prompt)
+    assert before + "{audio}" + after == "Translate the speech to English: {audio} English:"
+
+
+def test_an_unknown_target_is_refused(tokenizer: object) -> None:
+    with pytest.raises(ValueError, match="unknown target language 'xx', expected one of en"):
+        Prompt(PromptConfig(target="xx"), "st", tokenizer)
+
+
 def test_the_default_templates_are_sound() -> None:
-    for template in TEMPLATES.values():
+    for template in (task.prompt for task in TASKS.values()):
         check_template(template)
 
 

@@ -51,10 +51,13 @@ LOOKS = 5  # of one epoch: one before each of its four batches, one behind the l
 def train_with_chance(recipe: Any, name: str, *more: str) -> Path:
     """E0 with dropout, SpecAugment, a schedule by updates, three batches an update: all that must be put back."""
     encoder = {"conv_channels": 2, "transformer": NOISY, "spec_augment": RANDOM_MASKS}
-    settings = {"encoder_conf": encoder, "scheduler": "piecewiselinearwarmuplr", "scheduler_conf": SCHEDULE}
-    made = recipe.train_llm(
-        name, "--accum_grad", "3", *more, source="dump", compressor="convolution", batch_bins=60, **settings
-    )
+    settings: dict[str, Any] = {
+        "encoder_conf": encoder,
+        "scheduler": "piecewiselinearwarmuplr",
+        "scheduler_conf": SCHEDULE,
+    }
+    settings |= {"compressor": "convolution", "freeze_encoder": False, "batch_bins": 60}
+    made = recipe.train_llm(name, "--accum_grad", "3", *more, source="dump", **settings)
     return Path(made)
 
 

@@ -37,7 +37,7 @@ def trained(recipe: Any, seq2seq_sizes: dict[str, Any]) -> Path:
 def decode_test(recipe: Any, output: str, *more: str, beam: str = "3") -> dict[str, str]:
     decode.main(
         ["--exp_dir", str(recipe.root / "b1"), "--data_dir", str(recipe.root / "test/dump")]
-        + ["--output_dir", str(recipe.root / output), "--beam_size", beam, "--num_best", beam, *more]
+        + ["--output_dir", str(recipe.root / output), "--beam_size", beam, "--nbest", beam, *more]
     )
     return read_table(recipe.root / output / "text")
 
@@ -99,7 +99,7 @@ def test_what_does_not_belong_together_is_refused(recipe: Any, trained: Path, tm
     with pytest.raises(ValueError, match=r"model.pth: the weights do not fit config.yaml"):
         load_seq2seq(other)
     (other / "model.pth").unlink()
-    with pytest.raises(FileNotFoundError, match=r"model.pth: no trained experiment there; run it to stage 10"):
+    with pytest.raises(FileNotFoundError, match=r"model.pth: no trained experiment there; run it to stage `average`"):
         load_seq2seq(other)
 
 

@@ -18,17 +18,19 @@ from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
+from speechllama.model.audio import Features
 
 NUM_CLUSTERS = 12
+UNITS = f"{{num_clusters: {NUM_CLUSTERS}}}"
 
 
 def assert_same_texts(recipe: Any, one: Speech2Text, other: Speech2Text) -> None:
-    """Both hear the same in the test set's features, token by token."""
+    """Both write the same for the test set's features, token by token."""
     for place in read_data_dir(recipe.root / "test/dump").table("feats.scp").values():
         features = read_matrix(place)
-        audio = ([features], [len(features) / 100], [""])
-        heard, again = (model.translate(*audio, is_compressed=False)[0][0] for model in (one, other))
-        assert heard.tokens == again.tokens
+        audio = (Features.pad([features]), [len(features) / 100], [""])
+        first, second = (model.translate(*audio)[0][0] for model in (one, other))
+        assert first.tokens == second.tokens
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,7 @@ def scratch(recipe: Any) -> Path:
         *("d", "--llm_dir", str(llm_dir)),
         source="dump",
         compressor="none",
+        freeze_encoder=False,
         encoder_conf={"conv_channels": 2, "transformer": none, "spec_augment": recipe.masks},
         audio_encoder_conf=none,
         llm_conf={"train": "full", "random_weights": True},
@@ -110,12 +113,12 @@ def units(recipe: Any) -> Path:
     centroids = recipe.root / "centroids.npz"
     learn_units.main(
         ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(recipe.root / "train/dump")]
-        + ["--num_clusters", str(NUM_CLUSTERS), "--output_file", str(centroids)]
+        + ["--compressor_conf", UNITS, "--output_file", str(centroids)]
     )
     more = ["--centroids_file", str(centroids)]
     for part in ("train", "dev", "test"):
-        recipe.compress(part, "--compressor", "units", "--num_clusters", str(NUM_CLUSTERS), *more, name="units")
-    settings = {"compressor": "units", "num_clusters": NUM_CLUSTERS, "prefix_mask": "causal"}
+        recipe.compress(part, "--compressor", "units", "--compressor_conf", UNITS, *more, name="units")
+    settings = {"compressor": "units", "compressor_conf": {"num_clusters": NUM_CLUSTERS}, "prefix_mask": "causal"}
     recipe.train_llm("u_frozen", *more, source="units", **settings)
     recipe.average("u_frozen")
     start = ["--init_from", str(recipe.root / "u_frozen")]
@@ -127,14 +130,14 @@ def units(recipe: Any) -> Path:
 def test_the_cache_holds_the_units_that_the_network_computes(recipe: Any, units: Path) -> None:
     network = load_experiment(units).network
     dump, cache = (read_data_dir(recipe.root / "test" / kind) for kind in ("dump", "units"))
-    seen: set[float] = set()
+    seen: set[int] = set()
     for utterance, place in dump.table("feats.scp").items():
         features = torch.from_numpy(read_matrix(place).copy())[None]
         with torch.no_grad():
-            expected = network.compress(features, torch.tensor([features.shape[1]])).vectors[0]
+            expected = network.compress(Features(features, torch.tensor([features.shape[1]]))).vectors[0]
         cached = torch.from_numpy(read_matrix(cache.table("compressed.scp")[utterance]).copy())
-        assert torch.equal(cached, expected)
-        seen |= set(cached[:, 0].tolist())
+        assert cached.dtype == torch.int32 and torch.equal(cached.long(), expected)
+        seen |= set(cached.tolist())
     assert 2 < len(seen) <= NUM_CLUSTERS and seen <= set(range(NUM_CLUSTERS))
 
 
@@ -159,7 +162,7 @@ def test_other_units_than_the_model_was_trained_on_are_refused(recipe: Any, unit
     other = tmp_path / "centroids.npz"
     learn_units.main(
         ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(recipe.root / "train/dump")]
-        + ["--num_clusters", str(NUM_CLUSTERS), "--seed", "2", "--output_file", str(other)]
+        + ["--compressor_conf", UNITS, "--seed", "2", "--output_file", str(other)]
     )
     shutil.copytree(units, tmp_path / "u")
     settings = yaml.safe_load((units / "config.yaml").read_text())
@@ -168,8 +171,8 @@ def test_other_units_than_the_model_was_trained_on_are_refused(recipe: Any, unit
         load_experiment(tmp_path / "u")
     with pytest.raises(ValueError, match=r"test/compressed: compressed by .*frame_average.*the model expects .*units"):
         recipe.decode("u", "compressed", "u/decoded_wrong")
-    with pytest.raises(FileNotFoundError, match="no centroids of the units; run stage 6 or give --centroids_file"):
-        recipe.train_llm("u_wrong", source="units", compressor="units", num_clusters=NUM_CLUSTERS)
+    with pytest.raises(FileNotFoundError, match="no centroids of the units; run the stage compress or"):
+        recipe.train_llm("u_wrong", source="units", compressor="units", compressor_conf={"num_clusters": NUM_CLUSTERS})
     with pytest.raises(ValueError, match=r"the centroids are 12 of width 16, .* expect 9 of width 16"):
         file = ["--centroids_file", str(recipe.root / "centroids.npz")]
-        recipe.train_llm("u_wrong", *file, source="units", compressor="units", num_clusters=9)
+        recipe.train_llm("u_wrong", *file, source="units", compressor="units", compressor_conf={"num_clusters": 9})

@@ -49,7 +49,7 @@ def peek_archive(path: Path) -> PurePosixPath:
 
 
 def unpack(archive: Path, folder: Path, choose: Callable[[str], str | None], purpose: str) -> None:
-    """Write the chosen members into a folder; what is there already is kept, so a stopped run goes on.
+    """Write the chosen members into a folder; what is there already is kept, so a stopped run resumes.
 
     Each file appears under its name when it is whole, and the folder's marker last. No member can leave the folder.
 
@@ -83,7 +83,7 @@ def unpack(archive: Path, folder: Path, choose: Callable[[str], str | None], pur
                 assert source is not None  # it is a file
                 _write(source, target)
             tar.members.clear()  # type: ignore[attr-defined]  # a million of them would stay in memory
-        while stream.read(BLOCK_BYTES):  # behind the last member: only now is the checksum known to be right
+        while stream.read(BLOCK_BYTES):  # after the last member: only now is the checksum known to be right
             pass
     write_json(marker, state)
     logging.info("%s: %s files", folder, f"{num_files:,}")
@@ -147,7 +147,7 @@ def _write(source: IO[bytes], target: Path) -> None:
 def _reading(path: Path) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
     """Open an archive as a stream and put every way of being broken into one message.
 
-    gzip reads below tarfile: tarfile alone takes an archive cut between two members for a whole one.
+    gzip reads below tarfile: tarfile by itself takes an archive cut between two members for a whole one.
     """
     try:
         with gzip.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
@@ -221,7 +221,7 @@ def clips_of(table: Path) -> set[str]:
 
 
 def bytes_to_unpack(archive: Path, folder: Path, num_clips: int | None) -> float:
-    """Disk that so many clips of an archive take (None: all of them), beside what is unpacked already."""
+    """Disk that so many clips of an archive take (None: all of them), besides what is unpacked already."""
     needed = archive.stat().st_size
     if num_clips is not None:
         needed = min(needed, CLIP_BYTES * num_clips)

@@ -1,4 +1,4 @@
-"""Where CoVoST 2 lies: trees, archives or a URL -> a folder of Common Voice and a table for each language."""
+"""Where CoVoST 2 is: trees, archives or a URL -> a folder of Common Voice and a table for each language."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ from speechllama.corpora.covost2.archives import (
 from speechllama.data.download import fetch, is_url
 from speechllama.data.tsv import read_header
 from speechllama.faults import raise_all
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 ENGLISH = "en"
 TABLE_COLUMNS = ("path", "translation", "split")
 CLIP_COLUMNS = ("client_id", "path", "sentence")
 # CoVoST 2's X->En languages by the names of its tables.
-LANGUAGES = "ar ca cy de es et fa fr id it ja lv mn nl pt ru sl sv-SE ta tr zh-CN".split()
+COVOST2_LANGUAGES = "ar ca cy de es et fa fr id it ja lv mn nl pt ru sl sv-SE ta tr zh-CN".split()
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,20 @@ class Sources:
 
     Attributes:
         common_voice: Folder with <lang>/validated.tsv, cv-corpus-*/<lang>/validated.tsv or archives (.tar.gz).
-        covost2: Folder with covost_v2.<lang>_en.tsv or .tsv.tar.gz, also in <lang>/; or the URL below which they are.
+        covost2: Folder with covost_v2.<lang>_<target>.tsv or .tsv.tar.gz, also in <lang>/; or the URL below which they
+            are.
         work_dir: Where archives are unpacked and tables downloaded.
+        target: The language of the translations, a name in TARGETS.
     """
 
     common_voice: Path
     covost2: str
     work_dir: Path
+    target: str = DEFAULT_TARGET
+
+    def has_table(self, name: str) -> bool:
+        """Whether CoVoST 2 translates a language: every one but the target, whose transcripts are its targets."""
+        return name != self.target
 
 
 @dataclass(frozen=True)
@@ -56,8 +64,8 @@ class Language:
     Attributes:
         name: As in the name of CoVoST 2's table ("zh-CN").
         folder: Common Voice's folder, with validated.tsv and clips/.
-        table: covost_v2.<name>_en.tsv; None for English, whose transcripts are its targets.
-        archive: The archive that the folder was unpacked from, or that lies beside it.
+        table: covost_v2.<name>_<target>.tsv; None for the target language, whose transcripts are its targets.
+        archive: The archive that the folder was unpacked from, or that is next to it.
     """
 
     name: str
@@ -66,10 +74,15 @@ class Language:
     archive: Path | None = None
 
 
+def table_name(name: str, target: str = DEFAULT_TARGET) -> str:
+    """Name CoVoST 2's table of a language and a target language: covost_v2.de_en.tsv."""
+    return f"covost_v2.{name}{TARGETS[target].corpus_suffix}.tsv"
+
+
 def corpus_name(language: str) -> str:
     """Give CoVoST 2's name of a language: "zh", "zh_cn" and "zh-CN" are one, and so are "sv" and "sv-SE"."""
     wanted = language.replace("_", "-").lower()
-    for name in LANGUAGES:
+    for name in COVOST2_LANGUAGES:
         if wanted in (name.lower(), name.lower().split("-")[0]):
             return name
     return wanted
@@ -86,7 +99,7 @@ def find_languages(
     Args:
         sources: Where to look.
         languages: Names in either corpus; "en" for English with its own transcripts.
-        more_clips: Clips of a language that are wanted beside CoVoST 2's.
+        more_clips: Clips of a language that are wanted besides CoVoST 2's.
         english: The table of English transcripts whose clips are wanted.
 
     Returns:
@@ -99,7 +112,7 @@ def find_languages(
     faults: list[str] = []
     tables: dict[str, Path] = {}
     for name in names:
-        if name != ENGLISH:
+        if sources.has_table(name):
             with collecting(faults):
                 tables[name] = _find_table(sources, name)
                 _check_columns(tables[name], TABLE_COLUMNS)
@@ -122,14 +135,14 @@ def find_languages(
                     unpack_recordings(archive, folder, clips_of(table) | more_clips(name))
             _check_columns(folder / "validated.tsv", CLIP_COLUMNS)
             if not (folder / "clips").is_dir():
-                raise FileNotFoundError(f"{folder / 'clips'}: no such folder; expected the clips beside validated.tsv")
+                raise FileNotFoundError(f"{folder / 'clips'}: no such folder; expected the clips next to validated.tsv")
             found.append(Language(name, folder, table, archive))
     raise_all(faults, "corpus")
     return found
 
 
 @dataclass(frozen=True)
-class Outlook:
+class SizeEstimate:
     """What is known of a language before its archives are unpacked.
 
     Attributes:
@@ -141,7 +154,7 @@ class Outlook:
     bytes_to_unpack: float
 
 
-def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[Outlook]:
+def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[SizeEstimate]:
     """Look for every language's files without unpacking or downloading any, before a run.
 
     Args:
@@ -156,7 +169,7 @@ def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[s
     for name in sorted({corpus_name(language) for language in languages}):
         rows: Counter[str] = Counter()
         size = 0.0
-        if name != ENGLISH:
+        if sources.has_table(name):
             with collecting(faults):
                 place, table = _locate_table(sources, name)
                 rows = count_rows(table if table.is_file() or place is None else place, table.name)
@@ -166,7 +179,7 @@ def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[s
                 unpacked = unpacked_folder(archive, sources.work_dir, name)
                 if not (unpacked / MARKER).is_file():
                     size = bytes_to_unpack(archive, unpacked, sum(rows.values()) or None)
-        found.append(Outlook(rows, size))
+        found.append(SizeEstimate(rows, size))
     return found
 
 
@@ -195,12 +208,12 @@ def list_sources(sources: Sources, languages: Sequence[str]) -> tuple[list[str],
     found = sorted({*root.glob("*/validated.tsv"), *root.glob("cv-corpus-*/*/validated.tsv")})
     for name in dict.fromkeys(corpus_name(language) for language in languages):
         own = [table for table in found if corpus_name(table.parent.name) == name]
-        own += [table.with_name("train.tsv") for table in own if name == ENGLISH]
+        own += [table.with_name("train.tsv") for table in own if not sources.has_table(name)]
         tables += [table for table in own if table.is_file()]
         if not own:
             packed.add(name)
         folder = Path(sources.covost2)
-        places = [place / f"covost_v2.{name}_en.tsv" for place in (folder, folder / name)]
+        places = [place / table_name(name, sources.target) for place in (folder, folder / name)]
         tables += [path for place in places for path in (place, Path(f"{place}.tar.gz")) if path.is_file()]
     archives = _list_archives(root) if packed else []
     wanted = [path for path in archives if _language_in_name(path) in {*packed, ""}]
@@ -209,7 +222,7 @@ def list_sources(sources: Sources, languages: Sequence[str]) -> tuple[list[str],
 
 @contextmanager
 def collecting(faults: list[str]) -> Iterator[None]:
-    """Put a failure on a list and go on; what is wrong with the machine, such as a full disk, still stops."""
+    """Put a failure on a list and continue; what is wrong with the machine, such as a full disk, still stops."""
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
@@ -229,7 +242,7 @@ def _find_table(sources: Sources, name: str) -> Path:
 
 def _locate_table(sources: Sources, name: str) -> tuple[Path | None, Path]:
     """Where CoVoST 2's table comes from (None: the URL) and where it can be read, once it is unpacked or downloaded."""
-    file_name, local = f"covost_v2.{name}_en.tsv", sources.work_dir / "covost2"
+    file_name, local = table_name(name, sources.target), sources.work_dir / "covost2"
     if is_url(sources.covost2):
         return None, local / hashlib.sha1(sources.covost2.encode()).hexdigest()[:8] / file_name
     folder = Path(sources.covost2)
@@ -241,7 +254,8 @@ def _locate_table(sources: Sources, name: str) -> tuple[Path | None, Path]:
             return place, place
         if place.is_file():
             return place, local / hashlib.sha1(str(place.resolve()).encode()).hexdigest()[:8] / file_name
-    there = {path.name.removeprefix("covost_v2.").split("_en.tsv")[0] for path in folder.glob("**/covost_v2.*_en.tsv*")}
+    before, after = table_name("*", sources.target).split("*")
+    there = {path.name.removeprefix(before).split(after)[0] for path in folder.glob(f"**/{before}*{after}*")}
     looked = f"{folder}/[{name}/]{file_name}[.tar.gz]"
     raise FileNotFoundError(f"language {name!r}: looked for {looked}; languages there: {_listing(there)}")
 
@@ -261,10 +275,10 @@ def _download_table(base: str, target: Path) -> None:
 
 
 def _find_recordings(sources: Sources, name: str) -> tuple[Path | None, Path | None]:
-    """Find a language's unpacked folder, or else its archive; with a folder, also the archive beside it."""
+    """Find a language's unpacked folder, or else its archive; with a folder, also the archive next to it."""
     root = sources.common_voice
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; --common_voice names where Common Voice lies")
+        raise FileNotFoundError(f"{root}: no such folder; --common_voice names where Common Voice is")
     tables = {table for pattern in ("*/validated.tsv", "cv-corpus-*/*/validated.tsv") for table in root.glob(pattern)}
     folders = {path.parent: corpus_name(path.parent.name) for path in sorted(tables)}
     archives = {path: _archive_language(path) for path in _list_archives(root)}
@@ -289,7 +303,7 @@ def _list_archives(root: Path) -> list[Path]:
 def _language_in_name(path: Path) -> str:
     """Tell an archive's language by its name, as <lang>.tar.gz or cv-corpus-...-<lang>.tar.gz; "" if it has none."""
     ending = re.search(r"(?:^|[-_.])([a-z]{2}(?:[-_][A-Za-z]{2})?)$", archive_stem(path))
-    return corpus_name(ending[1]) if ending and corpus_name(ending[1]) in {*LANGUAGES, ENGLISH} else ""
+    return corpus_name(ending[1]) if ending and corpus_name(ending[1]) in {*COVOST2_LANGUAGES, ENGLISH} else ""
 
 
 def _archive_language(path: Path) -> str:
@@ -302,7 +316,7 @@ def _archive_language(path: Path) -> str:
     except ValueError:
         return ""  # if it is the one that is needed, that language is reported as missing
     parts = [corpus_name(part) for part in reversed(folder.parts) if part != "clips"]
-    return next((part for part in parts if part in {*LANGUAGES, ENGLISH}), "")
+    return next((part for part in parts if part in {*COVOST2_LANGUAGES, ENGLISH}), "")
 
 
 def _check_columns(path: Path, columns: Sequence[str]) -> None:

@@ -1,19 +1,30 @@
-"""CoVoST 2: validated.tsv, clips, covost_v2.<lang>_en.tsv -> data/{train,dev,test} and a report."""
+"""CoVoST 2: validated.tsv, clips, covost_v2.<lang>_<target>.tsv -> data/{train,dev,test} and a report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from speechllama.corpora.covost2.files import ENGLISH, Language, Sources, collecting, corpus_name, find_languages
+from speechllama.constants import SPLITS
+from speechllama.corpora.covost2.files import (
+    ENGLISH,
+    Language,
+    Sources,
+    collecting,
+    corpus_name,
+    find_languages,
+    table_name,
+)
+from speechllama.corpora.covost2.published import published_counts
 from speechllama.corpora.covost2.rows import (
+    NO_CLIP,
     PSEUDO_COLUMNS,
     Clip,
-    Official,
+    HeldOut,
     held_out_translations,
     pseudo_label_clips,
     read_covost2,
@@ -22,12 +33,13 @@ from speechllama.corpora.covost2.rows import (
     untrained_pseudo_labels,
 )
 from speechllama.data.clips import clip_name, list_clips, read_durations
-from speechllama.data.corpus_report import SPLITS, SourceReport, write_report
+from speechllama.data.corpus_report import SourceReport, write_report
 from speechllama.data.data_dir_writer import DataDirWriter
 from speechllama.data.tsv import read_header, read_tsv
 from speechllama.faults import first_ten, raise_all
 from speechllama.text.filter import TextFilter, sentence_key
 
+UNREADABLE_CLIP = "unreadable clip"  # a reason for dropping
 TABLES = ("wav.scp", "text", "src_text", "utt2spk", "utt2lang", "utt2dur")
 EnglishTable = Literal["none", "train", "validated"]
 
@@ -43,7 +55,7 @@ class CorpusOptions:
             systems keep them.
         min_duration: Shortest clip in seconds.
         max_duration: Longest clip in seconds.
-        text: Limits of the texts.
+        text: Limits of the texts; their target language is that of the sources.
         max_bad_share: Clips of a language that may be absent or damaged; one always may.
         max_missing_share: Rows of CoVoST 2 that a language's validated.tsv may lack.
         num_threads: Threads that read headers.
@@ -63,7 +75,7 @@ class CorpusOptions:
 def prepare_covost2(
     sources: Sources, languages: Sequence[str], output_dir: str | Path, options: CorpusOptions | None = None
 ) -> list[SourceReport]:
-    """Make data directories, all languages together, and report.json and report.md beside them.
+    """Make data directories, all languages together, and report.json and report.md next to them.
 
     One language is in memory at a time. Nothing is written, but for the report, unless all is well.
 
@@ -81,6 +93,7 @@ def prepare_covost2(
             the message lists all that was found.
     """
     options, output_dir = options or CorpusOptions(), Path(output_dir)
+    options = replace(options, text=replace(options.text, target=sources.target))
     if not languages:
         raise ValueError("no language is given; expected --langs 'de fr ...'")
     if options.pseudo_labels is not None:
@@ -88,8 +101,11 @@ def prepare_covost2(
         if missing:
             raise ValueError(f"{options.pseudo_labels}:1: no column {', '.join(missing)}")
     pseudo = options.pseudo_labels
-    if options.english == "none" and ENGLISH in languages:
-        raise ValueError("CoVoST 2 has no table en_en; --english train adds English speech with its own transcripts")
+    if options.english != "none" and sources.target != ENGLISH:
+        raise ValueError(f"--english {options.english} has English transcripts as targets, not {sources.target}")
+    if options.english == "none" and sources.target in languages:
+        hint = "; --english train adds English speech with its own transcripts" if sources.target == ENGLISH else ""
+        raise ValueError(f"CoVoST 2 has no table {table_name(sources.target, sources.target)}{hint}")
     wanted = [*languages, ENGLISH] if options.english != "none" else list(languages)
     untrained = untrained_pseudo_labels(pseudo, [corpus_name(name) for name in wanted]) if pseudo else None
     more_clips: Callable[[str], set[str]] = partial(pseudo_label_clips, pseudo) if pseudo else lambda name: set[str]()
@@ -99,7 +115,7 @@ def prepare_covost2(
         with collecting(faults):
             check_belonging(place, options.english, options.max_missing_share, options.max_bad_share)
     raise_all(faults, "corpus")
-    english = Official()  # English speech should not say what dev and test shall be translated to
+    english = HeldOut()  # English speech should not say what dev and test should be translated to
     if options.english != "none":
         for text, split in (pair for place in places for pair in held_out_translations(place)):
             english.add_sentence(text, split)
@@ -113,7 +129,7 @@ def prepare_covost2(
                 for report in added:
                     check_bad_share(report, place, options.max_bad_share)
         shown = [*reports, untrained] if untrained else reports
-        write_report(shown, output_dir)
+        write_report(shown, output_dir, "CoVoST 2")
         empty = [report.name for report in reports if not any(split.kept for split in report.splits.values())]
         empty += [split for split in SPLITS if not writers[split].num_utterances]
         if empty:
@@ -123,42 +139,44 @@ def prepare_covost2(
 
 
 def _prepare_language(
-    place: Language, writers: dict[str, DataDirWriter], options: CorpusOptions, official: Official
+    place: Language, writers: dict[str, DataDirWriter], options: CorpusOptions, held_out: HeldOut
 ) -> list[SourceReport]:
-    """Read, judge and write all clips of one language; `official` holds what English speech must not repeat."""
+    """Read, judge and write all clips of one language; `held_out` holds what English speech must not repeat."""
     reports: list[SourceReport] = []
     clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
     if place.table is not None:
-        official = Official()
-        reports.append(SourceReport(place.name, str(place.folder / "validated.tsv"), str(place.table)))
-        clips = read_covost2(place, reports[-1], official)
-        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], official, options)
+        held_out = HeldOut()
+        published = published_counts(place.name, options.text.target)
+        validated = str(place.folder / "validated.tsv")
+        reports.append(SourceReport(place.name, validated, str(place.table), published=published))
+        clips = read_covost2(place, reports[-1], held_out)
+        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
     else:
         table = place.folder / f"{options.english}.tsv"
         reports.append(SourceReport(f"{place.name} transcripts", str(table), str(table)))
-        clips["train"] = read_english(place, options.english, reports[-1], official)
-        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], official, options)
+        clips["train"] = read_english(place, options.english, reports[-1], held_out)
+        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
     rows = [(reports[0], split, clip) for split in SPLITS for clip in clips.pop(split)]
     if options.pseudo_labels is not None:
         file = options.pseudo_labels
         report = SourceReport(f"{place.name} pseudo-labels", str(file), str(file))
-        pseudo = read_pseudo_labels(file, place, report, official)
+        pseudo = read_pseudo_labels(file, place, report, held_out)
         if report.num_rows:
             reports.append(report)
-            rows += [(report, "train", clip) for clip in _judge_train(pseudo, place.name, report, official, options)]
+            rows += [(report, "train", clip) for clip in _judge_train(pseudo, place.name, report, held_out, options)]
     rows.sort(key=lambda row: row[2].utterance.encode())
     _write(rows, place.name, writers, options)
     return reports
 
 
 def _judge_train(
-    clips: list[Clip], language: str, report: SourceReport, official: Official, options: CorpusOptions
+    clips: list[Clip], language: str, report: SourceReport, held_out: HeldOut, options: CorpusOptions
 ) -> list[Clip]:
     """Leave out training clips for their texts; note sentences that are in dev or test."""
     kept = []
     dropped = report.splits["train"].dropped
     for clip in clips:
-        split = official.sentences.get(sentence_key(clip.sentence))
+        split = held_out.sentences.get(sentence_key(clip.sentence))
         if split is not None:
             report.overlap.add(f"train sentences are in {split} too", f"{clip.utterance}: {clip.sentence}")
             if options.drop_overlap:
@@ -184,7 +202,7 @@ def _write(
     for (report, split, clip), duration in zip(rows, durations, strict=True):
         split_report = report.splits[split]
         if isinstance(duration, str):
-            split_report.dropped.add("unreadable clip", duration)
+            split_report.dropped.add(UNREADABLE_CLIP, duration)
             continue
         reason = _judge_duration(clip, duration, options) if split == "train" else ""
         if reason:
@@ -206,7 +224,7 @@ def _judge_duration(clip: Clip, duration: float, options: CorpusOptions) -> str:
     return options.text.judge_ratio(clip.sentence, clip.translation, duration)
 
 
-BAD_REASONS = ("no such clip", "unreadable clip")
+BAD_REASONS = (NO_CLIP, UNREADABLE_CLIP)
 
 
 def check_belonging(place: Language, english: str, max_missing_share: float, max_bad_share: float) -> None:
@@ -238,11 +256,11 @@ def check_belonging(place: Language, english: str, max_missing_share: float, max
     wanted = translated & validated
     absent = sorted(wanted - list_clips(place.folder / "clips").keys())
     if len(absent) > max(1, max_bad_share * len(wanted)):
-        beside = f"; or remove the folder, and {place.archive} is unpacked instead" if place.archive else ""
+        instead = f"; or remove the folder, and {place.archive} is unpacked instead" if place.archive else ""
         raise ValueError(
             f"{place.name}: {len(absent):,} of {len(wanted):,} clips that validated.tsv lists are not in "
             f"{place.folder}/clips (first {absent[0]}), at most {max_bad_share:.0%} may (--max_bad_share): "
-            f"half unpacked? Unpack the archive again{beside}"
+            f"half unpacked? Unpack the archive again{instead}"
         )
 
 

@@ -9,15 +9,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speechllama.constants import SPLITS
 from speechllama.corpora.covost2.files import CLIP_COLUMNS, TABLE_COLUMNS, Language, corpus_name
 from speechllama.data.clips import clip_name, list_clips
-from speechllama.data.corpus_report import SPLITS, SourceReport
+from speechllama.data.corpus_report import SourceReport
 from speechllama.data.tsv import read_header, read_tsv
 from speechllama.text.filter import sentence_key
 
 # CoVoST 2 marks sentences that were in CoVoST 1; its own script takes them as training data.
 SPLIT_NAMES = {"train": "train", "train_covost": "train", "dev": "dev", "test": "test"}
 HELD_OUT = ("dev", "test")
+NO_CLIP = "no such clip"  # a reason for dropping
 PSEUDO_COLUMNS = ("lang", "path", "sentence", "translation")
 
 
@@ -33,8 +35,8 @@ class Clip:
 
 
 @dataclass
-class Official:
-    """What CoVoST 2 says about a language, for the rows that come from elsewhere.
+class HeldOut:
+    """What other rows of a language must not repeat: the clips that have a split, the sentences of dev and test.
 
     Attributes:
         clips: Split by clip, whether the clip was kept or not.
@@ -67,15 +69,15 @@ def normalise_text(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def read_covost2(place: Language, report: SourceReport, official: Official) -> dict[str, list[Clip]]:
+def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> dict[str, list[Clip]]:
     """Join both tables of a language on the clip, in the order of Common Voice.
 
     Args:
         place: Where the files are.
         report: Gets what was dropped.
-        official: Gets the splits of the clips, and the sentences of dev and test.
+        held_out: Gets the splits of the clips, and the sentences of dev and test.
     """
-    translations = _read_translations(place, report, official.clips)
+    translations = _read_translations(place, report, held_out.clips)
     audio = _Recordings(place)
     clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
     table = place.folder / "validated.tsv"
@@ -83,20 +85,20 @@ def read_covost2(place: Language, report: SourceReport, official: Official) -> d
     for number, (client, path, sentence) in read_tsv(table, CLIP_COLUMNS, faults):
         report.num_rows += 1
         name, where = clip_name(path), f"{table}:{number}"
-        split = official.clips.get(name)
+        split = held_out.clips.get(name)
         if split is None:
-            continue  # validated, but nobody translated it: most of Common Voice
+            continue  # validated, but without a translation, as most of Common Voice
         translation = translations.pop(name, None)
         if translation is None:
             report.dropped.add("duplicate clip in validated.tsv", f"{where}: {path!r}")
             continue
         row = _Row(where, name, client, audio.find(name), normalise_text(sentence), translation)
         if split in HELD_OUT:
-            official.add_sentence(row.sentence, split)
+            held_out.add_sentence(row.sentence, split)
         _judge(row, place.name, split, clips[split], report)
     report.dropped.extend("bad row in validated.tsv", faults)
     for name in translations:
-        report.splits[official.clips[name]].dropped.add("not in validated.tsv", f"{place.table}: {name}")
+        report.splits[held_out.clips[name]].dropped.add("not in validated.tsv", f"{place.table}: {name}")
     return clips
 
 
@@ -108,36 +110,36 @@ def held_out_translations(place: Language) -> Iterator[tuple[str, str]]:
                 yield normalise_text(translation), split.strip()
 
 
-def read_english(place: Language, table_name: str, report: SourceReport, official: Official) -> list[Clip]:
+def read_english(place: Language, table_name: str, report: SourceReport, held_out: HeldOut) -> list[Clip]:
     """Read English speech with its transcript as target, for training.
 
     Args:
         place: Where the files are.
         table_name: "train", Common Voice's own training set, or "validated", without the clips of its dev and test.
         report: Gets what was dropped.
-        official: Gets the splits of the clips.
+        held_out: Gets the splits of the clips.
     """
     table = place.folder / f"{table_name}.tsv"
-    held_out: dict[str, str] = {}
+    elsewhere: dict[str, str] = {}
     for split in HELD_OUT:
         if (place.folder / f"{split}.tsv").is_file():
             rows = read_tsv(place.folder / f"{split}.tsv", ("path",), [])
-            held_out.update((clip_name(path), split) for _, (path,) in rows)
+            elsewhere.update((clip_name(path), split) for _, (path,) in rows)
     audio, clips, dropped = _Recordings(place), list[Clip](), report.splits["train"].dropped
     faults: list[str] = []
     for number, (client, path, text) in read_tsv(table, CLIP_COLUMNS, faults):
         report.num_rows += 1
         report.splits["train"].rows += 1
         name, where, sentence = clip_name(path), f"{table}:{number}", normalise_text(text)
-        if name in held_out:
-            dropped.add(f"clip is in Common Voice's {held_out[name]} too", f"{where}: {path}")
-        elif name in official.clips:
+        if name in elsewhere:
+            dropped.add(f"clip is in Common Voice's {elsewhere[name]} too", f"{where}: {path}")
+        elif name in held_out.clips:
             dropped.add("duplicate clip", f"{where}: {path}")
         else:
-            official.clips[name] = "train"
+            held_out.clips[name] = "train"
             row = _Row(where, name, client, audio.find(name), sentence, sentence)
             _judge(row, place.name, "train", clips, report)
-    official.clips.update(held_out)
+    held_out.clips.update(elsewhere)
     report.dropped.extend(f"bad row in {table.name}", faults)
     return clips
 
@@ -148,7 +150,7 @@ def pseudo_label_clips(path: Path, language: str) -> set[str]:
     return {clip_name(clip) for _, (name, clip) in rows if corpus_name(name.strip()) == language}
 
 
-def read_pseudo_labels(path: Path, place: Language, report: SourceReport, official: Official) -> list[Clip]:
+def read_pseudo_labels(path: Path, place: Language, report: SourceReport, held_out: HeldOut) -> list[Clip]:
     """Read one language of a table of transcripts with machine-translated targets, for training.
 
     Args:
@@ -156,7 +158,7 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, offici
             a clip of Common Voice or any recording's path, relative to the table's folder.
         place: The language.
         report: Gets what was dropped.
-        official: The clips that have a split already.
+        held_out: The clips that have a split already.
     """
     has_speakers = "client_id" in read_header(path)
     columns = (*PSEUDO_COLUMNS, "client_id") if has_speakers else PSEUDO_COLUMNS
@@ -168,13 +170,13 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, offici
             continue
         train.rows += 1
         where, name = f"{path}:{number}", clip_name(file)
-        if name in official.clips or name in seen:
-            split = official.clips.get(name)
+        if name in held_out.clips or name in seen:
+            split = held_out.clips.get(name)
             train.dropped.add(f"clip is in {split} too" if split else "duplicate clip", f"{where}: {file}")
             continue
         seen.add(name)
         recording = audio.find(name)
-        if not recording:  # a file of its own; its name alone may come twice
+        if not recording:  # a file of its own; its name may come twice
             own = path.parent / file.strip()
             recording = str(own) if own.is_file() else ""
             name = re.sub(r"[^\w.-]", "_", own.stem) + "_" + hashlib.sha1(name.encode()).hexdigest()[:8]
@@ -229,7 +231,7 @@ def _judge(row: _Row, language: str, split: str, clips: list[Clip], report: Sour
     if not row.name or any(mark.isspace() or mark == "/" for mark in row.name):
         dropped.add("bad clip name", f"{row.where}: {row.name!r}")
     elif not row.audio:
-        dropped.add("no such clip", f"{row.where}: {row.name}")
+        dropped.add(NO_CLIP, f"{row.where}: {row.name}")
     elif not row.sentence:
         dropped.add("empty sentence", f"{row.where}: {row.name}")
     elif not row.translation:

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from speechllama.corpora.covost2.files import table_name
 from speechllama.corpora.mini.plan import Pair, Settings, Utterance, draw_pairs, plan_utterances
 from speechllama.corpora.synthetic.acoustics import surround
 from speechllama.corpora.synthetic.espeak import synthesize
@@ -92,7 +93,7 @@ def write_tables(utterances: list[Utterance], text: list[Pair], output_dir: Path
             for item in spoken:
                 row = (item.client_id, item.file_name, item.pair.sentence, "2", "0", "", "", "", lang, "")
                 stream.write("\t".join(row) + "\n")
-        with atomic_write(output_dir / "covost2" / f"covost_v2.{lang}_en.tsv") as stream:
+        with atomic_write(output_dir / "covost2" / table_name(lang)) as stream:
             stream.write("path\ttranslation\tsplit\n")
             for item in spoken:
                 stream.write(f"{item.file_name}\t{item.pair.translation}\t{item.split}\n")

@@ -1,6 +1,6 @@
 """French of the miniature corpus: Sentence -> text.
 
-Gender and number agreement, adjectives before or behind the noun, "ne ... pas", elision and contraction.
+Gender and number agreement, adjectives before or after the noun, "ne ... pas", elision and contraction.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def inflect(adjective: Word, feminine: bool, plural: bool) -> str:
 
 
 def noun_phrase(phrase: NounPhrase) -> str:
-    """A noun phrase before elision; a short adjective stands before the noun, others behind."""
+    """A noun phrase before elision; a short adjective comes before the noun, others after it."""
     gender, singular, plural = phrase.noun.forms["fr"]
     noun = plural if phrase.plural else singular
     article = DETERMINERS[phrase.determiner][2 if phrase.plural else gender == "f"]
@@ -121,7 +121,7 @@ def clause_text(clause: Clause, fronted: bool = False) -> str:
 
 
 def clause_is_clear(clause: Clause) -> bool:
-    """Whether the number is heard; it is not in "ils mangent" beside "il mange", nor in "pas de livres"."""
+    """Whether the number is heard; it is not in "ils mangent" next to "il mange", nor in "pas de livres"."""
     if clause.subject == "they":
         if clause.verb is None and clause.tense == "past":  # était, étaient
             return False

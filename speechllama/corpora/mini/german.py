@@ -1,6 +1,6 @@
 """German of the miniature corpus: Sentence -> text.
 
-Case, gender and adjective endings; the verb second in main clauses (the subject moves behind it when a time
+Case, gender and adjective endings; the verb second in main clauses (the subject moves after it when a time
 comes first), last in subordinate ones; participles, infinitives and separable prefixes close the clause.
 """
 

@@ -3,7 +3,7 @@
     lexicon.tsv -> meaning.Sentence -> german | french | spanish -> source
                                               -> english                             -> translation
 
-Another language is a column of the lexicon, a module with `accepts` and `realise`, and a line in LANGUAGES.
+Another language is a column of the lexicon, a module with `accepts` and `realise`, and a line in GRAMMARS.
 Source: ours; word-by-word copying must not solve the corpus.
 """
 
@@ -27,7 +27,7 @@ class Language:
     realise: Callable[[Sentence], str]
 
 
-LANGUAGES = {
+GRAMMARS = {
     "de": Language(german.accepts, german.realise),
     "fr": Language(french.accepts, french.realise),
     "es": Language(spanish.accepts, spanish.realise),
@@ -40,16 +40,16 @@ def find_language(code: str) -> Language:
     Raises:
         ValueError: The grammar does not have it.
     """
-    if code not in LANGUAGES:
-        raise ValueError(f"no grammar for language {code!r}; there are: {' '.join(LANGUAGES)}")
-    return LANGUAGES[code]
+    if code not in GRAMMARS:
+        raise ValueError(f"no grammar for language {code!r}; there are: {' '.join(GRAMMARS)}")
+    return GRAMMARS[code]
 
 
 def sample_pair(code: str, random: Random) -> tuple[str, str]:
     """Draw a sentence and its translation.
 
     Args:
-        code: Source language, a key of LANGUAGES.
+        code: Source language, a key of GRAMMARS.
         random: Where chance comes from; the pair depends on nothing else.
 
     Returns:

@@ -95,7 +95,7 @@ class Sentence:
 
 @cache
 def read_lexicon() -> tuple[Word, ...]:
-    """Read lexicon.tsv beside this file.
+    """Read lexicon.tsv next to this file.
 
     Raises:
         ValueError: A line has not six columns; the message says which.

@@ -16,7 +16,7 @@ from speechllama.corpora.mini.grammar import find_language, sample_pair
 from speechllama.corpora.synthetic.acoustics import Surroundings
 
 # Variants of eSpeak whose first three formants lie at 90 to 135 % of the plain voice's: no whisper, croak or robot,
-# and nobody whom a listener trained on the others cannot follow (as "Lee", whose formants lie at 80 %). Variants in
+# and no voice that a listener trained on the others cannot follow (as "Lee", whose formants lie at 80 %). Variants in
 # one string sound alike and stay in one split.
 VOICES = (
     "m1", "m2", "m3", "m4", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Andrea", "Annie",

@@ -1,7 +1,7 @@
 """Spanish of the miniature corpus: Sentence -> text.
 
-Gender and number agreement, adjectives behind the noun, ser and estar, personal "a", del and al, questions
-with the subject behind the verb.
+Gender and number agreement, adjectives after the noun, ser and estar, personal "a", del and al, questions
+with the subject after the verb.
 """
 
 from __future__ import annotations

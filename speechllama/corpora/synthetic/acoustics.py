@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LOWEST_HERTZ = 40.0  # below it, a falling spectrum stays level: else rumble that nobody hears would be all of the noise
+LOWEST_HERTZ = 40.0  # below it, a falling spectrum stays level: else inaudible rumble would be all of the noise
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def surround(waveform: np.ndarray, rate: int, surroundings: Surroundings) -> np.
         surroundings: Room and noise.
 
     Returns:
-        Speech (S,) float32; its peak may be above 1. What would sound on behind the end is cut.
+        Speech (S,) float32; its peak may be above 1. What would sound on after the end is cut.
     """
     speech = waveform.astype(np.float64)
     if surroundings.room is not None:
@@ -70,7 +70,7 @@ def surround(waveform: np.ndarray, rate: int, surroundings: Surroundings) -> np.
 
 
 def impulse_response(room: Room, rate: int, direct_db: float) -> np.ndarray:
-    """Direct sound of 1 at sample 0, then the tail, T60 long behind its delay."""
+    """Direct sound of 1 at sample 0, then the tail, T60 long after its delay."""
     delay = max(1, round(rate * room.delay_ms / 1000.0))
     seconds = np.arange(max(1, round(rate * room.t60))) / rate
     tail = np.random.default_rng(room.seed).standard_normal(len(seconds)) * 10.0 ** (-3.0 * seconds / room.t60)

@@ -1,7 +1,7 @@
 """Speech synthesis with eSpeak NG from the `espeakng_loader` wheel: text -> waveform (S,), 22.05 kHz.
 
-eSpeak keeps state between calls: phases, noise and the flutter of the pitch go on where the last utterance
-ended, and neither espeak_ng_SetRandSeed nor espeak_Terminate resets them (measured). The state lies in the
+eSpeak keeps state between calls: phases, noise and the flutter of the pitch continue where the last utterance
+ended, and neither espeak_ng_SetRandSeed nor espeak_Terminate resets them (measured). The state is in the
 library's static data, so every utterance loads the library anew and unloads it (5 ms). The bytes then depend
 on the arguments only, not on the order of the utterances nor on the number of processes.
 Source: ours.
@@ -22,7 +22,7 @@ DO_NOT_EXIT = 0x8000
 TEXT_IS_UTF8 = 1
 RATE_PARAMETER, PITCH_PARAMETER = 1, 3
 OK = 0
-# int callback(short *wave, int number_of_samples, espeak_EVENT *events); 0 means go on.
+# int callback(short *wave, int number_of_samples, espeak_EVENT *events); 0 means continue.
 CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 

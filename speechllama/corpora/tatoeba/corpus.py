@@ -18,7 +18,14 @@ from speechllama.corpora.covost2.rows import normalise_text
 from speechllama.corpora.mini.corpus import CONTENT, digest, write_corpus
 from speechllama.corpora.mini.plan import Pair
 from speechllama.corpora.tatoeba.pairs import PairFilter, check_languages, find_pair_files, read_pairs
-from speechllama.corpora.tatoeba.plan import Reader, Splits, TatoebaSettings, plan_held_out, plan_training, split_pairs
+from speechllama.corpora.tatoeba.plan import (
+    Splits,
+    TatoebaSettings,
+    VoicePlan,
+    plan_held_out,
+    plan_training,
+    split_pairs,
+)
 from speechllama.text.filter import TextFilter, sentence_keys
 
 ENGLISH = "en"
@@ -44,9 +51,9 @@ def make_tatoeba(
     files = find_pair_files(pairs_place, settings.langs, output_dir / "pairs")
     pairs = [pair for lang, path in files.items() for pair in read_pairs(path, lang, PairFilter())]
     splits = split_pairs(pairs, settings)
-    reader = Reader(settings.seed)
-    held_out = plan_held_out(splits, reader)
-    training = list(plan_training(splits, settings, reader))
+    voices = VoicePlan(settings.seed)
+    held_out = plan_held_out(splits, voices)
+    training = list(plan_training(splits, settings, voices))
     log_plan(splits, [utterance.pair for utterance in training])
     text = llm_text(splits, plain_texts)
     wanted = {**asdict(settings), "langs": list(settings.langs)}

@@ -1,6 +1,6 @@
 """Sentence pairs of Tatoeba: files or URLs -> Pair (lang, sentence, translation), cleaned and counted.
 
-<code>-eng.tsv.gz, .tsv, .txt or .zip; a line is "English<TAB>other", further columns are passed over
+<code>-eng.tsv.gz, .tsv, .txt or .zip; a line is "English<TAB>other", further columns are ignored
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def check_languages(langs: Sequence[str]) -> None:
 
 
 def find_pair_files(place: str, langs: Sequence[str], downloads: Path) -> dict[str, Path]:
-    """Find the file of every language, and fetch what lies behind a URL.
+    """Find the file of every language, and fetch what a URL names.
 
     Args:
         place: A folder with `<code>-eng.tsv.gz` (or another suffix) of every language; or a path or URL with

@@ -1,8 +1,8 @@
-"""What the spoken Tatoeba corpus says, who says it and where: splits, readers and rooms, all from one seed.
+"""What the spoken Tatoeba corpus says, who says it and where: splits, voices and rooms, all from one seed.
 
     Pairs -> Pairs by split -> Utterance (pair, split, voice, speed, pitch, room, noise, ...) for as many hours as asked
 
-The split is by English sentence over all languages: what dev or test shall be translated to is no translation in
+The split is by English sentence over all languages: what dev or test should be translated to is no translation in
 training, and no source sentence of theirs is one of training's, case and punctuation apart. Dev and test have voices
 and rooms of their own. What an utterance is does not depend on the number of hours: more of them add utterances.
 Source: ours.
@@ -29,7 +29,7 @@ T60_SECONDS, DELAY_MS, DIRECT_DB = (0.15, 0.7), (2.0, 10.0), (0.0, 12.0)
 SNR_DB, SLOPE_DB = (8.0, 30.0), (-6.0, 0.0)
 ROOM_SHARE, NOISE_SHARE = 0.6, 0.6  # of the utterances
 # Seconds of a sentence at 170 words a minute: (a, b) of a + b * characters, fitted to 60 sentences of Tatoeba a
-# language. The report of stage 1 has the true hours.
+# language. The report of stage `data` has the true hours.
 SECONDS = {"de": (0.108, 0.0495), "es": (0.0, 0.0552), "fr": (0.007, 0.0429), "nl": (0.025, 0.0546)}
 FITTED_WPM = 170
 
@@ -69,7 +69,7 @@ class Splits:
 
 
 def shuffled(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """The pairs in an order that depends on the seed and on themselves alone, not on the order of a file."""
+    """The pairs in an order that depends on the seed and on themselves only, not on the order of a file."""
 
     def rank(pair: Pair) -> bytes:
         return hashlib.sha1(f"{seed}\t{pair.lang}\t{pair.sentence}\t{pair.translation}".encode()).digest()
@@ -137,7 +137,7 @@ def make_rooms(seed: int) -> dict[str, list[Room]]:
     }
 
 
-class Reader:
+class VoicePlan:
     """Decides who reads a sentence, how and where; the same for the same seed, language and number.
 
     Args:
@@ -149,7 +149,7 @@ class Reader:
         self.voices = divide_voices(seed)
         self.rooms = make_rooms(seed)
 
-    def read(self, pair: Pair, split: str, index: int) -> Utterance:
+    def choose(self, pair: Pair, split: str, index: int) -> Utterance:
         """Make the utterance.
 
         Args:
@@ -186,18 +186,18 @@ def expected_seconds(utterance: Utterance) -> float:
     return (base + each * len(utterance.pair.sentence)) * FITTED_WPM / utterance.speed_wpm
 
 
-def plan_held_out(splits: Splits, reader: Reader) -> list[Utterance]:
+def plan_held_out(splits: Splits, voices: VoicePlan) -> list[Utterance]:
     """The utterances of dev and test."""
     planned: list[Utterance] = []
     for split in HELD_OUT:
         counts: Counter[str] = Counter()
         for pair in splits.pairs[split]:
-            planned.append(reader.read(pair, split, counts[pair.lang]))
+            planned.append(voices.choose(pair, split, counts[pair.lang]))
             counts[pair.lang] += 1
     return planned
 
 
-def plan_training(splits: Splits, settings: TatoebaSettings, reader: Reader) -> Iterator[Utterance]:
+def plan_training(splits: Splits, settings: TatoebaSettings, voices: VoicePlan) -> Iterator[Utterance]:
     """The utterances of training, language by language, until the hours are reached.
 
     Raises:
@@ -209,7 +209,7 @@ def plan_training(splits: Splits, settings: TatoebaSettings, reader: Reader) -> 
         pairs = [pair for pair in splits.pairs["train"] if pair.lang == lang]
         seconds, index = settings.hours * 3600 / len(settings.langs), 0
         while seconds > 0:
-            utterance = reader.read(pairs[index % len(pairs)], "train", index)
+            utterance = voices.choose(pairs[index % len(pairs)], "train", index)
             yield utterance
             seconds -= expected_seconds(utterance)
             index += 1

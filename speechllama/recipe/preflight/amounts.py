@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechllama.constants import FRAME_SHIFT, NUM_MELS, SPLITS
 from speechllama.files import read_table
 
-SPLITS = ("train", "dev", "test")
 SECONDS_PER_CLIP = 5.0  # where nobody has measured: CoVoST 2's clips are 4 to 6 s long on average
-BYTES_PER_SECOND = 100 * 80 * 4  # features: frames of 80 bins in float32
+BYTES_PER_SECOND = NUM_MELS / FRAME_SHIFT * 4  # features: frames of 80 bins in float32
 VECTORS_PER_SECOND = 7.5  # compressed; CTC units and the pauses between them
 MARGIN = 1.1  # of the estimate; a full disk costs more than a gigabyte that stays free
 

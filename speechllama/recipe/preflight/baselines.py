@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from speechllama.constants import FRAME_SHIFT, NUM_MELS
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
 from speechllama.llm.config import LLMConfig
-from speechllama.model.meta_model import num_parameters, outline_llm
+from speechllama.model.meta_model import meta_llm, num_parameters
 from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
 from speechllama.recipe.preflight.memory import (
     BYTES_LOGIT,
@@ -70,7 +71,7 @@ def seq2seq_activations(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) ->
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = shape.build().train()
         network.spec_augment.eval()  # it draws numbers, and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, shape.config.num_mels)
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, NUM_MELS)
     # Outside the mode, so that these are real: ESPnet reads the lengths to make its masks.
     lengths, text, text_lengths = make_batch(shape, batch, "cpu")
 
@@ -105,14 +106,14 @@ def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) 
     # CTC's rows over the frames of every proposed unit, and the temporary ones that they are summed from.
     proposed = beam_size * max(JointSearchConfig.num_proposed, 2 * beam_size) * num_frames * 8 * 4
     layer = 4 * num_frames * (config.ffn_dim + config.num_heads * num_frames)  # the widest that a layer makes
-    convolved = 4 * config.conv_channels * batch.num_frames * config.num_mels / 4
+    convolved = 4 * config.conv_channels * batch.num_frames * NUM_MELS / 4
     scratch = batch.num_utterances * max(proposed, layer, 2 * convolved) * FRAGMENTATION + RESERVE
     return Memory(shape.count() * 4.0, 0.0, batch.num_utterances * kept * FRAGMENTATION, scratch)
 
 
 def rescoring_memory(architecture: Any, batch: BatchShape) -> Memory:
     """Memory of an LLM that reads hypotheses (stage 11 of B2): weights, and the logits of a batch of texts."""
-    llm = outline_llm(LLMConfig(), architecture)
+    llm = meta_llm(LLMConfig(), architecture)
     num_logits = texts_of_batch(batch).num_utterances * (batch.num_text + 1) * architecture.vocab_size
     logits = num_logits * (llm.base_dtype.itemsize + 3 * 4)  # and in float32: a copy, and the loss' own two
     return Memory(weight_bytes(llm), 0.0, 0.0, logits * FRAGMENTATION + RESERVE)
@@ -135,7 +136,7 @@ def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> floa
     """Seconds of a training step for a second of speech."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).train()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.config.num_mels, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
     lengths, text, text_lengths = make_batch(shape, batch, device)
 
     def step() -> None:
@@ -143,18 +144,18 @@ def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> floa
             loss = network(speech, lengths, text, text_lengths).loss
         loss.backward()
 
-    return seconds_of(step, device) / (batch.num_utterances * batch.num_frames / 100)
+    return seconds_of(step, device) / (batch.num_utterances * batch.num_frames * FRAME_SHIFT)
 
 
 def joint_search_seconds(shape: Seq2SeqShape, batch: BatchShape, beam_size: int, device: str) -> float:
     """Seconds of the search for a second of speech, with texts of the usual length."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).eval()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.config.num_mels, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
     lengths, _, limits = make_batch(shape, batch, device)
     config = JointSearchConfig(beam_size)
     seconds = seconds_of(lambda: joint_search(network, speech, lengths, limits, config), device)
-    return seconds / (batch.num_utterances * batch.num_frames / 100)
+    return seconds / (batch.num_utterances * batch.num_frames * FRAME_SHIFT)
 
 
 def rereading_seconds(architecture: Any, batch: BatchShape, device: str) -> float:

@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from speechllama.constants import NUM_MELS, SUBSAMPLING
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import num_parameters, outline_llm
+from speechllama.model.meta_model import meta_llm, num_parameters
 from speechllama.model.speech_llama import SpeechLlama
 
 BYTES_TRAINED = 16  # float32 weight and gradient, Adam's two moments
@@ -63,9 +64,9 @@ class BatchShape:
         """As many utterances as fit into that many LLM positions."""
         return dataclasses.replace(self, num_utterances=max(1, total // self.num_positions))
 
-    def of_bins(self, total: int, num_mels: int) -> BatchShape:
+    def of_bins(self, total: int, feature_dim: int) -> BatchShape:
         """As many utterances as fit into that many feature values."""
-        return dataclasses.replace(self, num_utterances=max(1, total // (self.num_frames * num_mels)))
+        return dataclasses.replace(self, num_utterances=max(1, total // (self.num_frames * feature_dim)))
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def llm_activations(config: LLMConfig, architecture: Any, batch: BatchShape) -> 
 
 def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
     size, columns = batch.num_utterances, batch.num_positions
-    llm = outline_llm(config, architecture).train()
+    llm = meta_llm(config, architecture).train()
     with FakeTensorMode():
         for module in llm.modules():  # from meta to fake tensors of the CPU, which have attention kernels and autocast
             for name, weight in module._parameters.items():
@@ -149,7 +150,7 @@ def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
 
 def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: bool) -> int:
     """Bytes kept by the audio encoder; of units, the embeddings looked up."""
-    if network.config.compressor.name == "units":
+    if network.config.compressor.record.output == "units":
         return batch.num_utterances * batch.num_audio * network.llm.dim * 4
     with FakeTensorMode(), precision(is_amp):
         encoder = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
@@ -163,7 +164,7 @@ def encoder_activations(config: CTCEncoderConfig, num_units: int, batch: BatchSh
     with FakeTensorMode(), precision(is_amp):
         encoder = CTCEncoder(config, num_units)
         encoder.spec_augment.eval()  # it draws numbers, and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, config.num_mels)
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, NUM_MELS)
         lengths = torch.full((batch.num_utterances,), batch.num_frames)
 
         def forward() -> Tensor:
@@ -190,7 +191,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     """Memory of training a Speech-LLaMA (stages 8 and 9).
 
     Args:
-        network: Its outline.
+        network: The network on the meta device.
         architecture: The LLM's transformers config.
         batch: What one GPU gets of a batch.
         is_amp: The host's `use_amp`.
@@ -198,8 +199,8 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     config: SpeechLlamaConfig = network.config
     kept, layer = llm_activations(config.llm, architecture, batch)
     kept += audio_encoder_activations(network, batch, is_amp)
-    if not config.ctc_dir:
-        kept += encoder_activations(config.encoder, 0, batch, is_amp)
+    if not config.freeze_encoder:
+        kept += encoder_activations(config.encoder.settings, 0, batch, is_amp)
     scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
     if config.llm.gradient_checkpointing:
         scratch = max(scratch, layer)  # the layer that is computed again, long after the logits
@@ -213,7 +214,7 @@ def ctc_memory(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_a
     with torch.device("meta"):
         trained = num_parameters(CTCEncoder(config, num_units)) * BYTES_TRAINED
     kept = encoder_activations(config, num_units, batch, is_amp)
-    scratch = batch.num_utterances * batch.num_frames / 4 * num_units * BYTES_LOGIT
+    scratch = batch.num_utterances * batch.num_frames / SUBSAMPLING * num_units * BYTES_LOGIT
     return Memory(0.0, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
 
 

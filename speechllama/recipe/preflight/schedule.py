@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from speechllama.config import from_mapping
+from speechllama.constants import FRAME_SHIFT
 from speechllama.data.audio import read_audio
 from speechllama.files import read_table
 from speechllama.llm.config import LLMConfig
@@ -131,11 +132,11 @@ def _system_seconds(training: Training, architecture: Any, run: CheckedRun) -> t
     assert training.network is not None
     config = training.network.config
     step, prefix, token = llm_seconds(config.llm, architecture, training.batch, run.device)
-    if config.compressor.name == "units":
+    if config.compressor.record.output == "units":
         return step, prefix, token  # a table in the audio encoder's place
     if training.encoder is None:  # E0 and D train their own
-        own, _ = ctc_seconds(config.encoder, 0, training.batch, run.device)
-        step += own * training.batch.num_utterances * training.batch.num_frames / 100
+        own, _ = ctc_seconds(config.encoder.settings, 0, training.batch, run.device)
+        step += own * training.batch.num_utterances * training.batch.num_frames * FRAME_SHIFT
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, run.device), prefix, token
 

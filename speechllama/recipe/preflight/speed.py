@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from speechllama.data.audio import SAMPLE_RATE
-from speechllama.data.features import log_mel
+from speechllama.constants import FRAME_SHIFT, NUM_MELS, SAMPLE_RATE
+from speechllama.data.front_ends import FeatureFormat
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.llm.loading import choose_dtype
@@ -46,7 +46,8 @@ def seconds_of(call: Callable[[], Any], device: str) -> float:
 def feature_seconds() -> float:
     """Seconds of one process for the features of a second of speech, without reading it."""
     waveform = np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE).astype(np.float32) * 0.1
-    return seconds_of(lambda: log_mel(waveform), "cpu") / 10
+    front_end = FeatureFormat().build()
+    return seconds_of(lambda: front_end(waveform), "cpu") / 10
 
 
 def ctc_seconds(config: CTCEncoderConfig, num_units: int, batch: BatchShape, device: str) -> tuple[float, float]:
@@ -54,7 +55,7 @@ def ctc_seconds(config: CTCEncoderConfig, num_units: int, batch: BatchShape, dev
     if device == "cpu":
         batch = batch.of_bins(min(batch.num_utterances * batch.num_frames, CPU_FRAMES), 1)
     encoder = CTCEncoder(config, num_units).to(device)
-    speech = torch.randn(batch.num_utterances, batch.num_frames, config.num_mels, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
     lengths = torch.full((batch.num_utterances,), batch.num_frames, device=device)
     units = torch.randint(1, max(2, num_units), (batch.num_utterances, batch.num_text), device=device)
     unit_lengths = torch.full_like(lengths, batch.num_text)
@@ -69,7 +70,7 @@ def ctc_seconds(config: CTCEncoderConfig, num_units: int, batch: BatchShape, dev
     def alone() -> None:
         encoder(speech, lengths)
 
-    audio = batch.num_utterances * batch.num_frames / 100
+    audio = batch.num_utterances * batch.num_frames * FRAME_SHIFT
     return seconds_of(step, device) / audio, seconds_of(alone, device) / audio
 
 

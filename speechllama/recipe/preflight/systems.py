@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.constants import SUBSAMPLING
+from speechllama.constants import NUM_MELS, SUBSAMPLING
 from speechllama.llm.loading import check_quantization
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import num_parameters, outline_speech_llama
+from speechllama.model.meta_model import meta_speech_llama, num_parameters
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
@@ -39,7 +39,7 @@ class Training:
         settings: Its settings, with the options that override them.
         batch: What one GPU gets of a batch.
         num_trained: Parameters that train.
-        network: The outline; None for CTC and the encoder-decoder.
+        network: The network on the meta device; None for CTC and the encoder-decoder.
         encoder: CTC encoder and its units; None for E0, D and the encoder-decoder.
         seq2seq: The encoder-decoder; None for others.
     """
@@ -118,7 +118,7 @@ def ctc_training(run: CheckedRun) -> Training:
     path, units = run.layout.ctc.path, run.layout.units
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
     config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, f"{path}: encoder_conf")
-    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), config.num_mels)
+    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), NUM_MELS)
     trained = num_ctc_parameters(config, units)
     return Training("ctc", path, settings, batch, trained, None, (config, units))
 
@@ -129,7 +129,7 @@ def seq2seq_training(run: CheckedRun) -> Training:
     settings = read_settings(system, run.options.train_options, "seq2seq")
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, f"{system.path}: network_conf")
     shape = Seq2SeqShape(config, run.layout.units + 1)
-    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), config.num_mels)
+    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), NUM_MELS)
     return Training("train", system.path, settings, batch, shape.count(), None, None, shape)
 
 
@@ -163,7 +163,7 @@ def system_training(
     settings = read_settings(system.config, run.options.train_options, "system")
     if architecture is None:
         raise ValueError(f"{path}: cannot be built before the LLM is there")
-    network = outline_speech_llama(settings, path, architecture, encoder)
+    network = meta_speech_llama(settings, path, architecture, encoder)
     if run.launcher == "local":
         try:
             check_quantization(network.config.llm, run.device)

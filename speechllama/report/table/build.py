@@ -2,7 +2,7 @@
 
     Run of each row and seed -> {"rows": [...], "claims": [...]}
 
-Several seeds of a row are one: mean, and spread from the least to the greatest; each seed's own numbers stand beside.
+Several seeds of a row are one: mean, and spread from the least to the greatest; each seed's own numbers are kept.
 """
 
 from __future__ import annotations
@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 
 from speechllama.report.table.claims import judge_claims
 from speechllama.report.table.run import Run, find_differences
-from speechllama.report.table.significance import Difference, interval, mean_over_seeds, paired_p_values, resample_bleu
+from speechllama.report.table.significance import (
+    Difference,
+    interval,
+    is_tested,
+    mean_over_seeds,
+    paired_p_values,
+    resample_bleu,
+)
+from speechllama.text.targets import DEFAULT_TARGET
+from speechllama.text.tasks import TASKS, Task
 
-AVERAGED = ("bleu", "chrf", "control_bleu", "wer", "cer", "control_wer", "rtf")  # of score.json
-KEPT = ("signature", "chrf_signature", "cer_signature", "beam_size", "commit", "device", "num_utterances", "warning")
+KEPT = ("beam_size", "commit", "device", "num_utterances", "warning")  # of score.json
 
 
 class Runs:
@@ -30,9 +38,9 @@ class Runs:
         self.resample = cache(self._resample)
 
     def _resample(self, row: str, seed: int) -> NDArray[np.float64]:
-        pairs = self.by_name[row, seed].pairs
-        assert pairs is not None
-        return resample_bleu(pairs)
+        run = self.by_name[row, seed]
+        assert run.pairs is not None
+        return resample_bleu(run.pairs, target_of(run))
 
     def of(self, row: str) -> dict[int, Run]:
         """The runs of a row that have a score, by seed."""
@@ -48,17 +56,30 @@ class Runs:
         seeds = [seed for seed in ours if seed in theirs and are_comparable(ours[seed], theirs[seed])]
         if not seeds:
             return None
-        by_seed = {seed: ours[seed].report["bleu"] - theirs[seed].report["bleu"] for seed in seeds}
+        name = task_of(ours[seeds[0]]).ranks_by.name
+        by_seed = {seed: ours[seed].report[name] - theirs[seed].report[name] for seed in seeds}
         values = [self.resample(row, seed) - self.resample(other, seed) for seed in seeds]
         low, high = interval(mean_over_seeds(values))
         return Difference(float(np.mean(list(by_seed.values()))), low, high, by_seed)
 
 
+def task_of(run: Run) -> Task:
+    """The task of a run that has a score."""
+    return TASKS[run.report["task"]]
+
+
+def target_of(run: Run) -> str:
+    """The language that a run writes; scores of older versions do not say it."""
+    return str(run.report.get("target", DEFAULT_TARGET))
+
+
 def are_comparable(run: Run, other: Run) -> bool:
-    """Whether both translate the same utterances."""
-    if run.pairs is None or other.pairs is None or {run.report["task"], other.report["task"]} != {"st"}:
+    """Whether both do the same on the same utterances, and there is a test for it."""
+    if run.pairs is None or other.pairs is None or not is_tested(task_of(run)):
         return False
-    return (run.pairs.utterances, run.pairs.references) == (other.pairs.utterances, other.pairs.references)
+    ours, theirs = ((task_of(each), target_of(each)) for each in (run, other))
+    same_set = (run.pairs.utterances, run.pairs.references) == (other.pairs.utterances, other.pairs.references)
+    return ours == theirs and same_set
 
 
 def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dict[str, Any]:
@@ -73,10 +94,10 @@ def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dic
         What table.json holds.
 
     Raises:
-        ValueError: The reference is no row.
+        ValueError: The reference is not among the rows.
     """
     if reference not in rows:
-        raise ValueError(f"reference: unknown row {reference!r}, expected one of {', '.join(rows)}")
+        raise ValueError(f"unknown reference {reference!r}, expected one of the rows {', '.join(rows)}")
     known = Runs(runs)
     p_values, signature = test_rows(known, rows, reference)
     lines = [summarize_row(known, row, reference, p_values.get(row, {})) for row in rows]
@@ -98,14 +119,15 @@ def test_rows(runs: Runs, rows: Sequence[str], reference: str) -> tuple[dict[str
         others = {row: other.pairs for row, other in candidates.items() if other and are_comparable(other, run)}
         if run.pairs is None or not others:
             continue
-        values, signature = paired_p_values(run.pairs, {row: pairs for row, pairs in others.items() if pairs})
+        known = {row: pairs for row, pairs in others.items() if pairs}
+        values, signature = paired_p_values(run.pairs, known, target_of(run))
         for row, value in values.items():
             found.setdefault(row, {})[seed] = value
     return found, signature
 
 
 def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, float | None]) -> dict[str, Any]:
-    """One row: means and spreads over its seeds, the difference to the reference, each seed for itself."""
+    """One row: means and spreads over its seeds, the difference to the reference, each seed on its own."""
     scored, missing = runs.of(row), runs.missing(row)
     line: dict[str, Any] = {"row": row, "missing": {str(seed): why for seed, why in missing.items()}}
     if not scored:
@@ -117,10 +139,9 @@ def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, f
     line["compression_ratio"] = mean_of([run.facts["compression_ratio"] for run in scored.values()])
     line["num_updates"] = mean_of([count_updates(run) for run in scored.values()])
     line["per_language"] = average_languages(scored)
-    if line["task"] == "st":
-        line["bleu_low"], line["bleu_high"] = bleu_interval(runs, row, scored)
-    deaf = ", ".join(str(seed) for seed, run in scored.items() if "warning" in run.report)
-    line["flags"] = [f"not better than its control (seed {deaf})"] if deaf else []
+    line |= find_intervals(runs, row, scored)
+    at_control = ", ".join(str(seed) for seed, run in scored.items() if "warning" in run.report)
+    line["flags"] = [f"not better than its control (seed {at_control})"] if at_control else []
     line["differs"] = differences_of(runs, row, reference)
     difference = runs.compare(row, reference) if row != reference else None
     if difference:
@@ -131,7 +152,7 @@ def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, f
 
 
 def count_updates(run: Run) -> int | None:
-    """Updates of all that a system stands on but its LLM: its own training, those it starts from, its CTC encoder's."""
+    """Updates of all but the LLM: a system's own training, those it starts from, its CTC encoder's."""
     trainings = [record for name, record in run.facts["trainings"].items() if name != "LLM"]
     if not trainings or any("num_updates" not in record for record in trainings):
         return None
@@ -147,10 +168,15 @@ def largest(p_values: Iterable[float | None]) -> float | None:
     return max(found) if len(found) == len(values) else 1.0
 
 
+def averaged_keys(task: Task) -> tuple[str, ...]:
+    """The keys of score.json of which several seeds have a mean."""
+    return (*(metric.name for metric in task.metrics), task.control, "rtf")
+
+
 def average_scores(scored: Mapping[int, Run]) -> dict[str, float]:
     """Mean, least and greatest of every score over the seeds."""
     values: dict[str, float] = {}
-    for key in AVERAGED:
+    for key in averaged_keys(task_of(next(iter(scored.values())))):
         numbers = [run.report[key] for run in scored.values() if run.report.get(key) is not None]
         if numbers:
             values |= {key: float(np.mean(numbers)), f"{key}_min": min(numbers), f"{key}_max": max(numbers)}
@@ -160,20 +186,30 @@ def average_scores(scored: Mapping[int, Run]) -> dict[str, float]:
 def average_languages(scored: Mapping[int, Run]) -> dict[str, dict[str, float]]:
     """Mean of every language's scores over the seeds."""
     languages = sorted(set().union(*(run.report.get("per_language", {}) for run in scored.values())))
+    keys = averaged_keys(task_of(next(iter(scored.values()))))
     found: dict[str, dict[str, float]] = {}
     for language in languages:
         parts = [run.report["per_language"].get(language, {}) for run in scored.values()]
-        means = {key: mean_of([part.get(key) for part in parts]) for key in AVERAGED}
+        means = {key: mean_of([part.get(key) for part in parts]) for key in keys}
         found[language] = {key: value for key, value in means.items() if value is not None}
     return found
 
 
-def bleu_interval(runs: Runs, row: str, scored: Mapping[int, Run]) -> tuple[float, float]:
-    """The 95 % interval of a single seed as score.json has it, of several that of their mean."""
+def interval_keys(task: Task) -> list[str]:
+    """The keys of score.json with the ends of intervals."""
+    return [f"{metric.name}_{end}" for metric in task.metrics if metric.has_interval for end in ("low", "high")]
+
+
+def find_intervals(runs: Runs, row: str, scored: Mapping[int, Run]) -> dict[str, float]:
+    """The 95 % intervals of a single seed as score.json has them; of several seeds that of their mean BLEU."""
+    first = next(iter(scored.values()))
+    task = task_of(first)
     if len(scored) == 1:
-        (run,) = scored.values()
-        return run.report["bleu_low"], run.report["bleu_high"]
-    return interval(mean_over_seeds([runs.resample(row, seed) for seed in scored]))
+        return {key: first.report[key] for key in interval_keys(task)}
+    if not is_tested(task):
+        return {}
+    low, high = interval(mean_over_seeds([runs.resample(row, seed) for seed in scored]))
+    return {f"{task.ranks_by.name}_low": low, f"{task.ranks_by.name}_high": high}
 
 
 def differences_of(runs: Runs, row: str, reference: str) -> list[str]:
@@ -188,7 +224,9 @@ def differences_of(runs: Runs, row: str, reference: str) -> list[str]:
 
 def describe_run(run: Run, p_value: float | None) -> dict[str, Any]:
     """One seed's own numbers, with all that its records say."""
-    scores = {key: run.report[key] for key in (*AVERAGED, "bleu_low", "bleu_high", *KEPT) if key in run.report}
+    task = task_of(run)
+    keys = (*averaged_keys(task), *interval_keys(task), *task.signatures, *KEPT)
+    scores = {key: run.report[key] for key in keys if key in run.report}
     return {**scores, **run.facts, "p_value": p_value, "identity": dict(run.identity)}
 
 

@@ -1,4 +1,4 @@
-"""What the paper and one other study report, beside what this table shows.
+"""What the paper and one other study report, and what this table shows.
 
     claims, differences -> agrees | disagrees | no difference shown | not run
 
@@ -48,8 +48,8 @@ CLAIMS = (
     Claim("e6", "b1", "up to +4.6", 1),
     Claim("d", "b1", "-0.4", -1),
     Claim("e6:ctc_translation", "e6", "below (CTC on translations)", -1),
-    Claim("e2", "e1", "about 0 (non_causal behind an encoder)", 0, OTHER),
-    Claim("e5", "e3", "about 0 (non_causal behind an encoder)", 0, OTHER),
+    Claim("e2", "e1", "about 0 (non_causal after an encoder)", 0, OTHER),
+    Claim("e5", "e3", "about 0 (non_causal after an encoder)", 0, OTHER),
     Claim("d", "d_causal", "+2.0 to +2.4 (non_causal without an encoder)", 1, OTHER),
     Claim("d", "b1", "slightly below", -1, OTHER),
 )
@@ -105,10 +105,10 @@ def judge_claims(
         if difference:
             by_seed = {str(seed): value for seed, value in difference.by_seed.items()}
             entry |= {"mean": difference.mean, "low": difference.low, "high": difference.high, "by_seed": by_seed}
-            deaf = [name for name in (claim.row, other) if rows[name].get("flags")]
-            notes = [f"{' and '.join(deaf)}: not better than the control"] if deaf else []
-            if deaf:
-                entry["verdict"] = NOT_JUDGED  # a system that does not listen shows nothing about the claim
+            at_control = [name for name in (claim.row, other) if rows[name].get("flags")]
+            notes = [f"{' and '.join(at_control)}: not better than the control"] if at_control else []
+            if at_control:
+                entry["verdict"] = NOT_JUDGED  # a system that does not use the audio shows nothing about the claim
             notes += compare_updates(rows[claim.row], rows[other])
             if notes:
                 entry["note"] = "; ".join(notes)
@@ -122,7 +122,7 @@ def judge_claims(
 
 
 def best_other(rows: Mapping[str, Mapping[str, Any]], row: str) -> str:
-    """The paper's system with the highest BLEU beside one; "" where there is none."""
+    """The paper's system with the highest BLEU besides one; "" where there is none."""
     others = [name for name in PAPERS_SYSTEMS if name != row and "bleu" in rows.get(name, {})]
     return max(others, key=lambda name: rows[name]["bleu"], default="")
 

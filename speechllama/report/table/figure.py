@@ -1,4 +1,4 @@
-"""The scores as a picture: BLEU with its interval beside the control, a bar a row.
+"""The scores as a picture: BLEU with its interval and the control, a bar a row.
 
 table.json -> scores.svg
 """
@@ -32,7 +32,7 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
         axes.hlines(place, row["bleu_low"], row["bleu_high"], color="black")
         seeds = [run["bleu"] for run in row["by_seed"].values()]
         if len(seeds) > 1:
-            below = [place + SEEDS_BELOW] * len(seeds)  # beside the interval's line, which would hide them
+            below = [place + SEEDS_BELOW] * len(seeds)  # next to the interval's line, which would hide them
             axes.plot(seeds, below, "o", color="white", markeredgecolor="black", markersize=4)
         if "control_bleu" in row:
             axes.plot(row["control_bleu"], place, "rx")

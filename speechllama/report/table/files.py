@@ -1,6 +1,6 @@
 """Where the table is written.
 
-<exp_dir>/table/{table.json, scores.svg}, <exp_dir>/CLAIMS.md; its part of RESULTS.md: speechllama/results.py
+<exp_dir>/table/{table.json, scores.svg}, <exp_dir>/CLAIMS.md; its part of RESULTS.md: report/results.py
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write_table_files(exp_dir: str | Path, runs: Sequence[RunPaths], reference: 
         The table.
 
     Raises:
-        ValueError: The reference is no row, or a row's files do not fit each other.
+        ValueError: The reference is not among the rows, or a row's files do not fit each other.
     """
     rows = list(dict.fromkeys(paths.row for paths in runs))
     table = build_table([read_run(paths) for paths in runs], rows, reference)

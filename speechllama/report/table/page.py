@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.table.claims import compare_parameters
+from speechllama.report.table.significance import is_tested
+from speechllama.text.tasks import DEFAULT_TASK, TASKS, Metric, Task
 
 NONE = "-"
 SCORES = (
@@ -14,9 +16,9 @@ SCORES = (
     "parentheses, the least and the greatest"
 )
 COSTS = (
-    "Parameters: all (trained). Control: BLEU, or WER, with the audio of another utterance. Frames per vector: "
+    "Parameters: all (trained). Control: the first score, with the audio of another utterance. Frames per vector: "
     "feature frames (10 ms) for each vector that the LLM reads. Training: minutes of the row's own training and, "
-    "behind +, of the system that it starts from or stands on; shared: of its CTC encoder and LLM, which other rows "
+    "after +, of the system that it starts from or is built on; shared: of its CTC encoder and LLM, which other rows "
     "use as well. Updates: of all these but the LLM's. Memory: GB, the most in use by the (first) process of its own "
     "training. Real-time factor: of decoding; of rows with CTC without stage 6, its encoder and compressor. p: "
     "sacreBLEU's paired bootstrap test against the reference, of several seeds the largest.\n"
@@ -30,23 +32,18 @@ def format_part(table: Mapping[str, Any]) -> str:
         table: What table.json holds.
 
     Returns:
-        Markdown: translations, recognition, languages, how each row was made, what is missing.
+        Markdown: a table of each task, its languages, how each row was made, what is missing.
     """
     rows = [row for row in table["rows"] if "task" in row]
-    transcripts = [row for row in table["rows"] if row.get("task") == "asr" or ":asr" in row["row"]]
-    translations = [row for row in table["rows"] if row not in transcripts]
     seeds = ", ".join(map(str, table["seeds"]))
     parts = [f"## Systems compared\n\nReference: {table['reference']}. Seeds: {seeds}. {SCORES}.\n"]
-    if translations:
-        header = ["row", "parameters", "BLEU", "chrF", f"less {table['reference']}", "p", "control", *COST_COLUMNS]
-        header.append("remarks")
-        parts.append(format_table(header, [cells_of(row, translation_cells, header) for row in translations]))
-        parts.append(format_languages(translations, "bleu", "BLEU"))
-    if transcripts:
-        header = ["row", "parameters", "WER %", "CER %", "control", *COST_COLUMNS, "remarks"]
-        cells = [cells_of(row, recognition_cells, header) for row in transcripts]
-        parts.append(f"Recognition:\n\n{format_table(header, cells)}")
-        parts.append(format_languages(transcripts, "wer", "WER in percent"))
+    for task in TASKS.values():
+        own = [row for row in table["rows"] if task_of(row) == task]
+        if own:
+            header = header_of(task, table["reference"])
+            cells = [cells_of(row, task, header) for row in own]
+            parts.append(f"{task.title}:\n\n{format_table(header, cells)}")
+            parts.append(format_languages(own, task.ranks_by))
     parts.append(COSTS)
     if rows:
         parts.append(format_making(rows))
@@ -61,32 +58,42 @@ def format_part(table: Mapping[str, Any]) -> str:
 COST_COLUMNS = ("frames per vector", "updates", "training", "shared", "memory", "real-time factor")
 
 
-def cells_of(
-    row: Mapping[str, Any], write: Callable[[Mapping[str, Any]], list[str]], header: Sequence[str]
-) -> list[str]:
+def task_of(row: Mapping[str, Any]) -> Task:
+    """The task of a row; of one without a score the one that its name ends in, as "e6:asr"."""
+    named = [variant for variant in row["row"].split(":")[1:] if variant in TASKS]
+    return TASKS[row.get("task", (named or [DEFAULT_TASK])[-1])]
+
+
+def header_of(task: Task, reference: str) -> list[str]:
+    """The columns of a task's table."""
+    compared = [f"less {reference}", "p"] if is_tested(task) else []
+    headings = [metric.heading for metric in task.metrics]
+    return ["row", "parameters", *headings, *compared, "control", *COST_COLUMNS, "remarks"]
+
+
+def cells_of(row: Mapping[str, Any], task: Task, header: Sequence[str]) -> list[str]:
     """A row, also one without any score: then why."""
-    if "task" in row:
-        return write(row)
-    reasons = dict.fromkeys(row["missing"].values())
-    return [row["row"], *[NONE] * (len(header) - 2), f"**{'; '.join(reasons)}**"]
+    if "task" not in row:
+        reasons = dict.fromkeys(row["missing"].values())
+        return [row["row"], *[NONE] * (len(header) - 2), f"**{'; '.join(reasons)}**"]
+    scores = [score_cell(row, metric) for metric in task.metrics]
+    compared = difference_cells(row) if is_tested(task) else []
+    return [row["row"], parameters(row), *scores, *compared, spread(row, task.control), *cost_cells(row), remarks(row)]
 
 
-def translation_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row of translations."""
-    bleu = f"{spread(row, 'bleu')} [{row['bleu_low']:.1f}, {row['bleu_high']:.1f}]"
+def score_cell(row: Mapping[str, Any], metric: Metric) -> str:
+    """A score, with its interval where there is one."""
+    low, high = (row.get(f"{metric.name}_{end}") for end in ("low", "high"))
+    return spread(row, metric.name) + ("" if low is None else f" [{low:.1f}, {high:.1f}]")
+
+
+def difference_cells(row: Mapping[str, Any]) -> list[str]:
+    """The difference to the reference with its interval, and the p-value."""
     difference = row.get("difference")
-    less, p_value = NONE, NONE
-    if difference:
-        less = f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]"
-        p_value = NONE if difference["p_value"] is None else f"{difference['p_value']:.3f}"
-    scores = [bleu, spread(row, "chrf"), less, p_value, spread(row, "control_bleu")]
-    return [row["row"], parameters(row), *scores, *cost_cells(row), remarks(row)]
-
-
-def recognition_cells(row: Mapping[str, Any]) -> list[str]:
-    """A row of recognition."""
-    scores = [spread(row, key) for key in ("wer", "cer", "control_wer")]
-    return [row["row"], parameters(row), *scores, *cost_cells(row), remarks(row)]
+    if not difference:
+        return [NONE, NONE]
+    less = f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]"
+    return [less, NONE if difference["p_value"] is None else f"{difference['p_value']:.3f}"]
 
 
 def cost_cells(row: Mapping[str, Any]) -> list[str]:
@@ -139,7 +146,7 @@ def remarks(row: Mapping[str, Any]) -> str:
     return "; ".join(found)
 
 
-def format_languages(rows: Sequence[Mapping[str, Any]], key: str, name: str) -> str:
+def format_languages(rows: Sequence[Mapping[str, Any]], metric: Metric) -> str:
     """A score, and its control's, by language."""
     rows = [row for row in rows if "task" in row]
     if not rows:
@@ -148,8 +155,8 @@ def format_languages(rows: Sequence[Mapping[str, Any]], key: str, name: str) -> 
     lines = []
     for row in rows:
         parts = [row["per_language"].get(language, {}) for language in languages]
-        lines.append([row["row"], *(language_cell(part, key) for part in parts)])
-    return f"{name} (of the control) of each language:\n\n{format_table(['row', *languages], lines)}"
+        lines.append([row["row"], *(language_cell(part, metric.name) for part in parts)])
+    return f"{metric.in_words} (of the control) of each language:\n\n{format_table(['row', *languages], lines)}"
 
 
 def language_cell(part: Mapping[str, float], key: str) -> str:
@@ -190,13 +197,18 @@ def has_updates(run: Mapping[str, Any], name: str) -> bool:
 
 def collect_signatures(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The signatures of all scores and of the paired test."""
-    keys = ("signature", "chrf_signature", "cer_signature")
-    found = [run[key] for row in rows for run in row["by_seed"].values() for key in keys if key in run]
+    found = [
+        run[key]
+        for row in rows
+        for run in row["by_seed"].values()
+        for key in TASKS[row["task"]].signatures
+        if key in run
+    ]
     return [*found, *([table["test"]] if table["test"] else [])]
 
 
 def format_claims(table: Mapping[str, Any], title: str) -> str:
-    """Write CLAIMS.md: what was reported beside what is found here."""
+    """Write CLAIMS.md: what was reported, and what is found here."""
     rows = []
     for entry in table["claims"]:
         ours = NONE

@@ -13,15 +13,15 @@ from typing import Any
 
 import yaml
 
-from speechllama.data.stats import num_encoder_frames
 from speechllama.files import read_json, read_table
+from speechllama.model.compressors import COMPRESSORS
+from speechllama.model.old_settings import upgrade_settings
 from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
-from speechllama.report.decoded_set import REFERENCE_NAMES, hypothesis_path, score_path
+from speechllama.report.decoded_set import hypothesis_path, score_path
 from speechllama.report.score import Pairs, pair
+from speechllama.text.tasks import TASKS
 from speechllama.training_record import average_record_path, training_record_path
 
-# Encoder frames for each vector, of the compressors that need no CTC and so have no report of it.
-FRAMES_PER_VECTOR = {"convolution": 8, "none": 1}
 # The trainings that a system is built on, and the field of `RunPaths` with the directory of each.
 TRAININGS = {"own": "system_dir", "base": "base_dir", "start": "init_dir", "CTC": "ctc_dir", "LLM": "llm_dir"}
 
@@ -105,7 +105,7 @@ def read_run(paths: RunPaths) -> Run:
     }
     try:
         report = read_json(score_path(paths.decode_dir))
-        references = read_table(dirs["data_dir"] / REFERENCE_NAMES[report["task"]])
+        references = read_table(dirs["data_dir"] / TASKS[report["task"]].reference)
         pairs = pair(read_table(hypothesis_path(paths.decode_dir)), references, paths.decode_dir)
         facts = read_facts(dirs, report, pairs)
         identity = read_identity(dirs, report, pairs, facts)
@@ -119,14 +119,13 @@ def read_run(paths: RunPaths) -> Run:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml of an experiment; nothing where there is none."""
+    """Read config.yaml of an experiment of any age; nothing where there is none."""
     path = folder / "config.yaml"
-    settings: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {} if path.is_file() else {}
-    return settings
+    return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
 
 
 def read_facts(dirs: Mapping[str, Path], report: Mapping[str, Any], pairs: Pairs) -> dict[str, Any]:
-    """Read the trainings it stands on, the epochs it averages and its compression ratio."""
+    """Read the trainings it is built on, the epochs it averages and its compression ratio."""
     trainings: dict[str, Any] = {}
     seen: set[Path] = set()
     for name, key in TRAININGS.items():
@@ -147,11 +146,15 @@ def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterab
         values = read_json(report)["sets"].get(set_name, {}) if report.is_file() else {}
         return values.get("compression_ratio")
     settings = read_settings(dirs["base_dir"])
-    factor = FRAMES_PER_VECTOR.get(settings.get("compressor", ""))
+    name = str(settings.get("compressor"))
+    factor = COMPRESSORS[name].frames_per_vector if name in COMPRESSORS else None
     if factor is None or not (dirs["data_dir"] / "utt2num_frames").is_file():
         return None
+    from speechllama.model.encoders import choose_encoder  # brings torch, which most tables do without
+
+    num_frames = choose_encoder(settings, str(dirs["base_dir"])).record.num_frames
     frames = read_lengths(dirs["data_dir"] / "utt2num_frames", list(utterances))
-    vectors = {utterance: -(-num_encoder_frames(count) // factor) for utterance, count in frames.items()}
+    vectors = {utterance: -(-num_frames(count) // factor) for utterance, count in frames.items()}
     return float(report_compression(frames, vectors, frames)["compression_ratio"])
 
 

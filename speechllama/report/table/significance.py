@@ -17,6 +17,9 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest, Result
 
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.tasks import BLEU as BLEU_METRIC
+from speechllama.text.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,20 @@ class Difference:
     by_seed: dict[int, float]
 
 
-def paired_p_values(reference: Pairs, others: Mapping[str, Pairs]) -> tuple[dict[str, float | None], str]:
+def is_tested(task: Task) -> bool:
+    """Whether systems of a task are compared by resampling: the paired test here is of BLEU."""
+    return task.ranks_by == BLEU_METRIC
+
+
+def paired_p_values(
+    reference: Pairs, others: Mapping[str, Pairs], target: str = DEFAULT_TARGET
+) -> tuple[dict[str, float | None], str]:
     """Test each system against the reference with sacreBLEU's own paired bootstrap test of BLEU.
 
     Args:
         reference: The system all others are compared with.
         others: Other systems on the same utterances, by name.
+        target: The language that all of them write.
 
     Returns:
         p-values by name, and the signature of the test. A system with the reference's very BLEU has None: the test
@@ -55,7 +66,8 @@ def paired_p_values(reference: Pairs, others: Mapping[str, Pairs]) -> tuple[dict
             raise ValueError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
     systems: list[tuple[str, Sequence[str]]] = [("", list(reference.hypotheses))]
     systems += [(name, list(pairs.hypotheses)) for name, pairs in others.items()]
-    test = PairedTest(systems, {"BLEU": BLEU()}, [list(reference.references)], test_type="bs", n_samples=NUM_BOOTSTRAP)
+    metric = BLEU(tokenize=TARGETS[target].bleu_tokenizer)
+    test = PairedTest(systems, {"BLEU": metric}, [list(reference.references)], test_type="bs", n_samples=NUM_BOOTSTRAP)
     signatures, scores = test()
     found: dict[str, float | None] = dict.fromkeys(others)
     first = scores["BLEU"][0]
@@ -66,13 +78,18 @@ def paired_p_values(reference: Pairs, others: Mapping[str, Pairs]) -> tuple[dict
     return found, str(signatures["BLEU"])
 
 
-def resample_bleu(pairs: Pairs, num_samples: int = NUM_BOOTSTRAP) -> NDArray[np.float64]:
+def resample_bleu(pairs: Pairs, target: str = DEFAULT_TARGET, num_samples: int = NUM_BOOTSTRAP) -> NDArray[np.float64]:
     """BLEU of as many resamples of the utterances; the same utterances for every system of a test set.
+
+    Args:
+        pairs: The texts.
+        target: The language they are in.
+        num_samples: Resamples.
 
     Returns:
         BLEU, 0 to 100 (num_samples,).
     """
-    metric = BLEU()
+    metric = BLEU(tokenize=TARGETS[target].bleu_tokenizer)
     statistics = metric._extract_corpus_statistics(list(pairs.hypotheses), [list(pairs.references)])
     table = np.array(statistics, dtype="float32")  # as sacreBLEU has them
     seed = os.environ.get("SACREBLEU_SEED", "12345")

@@ -94,7 +94,7 @@ def test_of_english_only_the_clips_of_its_table_are_unpacked(
         assert sorted(path.name for path in (folder / "clips").iterdir()) == clips
 
 
-def test_a_cut_archive_is_told_and_the_whole_one_goes_on(archived: Sources, tmp_path: Path) -> None:
+def test_a_cut_archive_is_told_and_the_whole_one_is_resumed(archived: Sources, tmp_path: Path) -> None:
     archive = archived.common_voice / "cv-corpus-6.1-2020-12-11-fr.tar.gz"
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
@@ -154,7 +154,7 @@ def test_all_that_is_missing_is_told_at_once(make_corpus: MakeCorpus, tmp_path: 
         find_languages(Sources(tmp_path / "nowhere", str(tmp_path / "no"), tmp_path), ["fr", "de", "it"])
 
 
-def test_a_half_unpacked_tree_names_the_archive_beside_it(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+def test_a_half_unpacked_tree_names_the_archive_next_to_it(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     sources = make_corpus(ROWS)
     tree = sources.common_voice / "cv-corpus-x/fr"
     pack(sources.common_voice / "cv-corpus-x-fr.tar.gz", x__fr=tree)
@@ -219,7 +219,7 @@ def test_a_page_in_place_of_a_table_is_refused(
     assert not list((tmp_path / "work").rglob("*.part")) and not list((tmp_path / "work").rglob("*.tsv"))
 
 
-def test_packed_tables_of_a_folder_are_unpacked_beside_the_work(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+def test_packed_tables_of_a_folder_are_unpacked_next_to_the_work(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     sources = make_corpus(ROWS)
     table = Path(sources.covost2) / "covost_v2.fr_en.tsv"
     with tarfile.open(f"{table}.tar.gz", "w:gz") as tar:

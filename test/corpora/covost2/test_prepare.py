@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import soundfile
 
 from speechllama.bin import prepare_covost2 as entry
 from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
+from speechllama.corpora.covost2.published import published_counts
 from speechllama.data.corpus_report import SourceReport
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_table
 from speechllama.text.filter import TextFilter
+from speechllama.text.targets import TARGETS, Target
 from test.corpora.conftest import GOOD, MakeCorpus
 
 LENIENT = CorpusOptions(max_bad_share=1.0)
@@ -160,12 +163,32 @@ def test_two_runs_give_the_same_bytes(make_corpus: MakeCorpus, tmp_path: Path) -
 
 
 def test_counts_are_compared_with_the_published_ones_of_a_full_corpus() -> None:
-    report = SourceReport("fr", "", "")
+    report = SourceReport("fr", "", "", published=published_counts("fr"))
     for name, count in (("train", 207_374), ("dev", 14_760), ("test", 10_000)):
         report.splits[name].rows = report.splits[name].kept = count
-    assert report.warnings() == ["fr test: kept 10,000, CoVoST 2 has about 14,760"]
+    assert report.warnings() == ["fr test: kept 10,000, about 14,760 are published"]
     report.splits["train"].rows = report.splits["dev"].rows = report.splits["test"].rows = 100
     assert report.warnings() == []
+
+
+def test_another_target_language_names_the_table_and_judges_the_script(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    rows = [(clip, client, "Hello there.", "你好。", split) for clip, client, _, _, split in GOOD]
+    rows.append(("c6", "bob", "Hello again.", "Ni hao.", "train"))
+    made = make_corpus(rows)
+    (tmp_path / "covost2/covost_v2.fr_en.tsv").rename(tmp_path / "covost2/covost_v2.en_zh.tsv")
+    (made.common_voice / "cv-corpus-x/fr").rename(made.common_voice / "cv-corpus-x/en")
+    TARGETS.add(Target("zh", "Chinese", ("CJK",), "zh"))
+    try:
+        sources = replace(made, target="zh")
+        [report] = prepare_covost2(sources, ["en"], tmp_path / "data", CorpusOptions(drop_overlap=False))
+        assert report.splits["train"].dropped.counts == {"translation in another script": 1}
+        assert set(read_table(tmp_path / "data/train/text").values()) == {"你好。"}
+        with pytest.raises(ValueError, match="CoVoST 2 has no table covost_v2.zh_zh.tsv"):
+            prepare_covost2(sources, ["zh"], tmp_path / "none")
+        with pytest.raises(ValueError, match="--english train has English transcripts as targets, not zh"):
+            prepare_covost2(sources, ["fr"], tmp_path / "none", CorpusOptions(english="train"))
+    finally:
+        TARGETS.remove("zh")
 
 
 def test_the_real_sample_is_prepared_whole(shared_data: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from speechllama.corpora.mini import english, french, german, spanish
-from speechllama.corpora.mini.grammar import LANGUAGES, sample_pair
+from speechllama.corpora.mini.grammar import GRAMMARS, sample_pair
 from speechllama.corpora.mini.meaning import (
     Clause,
     NounPhrase,
@@ -194,7 +194,7 @@ def test_meanings_that_a_language_cannot_keep_apart_are_refused() -> None:
 def test_three_thousand_pairs_use_at_least_150_english_words_and_have_one_translation_each() -> None:
     english: set[str] = set()
     translations: dict[tuple[str, str], str] = {}
-    for code in LANGUAGES:
+    for code in GRAMMARS:
         random = Random(7)
         for _ in range(1000):
             source, target = sample_pair(code, random)

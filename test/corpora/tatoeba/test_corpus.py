@@ -15,7 +15,7 @@ from speechllama.corpora.mini.corpus import make_clip
 from speechllama.corpora.mini.plan import Pair
 from speechllama.corpora.synthetic.espeak import synthesize
 from speechllama.corpora.tatoeba.corpus import list_texts, make_tatoeba, read_plain_text
-from speechllama.corpora.tatoeba.plan import SECONDS, Reader, TatoebaSettings, expected_seconds
+from speechllama.corpora.tatoeba.plan import SECONDS, TatoebaSettings, VoicePlan, expected_seconds
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_table
 from speechllama.text.filter import sentence_key
@@ -120,7 +120,7 @@ def test_rooms_and_noise_are_in_the_clips(pairs: Path, tmp_path: Path) -> None:
     pair = Pair("de", "Der Hund schläft.", "The dog sleeps.")
     utterance = next(
         each
-        for each in (Reader(1).read(pair, "train", index) for index in range(50))
+        for each in (VoicePlan(1).choose(pair, "train", index) for index in range(50))
         if each.surroundings is not None and each.surroundings.snr_db is not None and each.surroundings.snr_db < 12
     )
     make_clip(utterance, tmp_path / "noisy.mp3")
@@ -138,7 +138,7 @@ def test_the_expected_length_is_about_the_true_one(lang: str) -> None:
         "fr": "Hier, nous avons attendu le bus longtemps.",
         "nl": "We hebben gisteren lang op de bus gewacht.",
     }
-    item = Reader(1).read(Pair(lang, sentences[lang], "We waited."), "train", 0)
+    item = VoicePlan(1).choose(Pair(lang, sentences[lang], "We waited."), "train", 0)
     waveform, rate = synthesize(item.pair.sentence, lang, item.variant, item.speed_wpm, item.pitch)
     assert expected_seconds(item) == pytest.approx(len(waveform) / rate, rel=0.25)
 

@@ -9,9 +9,9 @@ import pytest
 
 from speechllama.corpora.mini.plan import Pair, Utterance
 from speechllama.corpora.tatoeba.plan import (
-    Reader,
     Splits,
     TatoebaSettings,
+    VoicePlan,
     expected_seconds,
     plan_held_out,
     plan_training,
@@ -40,7 +40,7 @@ def splits() -> Splits:
 
 def plan(splits: Splits, hours: float = 0.2) -> list[Utterance]:
     settings = TatoebaSettings(SETTINGS.langs, hours, SETTINGS.num_dev, SETTINGS.num_test)
-    return list(plan_training(splits, settings, Reader(1)))
+    return list(plan_training(splits, settings, VoicePlan(1)))
 
 
 def test_no_english_sentence_is_in_two_splits_in_any_language(splits: Splits) -> None:
@@ -83,8 +83,8 @@ def test_the_order_of_the_file_changes_nothing_and_the_seed_all(splits: Splits) 
 
 
 def test_dev_and_test_have_voices_and_rooms_of_their_own(splits: Splits) -> None:
-    reader = Reader(1)
-    utterances = [*plan_held_out(splits, reader), *plan(splits)]
+    voices = VoicePlan(1)
+    utterances = [*plan_held_out(splits, voices), *plan(splits)]
     for of in (lambda item: item.variant, lambda item: item.surroundings.room):
         found = {
             split: {of(item) for item in utterances if item.split == split} - {None}

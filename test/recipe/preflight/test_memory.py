@@ -14,7 +14,7 @@ from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.ctc_encoder import CTCEncoder
-from speechllama.model.meta_model import outline_speech_llama, read_architecture
+from speechllama.model.meta_model import meta_speech_llama, read_architecture
 from speechllama.recipe.preflight import memory, systems
 from speechllama.recipe.preflight.memory import (
     BatchShape,
@@ -30,7 +30,7 @@ from test.recipe.preflight.conftest import MakeRun
 
 EGS = Path(__file__).resolve().parents[3] / "egs"
 LLMS = EGS / "covost2" / "conf" / "llm"
-Outline = Callable[[str], tuple[systems.SpeechLlama, object]]
+MetaSystem = Callable[[str], tuple[systems.SpeechLlama, object]]
 BATCH = BatchShape(num_utterances=3, num_prompt=4, num_audio=6, num_text=5, num_frames=40)
 
 
@@ -58,7 +58,7 @@ def test_the_encoders_counts_are_what_real_passes_keep(checked_run: MakeRun, tin
     settings = run.plan.selection.system.config.settings
     ctc = systems.ctc_training(run).encoder
     assert ctc is not None
-    network = outline_speech_llama(settings, "e5", read_architecture(tiny_llm), ctc)
+    network = meta_speech_llama(settings, "e5", read_architecture(tiny_llm), ctc)
     real = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
     vectors, lengths = torch.zeros(3, 6, network.encoder.dim), torch.full((3,), 6)
     assert memory.audio_encoder_activations(network, BATCH, False) == kept_bytes(lambda: real(vectors, lengths), real)
@@ -70,23 +70,21 @@ def test_the_encoders_counts_are_what_real_passes_keep(checked_run: MakeRun, tin
 
 
 @pytest.fixture
-def outline(checked_run: MakeRun) -> Outline:
+def meta_system(checked_run: MakeRun) -> MetaSystem:
     """Make a system of the paper's size on LLaMA-7B, without weights: the network and the LLM's shape."""
 
     def make(system: str) -> tuple[systems.SpeechLlama, object]:
         run = checked_run("covost2", "--system", system, "--llm", "some/llama_7b")
         architecture = read_architecture(LLMS / "llama_7b.json")
         config = run.plan.selection.system.config
-        settings = read_settings(config, "", "system")
-        return outline_speech_llama(
-            settings, config.path, architecture, systems.ctc_training(run).encoder
-        ), architecture
+        settings, encoder = read_settings(config, "", "system"), systems.ctc_training(run).encoder
+        return meta_speech_llama(settings, config.path, architecture, encoder), architecture
 
     return make
 
 
-def test_the_weights_of_llama_7b_take_what_arithmetic_says(outline: Outline) -> None:
-    plain, four, eight = (weight_bytes(outline(system)[0].llm) for system in ("e5", "e5_4bit", "e5_8bit"))
+def test_the_weights_of_llama_7b_take_what_arithmetic_says(meta_system: MetaSystem) -> None:
+    plain, four, eight = (weight_bytes(meta_system(system)[0].llm) for system in ("e5", "e5_4bit", "e5_8bit"))
     embeddings = 2 * 32000 * 4096 + 65 * 4096  # and the norms: these stay in bfloat16
     layers = 6_738_415_616 - embeddings
     assert plain == 2 * 6_738_415_616
@@ -94,14 +92,14 @@ def test_the_weights_of_llama_7b_take_what_arithmetic_says(outline: Outline) -> 
     assert four == pytest.approx(2 * embeddings + 0.516 * layers)
 
 
-def test_more_positions_need_more_memory_and_checkpointing_less(outline: Outline) -> None:
-    network, architecture = outline("e6")
+def test_more_positions_need_more_memory_and_checkpointing_less(meta_system: MetaSystem) -> None:
+    network, architecture = meta_system("e6")
     small, large = (
         training_memory(network, architecture, BatchShape().of_positions(total), True) for total in (2048, 4096)
     )
     assert large.activations == pytest.approx(2 * small.activations, rel=0.02)
     assert large.trained == 16 * (14_721_032 + 2_097_152)
-    network, architecture = outline("e6_8bit")
+    network, architecture = meta_system("e6_8bit")
     again = training_memory(network, architecture, BatchShape().of_positions(4096), True)
     assert again.activations < large.activations / 5
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from speechllama.files import read_json, write_json, write_table
-from speechllama.report.decoded_set import Task, score_decoded_set, score_path
+from speechllama.report.decoded_set import score_decoded_set, score_path
 from speechllama.report.results import results_path, write_results
 from speechllama.report.score import Pairs
 from speechllama.report.table.files import claims_path, table_path, write_table_files
@@ -57,7 +57,7 @@ class Experiment:
     def add(self, row: str, share: float, seed: int = 1, **settings: Any) -> Path:
         """A system whose hypotheses have this share of wrong words; a control with all of them wrong."""
         system = self.root / f"exp/{row}.{seed}"
-        task: Task = "asr" if row.endswith(":asr") else "st"
+        task = "asr" if row.endswith(":asr") else "st"
         decoded, control = system / "decode_test_beam4", system / "decode_test_beam4_control"
         for folder, wrong in ((decoded, share), (control, 1.0)):
             folder.mkdir(parents=True)

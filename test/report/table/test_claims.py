@@ -1,4 +1,4 @@
-"""The paper's claims beside a table."""
+"""The paper's claims, judged by a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""p-values and resampled differences, beside sacreBLEU's own."""
+"""p-values and resampled differences, against sacreBLEU's own."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def test_equal_scores_have_no_p_value_and_other_utterances_are_refused() -> None
     references = make_references()
     pairs = to_pairs(spoil(references, 0.3, 7), references)
     assert paired_p_values(pairs, {"same": pairs})[0] == {"same": None}
-    deaf = [replace(pairs, hypotheses=(text,) * NUM_UTTERANCES) for text in ("", "wrong")]
-    assert paired_p_values(deaf[0], {"other": deaf[1]})[0] == {"other": None}, "both have 0 BLEU"
+    at_control = [replace(pairs, hypotheses=(text,) * NUM_UTTERANCES) for text in ("", "wrong")]
+    assert paired_p_values(at_control[0], {"other": at_control[1]})[0] == {"other": None}, "both have 0 BLEU"
     fewer = replace(pairs, utterances=pairs.utterances[1:])
     with pytest.raises(ValueError, match="e5: its 39 utterances are not those of the reference"):
         paired_p_values(pairs, {"e5": fewer})

@@ -1,0 +1,57 @@
+"""The encoders: from features to states; to add one, add a record to ENCODERS.
+
+encoder: transformer               ENCODERS["transformer"] -> settings class, builder, length of its output
+encoder_conf: {conv_channels: 64}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, num_encoder_frames
+from speechllama.registry import Choice, Registry, choose
+
+
+class TrainableEncoder(Protocol):
+    """What a builder returns besides a `SpeechEncoder`: a torch module that takes the statistics of its features."""
+
+    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
+        """Take the training data's mean and standard deviation of each feature (F,)."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What there is to know of an encoder.
+
+    Attributes:
+        name: What `encoder:` says in a YAML.
+        settings: Dataclass of `encoder_conf`.
+        build: Settings, CTC units C (0: no CTC head), width F and shift in seconds of the features -> a torch module
+            that is a `SpeechEncoder` and a `TrainableEncoder`.
+        num_frames: Feature frames T -> frames M of its output, as the data stages count them before it is built.
+    """
+
+    name: str
+    settings: type[Any]
+    build: Callable[[Any, int, int, float], nn.Module]
+    num_frames: Callable[[int], int]
+
+
+DEFAULT_ENCODER = "transformer"
+ENCODERS: Registry[Encoder] = Registry(
+    "encoder", [Encoder(DEFAULT_ENCODER, CTCEncoderConfig, CTCEncoder, num_encoder_frames)]
+)
+
+
+def choose_encoder(settings: Mapping[str, Any], where: str) -> Choice[Encoder]:
+    """Read `encoder` and `encoder_conf` out of an experiment's settings.
+
+    Raises:
+        ValueError: There is no such encoder, or it has no such setting.
+    """
+    name = settings.get("encoder") or DEFAULT_ENCODER
+    return choose(ENCODERS, name, settings.get("encoder_conf") or {}, f"{where}: encoder_conf")

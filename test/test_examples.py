@@ -1,0 +1,37 @@
+"""The commands that entry points show in their help can be pasted: their parsers take them."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+
+import pytest
+
+from test.test_imports import MODULES
+
+PREFIX = "python3 -m speechllama.bin."
+ENTRY_POINTS = [name for name in MODULES if name.startswith("speechllama.bin.")]
+
+
+def read_examples(doc: str) -> list[list[str]]:
+    """The commands of a docstring, continued lines joined, as words after `python3 -m speechllama.bin.`."""
+    lines = [line.strip() for line in doc.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line.removeprefix(PREFIX)) for line in lines if line.startswith(PREFIX)]
+
+
+EXAMPLES = [
+    (module, words) for module in ENTRY_POINTS for words in read_examples(importlib.import_module(module).__doc__ or "")
+]
+
+
+@pytest.mark.parametrize(("module", "words"), EXAMPLES, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_example_is_of_this_entry_point_and_its_options_are_right(module: str, words: list[str]) -> None:
+    entry = importlib.import_module(module)
+    assert module.endswith(f".{words[0]}")
+    if hasattr(entry, "get_parser"):  # trainings have ESPnet's parser, which takes seconds to make
+        entry.get_parser().parse_args(words[1:])
+
+
+def test_continued_lines_are_one_command() -> None:
+    doc = f"Do it.\n\nExample:\n    {PREFIX}x --a 1 \\\n        --b '2 3'\n    {PREFIX}x\n"
+    assert read_examples(doc) == [["x", "--a", "1", "--b", "2 3"], ["x"]]

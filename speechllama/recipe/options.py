@@ -87,12 +87,12 @@ def not_empty(value: str) -> str:
 
 def whole_number(value: str) -> str:
     """Refuse what is neither empty nor a whole number."""
-    return "" if re.fullmatch(r"\d*", value) else f"expected a whole number, found {value!r}"
+    return "" if re.fullmatch(r"[0-9]*", value) else f"expected a whole number, found {value!r}"
 
 
 def whole_numbers(value: str) -> str:
     """Refuse an empty list, and what is no whole number."""
-    wrong = [word for word in value.split() if not word.isdigit()]
+    wrong = [word for word in value.split() if not re.fullmatch(r"[0-9]+", word)]
     return f"expected whole numbers, found {wrong[0]!r}" if wrong else not_empty(value)
 
 
@@ -158,10 +158,14 @@ class Options:
     num_nodes: int = option(1, "nodes that share a training (launcher=slurm)", at_least_one)
     python: str = option("", "interpreter to make the environment with, where it must be made")
     # Where things are written, from the recipe's directory
-    datadir: str = option("data", "data directories", group="Where things are written, from the recipe's directory")
-    dumpdir: str = option("dump", "features")
-    expdir: str = option("exp", "experiments")
-    downloads: str = option("downloads", "what is fetched, unpacked or made; corpora are looked for here by default")
+    datadir: str = option(
+        "data", "data directories", not_empty, "Where things are written, from the recipe's directory"
+    )
+    dumpdir: str = option("dump", "features", not_empty)
+    expdir: str = option("exp", "experiments", not_empty)
+    downloads: str = option(
+        "downloads", "what is fetched, unpacked or made; corpora are looked for here by default", not_empty
+    )
 
     @property
     def num_processes(self) -> int:
@@ -253,7 +257,7 @@ def _convert(entry: dataclasses.Field[Any], value: str | None, faults: list[str]
             faults.append(f"--{entry.name}: expected true or false, found {text!r}")
         return text == "true"
     if isinstance(entry.default, int):
-        if not re.fullmatch(r"\d+", text):
+        if not re.fullmatch(r"[0-9]+", text):
             faults.append(f"--{entry.name}: expected a whole number, found {text!r}")
             return None
         return int(text)

@@ -12,8 +12,7 @@ import torch
 
 from speechllama.recipe.plan import make_plan
 from speechllama.recipe.preflight.run import CheckedRun
-
-EGS = Path(__file__).resolve().parents[3] / "egs"
+from test.recipe.conftest import EGS
 
 
 class MakeRun(Protocol):
@@ -33,21 +32,6 @@ def checked_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeRun:
         monkeypatch.chdir(EGS / recipe)
         places = [f"--{name}={tmp_path / name}" for name in ("datadir", "dumpdir", "expdir", "downloads")]
         return CheckedRun(make_plan(words, ["--langs", "de fr", *places]), frozenset(finished), launcher)
-
-    return make
-
-
-@pytest.fixture
-def make_recipe(tmp_path: Path) -> Callable[..., Path]:
-    """Write a recipe's folder with these files of conf, by their paths in it; all others are those of TEMPLATE."""
-
-    def make(**confs: str) -> Path:
-        folder = tmp_path / "recipe"
-        for name, text in confs.items():
-            path = folder / "conf" / f"{name.replace('__', '/')}.yaml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        return folder
 
     return make
 

@@ -9,7 +9,8 @@ import pytest
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.system import ConfFolders, Config
 from speechllama.train.options import known_options
-from test.recipe.preflight.conftest import EGS, MakeRun
+from test.recipe.conftest import EGS
+from test.recipe.preflight.conftest import MakeRun
 
 
 def small_config(name: str) -> Config:

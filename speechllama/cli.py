@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -59,6 +59,22 @@ def mapping(value: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise argparse.ArgumentTypeError(f"expected settings such as '{{\"key\": 5}}', found {value!r}")
     return settings
+
+
+def pair_up(inputs: Sequence[str], outputs: Sequence[str], option: str) -> list[tuple[str, str]]:
+    """Give each input its output.
+
+    Args:
+        inputs: Values of the option that names inputs.
+        outputs: Values of the option that names outputs.
+        option: That option, for the message.
+
+    Raises:
+        ValueError: They are not equally many.
+    """
+    if len(inputs) != len(outputs):
+        raise ValueError(f"{option}: {len(outputs)} given, expected one for each of {len(inputs)}: {' '.join(inputs)}")
+    return list(zip(inputs, outputs, strict=True))
 
 
 def run_main(main: Callable[[], Any]) -> None:

@@ -10,3 +10,5 @@ SPLITS = ("train", "dev", "test")  # the sets that stage `data` writes
 NUM_MELS = 80
 FRAME_SHIFT = 0.010  # seconds
 SUBSAMPLING = 4  # feature frames to a frame of the CTC encoder
+
+DEFAULT_ENCODER = "transformer"  # of ENCODERS; here, since their module brings torch

@@ -143,7 +143,7 @@ def test_every_system_builds_as_the_paper_describes_it(recipe: str, size: str, s
 
 
 @functools.cache
-def outline(system: str, llm: str) -> SpeechLlama:
+def meta_system(system: str, llm: str) -> SpeechLlama:
     """Build a system at the paper's size on an LLM of that shape, without weights."""
     ctc = None if system == "e0" else (encoder_config(*PAPER), NUM_UNITS)
     settings = load(*PAPER, system).settings
@@ -152,7 +152,7 @@ def outline(system: str, llm: str) -> SpeechLlama:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_system_has_the_papers_numbers_with_llama_7b(system: str) -> None:
-    network = outline(system, "llama_7b")
+    network = meta_system(system, "llama_7b")
     head = dict(network.encoder.named_children()).get("head")
     encoder = num_parameters(network.encoder) - (0 if head is None else num_parameters(head))
     # arXiv 2307.03917, section 4: 15.8 M, 14.7 M and, for E4 and E6, 2.1 M
@@ -184,8 +184,8 @@ def test_the_decoder_from_scratch_has_the_papers_size(system: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_differs_as_its_name_says(variant: str) -> None:
     settings, adapters, init_system = VARIANTS[variant]
-    network = outline(variant, "llama_7b")
-    plain = outline(variant[:2], "llama_7b")
+    network = meta_system(variant, "llama_7b")
+    plain = meta_system(variant[:2], "llama_7b")
     assert num_parameters(network.llm, trainable_only=True) == adapters
     found, expected = (dataclasses.asdict(each.config.llm) for each in (network, plain))
     assert {name: found[name] for name in found if name != "lora" and found[name] != expected[name]} == settings
@@ -196,7 +196,7 @@ def test_every_variant_differs_as_its_name_says(variant: str) -> None:
 
 @pytest.mark.parametrize("llm", LLMS)
 def test_every_llm_builds_e6_from_its_shape(llm: str) -> None:
-    network = outline("e6", llm)
+    network = meta_system("e6", llm)
     adapters = num_parameters(network.llm, trainable_only=True)
     assert num_parameters(network.llm) - adapters == LLMS[llm]
     assert 0 < adapters < 3e6

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "speechllama"
 # Modules that know nothing of ours; everybody may use them.
-COMMON = {"cli", "config", "constants", "faults", "files", "markdown", "peak_memory", "progress", "registry"}
+COMMON = {"cli", "config", "constants", "faults", "files", "markdown", "options", "peak_memory", "progress", "registry"}
 COMMON |= {"training_record"}
 # Layer -> layers it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -148,6 +148,18 @@ def test_one_file_knows_the_host() -> None:
         module for module in MODULES if {target.split(".")[0] for target in module_imports(module)} & HOST_PACKAGES
     }
     assert knowing == {HOST}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(module for module in MODULES if layer(module) in ("data", "corpora", "report")),
+        *("speechllama.decode.nbest", "speechllama.train.options"),
+    ],
+)
+def test_data_and_reports_cost_no_heavy_import(module: str) -> None:
+    heavy = {target for target in loaded(module) if target.split(".")[0] in HEAVY}
+    assert not heavy, f"{module} loads {sorted(heavy)}, which cost more than its work; import them where they are used"
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if layer(module) == "bin"])

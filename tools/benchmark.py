@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Time and memory of the three hot places, each beside its usual alternative, in one run on one thread.
+"""Time and memory of the hot places, each next to its usual alternative, in one run on one thread.
 
     compression   one index_add_ over the batch      | a Python loop over runs
     training step loss on text positions             | loss on all positions (labels -100), as transformers does
+    later epoch   compressed vectors from the cache  | features through the frozen encoder in every epoch
     decoding      prefix once, beams share its keys  | generate() of transformers
 
-Texts of both decoders are asserted equal. Weights are random, shapes are those of a small LLaMA.
+The two sides run in turn, and the ratio is the median of the ratios of such pairs, with the least and the most: what
+else the machine does then slows both. Texts of both decoders and losses of both steps are asserted equal. Weights are
+random, shapes are those of a small LLaMA.
 
     python3 tools/benchmark.py [--repeats 5]
 """
@@ -22,34 +25,58 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the tool also runs where the package is not installed
 
 NUM_UTTERANCES, NUM_PROMPT, NUM_TEXT, VOCABULARY = 16, 12, 25, 32000
+NUM_FRAMES, NUM_UNITS = 300, 120  # features of 3 s, CTC units
 EOS = 2
+# Sides of a training step: loss on text or on all positions; audio from the cache or from features.
+SIDES = ("text", "all", "cache", "features")
+Layers = tuple[int, int, int, int, float]  # of TransformerConfig: layers, width, heads, width inside, dropout
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a Speech-LLaMA: of the LLM (its tokens, width, width inside, layers), the encoder, the audio encoder."""
+
+    llm: tuple[int, int, int, int]
+    encoder: Layers
+    audio_encoder: Layers
+
+
+def small_llama() -> Sizes:
+    """A small LLaMA with the vocabulary of a large one, whose logits cost the most."""
+    return Sizes((VOCABULARY, 256, 688, 4), (4, 256, 4, 1024, 0.0), (1, 128, 4, 256, 0.0))
+
+
+def mini_recipe() -> Sizes:
+    """E5 of egs/mini_covost2."""
+    return Sizes((min(VOCABULARY, 1000), 128, 344, 3), (4, 144, 4, 576, 0.0), (2, 144, 4, 576, 0.0))
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="counted runs of each side, after one that is not")
-    parser.add_argument("--step", choices=["text", "all"], help=argparse.SUPPRESS)  # one side in a process of its own
+    parser.add_argument("--step", choices=SIDES, help=argparse.SUPPRESS)  # one side in a process of its own
     parser.add_argument("--num_audio", type=int, default=62, help=argparse.SUPPRESS)
     return parser
 
 
 def main() -> None:
-    """Run all three, or one side of the training step in a process of its own."""
+    """Run all of them, or one side of a training step in a process of its own."""
     args = get_parser().parse_args()
     import torch
 
     torch.set_num_threads(1)
     seed()
     if args.step:
-        print(json.dumps(measure_step(args.step, args.num_audio, args.repeats)))
+        serve_steps(args.step, args.num_audio)
         return
     import transformers
 
@@ -58,7 +85,8 @@ def main() -> None:
     print("| what | ours | alternative | ratio |\n|---|---|---|---|")
     compare_compression(args.repeats)
     for num_audio in (62, 300):
-        compare_steps(num_audio, args.repeats)
+        compare_losses(num_audio, args.repeats)
+    compare_epochs(args.repeats)
     for beam in (1, 4):
         compare_decoding(beam, args.repeats)
 
@@ -70,21 +98,44 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-def alternate(ours: Callable[[], Any], other: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds of two calls taken in turn, after one uncounted call of each."""
+class Pairs(NamedTuple):
+    """Seconds of two sides that ran in turn."""
+
+    ours: list[float]
+    other: list[float]
+
+    def ratio(self, is_faster: bool) -> str:
+        """Median of the ratios pair by pair, with the least and the most.
+
+        Args:
+            is_faster: How many times faster ours is; else which share of the other's time it takes.
+        """
+        ratios = [two / one if is_faster else one / two for one, two in zip(self.ours, self.other, strict=True)]
+        words = "times faster" if is_faster else "of the time"
+        return f"{statistics.median(ratios):.2f} {words} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def alternate(ours: Callable[[], Any], other: Callable[[], Any], repeats: int) -> Pairs:
+    """Seconds of two calls taken in turn, after one uncounted call of each."""
     ours(), other()
-    times: tuple[list[float], list[float]] = ([], [])
+    pairs = Pairs([], [])
     for _ in range(repeats):
-        for call, spent in zip((ours, other), times, strict=True):
+        for call, spent in zip((ours, other), pairs, strict=True):
             start = time.perf_counter()
             call()
             spent.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+    return pairs
 
 
 def row(what: str, ours: float, other: float, unit: str, ratio: str) -> None:
     """Print one line of the table."""
     print(f"| {what} | {ours:.1f} {unit} | {other:.1f} {unit} | {ratio} |", flush=True)
+
+
+def time_row(what: str, pairs: Pairs, is_faster: bool) -> None:
+    """Print medians in milliseconds and their ratio."""
+    ours, other = (statistics.median(seconds) * 1e3 for seconds in pairs)
+    row(what, ours, other, "ms", pairs.ratio(is_faster))
 
 
 def compare_compression(repeats: int) -> None:
@@ -114,12 +165,12 @@ def compare_compression(repeats: int) -> None:
 
     for vectors, expected in zip(compressor(encoded).vectors, loop(), strict=True):
         torch.testing.assert_close(vectors[: len(expected)], expected)
-    ours, other = alternate(lambda: compressor(encoded), loop, repeats)
-    row("compression, 8 x 1,500 frames, 5,000 units", ours * 1e3, other * 1e3, "ms", f"{other / ours:.1f} times faster")
+    pairs = alternate(lambda: compressor(encoded), loop, repeats)
+    time_row("compression, 8 x 1,500 frames, 5,000 units", pairs, is_faster=True)
 
 
-def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
-    """A Speech-LLaMA of width 256 and 4 layers, with a batch of compressed audio and text."""
+def build_network(num_audio: int, sizes: Sizes) -> tuple[Any, Any, Any, Any]:
+    """A Speech-LLaMA of these sizes, with a batch of compressed audio and text."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -128,15 +179,18 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
     from speechllama.model.audio import Compressed
     from speechllama.model.config import SpeechLlamaConfig
     from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+    from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS
     from speechllama.model.layers import TransformerConfig
     from speechllama.model.speech_llama import Batch, SpeechLlama
+    from speechllama.registry import Choice
 
+    vocabulary, width, ffn_dim, num_layers = sizes.llm
     with tempfile.TemporaryDirectory() as folder:
         shape = LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=256,
-            intermediate_size=688,
-            num_hidden_layers=4,
+            vocab_size=vocabulary,
+            hidden_size=width,
+            intermediate_size=ffn_dim,
+            num_hidden_layers=num_layers,
             num_attention_heads=4,
             eos_token_id=EOS,
             tie_word_embeddings=False,
@@ -144,74 +198,138 @@ def build_network(num_audio: int) -> tuple[Any, Any, Any, Any]:
         LlamaForCausalLM(shape).save_pretrained(folder)
         llm = LLM(LLMConfig(folder))
     config = SpeechLlamaConfig(
-        audio_encoder=TransformerConfig(1, 128, 4, 256, 0.0),
+        encoder=Choice(
+            ENCODERS[DEFAULT_ENCODER],
+            CTCEncoderConfig(conv_channels=32, transformer=TransformerConfig(*sizes.encoder)),
+        ),
+        audio_encoder=TransformerConfig(*sizes.audio_encoder),
         prefix_mask="causal",
     )
-    network = SpeechLlama(config, CTCEncoder(CTCEncoderConfig(), num_units=2), llm)
+    network = SpeechLlama(config, CTCEncoder(config.encoder.settings, NUM_UNITS), llm)
     full = torch.full((NUM_UTTERANCES,), 1)
     batch = Batch(
         Compressed(torch.randn(NUM_UTTERANCES, num_audio, network.encoder.dim), full * num_audio),
-        torch.randint(3, VOCABULARY, (NUM_UTTERANCES, NUM_PROMPT)),
+        torch.randint(3, vocabulary, (NUM_UTTERANCES, NUM_PROMPT)),
         full * NUM_PROMPT,
         torch.zeros(NUM_UTTERANCES, 0, dtype=torch.long),
         full * 0,
     )
-    return network, batch, torch.randint(3, VOCABULARY, (NUM_UTTERANCES, NUM_TEXT)), full * NUM_TEXT
+    return network, batch, torch.randint(3, vocabulary, (NUM_UTTERANCES, NUM_TEXT)), full * NUM_TEXT
 
 
-def measure_step(side: str, num_audio: int, repeats: int) -> dict[str, float]:
-    """Seconds of a step (forward and backward) and the memory it adds, in this process."""
+def make_step(side: str, num_audio: int) -> Callable[[], float]:
+    """One side's training step, forward and backward, on the very batch of the other side -> its loss."""
     import torch
 
-    network, batch, text, lengths = build_network(num_audio)
+    from speechllama.constants import NUM_MELS
+    from speechllama.model.audio import Features
+
+    is_of_epochs = side in ("cache", "features")
+    network, batch, text, lengths = build_network(num_audio, mini_recipe() if is_of_epochs else small_llama())
     network.train()
+    if is_of_epochs:
+        speech = torch.randn(NUM_UTTERANCES, NUM_FRAMES, NUM_MELS)
+        batch = batch._replace(audio=Features(speech, torch.full((NUM_UTTERANCES,), NUM_FRAMES)))
+    if side == "cache":
+        batch = batch._replace(audio=network.compress(batch.audio))
 
     def step() -> float:
-        if side == "text":
-            loss = network(batch, text, lengths).loss
-        else:
+        if side == "all":
             prefix = network.embed_prefix(batch).embeddings
             ended = torch.nn.functional.pad(text, (0, 1), value=EOS)
             embeddings = torch.cat((prefix, network.llm.embed(ended)), dim=1)
             labels = torch.cat((torch.full(prefix.shape[:2], -100), ended), dim=1)
             loss = network.llm.model(inputs_embeds=embeddings, labels=labels, use_cache=False).loss
+        else:
+            loss = network(batch, text, lengths).loss
         loss.backward()
         network.zero_grad()
-        return float(loss)
+        return float(loss.detach())
 
+    return step
+
+
+def serve_steps(side: str, num_audio: int) -> None:
+    """Print the loss of a step and the memory that it adds, then a step's seconds for each line of stdin."""
+    step = make_step(side, num_audio)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loss = step()
     added = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    times = []
-    for _ in range(repeats):
+    print(json.dumps({"loss": loss, "added_mb": added / 1024}), flush=True)
+    for _ in sys.stdin:
         start = time.perf_counter()
         step()
-        times.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(times), "added_mb": added / 1024, "loss": loss}
+        print(json.dumps({"seconds": time.perf_counter() - start}), flush=True)
 
 
-def compare_steps(num_audio: int, repeats: int) -> None:
-    """Both sides in processes of their own, so that peak memory is each one's."""
-    sides = []
-    for side in ("text", "all"):
-        command = [sys.executable, __file__, "--step", side, "--num_audio", str(num_audio), "--repeats", str(repeats)]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        sides.append(json.loads(output.splitlines()[-1]))
-    ours, other = sides
-    assert abs(ours["loss"] - other["loss"]) < 1e-3, (ours, other)
+class StepProcess:
+    """One side's training steps in a process of its own, so that its peak memory is its own; it waits between them."""
+
+    def __init__(self, side: str, num_audio: int) -> None:
+        command = [sys.executable, __file__, "--step", side, "--num_audio", str(num_audio)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.first = self.read()
+
+    def read(self) -> dict[str, float]:
+        """What the process printed next.
+
+        Raises:
+            RuntimeError: It has ended.
+        """
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                answer: dict[str, float] = json.loads(line)
+                return answer
+        raise RuntimeError(f"a training step failed: {self.process.args!r}")
+
+    def seconds(self) -> float:
+        """Let it make one step."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        return self.read()["seconds"]
+
+    def __enter__(self) -> StepProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def alternate_steps(sides: tuple[str, str], num_audio: int, repeats: int) -> tuple[Pairs, tuple[float, float]]:
+    """Seconds of both sides' steps in turn, and the memory in MB that a step of each adds."""
+    with StepProcess(sides[0], num_audio) as ours, StepProcess(sides[1], num_audio) as other:
+        assert abs(ours.first["loss"] - other.first["loss"]) < 1e-3, (ours.first, other.first)
+        seconds = [(ours.seconds(), other.seconds()) for _ in range(repeats)]
+        memory = (ours.first["added_mb"], other.first["added_mb"])
+    return Pairs(*map(list, zip(*seconds, strict=True))), memory
+
+
+def compare_losses(num_audio: int, repeats: int) -> None:
+    """Time and memory of a step with the loss on text positions, and on all."""
+    pairs, (ours, other) = alternate_steps(("text", "all"), num_audio, repeats)
     what = f"{NUM_UTTERANCES} utterances, {num_audio} audio + {NUM_PROMPT} prompt + {NUM_TEXT} text, V {VOCABULARY:,}"
-    seconds, memory = (ours[key] / other[key] for key in ("seconds", "added_mb"))
-    row(f"step time, {what}", ours["seconds"] * 1e3, other["seconds"] * 1e3, "ms", f"{seconds:.2f} of the time")
-    row(f"step memory, {what}", ours["added_mb"], other["added_mb"], "MB", f"{memory:.2f} of the memory")
+    time_row(f"step time, {what}", pairs, is_faster=False)
+    row(f"step memory, {what}", ours, other, "MB", f"{ours / other:.2f} of the memory")
+
+
+def compare_epochs(repeats: int) -> None:
+    """Time of a step of a later epoch: the compressed vectors are in the cache, or made anew of the features."""
+    pairs, _ = alternate_steps(("cache", "features"), 0, repeats)
+    what = f"step of a later epoch, E5 of the mini recipe, {NUM_UTTERANCES} utterances of {NUM_FRAMES} frames"
+    time_row(what, pairs, is_faster=False)
 
 
 def compare_decoding(beam: int, repeats: int) -> None:
-    """The search beside generate() on the same prefixes of 30 to 74 positions, 40 new tokens at most."""
+    """The search next to generate() on the same prefixes of 30 to 74 positions, 40 new tokens at most."""
     import torch
 
     from speechllama.decode.search import SearchConfig, search
 
-    network, batch, _, _ = build_network(num_audio=62)
+    network, batch, _, _ = build_network(62, small_llama())
     llm = network.llm.eval()
     with torch.no_grad():
         llm.model.get_output_embeddings().weight.mul_(20.0)  # as sure of itself as a trained model
@@ -232,9 +350,9 @@ def compare_decoding(beam: int, repeats: int) -> None:
         return [list(itertools.takewhile(lambda token: token != EOS, row)) for row in rows]
 
     assert ours() == other(), "the two decoders disagree"
-    seconds, generate_seconds = alternate(ours, other, repeats)
+    pairs = alternate(ours, other, repeats)
     what = f"decoding, {'greedy' if beam == 1 else f'beam {beam}'}, {NUM_UTTERANCES} utterances, equal text"
-    row(what, seconds * 1e3, generate_seconds * 1e3, "ms", f"{generate_seconds / seconds:.2f} times faster")
+    time_row(what, pairs, is_faster=True)
 
 
 if __name__ == "__main__":

@@ -309,17 +309,17 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     lengths = torch.full((size,), frames, device=card.device)
 
     @torch.no_grad()
-    def hear() -> Any:
+    def encode() -> Any:
         with torch.autocast(card.device, torch.bfloat16, enabled=card.is_gpu):
             return encoder(speech, lengths)
 
-    seconds = card.seconds(hear)
-    heard = hear()
+    seconds = card.seconds(encode)
+    states = encode()
     # Runs of three frames, as in speech; random logits would change their mind at every frame.
-    labels = torch.randint(0, NUM_UNITS, (size, heard.logits.shape[1] // 3 + 1), device=card.device)
-    labels = labels.repeat_interleave(3, 1)[:, : heard.logits.shape[1]]
-    logits = torch.rand_like(heard.logits).scatter_(2, labels[:, :, None], 2.0)
-    encoded = Encoded(heard.hidden, logits, heard.lengths)
+    labels = torch.randint(0, NUM_UNITS, (size, states.logits.shape[1] // 3 + 1), device=card.device)
+    labels = labels.repeat_interleave(3, 1)[:, : states.logits.shape[1]]
+    logits = torch.rand_like(states.logits).scatter_(2, labels[:, :, None], 2.0)
+    encoded = Encoded(states.hidden, logits, states.lengths)
     compressor = build_compressor("frame_average", {}, encoder.dim)
     compressing = card.seconds(lambda: compressor(encoded))
     once = (logits.nbytes + encoded.hidden.nbytes) / bandwidth

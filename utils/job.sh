@@ -98,6 +98,9 @@ rm -f "$directory/$job.status"
 printf '# started %s on %s:' "$(date '+%F %T')" "${SLURMD_NODENAME:-$(hostname)}"
 printf ' %q' "${command[@]}"
 printf '\n'
+# A thread that waits for another spins for 15 us, then sleeps. OpenMP's default, to spin for 15 ms, takes the core from the
+# very thread that is waited for once another process runs here. Measured by tools/benchmark_threads.py.
+if [[ ! -v OMP_WAIT_POLICY && ! -v GOMP_SPINCOUNT ]]; then export OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=300; fi
 if [[ $kind == train ]]; then export SPEECHLLAMA_STOP_FILE=$directory/$job.stop; fi
 if [[ -n ${SLURM_JOB_ID:-} ]]; then
   export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}

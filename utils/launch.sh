@@ -8,7 +8,8 @@
 # last line of a running job's log (of a training: the epoch, the time left and the losses) are shown. When jobs fail, the
 # others are waited for, the failed ones are tried again --retries times, then the last lines of the first one that still
 # fails and the names of the failing logs are printed; the exit status is that job's. Each job gets its share of the cores
-# as OMP_NUM_THREADS, unless that is set already. Ctrl-C ends all jobs; a training saves first.
+# as OMP_NUM_THREADS, and threads that sleep while they wait (OMP_WAIT_POLICY, GOMP_SPINCOUNT), unless these are set already.
+# Ctrl-C ends all jobs; a training saves first.
 #
 # Where they run: here (local), as an array of Slurm's (slurm: utils/launch_slurm.sh), or by the site's own command (site):
 # $site_command, then `utils/job.sh DIRECTORY NUMBER`, must run that somewhere and end when it has ended. All of them need

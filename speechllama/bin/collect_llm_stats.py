@@ -1,8 +1,8 @@
-"""Write the shape file of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
+"""Write the shape files of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
 
 Example:
-    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --data_dir dump/train --llm_dir exp/llm \\
-        --output_file exp/st_e0/llm_stats/train
+    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --llm_dir exp/llm \\
+        --data_dir dump/train dump/dev --output_file exp/st_e0/llm_stats/train exp/st_e0/llm_stats/dev
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import add_conf_path, new_parser, run_main
+from speechllama.cli import add_conf_path, new_parser, pair_up, run_main
 from speechllama.progress import setup_logging
 from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
@@ -20,13 +20,13 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="the system's YAML; its prompt and compressor count")
     add_conf_path(parser)
-    parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
+    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories of the cache or of features")
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
     parser.add_argument("--centroids_file", default="", help="units: what must have named them")
     parser.add_argument("--text_name", default="text", help="target: text or src_text")
     parser.add_argument("--task", default=DEFAULT_TASK, choices=list(TASKS), help="whose prompt is the default")
-    parser.add_argument("--output_file", required=True, help="the shape file")
+    parser.add_argument("--output_file", nargs="+", required=True, help="the shape file of each")
     return parser
 
 
@@ -49,15 +49,16 @@ def main(cmd: Sequence[str] | None = None) -> None:
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
     num_frames = choose_encoder(settings, args.config).record.num_frames
     frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1
-    data = read_data_dir(args.data_dir)
-    if data.table("compressed.scp"):
-        own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
-        check_maker(data.path, "compressed", expected_cache(own, args.config))
 
     def num_vectors(frames: int) -> int:
         return -(-num_frames(frames) // frames_per_vector)
 
-    write_llm_shapes(data, prompt, args.text_name, args.output_file, num_vectors)
+    for data_dir, output_file in pair_up(args.data_dir, args.output_file, "--output_file"):
+        data = read_data_dir(data_dir)
+        if data.table("compressed.scp"):
+            own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
+            check_maker(data.path, "compressed", expected_cache(own, args.config))
+        write_llm_shapes(data, prompt, args.text_name, output_file, num_vectors)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""Write the compressed-feature cache and the CTC hypotheses of one part of a data directory."""
+"""Write the compressed-feature cache and the CTC hypotheses of one part of each data directory (stage `compress`).
+
+Example:
+    python3 -m speechllama.bin.ctc_compress --ctc_dir exp/ctc --data_dir dump/dev --output_dir exp/ctc/compressed/dev \\
+        --tokenizer data/bpe.model --compressor frame_average
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import mapping, new_parser, run_main
+from speechllama.cli import mapping, new_parser, pair_up, run_main
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR
 from speechllama.progress import setup_logging
 
@@ -14,8 +19,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("--ctc_dir", required=True, help="trained CTC experiment")
-    parser.add_argument("--data_dir", required=True, help="data directory with feats.scp")
-    parser.add_argument("--output_dir", required=True, help="where the part goes")
+    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories with feats.scp")
+    parser.add_argument("--output_dir", nargs="+", required=True, help="where the part of each goes")
     parser.add_argument("--tokenizer", required=True, help="SentencePiece model of the CTC units")
     cached = [name for name in COMPRESSORS if COMPRESSORS[name].is_cached]
     parser.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=cached)
@@ -36,8 +41,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.registry import choose
 
     choice = choose(COMPRESSORS, args.compressor, args.compressor_conf, "--compressor_conf")
-    job = CacheJob(args.data_dir, args.output_dir, args.num_jobs, args.job, args.batch_frames, args.centroids_file)
-    write_cache(args.ctc_dir, args.tokenizer, choice, job, "cuda" if args.ngpu else "cpu")
+    for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
+        job = CacheJob(data_dir, output_dir, args.num_jobs, args.job, args.batch_frames, args.centroids_file)
+        write_cache(args.ctc_dir, args.tokenizer, choice, job, "cuda" if args.ngpu else "cpu")
 
 
 if __name__ == "__main__":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
 
 from speechllama.cli import run_main
+from speechllama.train.options import help_parser, run_training
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Our options; ESPnet's trainer has its own next to them."""
+    return help_parser(__doc__, "system")
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Run SpeechLlamaTask."""
-    from speechllama.train.speech_llama import SpeechLlamaTask
-
-    SpeechLlamaTask.main(cmd=sys.argv[1:] if cmd is None else cmd)
+    """Train."""
+    run_training(get_parser(), "system", cmd)
 
 
 if __name__ == "__main__":

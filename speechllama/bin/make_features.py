@@ -1,4 +1,4 @@
-"""Compute the features of one part of a data directory (stage `features`); a finished part is kept.
+"""Compute the features of one part of each data directory (stage `features`); a finished part is kept.
 
 Example:
     python3 -m speechllama.bin.make_features --data_dir data/train --output_dir dump/train --num_jobs 2 --job 1
@@ -9,15 +9,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import mapping, new_parser, run_main
+from speechllama.cli import mapping, new_parser, pair_up, run_main
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data_dir", required=True, help="data directory with wav.scp")
+    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories with wav.scp")
     parser.add_argument(
-        "--output_dir", required=True, help="gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J, frontend.json"
+        "--output_dir",
+        nargs="+",
+        required=True,
+        help="for each, what gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J, frontend.json",
     )
     parser.add_argument("--frontend", default="fbank", help="what computes features: a name in data/front_ends.py")
     parser.add_argument("--frontend_conf", type=mapping, default={}, help="its settings, a YAML or JSON mapping")
@@ -30,7 +33,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(cmd: Sequence[str] | None = None) -> None:
-    """Compute one part."""
+    """Compute one part of each."""
     args = get_parser().parse_args(cmd)
     from speechllama.data.features import make_features
     from speechllama.data.front_ends import choose_front_end
@@ -38,7 +41,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     setup_logging()
     front_end = choose_front_end(args.frontend, args.frontend_conf)
-    make_features(args.data_dir, args.output_dir, args.num_jobs, args.job, args.max_bad_share, front_end)
+    for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
+        make_features(data_dir, output_dir, args.num_jobs, args.job, args.max_bad_share, front_end)
 
 
 if __name__ == "__main__":

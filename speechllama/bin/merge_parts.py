@@ -1,7 +1,7 @@
-"""Make one data directory of the parts that parallel jobs wrote (stages `features` and `compress`).
+"""Make one data directory of the parts that parallel jobs wrote, for one set or several (`features`, `compress`).
 
 Example:
-    python3 -m speechllama.bin.merge_parts --data_dir data/train --output_dir dump/train --num_jobs 2
+    python3 -m speechllama.bin.merge_parts --data_dir data/train data/dev --output_dir dump/train dump/dev --num_jobs 2
     python3 -m speechllama.bin.merge_parts --name compressed --data_dir dump/train --num_jobs 2 \\
         --output_dir exp/ctc_transcript_bpe120/compressed_frame_average/train
 """
@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import new_parser, pair_up, run_main
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data_dir", required=True, help="data directory that the jobs read")
-    parser.add_argument("--output_dir", required=True, help="where the parts are and the merged tables go")
+    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories that the jobs read")
+    parser.add_argument("--output_dir", nargs="+", required=True, help="where the parts of each are and its tables go")
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--name", choices=("feats", "compressed"), default="feats", help="what the parts hold")
     parser.add_argument("--max_bad_share", type=float, default=0.05, help="share that may be left out; one always may")
@@ -32,7 +32,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.progress import setup_logging
 
     setup_logging()
-    merge_parts(args.data_dir, args.output_dir, args.num_jobs, args.name, args.max_bad_share)
+    for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
+        merge_parts(data_dir, output_dir, args.num_jobs, args.name, args.max_bad_share)
 
 
 if __name__ == "__main__":

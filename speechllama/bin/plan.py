@@ -17,7 +17,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from speechllama.recipe.options import Options, TableOptions, UsageError, absolute_places, format_help, parse
+from speechllama.options import UsageError, absolute_places, format_help, parse
+from speechllama.recipe.options import PLACES, Options, TableOptions
 
 NEEDS_ENVIRONMENT = 3
 HINT = "the environment is not installed yet: run tools/install.sh, or the recipe itself, which installs it"
@@ -53,7 +54,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     is_table = what == "table"
     own = take(words) if is_table else []
     settings = take(words)
-    words = absolute_places(words, Path(user_dir))
+    words = absolute_places(words, PLACES, Path(user_dir))
     try:
         if is_table:
             from speechllama.recipe.table import plan_table, split_words, table_records

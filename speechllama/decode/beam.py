@@ -115,7 +115,7 @@ def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: Search
     running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
 
     Args:
-        scorer: The model, with the utterances it encoded.
+        scorer: The model, with the utterances it scores.
         limits: Most tokens per utterance (B,), int64, end of sequence included, each at least 1.
         eos_token_id: End of sequence.
         config: Beam, penalty, n-best.

@@ -41,7 +41,7 @@ class JointSearchConfig(SearchConfig):
 
 
 class JointScorer:
-    """Attention and CTC together, over utterances that the encoder read.
+    """Attention and CTC together, over utterances that the encoder has encoded.
 
     Args:
         network: The encoder-decoder.

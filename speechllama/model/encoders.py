@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from speechllama.constants import DEFAULT_ENCODER
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, num_encoder_frames
 from speechllama.registry import Choice, Registry, choose
 
@@ -41,7 +42,6 @@ class Encoder:
     num_frames: Callable[[int], int]
 
 
-DEFAULT_ENCODER = "transformer"
 ENCODERS: Registry[Encoder] = Registry(
     "encoder", [Encoder(DEFAULT_ENCODER, CTCEncoderConfig, CTCEncoder, num_encoder_frames)]
 )

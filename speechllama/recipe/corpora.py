@@ -1,6 +1,6 @@
 """The corpora: what stage data of a recipe prepares and what that is made of; to add one, add a record to CORPORA.
 
-    --corpus_kind covost2 -> CORPORA["covost2"] -> options that name its places, files whose change is noticed
+    --corpus_kind covost2 -> CORPORA["covost2"] -> its options, its files, whose change is noticed, and its preparation
 
 A recipe of one's own needs no record: its `local/data.sh` is enough. A record lets stage data notice a corpus that has
 changed, and the preflight look at it before hours are spent.
@@ -8,42 +8,21 @@ changed, and the preflight look at it before hours are spent.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from speechllama.corpora.covost2.options import CovostOptions
+from speechllama.corpora.mini.options import MiniOptions
+from speechllama.corpora.options import DataOptions
+from speechllama.corpora.tatoeba.options import TatoebaOptions
 from speechllama.registry import Registry
 
 if TYPE_CHECKING:
     from speechllama.corpora.covost2.files import Sources as CovostPlaces
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a run asks of its corpus.
-
-    Attributes:
-        langs: Source languages.
-        places: Where it lies, by option: a folder or a URL.
-        downloads: What is fetched, unpacked or made.
-        options: Further options of local/data.sh, as words.
-    """
-
-    langs: tuple[str, ...]
-    places: Mapping[str, str]
-    downloads: str
-    options: tuple[str, ...]
-
-    def option(self, name: str) -> str:
-        """Return the last value of an option of local/data.sh; "" without one."""
-        found = ""
-        for index, word in enumerate(self.options):
-            key, has_value, value = word.replace("-", "_").partition("=")
-            if key == f"__{name}":
-                found = word.partition("=")[2] if has_value else "".join(self.options[index + 1 : index + 2])
-        return found
 
 
 @dataclass
@@ -85,58 +64,94 @@ class Corpus:
 
     Attributes:
         name: What `--corpus_kind` says.
-        places: Options of the recipe that say where it lies; without a value, in a folder of that name below
-            `--downloads`.
+        options: Options of its local/data.sh: a dataclass of `option` fields.
+        prepare: Write the data directories.
+        places: Those of its options that a recipe has as well; they say where the corpus is, and without a value it is
+            looked for in a folder of that name below `--downloads`.
         find_sources: What it is made of.
         estimate: What is known of it before it is prepared.
     """
 
     name: str
+    options: type[DataOptions]
+    prepare: Callable[[Any], None]
     places: tuple[str, ...] = ()
-    find_sources: Callable[[Request], Sources] = lambda request: Sources()
-    estimate: Callable[[Request], SizeEstimate] = lambda request: SizeEstimate()
+    find_sources: Callable[[Any], Sources] = lambda options: Sources()
+    estimate: Callable[[Any], SizeEstimate] = lambda options: SizeEstimate()
 
 
-def find_corpus(name: str) -> Corpus:
-    """Look a kind of corpus up; "" is one that only its own local/data.sh knows."""
-    return CORPORA[name] if name else Corpus("")
+def _prepare_covost2(options: CovostOptions) -> None:
+    from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
+    from speechllama.data.corpus_report import log_reports
+    from speechllama.text.filter import TextFilter
+
+    names = {entry.name for entry in dataclasses.fields(CorpusOptions)} - {"text", "pseudo_labels", "num_threads"}
+    limits = (options.check_characters, options.min_chars_per_second, options.max_chars_per_second)
+    taken: dict[str, Any] = {name: getattr(options, name) for name in names}
+    taken |= {"text": TextFilter(*limits), "num_threads": options.nj}
+    taken["pseudo_labels"] = Path(options.pseudo_labels) if options.pseudo_labels else None
+    reports = prepare_covost2(_covost2_places(options), options.languages, options.datadir, CorpusOptions(**taken))
+    log_reports(reports)
 
 
-def _covost2_sources(request: Request) -> Sources:
+def _covost2_places(options: CovostOptions) -> CovostPlaces:
+    from speechllama.corpora.covost2.files import Sources as Places
+
+    common_voice, covost2 = options.places
+    return Places(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
+
+
+def _covost2_sources(options: CovostOptions) -> Sources:
     from speechllama.corpora.covost2.files import list_sources
 
-    tables, archives = list_sources(_covost2_places(request), _covost2_languages(request))
-    pseudo_labels = request.option("pseudo_labels")
-    return Sources(tables, [*archives, *([pseudo_labels] if Path(pseudo_labels).is_file() else [])])
+    languages = [*options.languages, *(["en"] if options.english != "none" else [])]
+    tables, archives = list_sources(_covost2_places(options), languages)
+    return Sources(tables, [*archives, *([options.pseudo_labels] if Path(options.pseudo_labels).is_file() else [])])
 
 
-def _covost2_estimate(request: Request) -> SizeEstimate:
+def _covost2_estimate(options: CovostOptions) -> SizeEstimate:
     from speechllama.corpora.covost2.files import look_up_languages
 
     estimate = SizeEstimate()
-    for language in look_up_languages(_covost2_places(request), request.langs, estimate.faults):
+    for language in look_up_languages(_covost2_places(options), options.languages, estimate.faults):
         estimate.num_rows += language.rows
         estimate.bytes_to_unpack += language.bytes_to_unpack
     return estimate
 
 
-def _covost2_places(request: Request) -> CovostPlaces:
-    from speechllama.corpora.covost2.files import Sources as Places
+def _prepare_mini(options: MiniOptions) -> None:
+    from speechllama.corpora.mini.corpus import make_corpus
+    from speechllama.corpora.mini.plan import Settings
 
-    return Places(Path(request.places["common_voice"]), request.places["covost2"], Path(request.downloads))
+    sizes = {
+        entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Settings) if entry.name != "langs"
+    }
+    make_corpus(Settings(langs=options.languages, **sizes), Path(options.downloads), options.nj)
+    _prepare_made(options)
 
 
-def _covost2_languages(request: Request) -> list[str]:
-    """The languages whose files count: English, too, where it is trained on."""
-    return [*request.langs, *(["en"] if request.option("english") not in ("", "none") else [])]
+def _prepare_tatoeba(options: TatoebaOptions) -> None:
+    from speechllama.corpora.tatoeba.corpus import make_tatoeba
+    from speechllama.corpora.tatoeba.plan import TatoebaSettings
+
+    settings = TatoebaSettings(options.languages, options.hours, options.num_dev, options.num_test, options.seed)
+    plain_texts = [Path(options.plain_text)] if options.plain_text else []
+    make_tatoeba(settings, options.pairs_place, plain_texts, Path(options.downloads), options.nj)
+    _prepare_made(options)
 
 
-def _tatoeba_sources(request: Request) -> Sources:
+def _prepare_made(options: DataOptions) -> None:
+    """Prepare what a recipe has made in CoVoST 2's format, as the real corpus is prepared."""
+    own = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(DataOptions)}
+    _prepare_covost2(CovostOptions(**own))
+
+
+def _tatoeba_sources(options: TatoebaOptions) -> Sources:
     from speechllama.corpora.tatoeba.pairs import list_pair_files
 
-    files = list_pair_files(request.option("pairs") or f"{request.downloads}/pairs", request.langs)
-    plain = Path(request.option("plain_text") or "")
-    if request.option("plain_text"):
+    files = list_pair_files(options.pairs_place, options.languages)
+    if options.plain_text:
+        plain = Path(options.plain_text)
         files += [str(path) for path in [plain, *sorted(plain.glob("*.txt"))] if path.is_file()]
     return Sources(archives=files)
 
@@ -144,8 +159,10 @@ def _tatoeba_sources(request: Request) -> Sources:
 CORPORA: Registry[Corpus] = Registry(
     "kind of corpus",
     [
-        Corpus("covost2", ("common_voice", "covost2"), _covost2_sources, _covost2_estimate),
-        Corpus("mini_covost2"),
-        Corpus("tatoeba", (), _tatoeba_sources),
+        Corpus(
+            "covost2", CovostOptions, _prepare_covost2, ("common_voice", "covost2"), _covost2_sources, _covost2_estimate
+        ),
+        Corpus("mini_covost2", MiniOptions, _prepare_mini),
+        Corpus("tatoeba", TatoebaOptions, _prepare_tatoeba, (), _tatoeba_sources),
     ],
 )

@@ -12,7 +12,8 @@ from functools import cached_property
 from pathlib import Path
 
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
-from speechllama.recipe.options import Options, UsageError
+from speechllama.options import UsageError
+from speechllama.recipe.options import Options
 from speechllama.recipe.system import ConfFolders, Config, Selection
 from speechllama.text.tasks import TABLES, TASKS, CTCTarget, Task
 

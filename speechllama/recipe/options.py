@@ -1,54 +1,22 @@
-"""The options of a recipe: a field is an option, its default, its help and its check.
+"""The options of a recipe: what a user may say about a run, and about a table of many systems.
 
     run.sh's own settings + the user's words -> Options, or every fault in one message
 
-Only the standard library is needed, so that `--help` works on a bare machine.
+To add an option, add a field. Only the standard library is needed, so that `--help` works on a bare machine.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from speechllama.constants import SPLITS
+from speechllama.options import at_least_one, not_empty, one_of, option, whole_number, whole_numbers
 
-Check = Callable[[Any], str]  # value -> what is wrong with it, "" if nothing
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
-
-
-class UsageError(ValueError):
-    """A command line that cannot be meant: the message names every fault; exit status 2."""
-
-
-def option(default: Any, text: str, check: Check | None = None, group: str = "") -> Any:
-    """Declare an option.
-
-    Args:
-        default: Its default; a bool makes a switch, an int an option of whole numbers, a str takes any text.
-        text: Its help, one line.
-        check: What is wrong with a value.
-        group: Heading of the help that begins with it; "" continues the one before.
-    """
-    return field(default=default, metadata={"help": text, "group": group, "check": check})
-
-
-def at_least_one(value: int) -> str:
-    """Refuse numbers below 1."""
-    return "" if value >= 1 else f"expected at least 1, found {value}"
-
-
-def one_of(*values: str) -> Check:
-    """Refuse all but these values."""
-
-    def check(value: str) -> str:
-        return "" if value in values else f"unknown value {value!r}, expected one of {', '.join(values)}"
-
-    return check
+# Options that name a place of the user's: relative to where the user is, not to the recipe.
+PLACES = ("common_voice", "covost2", "llm", "token_file", "python", "cmd")
 
 
 def known_task(value: str) -> str:
@@ -78,22 +46,6 @@ def known_sets(value: str) -> str:
     if wrong:
         return f"unknown set {wrong[0]!r}, expected some of {', '.join(SPLITS)}"
     return not_empty(value)
-
-
-def not_empty(value: str) -> str:
-    """Refuse an empty text."""
-    return "" if value.strip() else "expected a value, found none"
-
-
-def whole_number(value: str) -> str:
-    """Refuse what is neither empty nor a whole number."""
-    return "" if re.fullmatch(r"[0-9]*", value) else f"expected a whole number, found {value!r}"
-
-
-def whole_numbers(value: str) -> str:
-    """Refuse an empty list, and what is no whole number."""
-    wrong = [word for word in value.split() if not re.fullmatch(r"[0-9]+", word)]
-    return f"expected whole numbers, found {wrong[0]!r}" if wrong else not_empty(value)
 
 
 def local_or_hub(value: str) -> str:
@@ -185,117 +137,3 @@ class TableOptions:
     systems: str = option("", "rows: systems and, after colons, variants (e6:asr)", not_empty, group="The table")
     seeds: str = option("1", "seeds, separated by spaces", whole_numbers)
     reference: str = option("e6", "the row that all others are compared with")
-
-
-# Options that name a place of the user's: relative to where the user is, not to the recipe.
-PLACES = ("common_voice", "covost2", "llm", "token_file", "python", "cmd")
-Record = TypeVar("Record")
-
-
-def parse(kind: type[Record], words: Sequence[str], settings: Sequence[str] = ()) -> Record:
-    """Read a command line: --name value or --name=value, a dash in a name counts as an underscore.
-
-    Args:
-        kind: Dataclass whose fields are declared with `option`.
-        words: The user's words.
-        settings: The recipe's own, which the user's override.
-
-    Returns:
-        The options, with checked values.
-
-    Raises:
-        UsageError: Every fault.
-    """
-    faults: list[str] = []
-    fields = {entry.name: entry for entry in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for name, value in _pairs([*settings, *words], fields, faults):
-        values[name] = _convert(fields[name], value, faults)
-    if not values.get("help"):
-        for name, entry in fields.items():
-            check = entry.metadata["check"]
-            fault = check(values.get(name, entry.default)) if check and values.get(name, "") is not None else ""
-            if fault:
-                faults.append(f"--{name}: {fault}")
-    if faults:
-        raise UsageError("; ".join(faults))
-    return kind(**values)
-
-
-def _pairs(
-    words: Sequence[str], fields: dict[str, dataclasses.Field[Any]], faults: list[str]
-) -> Iterator[tuple[str, str | None]]:
-    """Options with their values, None for a switch that is only named or a value that is missing."""
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if not word.startswith("--") or word == "--":
-            faults.append(f"unexpected argument {word!r}")
-            continue
-        name, has_value, value = word[2:].partition("=")
-        name = name.replace("-", "_")
-        if name not in fields:
-            near = difflib.get_close_matches(name, fields, 1, cutoff=0.0)
-            faults.append(f"unknown option --{name}; the nearest is --{near[0]}")
-            if not has_value and rest and not rest[0].startswith("--"):
-                rest.pop(0)
-        elif has_value:
-            yield name, value
-        elif isinstance(fields[name].default, bool) and (not rest or rest[0] not in ("true", "false")):
-            yield name, "true"
-        elif not rest:
-            faults.append(f"--{name} needs a value")
-        else:
-            yield name, rest.pop(0)
-
-
-def _convert(entry: dataclasses.Field[Any], value: str | None, faults: list[str]) -> Any:
-    """A value of the kind of the option's default; None where it is none."""
-    text = value or ""
-    if isinstance(entry.default, bool):
-        if text not in ("true", "false"):
-            faults.append(f"--{entry.name}: expected true or false, found {text!r}")
-        return text == "true"
-    if isinstance(entry.default, int):
-        if not re.fullmatch(r"[0-9]+", text):
-            faults.append(f"--{entry.name}: expected a whole number, found {text!r}")
-            return None
-        return int(text)
-    return text
-
-
-def absolute_places(words: Sequence[str], user_dir: Path) -> list[str]:
-    """Make paths absolute that are there where the user is; all others are left as they are."""
-    found = []
-    is_place = False
-    for word in words:
-        name, has_value, value = word[2:].partition("=") if word.startswith("--") else ("", "", word)
-        if is_place or (has_value and name.replace("-", "_") in PLACES):
-            place = user_dir / value
-            if value and not Path(value).is_absolute() and place.exists():
-                word = f"--{name}={place}" if has_value else str(place)
-        is_place = not has_value and name.replace("-", "_") in PLACES
-        found.append(word)
-    return found
-
-
-def to_words(options: Any) -> list[str]:
-    """The options that differ from their defaults, as a command line that gives them again."""
-    words = []
-    for entry in dataclasses.fields(options):
-        value = getattr(options, entry.name)
-        if value != entry.default:
-            words += [f"--{entry.name}", str(value).lower() if isinstance(value, bool) else str(value)]
-    return words
-
-
-def format_help(options: Any) -> str:
-    """The options with the values that are in force, under their headings."""
-    lines = []
-    for entry in dataclasses.fields(options):
-        if entry.metadata["group"]:
-            lines += ["", entry.metadata["group"]]
-        value = getattr(options, entry.name)
-        shown = str(value).lower() if isinstance(value, bool) else str(value)
-        lines.append(f"  --{entry.name:<16} {entry.metadata['help']} [{shown}]")
-    return "\n".join(lines)

@@ -14,9 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from speechllama.recipe.corpora import Corpus, Request, Sources, find_corpus
+from speechllama.corpora.options import DataOptions
+from speechllama.options import UsageError, parse, to_words
+from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
 from speechllama.recipe.layout import Layout
-from speechllama.recipe.options import Options, UsageError, parse, to_words
+from speechllama.recipe.options import Options
 from speechllama.recipe.stages import STAGES, Stage, stage_number
 from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, select_system
 
@@ -24,6 +26,8 @@ from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, selec
 CALL = ("stage", "list", "dry_run", "help", "cmd", "python")
 # Options that hold options of single commands.
 FURTHER = ("ctc_options", "llm_options", "train_options", "decode_options")
+# Options that say where a corpus is; a local/data.sh of one's own may take them as well.
+CORPUS_PLACES = ("common_voice", "covost2")
 # What the shell must know of the options to run the rows.
 SHELL = ("stage", "stop_stage", "list", "dry_run", "ngpu", "num_nodes", "python")
 
@@ -55,29 +59,45 @@ class Plan:
         return tuple(to_words(without_call(self.options)))
 
     @property
-    def corpus(self) -> Corpus:
-        """What stage data prepares."""
-        return find_corpus(self.options.corpus_kind)
+    def corpus(self) -> Corpus | None:
+        """What stage data prepares; None for a corpus that only its own local/data.sh knows."""
+        return CORPORA[self.options.corpus_kind] if self.options.corpus_kind else None
 
     @property
     def places(self) -> Mapping[str, str]:
         """Where the corpus lies, by option: as the user says, else below `--downloads`."""
-        own = {name: getattr(self.options, name) or f"{self.options.downloads}/{name}" for name in self.corpus.places}
-        others = ("common_voice", "covost2")  # an own local/data.sh may take them as well
-        return own or {name: getattr(self.options, name) for name in others if getattr(self.options, name)}
+        if self.corpus:
+            names = self.corpus.places
+            return {name: getattr(self.options, name) or f"{self.options.downloads}/{name}" for name in names}
+        return {name: getattr(self.options, name) for name in CORPUS_PLACES if getattr(self.options, name)}
 
     @property
-    def request(self) -> Request:
-        """What the run asks of its corpus."""
+    def data_words(self) -> tuple[str, ...]:
+        """Options of local/data.sh."""
         options = self.options
-        return Request(
-            tuple(options.langs.split()), self.places, options.downloads, tuple(options.data_options.split())
-        )
+        words = ["--langs", options.langs, "--datadir", options.datadir, "--downloads", options.downloads]
+        words += ["--nj", str(options.nj)]
+        for name, place in self.places.items():
+            words += [f"--{name}", place]
+        return (*words, *options.data_options.split())
+
+    @cached_property
+    def data_options(self) -> DataOptions | None:
+        """The same, read as the corpus reads them; None for a corpus without a record.
+
+        Raises:
+            UsageError: The corpus has no such option.
+        """
+        return parse(self.corpus.options, self.data_words) if self.corpus else None
 
     @cached_property
     def sources(self) -> Sources:
         """What the corpus is made of, as far as it is there."""
-        return self.corpus.find_sources(self.request)
+        return self.corpus.find_sources(self.data_options) if self.corpus else Sources()
+
+    def estimate_corpus(self) -> SizeEstimate:
+        """What is known of the corpus before it is prepared."""
+        return self.corpus.estimate(self.data_options) if self.corpus else SizeEstimate()
 
     def stages(self) -> Iterator[tuple[int, Stage]]:
         """Give every stage with its number; parts of a stage share it."""
@@ -119,7 +139,11 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     folders = ConfFolders(options.size)
     plan = Plan(options, folders, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
-    _ = plan.layout.units  # a YAML without units is said before anything runs
+    _ = plan.layout.units  # a YAML without units is said before anything runs, and so is a wrong option of the corpus
+    try:
+        _ = plan.data_options
+    except UsageError as error:
+        raise UsageError(f"--data_options: {error}") from error
     return plan
 
 

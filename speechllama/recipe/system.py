@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from speechllama.config import from_mapping, load_config
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
-from speechllama.recipe.options import UsageError
+from speechllama.options import UsageError
 from speechllama.registry import Registry
 
 Kind = Literal["speech_llm", "seq2seq"]

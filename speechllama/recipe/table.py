@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechllama.options import UsageError, parse, to_words
 from speechllama.recipe.layout import table_dir
-from speechllama.recipe.options import Options, TableOptions, UsageError, parse, to_words
+from speechllama.recipe.options import Options, TableOptions
 from speechllama.recipe.plan import Plan, make_plan, stage_records, without_call
 from speechllama.recipe.stages import Job, Stage, module, stage_number
 from speechllama.text.tasks import TASKS

@@ -15,17 +15,10 @@ from torch import Tensor, nn
 
 from speechllama.model.build import read_cmvn
 from speechllama.model.ctc_encoder import ctc_loss
-from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, choose_encoder
+from speechllama.model.encoders import choose_encoder
 from speechllama.text.tokenizer import CTCTokenizer
-from speechllama.train.espnet import (
-    AbsESPnetModel,
-    NestedDictAction,
-    SpeechTask,
-    add_feature_options,
-    force_gatherable,
-    record_features,
-    str_or_none,
-)
+from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
+from speechllama.train.options import Kind
 
 
 class CTCModel(AbsESPnetModel):
@@ -90,18 +83,8 @@ class CTCPreprocessor:
 class CTCTask(SpeechTask):
     """ESPnet task of the CTC encoder."""
 
-    @classmethod
-    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options next to those of ESPnet."""
-        group = parser.add_argument_group("CTC encoder")
-        group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the CTC units")
-        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
-        group.add_argument("--encoder", default=DEFAULT_ENCODER, choices=list(ENCODERS))
-        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="its sizes")
-        group.add_argument("--ctc_units", type=int, default=None, help="units to make in stage 3")
-        group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
-        add_feature_options(group)
-        parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
+    kind: Kind = "ctc"
+    defaults: Mapping[str, Any] = {"required": ["output_dir", "tokenizer", "cmvn_file"]}
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:

@@ -13,49 +13,83 @@ import io
 import logging
 import sys
 import types
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+import typeguard
 
 from speechllama.data.front_ends import FeatureFormat, read_format
 from speechllama.data.sampling import BatchLimits, LanguageSampler
 from speechllama.files import read_table
 from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
-from speechllama.train.options import check_keys, resolve_includes
+from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, resolve_includes
 from speechllama.train.recovery import CHECKPOINT, keep_previous, load_whole, recover
 from speechllama.train.resume import INTERRUPTED, EpochInFlight, Training, num_processes, rank
 from speechllama.train.stop import StopRequest, only_training
 from speechllama.training_record import record_peak, record_training, training_record_path
 
+# What ESPnet imports and none of our trainings calls, with the CPU seconds that each costs.
+UNUSED = (
+    "espnet2.train.preprocessor",  # tokenizers and augmentation: 5; its phonemes: 8 more, and two attempts to download
+    "transformers.models.wav2vec2.modeling_wav2vec2",  # adapters of wav2vec 2.0: 2.5
+    "espnet2.gan_tts.jets.alignments",  # attention of speech synthesis: 0.7
+)
+
+
+class StandIn(types.ModuleType):
+    """A module whose every name is an empty class."""
+
+    def __getattr__(self, name: str) -> type:
+        if name.startswith("__"):
+            raise AttributeError(f"{self.__name__} is left out; it has no {name}")
+        return type(name, (), {})
+
 
 @contextmanager
-def left_out(name: str) -> Iterator[None]:
-    """Put an empty module in a module's place while the host is imported, unless it is there already."""
-    stand_in = types.ModuleType(name)
-    stand_in.__spec__ = ModuleSpec(name, None)
-    if sys.modules.setdefault(name, stand_in) is not stand_in:
-        yield
-        return
+def left_out(names: Sequence[str]) -> Iterator[None]:
+    """Put stand-ins in the places of modules while ESPnet is imported; modules that are there already stay."""
+    stand_ins = {name: StandIn(name) for name in names if name not in sys.modules}
+    for name, stand_in in stand_ins.items():
+        stand_in.__spec__ = ModuleSpec(name, None)
+    sys.modules.update(stand_ins)
     try:
         yield
     finally:
-        del sys.modules[name]
+        for name in stand_ins:
+            del sys.modules[name]
 
 
-# Every import of the host would load g2p_en for its phonemes: eight seconds, and two attempts to download.
-with left_out("g2p_en"):
-    # These tell every user, on stdout or stderr, that they do not find flash_attn, which nobody needs.
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        from espnet2.asr.ctc import CTC
-        from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
-        from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Import ESPnet without typeguard, which writes every function anew, with checks of its types: 2 s."""
+    typechecked = typeguard.typechecked
+    typeguard.typechecked = lambda target: target  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        typeguard.typechecked = typechecked
+
+
+@contextmanager
+def light_import() -> Iterator[None]:
+    """Import from ESPnet only what our trainings call, and without remarks on packages that are not installed."""
+    with left_out(UNUSED), unchecked(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        yield
+
+
+if TYPE_CHECKING:
+    from espnet2.asr.ctc import CTC
+    from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+    from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+
+with light_import():
     from espnet2.fileio.read_text import load_num_sequence_text
     from espnet2.iterators.abs_iter_factory import AbsIterFactory
     from espnet2.iterators.sequence_iter_factory import SequenceIterFactory
@@ -67,21 +101,32 @@ with left_out("g2p_en"):
     from espnet2.train.trainer import Trainer, TrainerOptions
     from espnet2.utils.build_dataclass import build_dataclass
     from espnet2.utils.nested_dict_action import NestedDictAction
-    from espnet2.utils.types import str2bool, str_or_none
 
 __all__ = [
-    "CTC",
     "AbsESPnetModel",
-    "ConformerEncoder",
     "NestedDictAction",
     "SpeechTask",
-    "add_feature_options",
-    "TransformerDecoder",
     "force_gatherable",
     "record_features",
-    "str2bool",
-    "str_or_none",
+    "seq2seq_classes",
 ]
+
+
+class Seq2SeqClasses(NamedTuple):
+    """ESPnet's modules that the encoder-decoder is made of."""
+
+    encoder: type[ConformerEncoder]
+    decoder: type[TransformerDecoder]
+    ctc: type[CTC]
+
+
+def seq2seq_classes() -> Seq2SeqClasses:
+    """Import the modules of an encoder-decoder; other trainings need none of them."""
+    with light_import():
+        from espnet2.asr.ctc import CTC
+        from espnet2.asr.decoder.transformer_decoder import TransformerDecoder
+        from espnet2.asr.encoder.conformer_encoder import ConformerEncoder
+    return Seq2SeqClasses(ConformerEncoder, TransformerDecoder, CTC)
 
 
 @dataclass
@@ -185,25 +230,25 @@ class LanguageIterFactory(AbsIterFactory):
 class SpeechTask(AbsTask):
     """What both of our tasks share: strict options, an optimizer of what trains, safe resume."""
 
+    kind: Kind
+    defaults: Mapping[str, Any]  # of ESPnet's options, where ours differ
     num_optimizers = 1
     trainer = ResumableTrainer
     padding = -1  # of token ids
 
     @classmethod
     def get_parser(cls) -> argparse.ArgumentParser:
-        """The host's parser, without its habit to accept any unique beginning of an option."""
+        """ESPnet's parser with our options, without its habit to accept any unique beginning of an option."""
         parser = super().get_parser()
         parser.allow_abbrev = False
-        parser.add_argument("--conf_path", default="", help="folders, separated by colons, where a YAML's includes are")
-        minutes = "minutes between two saves inside an epoch; 0: only when asked to stop (SIGTERM, SIGUSR1)"
-        parser.add_argument("--save_minutes", type=float, default=30.0, help=minutes)
-        parser.add_argument(
-            "--language_temperature",
-            type=float,
-            default=1.0,
-            help="training sees language l in proportion to (its utterances) ** (1 / temperature); 1: as the data is",
-        )
+        add_trainer_options(parser)
         return parser
+
+    @classmethod
+    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the options of this kind of training, with ESPnet's way to read nested settings."""
+        ADD_OPTIONS[cls.kind](parser, NestedDictAction)
+        parser.set_defaults(**cls.defaults)
 
     @classmethod
     def main(cls, args: argparse.Namespace | None = None, cmd: Sequence[str] | None = None) -> None:
@@ -297,15 +342,6 @@ class SpeechTask(AbsTask):
         amount = f"{args.batch_bins:,} bins" if by_bins else f"{args.batch_size} utterances"
         shared_by = num_processes()
         logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, shared_by)
-
-
-def add_feature_options(group: Any) -> None:
-    """Add what config.yaml records of the features; see `FeatureFormat`."""
-    recorded = "recorded, not to be given: what wrote the features says it"
-    group.add_argument("--frontend", type=str_or_none, default=None, help=recorded)
-    group.add_argument("--frontend_conf", action=NestedDictAction, default={}, help=recorded)
-    group.add_argument("--feature_dim", type=int, default=None, help=recorded)
-    group.add_argument("--frame_shift", type=float, default=None, help=recorded)
 
 
 def record_features(args: argparse.Namespace, features: FeatureFormat | None = None) -> FeatureFormat:

@@ -1,6 +1,8 @@
-"""Command lines of the trainings: settings of a YAML, options on top of them, and keys that are no options.
+"""Command lines of the trainings: our options, a YAML's settings and what overrides them, keys that are no options.
 
 --config conf/e5.yaml --max_epoch 5 -> merged settings -> the options that ESPnet reads
+
+Nothing heavy is imported here, so that --help is printed at once.
 """
 
 from __future__ import annotations
@@ -9,14 +11,176 @@ import argparse
 import difflib
 import functools
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import yaml
 
+from speechllama.cli import new_parser, str2bool
 from speechllama.config import read_config
+from speechllama.constants import DEFAULT_ENCODER
 from speechllama.files import atomic_write
+from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
+
+if TYPE_CHECKING:
+    from speechllama.train.espnet import SpeechTask
+
+Kind = Literal["ctc", "system", "seq2seq"]
+# How nested settings (`*_conf`) are read: by ESPnet's NestedDictAction; where only help is wanted, not at all.
+NestedAction = str | type[argparse.Action]
+TRAINER_HELP = """\
+These are the options that speechllama adds. Those of ESPnet's trainer, such as --config, --output_dir, --max_epoch,
+--optim and --train_data_path_and_name_and_type, are printed by --help_trainer.
+"""
+
+
+def str_or_none(value: str) -> str | None:
+    """Read a word of the command line; "none" and "null" are None."""
+    return None if value.strip().lower() in ("none", "null") else value
+
+
+def add_trainer_options(parser: argparse.ArgumentParser) -> None:
+    """Add what our trainer adds to ESPnet's, the same for every training."""
+    parser.add_argument("--conf_path", default="", help="folders, separated by colons, where a YAML's includes are")
+    parser.add_argument(
+        "--save_minutes",
+        type=float,
+        default=30.0,
+        help="minutes between two saves inside an epoch; 0: only when asked to stop (SIGTERM, SIGUSR1)",
+    )
+    parser.add_argument(
+        "--language_temperature",
+        type=float,
+        default=1.0,
+        help="training sees language l in proportion to (its utterances) ** (1 / temperature); 1: as the data is",
+    )
+
+
+def add_feature_options(group: argparse._ArgumentGroup, nested: NestedAction) -> None:
+    """Add what config.yaml records of the features; see `FeatureFormat`."""
+    recorded = "recorded, not to be given: what wrote the features says it"
+    group.add_argument("--frontend", type=str_or_none, default=None, help=recorded)
+    group.add_argument("--frontend_conf", action=nested, default={}, help=recorded)
+    group.add_argument("--feature_dim", type=int, default=None, help=recorded)
+    group.add_argument("--frame_shift", type=float, default=None, help=recorded)
+
+
+def add_ctc_options(parser: argparse.ArgumentParser, nested: NestedAction = "store") -> None:
+    """Add the options of CTC training."""
+    group = parser.add_argument_group("CTC encoder")
+    group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the CTC units")
+    group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
+    group.add_argument("--encoder", default=DEFAULT_ENCODER, help="one of ENCODERS")
+    group.add_argument("--encoder_conf", action=nested, default={}, help="its sizes")
+    group.add_argument("--ctc_units", type=int, default=None, help="units to make in stage tokenizer")
+    group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
+    add_feature_options(group, nested)
+
+
+def add_seq2seq_options(parser: argparse.ArgumentParser, nested: NestedAction = "store") -> None:
+    """Add the options of the encoder-decoder's training."""
+    group = parser.add_argument_group("sequence to sequence")
+    group.add_argument("--model", default="seq2seq", choices=["seq2seq"], help="what a system's YAML is for")
+    group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the text")
+    group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
+    group.add_argument("--network_conf", action=nested, default={}, help="sizes, see Seq2SeqConfig")
+    group.add_argument("--target_units", type=int, default=None, help="units to make in stage tokenizer")
+    group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
+    add_feature_options(group, nested)
+
+
+def add_system_options(parser: argparse.ArgumentParser, nested: NestedAction = "store") -> None:
+    """Add the options of a Speech-LLaMA's training; the network's own are described in `SpeechLlamaConfig`."""
+    group = parser.add_argument_group("Speech-LLaMA")
+    group.add_argument("--llm_dir", type=str_or_none, default=None, help="prepared LLM (stage llm)")
+    group.add_argument("--ctc_dir", type=str_or_none, default=None, help="trained encoder (stage ctc)")
+    group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics (E0, D)")
+    group.add_argument("--freeze_encoder", type=str2bool, default=True, help="false: it is new and trains (E0, D)")
+    group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
+    group.add_argument("--init_system", type=str_or_none, default=None, help="its YAML, for the plan of a recipe")
+    group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
+    group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="translation or recognition")
+    group.add_argument("--prompt_conf", action=nested, default={}, help="see PromptConfig")
+    group.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=list(COMPRESSORS))
+    group.add_argument("--compressor_conf", action=nested, default={}, help="see its settings class")
+    group.add_argument("--centroids_file", type=str_or_none, default=None, help="units: from stage compress")
+    group.add_argument("--encoder", default=DEFAULT_ENCODER, help="one of ENCODERS that trains (E0, D)")
+    group.add_argument("--encoder_conf", action=nested, default={}, help="its sizes (E0, D)")
+    add_feature_options(group, nested)
+    group.add_argument("--audio_encoder_conf", action=nested, default={}, help="see TransformerConfig")
+    group.add_argument("--train_audio_encoder", type=str2bool, default=True, help="false freezes it (LoRA stage)")
+    group.add_argument("--llm_conf", action=nested, default={}, help="see LLMConfig")
+    group.add_argument("--prefix_mask", default="non_causal", help="causal or non_causal: who sees whom in the prefix")
+    group.add_argument("--label_smoothing", type=float, default=0.0, help="share spread over the vocabulary, 0 to 1")
+
+
+ADD_OPTIONS: dict[Kind, Callable[..., None]] = {
+    "ctc": add_ctc_options,
+    "system": add_system_options,
+    "seq2seq": add_seq2seq_options,
+}
+
+
+def help_parser(doc: str | None, kind: Kind) -> argparse.ArgumentParser:
+    """Make the parser that prints our options of a training; it reads none, since ESPnet's are missing.
+
+    Args:
+        doc: The entry point's `__doc__`.
+        kind: Which training.
+    """
+    parser = new_parser(doc)
+    parser.epilog = TRAINER_HELP
+    parser.add_argument("--help_trainer", action="store_true", help="print all options, those of ESPnet's trainer too")
+    add_trainer_options(parser)
+    ADD_OPTIONS[kind](parser)
+    return parser
+
+
+def run_training(parser: argparse.ArgumentParser, kind: Kind, cmd: Sequence[str] | None) -> None:
+    """Train, or print help: ours at once, that of ESPnet's trainer after its import.
+
+    Args:
+        parser: Made by `help_parser`.
+        kind: Which training.
+        cmd: Command line; None: this process's own.
+    """
+    words = sys.argv[1:] if cmd is None else list(cmd)
+    if "--help" in words or "-h" in words:
+        parser.print_help()
+    elif "--help_trainer" in words:
+        find_task(kind).get_parser().print_help()
+    else:
+        find_task(kind).main(cmd=words)
+
+
+def find_task(kind: Kind) -> type[SpeechTask]:
+    """Import the ESPnet task of a training.
+
+    Raises:
+        ValueError: There is no such training.
+    """
+    if kind == "ctc":
+        from speechllama.train.ctc import CTCTask
+
+        return CTCTask
+    if kind == "system":
+        from speechllama.train.speech_llama import SpeechLlamaTask
+
+        return SpeechLlamaTask
+    if kind == "seq2seq":
+        from speechllama.train.seq2seq import Seq2SeqTask
+
+        return Seq2SeqTask
+    raise ValueError(f"unknown training {kind!r}, expected one of {', '.join(ADD_OPTIONS)}")
+
+
+@functools.cache
+def known_options(kind: Kind) -> frozenset[str]:
+    """Names of all options of a training, ours and those of ESPnet's trainer, which is imported."""
+    return frozenset(action.dest for action in find_task(kind).get_parser()._actions) - {"help"}
 
 
 def resolve_includes(cmd: list[str]) -> list[str]:
@@ -69,21 +233,6 @@ def check_settings(settings: Mapping[str, Any], known: Collection[str], where: s
             faults.append(f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if faults:
         raise ValueError(f"{where}: {'; '.join(faults)}")
-
-
-@functools.cache
-def known_options(kind: str) -> frozenset[str]:
-    """Names of the options of a training, from its own parser.
-
-    Args:
-        kind: `ctc`, `system` (a speech LLM) or `seq2seq`.
-    """
-    from speechllama.train.ctc import CTCTask  # these bring ESPnet, which takes seconds
-    from speechllama.train.seq2seq import Seq2SeqTask
-    from speechllama.train.speech_llama import SpeechLlamaTask
-
-    tasks = {"ctc": CTCTask, "system": SpeechLlamaTask, "seq2seq": Seq2SeqTask}
-    return frozenset(action.dest for action in tasks[kind].get_parser()._actions)
 
 
 class _Overrides(argparse.ArgumentParser):

@@ -15,29 +15,12 @@ import torch
 from torch import Tensor
 
 from speechllama.config import from_mapping
-from speechllama.model.build import (
-    CONFIG_FILE,
-    MODEL_FILE,
-    SEQ2SEQ,
-    check_device,
-    feature_format,
-    read_cmvn,
-    read_settings,
-)
+from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, feature_format, read_cmvn, read_settings
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.ctc import CTCTask
-from speechllama.train.espnet import (
-    CTC,
-    AbsESPnetModel,
-    ConformerEncoder,
-    NestedDictAction,
-    TransformerDecoder,
-    add_feature_options,
-    force_gatherable,
-    record_features,
-    str_or_none,
-)
+from speechllama.train.espnet import AbsESPnetModel, force_gatherable, record_features, seq2seq_classes
+from speechllama.train.options import Kind
 
 
 class Seq2SeqModel(Seq2Seq, AbsESPnetModel):
@@ -67,18 +50,7 @@ class Seq2SeqModel(Seq2Seq, AbsESPnetModel):
 class Seq2SeqTask(CTCTask):
     """ESPnet task of the encoder-decoder; data, units and batches are as in CTC training, on the target text."""
 
-    @classmethod
-    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options beside the host's."""
-        group = parser.add_argument_group("sequence to sequence")
-        group.add_argument("--model", default=SEQ2SEQ, choices=[SEQ2SEQ], help="what a system's YAML is for")
-        group.add_argument("--tokenizer", type=str_or_none, default=None, help="SentencePiece model of the text")
-        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="mean and std of the features (npz)")
-        group.add_argument("--network_conf", action=NestedDictAction, default={}, help="sizes, see Seq2SeqConfig")
-        group.add_argument("--target_units", type=int, default=None, help="units to make in stage 3")
-        group.add_argument("--num_units", type=int, default=None, help="recorded, not to be given")
-        add_feature_options(group)
-        parser.set_defaults(required=["output_dir", "tokenizer", "cmvn_file"])
+    kind: Kind = "seq2seq"
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> Seq2SeqModel:
@@ -100,7 +72,8 @@ def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
     shared = {"attention_heads": config.num_heads, "linear_units": config.ffn_dim, "dropout_rate": config.dropout}
     # ESPnet's Conformer, less convolutions and second feed-forward layer, is its Transformer, and has both positions.
     position_types = {"absolute": ("abs_pos", "selfattn"), "relative": ("rel_pos", "rel_selfattn")}[config.positions]
-    encoder = ConformerEncoder(
+    classes = seq2seq_classes()
+    encoder = classes.encoder(
         config.dim,
         config.dim,
         num_blocks=config.num_encoder_layers,
@@ -114,14 +87,14 @@ def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
         use_flash_attn=False,
         **shared,
     )
-    decoder = TransformerDecoder(
+    decoder = classes.decoder(
         num_units + 1,
         config.dim,
         num_blocks=config.num_decoder_layers,
         positional_dropout_rate=config.dropout,
         **shared,
     )
-    return Parts(encoder, decoder, CTC(num_units, config.dim))
+    return Parts(encoder, decoder, classes.ctc(num_units, config.dim))
 
 
 def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTCTokenizer]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +26,12 @@ from speechllama.llm.record import read_llm_record
 from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
 from speechllama.model.checkpoint import FINGERPRINT
-from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR
-from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS
-from speechllama.model.prefix_mask import PREFIX_MASKS
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import DEFAULT_TARGET
-from speechllama.text.tasks import DEFAULT_TASK, TASKS
-from speechllama.train.espnet import (
-    AbsESPnetModel,
-    NestedDictAction,
-    SpeechTask,
-    add_feature_options,
-    force_gatherable,
-    record_features,
-    str2bool,
-    str_or_none,
-)
+from speechllama.text.tasks import TASKS
+from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
+from speechllama.train.options import Kind
 
 
 class SpeechLlamaModel(AbsESPnetModel):
@@ -126,31 +115,11 @@ class SpeechLlamaPreprocessor:
 class SpeechLlamaTask(SpeechTask):
     """ESPnet task of the Speech-LLaMA."""
 
-    @classmethod
-    def add_task_arguments(cls, parser: argparse.ArgumentParser) -> None:
-        """Options next to ESPnet's; the network's own are described in `SpeechLlamaConfig`."""
-        group = parser.add_argument_group("Speech-LLaMA")
-        group.add_argument("--llm_dir", type=str_or_none, default=None, help="prepared LLM (stage 7)")
-        group.add_argument("--ctc_dir", type=str_or_none, default=None, help="trained encoder (stage ctc)")
-        group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics (E0, D)")
-        group.add_argument("--freeze_encoder", type=str2bool, default=True, help="false: it is new and trains (E0, D)")
-        group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
-        group.add_argument("--init_system", type=str_or_none, default=None, help="its config, for the stage script")
-        group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
-        group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="translation or recognition")
-        group.add_argument("--prompt_conf", action=NestedDictAction, default={}, help="see PromptConfig")
-        group.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=list(COMPRESSORS))
-        group.add_argument("--compressor_conf", action=NestedDictAction, default={}, help="see its settings class")
-        group.add_argument("--centroids_file", type=str_or_none, default=None, help="units: from the stage compress")
-        group.add_argument("--encoder", default=DEFAULT_ENCODER, choices=list(ENCODERS), help="one that trains (E0, D)")
-        group.add_argument("--encoder_conf", action=NestedDictAction, default={}, help="its sizes (E0, D)")
-        add_feature_options(group)
-        group.add_argument("--audio_encoder_conf", action=NestedDictAction, default={}, help="see TransformerConfig")
-        group.add_argument("--train_audio_encoder", type=str2bool, default=True)
-        group.add_argument("--llm_conf", action=NestedDictAction, default={}, help="see LLMConfig")
-        group.add_argument("--prefix_mask", default="non_causal", choices=list(PREFIX_MASKS))
-        group.add_argument("--label_smoothing", type=float, default=0.0)
-        parser.set_defaults(required=["output_dir", "llm_dir"], model_conf={"extract_feats_in_collect_stats": False})
+    kind: Kind = "system"
+    defaults: Mapping[str, Any] = {
+        "required": ["output_dir", "llm_dir"],
+        "model_conf": {"extract_feats_in_collect_stats": False},
+    }
 
     @classmethod
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:

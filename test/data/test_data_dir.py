@@ -131,6 +131,16 @@ def test_the_entry_point_returns_1_and_prints_the_faults(
     assert "dropped 1: empty text" in capsys.readouterr().err
 
 
+def test_the_entry_point_checks_several_directories_and_names_each(
+    make_data_dir: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = make_data_dir("good", num=2), make_data_dir("bad", num=3)
+    edit(bad / "text", "Hello there.", "")
+    assert entry.main(["--data_dir", str(bad), str(good)]) == 1
+    printed = capsys.readouterr().err
+    assert f"{bad}: 1 faults" in printed and f"{good}: ok" in printed
+
+
 def test_reading_refuses_tables_that_differ(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     path = make_data_dir(num=4)
     edit(path / "text", "fr_0-clip02 Hello there.\n", "")

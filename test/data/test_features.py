@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from speechllama.bin import make_features as entry
+from speechllama.bin import merge_parts
 from speechllama.data import features as features_module
 from speechllama.data.ark import read_matrix
 from speechllama.data.audio import read_audio
@@ -159,3 +160,16 @@ def test_a_part_that_does_not_exist_is_refused(make_data_dir: Callable[..., Path
     command = ["--data_dir", str(make_data_dir()), "--output_dir", str(tmp_path / "dump")]
     with pytest.raises(ValueError, match="no part 3 of 2"):
         entry.main([*command, "--num_jobs", "2", "--job", "3"])
+
+
+def test_one_program_makes_and_merges_several_sets(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    sets = [make_data_dir("dev", num=3), make_data_dir("test", num=4)]
+    dumps = [tmp_path / "dump" / data.name for data in sets]
+    command = ["--data_dir", *map(str, sets), "--output_dir", *map(str, dumps)]
+    for job in ("1", "2"):
+        entry.main([*command, "--num_jobs", "2", "--job", job])
+    merge_parts.main([*command, "--num_jobs", "2"])
+    for data, dump in zip(sets, dumps, strict=True):
+        assert read_table(dump / "feats.scp").keys() == read_table(data / "text").keys()
+    with pytest.raises(ValueError, match="--output_dir: 1 given, expected one for each of 2"):
+        merge_parts.main(["--data_dir", *map(str, sets), "--output_dir", str(dumps[0])])

@@ -29,8 +29,8 @@ def test_steps_with_cached_keys_equal_the_decoders_own_forward(tiny_seq2seq: Any
             for beam in range(2):
                 units = [tiny_seq2seq.eos, *written[row, :2, 1].tolist(), int(written[row, 2, beam])]
                 one = slice(row, row + 1)
-                heard, length = memory.states[one, : memory.lengths[row]], memory.lengths[one]
-                logits, _ = tiny_seq2seq.decoder(heard, length, torch.tensor([units]), torch.tensor([4]))
+                states, length = memory.states[one, : memory.lengths[row]], memory.lengths[one]
+                logits, _ = tiny_seq2seq.decoder(states, length, torch.tensor([units]), torch.tensor([4]))
                 expected = logits[0].log_softmax(-1)[:, 1:]  # blank is set to impossible
                 torch.testing.assert_close(last[row, beam, 1:], expected[3], atol=1e-5, rtol=0)
                 torch.testing.assert_close(first[row, 0, 1:], expected[0], atol=1e-5, rtol=0)

@@ -26,7 +26,7 @@ def test_paths_of_the_user_are_relative_to_the_user(checkout: Checkout, tmp_path
     result = checkout.run(*corpora, "--llm", "llama", "--size", "small", recipe="covost2", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     calls = {call[0]: " ".join(call) for call in checkout.calls()}
-    assert f"--common_voice {tmp_path}/my corpora/cv --covost2 {tmp_path}/my corpora" in calls["prepare_covost2"]
+    assert f"--common_voice {tmp_path}/my corpora/cv --covost2 {tmp_path}/my corpora" in calls["prepare_data"]
     assert f"--llm {tmp_path}/llama --output_dir exp/llm_llama" in calls["prepare_llm"]
     assert (checkout.directory / "egs/covost2/exp/st_e6_small_llama/packed.zip").exists()
 
@@ -41,7 +41,7 @@ def test_another_corpus_is_prepared_anew_however_old_it_is(checkout: Checkout, t
     for corpus, expected in [("new", 1), ("new", 0), ("old", 1)]:
         places = ["--common_voice", str(tmp_path / corpus), "--covost2", str(tmp_path / corpus)]
         assert checkout.run(*arguments, *places, recipe="covost2").returncode == 0
-        assert [call[0] for call in checkout.calls()].count("prepare_covost2") == expected
+        assert [call[0] for call in checkout.calls()].count("prepare_data") == expected
 
 
 def test_archives_and_pseudo_labels_that_change_are_prepared_anew(checkout: Checkout, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_archives_and_pseudo_labels_that_change_are_prepared_anew(checkout: Chec
     def prepared(corpus: str) -> int:
         result = checkout.run(*arguments, "--common_voice", f"{tmp_path}/{corpus}", recipe="covost2")
         assert result.returncode == 0, result.stderr
-        return [call[0] for call in checkout.calls()].count("prepare_covost2")
+        return [call[0] for call in checkout.calls()].count("prepare_data")
 
     assert [prepared(corpus) for corpus in ("old", "old/", "new", "new")] == [1, 0, 1, 0]
     for path, text, expected in (
@@ -83,5 +83,5 @@ def test_default_corpora_are_those_of_downloads_whoever_stands_where(checkout: C
     for downloads, more in (("downloads", []), (str(tmp_path), ["--downloads", str(tmp_path)])):
         result = checkout.run(*arguments, *more, recipe="covost2", cwd=checkout.mini)
         assert result.returncode == 0, result.stderr
-        (call,) = (call for call in checkout.calls() if call[0] == "prepare_covost2")
-        assert f"--common_voice {downloads}/common_voice --covost2 {downloads}/covost2 " in " ".join(call)
+        (call,) = (call for call in checkout.calls() if call[0] == "prepare_data")
+        assert f"--common_voice {downloads}/common_voice --covost2 {downloads}/covost2" in " ".join(call)

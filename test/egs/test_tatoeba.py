@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from speechllama.corpora.tatoeba.options import TatoebaOptions
+from speechllama.recipe.corpora import CORPORA
 from test.egs.conftest import Checkout
 
 
@@ -26,7 +27,7 @@ def made_again(checkout: Checkout, *arguments: str) -> bool:
     """Whether stage 1 makes the corpus when it is run."""
     result = checkout.run("--langs", "de", "--stage", "1", "--stop_stage", "1", *arguments, recipe="tatoeba")
     assert result.returncode == 0, result.stderr
-    return "make_tatoeba_corpus" in [call[0] for call in checkout.calls()]
+    return "prepare_data" in [call[0] for call in checkout.calls()]
 
 
 def test_changed_pairs_make_stage_1_stale_even_if_their_date_is_old(checkout: Checkout) -> None:
@@ -53,20 +54,18 @@ def test_changed_plain_text_makes_stage_1_stale(checkout: Checkout) -> None:
     assert made_again(checkout, *options) and not made_again(checkout, *options)
 
 
-def test_the_files_of_the_corpus_are_found_in_every_place(checkout: Checkout) -> None:
-    recipe = checkout.directory / "egs/tatoeba"
+def test_the_files_of_the_corpus_are_found_in_every_place(checkout: Checkout, tmp_path: Path) -> None:
+    pairs = checkout.directory / "egs/tatoeba/downloads/pairs"
 
-    def files(*arguments: str) -> list[str]:
-        command = [str(recipe / "local/data.sh"), "--langs", "de nl", "--print_files", *arguments]
-        result = subprocess.run(command, cwd=recipe, capture_output=True, text=True, check=True)
-        return [Path(line).name for line in result.stdout.splitlines()]
+    def files(**options: str) -> list[str]:
+        made = TatoebaOptions(langs="de nl", downloads=str(pairs.parent), **options)  # type: ignore[arg-type]
+        return [Path(path).name for path in CORPORA["tatoeba"].find_sources(made).archives]
 
     both = ["deu-eng.tsv", "nld-eng.tsv"]
-    pairs = recipe / "downloads/pairs"
-    assert files() == files("--pairs", str(pairs)) == files("--pairs", f"{pairs}/{{code}}-eng.tsv") == both
-    assert files("--pairs", "https://example.org/{code}.tsv") == []
-    (recipe / "plain.txt").write_text("x")
-    assert files("--plain_text", "plain.txt") == [*both, "plain.txt"]
+    assert files() == files(pairs=str(pairs)) == files(pairs=f"{pairs}/{{code}}-eng.tsv") == both
+    assert files(pairs="https://example.org/{code}.tsv") == []
+    (tmp_path / "plain.txt").write_text("x")
+    assert files(plain_text=str(tmp_path / "plain.txt")) == [*both, "plain.txt"]
 
 
 def test_a_wrong_option_of_the_corpus_is_told_at_once(checkout: Checkout) -> None:

@@ -39,3 +39,9 @@ def test_old_keys_become_those_of_today(old: dict[str, Any], new: dict[str, Any]
 def test_settings_of_today_stay_as_they_are() -> None:
     settings = {"compressor": "units", "compressor_conf": {"num_clusters": 5}, "freeze_encoder": True}
     assert upgrade_settings(settings) == settings
+
+
+def test_mel_bins_of_a_network_become_the_width_of_its_features() -> None:
+    old = {"encoder_conf": {"num_mels": 40, "conv_channels": 8}, "num_units": 30}
+    assert upgrade_settings(old) == {"encoder_conf": {"conv_channels": 8}, "feature_dim": 40, "num_units": 30}
+    assert upgrade_settings({"network_conf": {"num_mels": 80}}) == {"network_conf": {}, "feature_dim": 80}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from speechllama.options import UsageError
 from speechllama.recipe.layout import decode_dir, table_dir
-from speechllama.recipe.options import UsageError
 from speechllama.recipe.plan import Plan
 from test.recipe.conftest import MakePlan
 
@@ -16,7 +16,7 @@ from test.recipe.conftest import MakePlan
 # what is trained and decoded, the system's own. "" where there is none; the CTC encoder is named even where unused.
 CTC = "ctc_transcript_bpe120"
 FRAMES = f"{CTC}/compressed_frame_average"
-NAMES: dict[str, tuple[str, str, str, str, str, str]] = {
+NAMES: dict[str, tuple[str, ...]] = {
     "--system e6": (CTC, FRAMES, "llm", "st_e5", "st_e6", "st_e6"),
     "--system e5": (CTC, FRAMES, "llm", "", "st_e5", "st_e5"),
     "--system e1": (CTC, f"{CTC}/compressed_blank_removal", "llm", "", "st_e1", "st_e1"),
@@ -54,7 +54,7 @@ NAMES: dict[str, tuple[str, str, str, str, str, str]] = {
         *("ctc_translation_bpe120", "ctc_translation_bpe120/compressed_frame_average", "llm"),
         *("st_e5_ctc_translation", "st_e6_ctc_translation", "st_e6_ctc_translation"),
     ),
-    "--system e6 --from_features": (CTC, FRAMES, "llm", *["st_e5_from_features"], *["st_e6_from_features"] * 2),
+    "--system e6 --from_features": (CTC, FRAMES, "llm", "st_e5_from_features", *["st_e6_from_features"] * 2),
     "--system e0 --from_features": (CTC, FRAMES, "llm", "", "st_e0", "st_e0"),
     "--system b2 --from_features": ("ctc_translation_bpe120", "", "llm", "", "st_b1", "st_b2"),
     "--system e6 --size small --seed 7 --llm some/big --ctc_target translation --from_features --tag t": (

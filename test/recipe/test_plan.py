@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speechllama.bin.plan import TEMPLATE_CMD
-from speechllama.recipe.options import UsageError
+from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan, find_cmd, make_plan, plan_records
 from speechllama.recipe.stages import STAGES, Stage, stage_number
 from test.recipe.conftest import EGS, MakePlan
@@ -222,13 +222,8 @@ def test_the_preflight_gets_the_run_and_leaves_nothing_of_a_dry_one(mini_plan: M
         (),
         ("--system", "b2", "--task", "asr", "--seed", "7", "--tag", "a b"),
         ("--system", "u", "--size", "small", "--llm", "some/big", "--pack_llm", "false", "--stop_stage", "9"),
-        (
-            "--ctc_options",
-            "--max_epoch 5 --optim_conf lr=0.1",
-            "--data_options=--hours 3",
-            "--nj=08",
-            "--from_features",
-        ),
+        ("--ctc_options", "--max_epoch 5 --optim_conf lr=0.1", "--data_options=--num_test 3", "--nj=08"),
+        ("--from_features", "--ngpu", "2", "--sets", "dev test", "--expdir", "my exp"),
         ("--stage", "3", "--list", "--dry_run", "--python", "python3.11"),
     ],
 )

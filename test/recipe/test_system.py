@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.recipe.options import UsageError
+from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan
 from speechllama.recipe.system import TEMPLATE_CONF, ConfFolders, Selection, select_system
 from test.recipe.conftest import EGS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.recipe.options import UsageError
+from speechllama.options import UsageError
 from speechllama.recipe.table import TablePlan, plan_table, row_options, split_words, table_records
 from test.recipe.conftest import EGS, MINI_SETTINGS
 

@@ -22,12 +22,25 @@ def benchmark(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def test_the_loss_on_text_alone_is_that_on_all_positions(benchmark: ModuleType) -> None:
+@pytest.mark.parametrize("sides", [("text", "all"), ("cache", "features")])
+def test_both_sides_of_a_training_step_have_the_same_loss(benchmark: ModuleType, sides: tuple[str, str]) -> None:
     losses = []
-    for side in ("text", "all"):
+    for side in sides:
         benchmark.seed()
-        losses.append(benchmark.measure_step(side, num_audio=5, repeats=1)["loss"])
+        losses.append(benchmark.make_step(side, num_audio=5)())
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+
+
+def test_ratios_are_taken_pair_by_pair(benchmark: ModuleType) -> None:
+    pairs = benchmark.Pairs([1.0, 10.0, 2.0], [2.0, 40.0, 6.0])  # the machine was busy during the second
+    assert pairs.ratio(is_faster=True) == "3.00 times faster (2.00 to 4.00)"
+    assert pairs.ratio(is_faster=False) == "0.33 of the time (0.25 to 0.50)"
+
+
+def test_the_sides_run_in_turn(benchmark: ModuleType) -> None:
+    calls: list[str] = []
+    benchmark.alternate(lambda: calls.append("ours"), lambda: calls.append("other"), repeats=2)
+    assert calls == ["ours", "other"] * 3
 
 
 @pytest.mark.parametrize("beam", [1, 4])

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from speechllama.bin import average_checkpoints, pack
+from speechllama.bin import average_checkpoints, collect_llm_stats, pack
 from speechllama.decode.experiment import load_experiment
 from speechllama.train.average import rank_epochs
 
@@ -20,6 +20,17 @@ def test_checkpoints_hold_only_what_trains(recipe: Any) -> None:
     adapted = recipe.load(recipe.root / "e6/2epoch.pth")
     assert {name for name in adapted if name.startswith("network.llm.")}
     assert all("lora_" in name for name in adapted if name.startswith("network.llm."))
+
+
+def test_one_program_counts_the_positions_of_several_sets(recipe: Any, tmp_path: Path) -> None:
+    sets = ("train", "dev")
+    together = [str(tmp_path / name) for name in sets]
+    words = ["--config", str(recipe.root / "e5.yaml"), "--llm_dir", str(recipe.root / "llm")]
+    words += ["--ctc_dir", str(recipe.root / "ctc")]
+    data = [str(recipe.root / name / "compressed") for name in sets]
+    collect_llm_stats.main([*words, "--data_dir", *data, "--output_file", *together])
+    for name, path in zip(sets, together, strict=True):
+        assert Path(path).read_text() == (recipe.root / name / "compressed_llm_shape").read_text()
 
 
 def test_the_lora_stage_starts_from_the_trained_audio_encoder(recipe: Any) -> None:

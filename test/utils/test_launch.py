@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 
 def launch(root: Path, directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run launch.sh in a directory."""
     command = [str(root / "utils" / "launch.sh"), *arguments]
-    env = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"} | environment
+    threads = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    env = {key: value for key, value in os.environ.items() if key not in threads} | environment
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False, env=env)
 
 
@@ -193,6 +196,22 @@ def test_jobs_share_the_cores_unless_told(root: Path, tmp_path: Path) -> None:
     assert "threads=1\n" in (tmp_path / "x.1.log").read_text()
     launch(root, tmp_path, *command, OMP_NUM_THREADS="5")
     assert "threads=5\n" in (tmp_path / "x.1.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "PASSIVE 300"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE none"),
+        ({"GOMP_SPINCOUNT": "7"}, "none 7"),
+    ],
+)
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
+    root: Path, tmp_path: Path, given: dict[str, str], expected: str
+) -> None:
+    command = 'echo "waiting=${OMP_WAIT_POLICY:-none} ${GOMP_SPINCOUNT:-none}"'
+    launch(root, tmp_path, "--log", "x.log", "--", "bash", "-c", command, **given)
+    assert f"waiting={expected}\n" in (tmp_path / "x.log").read_text()
 
 
 def test_progress_is_shown_while_a_job_runs(root: Path, tmp_path: Path) -> None:

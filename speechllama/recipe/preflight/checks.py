@@ -91,7 +91,7 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
         report.faults.append(f"--langs names {', '.join(twice)} more than once")
     estimate = SizeEstimate()
     if "data" not in run.finished:
-        estimate = run.plan.corpus.estimate(run.plan.request)
+        estimate = run.plan.estimate_corpus()
         report.faults += dict.fromkeys(estimate.faults)  # a missing folder is told once, not for each language
     amounts = read_amounts(run.options.datadir, estimate.num_rows)
     for split, amount in amounts.items():

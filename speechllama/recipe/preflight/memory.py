@@ -191,7 +191,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     """Memory of training a Speech-LLaMA (stages 8 and 9).
 
     Args:
-        network: The network on the meta device.
+        network: It, on the meta device.
         architecture: The LLM's transformers config.
         batch: What one GPU gets of a batch.
         is_amp: The host's `use_amp`.

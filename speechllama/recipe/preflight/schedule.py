@@ -62,7 +62,7 @@ def estimate_times(
     )  # of compression and decoding; on a CPU they share its cores
     # What an epoch costs, in training steps: validation has no backward pass.
     dev = amounts["dev"] if known else Amount(0, 0.0)
-    heard = train.seconds + VALIDATION * dev.seconds
+    speech_seconds = train.seconds + VALIDATION * dev.seconds
     seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows: list[list[str]] = []
 
@@ -74,12 +74,14 @@ def estimate_times(
         epochs = int(training.settings.get("max_epoch", 1))
         if training.seq2seq:
             step = seq2seq_seconds(training.seq2seq, training.batch, run.device)
-            rows.append(_row("train", f"{1 / step:.0f} x real time", heard * step * epochs / run.options.num_processes))
+            total = speech_seconds * step * epochs / run.options.num_processes
+            rows.append(_row("train", f"{1 / step:.0f} x real time", total))
             continue
         if training.network is None:
             assert training.encoder is not None
             step, alone = ctc_seconds(*training.encoder, training.batch, run.device)
-            rows.append(_row("ctc", f"{1 / step:.0f} x real time", heard * step * epochs / run.options.num_processes))
+            total = speech_seconds * step * epochs / run.options.num_processes
+            rows.append(_row("ctc", f"{1 / step:.0f} x real time", total))
             rows.append(_row("compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
             continue
         step, prefix, token = _system_seconds(training, architecture, run)

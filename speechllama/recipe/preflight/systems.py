@@ -39,7 +39,7 @@ class Training:
         settings: Its settings, with the options that override them.
         batch: What one GPU gets of a batch.
         num_trained: Parameters that train.
-        network: The network on the meta device; None for CTC and the encoder-decoder.
+        network: On the meta device; None for CTC and the encoder-decoder.
         encoder: CTC encoder and its units; None for E0, D and the encoder-decoder.
         seq2seq: The encoder-decoder; None for others.
     """

@@ -62,15 +62,14 @@ def compress(plan: Plan) -> list[Stage]:
             *("--seed", system.config.seed(options.seed), "--output_file", layout.learned_file, "--ngpu", on_gpu),
         )
         jobs.append(Job("gpu", learn, f"{folder}/log/learn_units.log"))
-    for name in SPLITS:
-        place = ["--data_dir", layout.dump(name), "--output_dir", f"{folder}/{name}"]
-        work = module(
-            *("ctc_compress", "--ctc_dir", layout.ctc_dir, *place, "--tokenizer", layout.tokenizer, *conf, *learned),
-            *("--num_jobs", options.decode_jobs, "--job", JOB, "--ngpu", on_gpu),
-        )
-        jobs.append(Job("gpu", work, f"{folder}/log/compress_{name}.JOB.log", options.decode_jobs))
-        merge = module("merge_parts", *place, "--num_jobs", options.decode_jobs, "--name", "compressed")
-        jobs.append(Job("cpu", merge, f"{folder}/log/merge_{name}.log"))
+    folders = [f"{folder}/{name}" for name in SPLITS]
+    places = ["--data_dir", *map(layout.dump, SPLITS), "--output_dir", *folders, "--num_jobs", str(options.decode_jobs)]
+    work = module(
+        *("ctc_compress", "--ctc_dir", layout.ctc_dir, *places, "--tokenizer", layout.tokenizer, *conf, *learned),
+        *("--job", JOB, "--ngpu", on_gpu),
+    )
+    jobs.append(Job("gpu", work, f"{folder}/log/compress.JOB.log", options.decode_jobs))
+    jobs.append(Job("cpu", module("merge_parts", *places, "--name", "compressed"), f"{folder}/log/merge.log"))
     report = module(
         *("ctc_report", "--compressed_dir", folder, "--data_root", options.dumpdir, "--sets", "dev test"),
         *("--text_name", layout.ctc_table, "--output_dir", folder),

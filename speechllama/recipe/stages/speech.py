@@ -39,32 +39,14 @@ def preflight(plan: Plan) -> list[Stage]:
 def data(plan: Plan) -> list[Stage]:
     """Corpus and data directories."""
     options, layout = plan.options, plan.layout
-    words = [
-        "--langs",
-        options.langs,
-        "--datadir",
-        options.datadir,
-        "--downloads",
-        options.downloads,
-        "--nj",
-        options.nj,
-    ]
-    for name, place in plan.places.items():
-        words += [f"--{name}", place]
-    jobs = [
-        Job(
-            "cpu", ("local/data.sh", *map(str, words), *options.data_options.split()), f"{options.datadir}/log/data.log"
-        )
-    ]
-    for name in SPLITS:
-        log = f"{options.datadir}/log/validate_{name}.log"
-        jobs.append(Job("cpu", module("validate_data_dir", "--data_dir", layout.data(name)), log))
+    jobs = [Job("cpu", ("local/data.sh", *plan.data_words), f"{options.datadir}/log/data.log")]
+    validate = module("validate_data_dir", "--data_dir", *map(layout.data, SPLITS))
+    jobs.append(Job("cpu", validate, f"{options.datadir}/log/validate.log"))
     sources = plan.sources
     stamps = sources.stamps()
     places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
-    settings = f"langs={options.langs}{places} data_options={options.data_options}" + (
-        f" files={stamps}" if stamps else ""
-    )
+    settings = f"langs={options.langs}{places} data_options={options.data_options}"
+    settings += f" files={stamps}" if stamps else ""
     outputs = tables(map(layout.data, SPLITS), DATA_TABLES)
     return [
         Stage(
@@ -83,13 +65,11 @@ def data(plan: Plan) -> list[Stage]:
 def features(plan: Plan) -> list[Stage]:
     """Log-mel features."""
     options, layout = plan.options, plan.layout
-    further, jobs = options.feature_options.split(), []
-    for name in SPLITS:
-        place = ["--data_dir", layout.data(name), "--output_dir", layout.dump(name), "--num_jobs", options.nj]
-        log = f"{options.dumpdir}/log/features_{name}.JOB.log"
-        jobs.append(Job("cpu", module("make_features", *place, "--job", JOB, *further), log, options.nj))
-        merge = module("merge_parts", *place, "--name", "feats", *further)
-        jobs.append(Job("cpu", merge, f"{options.dumpdir}/log/merge_{name}.log"))
+    log, further = f"{options.dumpdir}/log", options.feature_options.split()
+    folders = ["--data_dir", *map(layout.data, SPLITS), "--output_dir", *map(layout.dump, SPLITS)]
+    folders += ["--num_jobs", str(options.nj)]
+    make = module("make_features", *folders, "--job", JOB, *further)
+    merge = module("merge_parts", *folders, "--name", "feats", *further)
     optional = [path for path in tables(map(layout.data, SPLITS), OPTIONAL_TABLES) if Path(path).is_file()]
     return [
         Stage(
@@ -101,7 +81,7 @@ def features(plan: Plan) -> list[Stage]:
                 *(path for path in optional if Path(path).is_file()),
             ),
             outputs=tables(map(layout.dump, SPLITS), FEATURE_TABLES),
-            jobs=tuple(jobs),
+            jobs=(Job("cpu", make, f"{log}/features.JOB.log", options.nj), Job("cpu", merge, f"{log}/merge.log")),
             clears=(Clear("remove", tuple(map(layout.dump, SPLITS)), options.dumpdir),),
         )
     ]

@@ -152,15 +152,13 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     learned = given("centroids_file", _learned_file(plan))
     encoder = ["--ctc_dir", layout.ctc_dir, *learned]
     made_of = encoder if system.freezes_encoder else ["--cmvn_file", layout.cmvn]
-    jobs = []
-    for name in ("train", "dev"):
-        command = module(
-            *("collect_llm_stats", *config_words(plan, system.config), "--data_dir", layout.llm_input(name)),
-            *("--llm_dir", layout.llm_dir, "--text_name", layout.task.reference, "--task", task),
-            *(encoder if system.freezes_encoder else []),
-            *("--output_file", f"{folder}/llm_stats/{name}"),
-        )
-        jobs.append(Job("cpu", command, f"{folder}/llm_stats/{name}.log"))
+    sets = ("train", "dev")
+    shapes = module(
+        *("collect_llm_stats", *config_words(plan, system.config), "--llm_dir", layout.llm_dir),
+        *("--data_dir", *map(layout.llm_input, sets), "--text_name", layout.task.reference, "--task", task),
+        *(encoder if system.freezes_encoder else []),
+        *("--output_file", *(f"{folder}/llm_stats/{name}" for name in sets)),
+    )
     table, called = layout.llm_input_table
     entries = [(table, called, "kaldi_ark"), (layout.task.reference, "text", "text")]
     if Path(layout.llm_input("train", "prompt")).is_file():  # templates of single utterances, where the corpus has them
@@ -169,4 +167,5 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
     words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task, *inputs, "--output_dir", folder, *start]
     words += plan.options.train_options.split()
-    return [*jobs, Job("train", trainer(plan, "llm_train", system.config, words), f"{folder}/train.log")]
+    train = trainer(plan, "llm_train", system.config, words)
+    return [Job("cpu", shapes, f"{folder}/llm_stats/collect.log"), Job("train", train, f"{folder}/train.log")]

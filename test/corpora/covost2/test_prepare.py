@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllama.bin import prepare_covost2 as entry
+from speechllama.bin import prepare_data
 from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
 from speechllama.corpora.covost2.published import published_counts
 from speechllama.data.corpus_report import SourceReport
@@ -193,8 +193,10 @@ def test_another_target_language_names_the_table_and_judges_the_script(make_corp
 
 def test_the_real_sample_is_prepared_whole(shared_data: Path, tmp_path: Path) -> None:
     sample = shared_data / "common_voice_sample"
-    command = ["--common_voice", str(sample), "--covost2", str(sample / "covost2"), "--output_dir", str(tmp_path)]
-    entry.main([*command, "--langs", "de zh ar es fr it nl ja ru pt et sv sl", "--drop_overlap", "false"])
+    command = ["--common_voice", str(sample), "--covost2", str(sample / "covost2"), "--datadir", str(tmp_path)]
+    prepare_data.main(
+        ["covost2", *command, "--langs", "de zh ar es fr it nl ja ru pt et sv sl", "--drop_overlap", "false"]
+    )
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["languages"]
     assert list(report) == "ar de es et fr it ja nl pt ru sl sv-SE zh-CN".split()
     for language in report.values():

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from speechllama.bin.make_mini_corpus import get_parser, main
+from speechllama.bin.prepare_data import main
 from speechllama.corpora.mini.corpus import VALIDATED_COLUMNS, make_corpus
+from speechllama.corpora.mini.options import MiniOptions
 from speechllama.corpora.mini.plan import Settings, divide_voices, draw_pairs, plan_utterances, share
+from speechllama.files import read_table
 
 TINY = Settings(langs=("de", "es"), num_train=4, num_dev=2, num_test=2, num_llm_text=10, seed=3)
 
@@ -130,13 +132,14 @@ def test_totals_are_shared_over_languages() -> None:
     assert share(8, ("de", "fr", "es")) == {"de": 3, "fr": 3, "es": 2}
 
 
-def test_the_entry_point_makes_the_corpus(corpus: Path, tmp_path: Path) -> None:
+def test_the_entry_point_makes_the_corpus_and_prepares_it(corpus: Path, tmp_path: Path) -> None:
     sizes = "--num_train 4 --num_dev 2 --num_test 2 --num_llm_text 10 --seed 3 --nj 1"
-    main(["--output_dir", str(tmp_path), "--langs", "de es", *sizes.split()])
-    assert read_bytes(tmp_path) == read_bytes(corpus)
+    folders = ["--downloads", str(tmp_path / "made"), "--datadir", str(tmp_path / "data")]
+    assert main(["mini_covost2", *folders, "--langs", "de es", *sizes.split()]) == 0
+    assert read_bytes(tmp_path / "made") == read_bytes(corpus)
+    assert len(read_table(tmp_path / "data/train/text")) == 4
 
 
-def test_the_defaults_of_the_entry_point_are_those_of_the_settings() -> None:
-    args = get_parser().parse_args(["--output_dir", "x"])
-    names = ("num_train", "num_dev", "num_test", "num_llm_text", "seed")
-    assert Settings(tuple(args.langs.split()), *(getattr(args, name) for name in names)) == Settings()
+def test_the_defaults_of_the_options_are_those_of_the_settings() -> None:
+    options, names = MiniOptions(langs="de fr es"), ("num_train", "num_dev", "num_test", "num_llm_text", "seed")
+    assert Settings(options.languages, *(getattr(options, name) for name in names)) == Settings()

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from speechllama.bin.make_tatoeba_corpus import get_parser, main
-from speechllama.bin.prepare_covost2 import main as prepare_covost2
+from speechllama.bin.prepare_data import main
 from speechllama.corpora.mini.corpus import make_clip
 from speechllama.corpora.mini.plan import Pair
 from speechllama.corpora.synthetic.espeak import synthesize
 from speechllama.corpora.tatoeba.corpus import list_texts, make_tatoeba, read_plain_text
+from speechllama.corpora.tatoeba.options import TatoebaOptions
 from speechllama.corpora.tatoeba.plan import SECONDS, TatoebaSettings, VoicePlan, expected_seconds
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_table
@@ -58,7 +58,7 @@ def llm_rows(corpus: Path) -> list[list[str]]:
 
 def test_the_data_preparation_of_covost2_takes_it_whole(corpus: Path, tmp_path: Path) -> None:
     places = ["--common_voice", str(corpus / "common_voice"), "--covost2", str(corpus / "covost2")]
-    prepare_covost2([*places, "--langs", "de nl", "--output_dir", str(tmp_path)])
+    main(["covost2", *places, "--langs", "de nl", "--datadir", str(tmp_path)])
     sizes = {}
     for split in ("train", "dev", "test"):
         assert validate_data_dir(tmp_path / split) == []
@@ -179,8 +179,9 @@ def test_the_entry_point_makes_the_corpus_and_has_the_defaults_of_the_settings(
     corpus: Path, pairs: Path, tmp_path: Path
 ) -> None:
     sizes = "--hours 0.004 --num_dev 2 --num_test 4 --seed 1 --nj 1"
-    main(["--output_dir", str(tmp_path), "--pairs", str(pairs), "--langs", "de nl", *sizes.split()])
-    assert read_bytes(tmp_path) == read_bytes(corpus)
-    args = get_parser().parse_args(["--output_dir", "x", "--pairs", "y"])
-    settings = TatoebaSettings(tuple(args.langs.split()), args.hours, args.num_dev, args.num_test, args.seed)
+    folders = ["--downloads", str(tmp_path / "made"), "--datadir", str(tmp_path / "data")]
+    main(["tatoeba", *folders, "--pairs", str(pairs), "--langs", "de nl", *sizes.split()])
+    assert read_bytes(tmp_path / "made") == read_bytes(corpus)
+    options = TatoebaOptions(langs="de fr es nl")
+    settings = TatoebaSettings(options.languages, options.hours, options.num_dev, options.num_test, options.seed)
     assert settings == TatoebaSettings()

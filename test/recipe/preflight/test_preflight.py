@@ -11,7 +11,7 @@ import pytest
 
 from speechllama.bin.preflight import main
 from speechllama.model.meta_model import read_architecture
-from speechllama.recipe.options import UsageError
+from speechllama.options import UsageError
 from speechllama.recipe.preflight import checks, llm_check, systems
 from speechllama.recipe.preflight.memory import training_memory
 from test.recipe.preflight.conftest import MakeRun

@@ -1,0 +1,46 @@
+"""Prepare a corpus of CORPORA: make or find it, and write data/{train,dev,test} and a report (stage `data`).
+
+Example:
+    python3 -m speechllama.bin.prepare_data covost2 --common_voice /data/cv-corpus-4-2019-12-10 \\
+        --covost2 /data/covost2 --langs "de fr" --datadir data
+    python3 -m speechllama.bin.prepare_data tatoeba --help
+
+Called by local/data.sh of the recipes. A second call makes only what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from speechllama.cli import run_main
+from speechllama.options import UsageError, format_help, parse
+from speechllama.recipe.corpora import CORPORA
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Prepare; 2 for options that there are not."""
+    words = list(sys.argv[1:] if cmd is None else cmd)
+    if not words or words[0] in ("-h", "--help"):
+        print(f"{__doc__}\nCorpora: {', '.join(CORPORA)}")
+        return 0 if words else 2
+    try:
+        if words[0] not in CORPORA:
+            raise UsageError(f"unknown corpus {words[0]!r}, expected one of {', '.join(CORPORA)}")
+        corpus = CORPORA[words[0]]
+        options = parse(corpus.options, words[1:])
+    except UsageError as error:
+        print(f"prepare_data: {error} (--help lists the options)", file=sys.stderr)
+        return 2
+    if options.help:
+        print(f"{corpus.options.__doc__}\n{format_help(options)}")
+        return 0
+    from speechllama.progress import setup_logging
+
+    setup_logging()
+    corpus.prepare(options)
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

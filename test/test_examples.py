@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import shlex
 
 import pytest
 
+from speechllama.recipe.options import Options, TableOptions
 from test.test_imports import MODULES
 
 PREFIX = "python3 -m speechllama.bin."
 ENTRY_POINTS = [name for name in MODULES if name.startswith("speechllama.bin.")]
+
+# These take the options of run.sh and run_table.sh besides their own.
+TAKE_RECIPE_OPTIONS = ("speechllama.bin.preflight", "speechllama.bin.write_table")
+RECIPE_OPTIONS = {f"--{field.name}" for kind in (Options, TableOptions) for field in dataclasses.fields(kind)}
 
 
 def read_examples(doc: str) -> list[list[str]]:
@@ -29,7 +35,9 @@ def test_an_example_is_of_this_entry_point_and_its_options_are_right(module: str
     entry = importlib.import_module(module)
     assert module.endswith(f".{words[0]}")
     if hasattr(entry, "get_parser"):  # trainings have ESPnet's parser, which takes seconds to make
-        entry.get_parser().parse_args(words[1:])
+        _, others = entry.get_parser().parse_known_args(words[1:])
+        unknown = {word for word in others if word.startswith("--")}
+        assert not unknown or (module in TAKE_RECIPE_OPTIONS and unknown <= RECIPE_OPTIONS)
 
 
 def test_continued_lines_are_one_command() -> None:

@@ -35,6 +35,7 @@ import torch
 import yaml
 
 from speechllama.bin import average_checkpoints, learn_units, make_scratch_llm, seq2seq_train
+from speechllama.recipe.system import ConfFolders
 from test.conftest import LORA, MASKS, ROOT, SEQ2SEQ_SIZES, SIZES, Recipe
 
 PINS = ROOT / "test" / "pins"
@@ -302,7 +303,9 @@ class Checkout:
 
     def systems(self, variant: Variant) -> list[str]:
         """The systems that a variant has."""
-        names = {path.stem for path in (self.egs / variant.recipe / "conf" / variant.size).glob("*.yaml")}
+        shared = self.egs / "TEMPLATE/conf"
+        folders = ConfFolders(variant.size, self.egs / variant.recipe / "conf", shared).folders
+        names = {path.stem for folder in folders for path in folder.glob("*.yaml")}
         return [name for name in variant.systems or sorted(names) if SYSTEM.fullmatch(f"{name}.yaml")]
 
     def stages(self, variant: Variant, system: str) -> dict[str, list[str]]:

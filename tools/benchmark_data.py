@@ -74,7 +74,7 @@ def make_corpus(folder: Path, rows: int) -> None:
 
 
 def write_features(data: Path, dump: Path) -> None:
-    """Write what stage 2's one part would have: every utterance points to one matrix."""
+    """Write what the one part of stage `features` would have: every utterance points to one matrix."""
     with ark_writer(dump, "feats", 1) as write:
         write("one", np.random.default_rng(1).normal(size=(NUM_FRAMES, 80)).astype(np.float32))
     place = read_table(dump / "feats.1.scp")["one"]

@@ -227,7 +227,7 @@ def read_nbest(decode_dir: str | Path) -> NBest:
 
 def stage_of(path: Path) -> str:
     """Stage and system that write an n-best file."""
-    return f"stage 11 of {path.parent.parent.name}"
+    return f"stage `decode` of {path.parent.parent.name}"
 
 
 def _read_line(line: bytes, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:

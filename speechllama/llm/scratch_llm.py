@@ -62,7 +62,7 @@ def make_scratch_llm(config: LlamaConfig, texts: Iterable[str], llm_dir: str | P
     """
     lines = [text for text in texts if text.strip()]
     if not lines:
-        raise ValueError(f"{llm_dir}: no target text to make the tokenizer from; run stage 1")
+        raise ValueError(f"{llm_dir}: no target text to make the tokenizer from; run stage `data`")
     tokenizer = train_llama_tokenizer(lines, config.vocab_size)
     with torch.device("meta"):
         llm = build_llama(config, tokenizer)

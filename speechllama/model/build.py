@@ -154,10 +154,10 @@ def load_ctc_encoder(ctc_dir: str | Path) -> Any:
     folder = Path(ctc_dir)
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained CTC encoder there; run stage 5 to its end")
+            raise FileNotFoundError(f"{folder / name}: no trained CTC encoder there; run stage `ctc` to its end")
     settings = read_settings(folder)
     if not settings.get("num_units"):
-        raise ValueError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give stage 5's directory")
+        raise ValueError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give the directory of stage `ctc`")
     choice = choose_encoder(settings, str(folder / CONFIG_FILE))
     encoder = choice.build(settings["num_units"], *feature_format(settings))
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
@@ -177,7 +177,7 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
         FileNotFoundError: There is no such file.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path!r}: no feature statistics; run stage 4 or give --cmvn_file")
+        raise FileNotFoundError(f"{path!r}: no feature statistics; run stage `statistics` or give --cmvn_file")
     with np.load(path) as statistics:
         return tuple(torch.from_numpy(statistics[name].astype(np.float32)) for name in ("mean", "std"))  # type: ignore[return-value]
 
@@ -192,7 +192,7 @@ def load_centroids(compressor: nn.Module, path: str) -> None:
     if not isinstance(compressor, UnitCompressor):
         return
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path!r}: no centroids of the units; run the stage compress or give --centroids_file")
+        raise FileNotFoundError(f"{path!r}: no centroids of the units; run stage `compress` or give --centroids_file")
     with np.load(path) as file:
         centroids = torch.from_numpy(file["centroids"].astype(np.float32))
     try:

@@ -91,7 +91,7 @@ class UnitEmbedding(nn.Module):
         if low < 0 or high >= self.table.num_embeddings:
             raise ValueError(
                 f"unit {low if low < 0 else high} has no embedding: there are {self.table.num_embeddings}, from 0; "
-                "the units were written with another num_clusters, run the stage compress again"
+                "the units were written with another num_clusters, run stage `compress` again"
             )
         embeddings: Tensor = self.table(ids)
         return embeddings.masked_fill(~valid[:, :, None], 0.0)

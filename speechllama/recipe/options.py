@@ -66,7 +66,7 @@ class Options:
     stage: int = option(0, "first stage; 0 checks what can be checked before hours are spent", group="Which stages")
     stop_stage: int = option(99, "last stage; by default all")
     list: bool = option(False, "list the stages and whether they are finished, and stop")
-    dry_run: bool = option(False, "print the commands instead of running them, stage 0 excepted")
+    dry_run: bool = option(False, "print the commands instead of running them, stage `preflight` excepted")
     help: bool = option(False, "print this help")
     # The experiment
     task: str = option("st", "what to write: st (translation) or asr (recognition)", known_task, "The experiment")

@@ -76,7 +76,9 @@ class CTCPreprocessor:
         """
         units = self.tokenizer.encode(data["text"])
         if not units:
-            raise ValueError(f"utterance {uid}: the text {data['text']!r} has no CTC units; stage 4 leaves such out")
+            raise ValueError(
+                f"utterance {uid}: the text {data['text']!r} has no CTC units; stage `statistics` leaves such out"
+            )
         return {"speech": np.asarray(data["speech"], np.float32), "text": np.asarray(units, np.int64)}
 
 

@@ -115,7 +115,7 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     folder = Path(exp_dir)
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage 10")
+            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage `average`")
     settings = read_settings(folder)
     config = from_mapping(Seq2SeqConfig, settings["network_conf"], f"{folder / CONFIG_FILE}: network_conf")
     tokenizer = CTCTokenizer(settings["tokenizer"])

@@ -73,7 +73,7 @@ class SpeechLlamaModel(AbsESPnetModel):
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """Never called: lengths come from headers, so that ESPnet's statistics stage builds no LLM."""
-        raise RuntimeError("speechllama writes its own shape files (stage 8); set collect_stats to false")
+        raise RuntimeError("speechllama writes its own shape files (stage `train`); set collect_stats to false")
 
 
 class SpeechLlamaPreprocessor:
@@ -98,7 +98,9 @@ class SpeechLlamaPreprocessor:
             raise ValueError(f"utterance {uid}: {error}") from error
         text = self.prompt.encode(data["text"])
         if not text:
-            raise ValueError(f"utterance {uid}: the text {data['text']!r} gives no tokens; stage 8 leaves such out")
+            raise ValueError(
+                f"utterance {uid}: the text {data['text']!r} gives no tokens; stage `train` leaves such out"
+            )
         arrays: dict[str, np.ndarray] = {
             name: np.asarray(value, np.int64)
             for name, value in (("prompt", ids.prompt), ("suffix", ids.suffix), ("text", text))
@@ -140,7 +142,10 @@ class SpeechLlamaTask(SpeechTask):
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
         """Make the network, start it from another experiment if asked, and say what trains."""
-        task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
+        try:
+            task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
+        except ValueError as error:
+            raise ValueError(f"{args.config}: task_name: {error}") from error
         record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)

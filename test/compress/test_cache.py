@@ -54,7 +54,7 @@ def test_a_cache_of_another_encoder_or_compressor_is_refused_by_all_that_read_it
     shutil.copytree(record.parent, tmp_path / "older")
     (tmp_path / "older" / record.name).write_text(json.dumps(older))
     recipe.config("other_ctc")
-    with pytest.raises(ValueError, match="compressed by {'name': 'frame_average', .*or run the stage compress again"):
+    with pytest.raises(ValueError, match="compressed by {'name': 'frame_average', .*or run stage `compress` again"):
         collect_llm_stats.main([*collect, *right, "--data_dir", str(tmp_path / "older")])
 
 

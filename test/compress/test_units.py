@@ -69,7 +69,7 @@ def test_a_cache_of_other_centroids_is_refused(recipe: Any, tmp_path: Path) -> N
 
 def test_centroids_that_are_not_there_or_do_not_fit_are_refused(recipe: Any, tmp_path: Path) -> None:
     compressor = build_compressor("units", {"num_clusters": 4}, recipe.sizes["dim"])
-    with pytest.raises(FileNotFoundError, match="'': no centroids of the units; run the stage compress or"):
+    with pytest.raises(FileNotFoundError, match="'': no centroids of the units; run stage `compress` or"):
         load_centroids(compressor, "")
     with pytest.raises(ValueError, match=r"centroids.npz: the centroids are 5 of width 16, .* expect 4 of width 16"):
         load_centroids(compressor, str(learn(recipe, tmp_path / "centroids.npz")))

@@ -11,7 +11,7 @@ from test.egs.conftest import Checkout
 def test_options_of_features_reach_them(checkout: Checkout) -> None:
     checkout.run("--stop_stage", "2", "--feature_options", "--max_bad_share 0.2")
     calls = [call for call in checkout.calls() if call[0] in ("make_features", "merge_parts")]
-    assert len(calls) == 9 and all(call[-2:] == ["--max_bad_share", "0.2"] for call in calls)
+    assert len(calls) == 3 and all(call[-2:] == ["--max_bad_share", "0.2"] for call in calls)
 
 
 def test_paths_of_the_user_are_relative_to_the_user(checkout: Checkout, tmp_path: Path) -> None:

@@ -264,7 +264,7 @@ def test_a_set_that_was_not_decoded_to_the_end_is_refused(
     run_tuning(recipe, decoded["dev"], tmp_path / "tuned.json", weights=[])
     (tmp_path / "st_e5/decode_test").mkdir(parents=True)
     shutil.copy(decoded["test"] / "nbest.jsonl", tmp_path / "st_e5/decode_test")
-    with pytest.raises(FileNotFoundError, match="decode.json: not there, so .* run stage 11 of st_e5 again"):
+    with pytest.raises(FileNotFoundError, match="decode.json: not there, so .* run stage `decode` of st_e5 again"):
         run_rescoring(recipe, tmp_path / "st_e5/decode_test", tmp_path / "tuned.json", tmp_path / "out")
 
 

@@ -171,7 +171,7 @@ def test_other_units_than_the_model_was_trained_on_are_refused(recipe: Any, unit
         load_experiment(tmp_path / "u")
     with pytest.raises(ValueError, match=r"test/compressed: compressed by .*frame_average.*the model expects .*units"):
         recipe.decode("u", "compressed", "u/decoded_wrong")
-    with pytest.raises(FileNotFoundError, match="no centroids of the units; run the stage compress or"):
+    with pytest.raises(FileNotFoundError, match="no centroids of the units; run stage `compress` or"):
         recipe.train_llm("u_wrong", source="units", compressor="units", compressor_conf={"num_clusters": NUM_CLUSTERS})
     with pytest.raises(ValueError, match=r"the centroids are 12 of width 16, .* expect 9 of width 16"):
         file = ["--centroids_file", str(recipe.root / "centroids.npz")]

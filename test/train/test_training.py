@@ -130,7 +130,7 @@ def test_misspelt_keys_and_parameters_are_refused(recipe: Any) -> None:
         recipe.train_llm("misspelt", train_audio_encoder=False)
     with pytest.raises(ValueError, match=r"nothing is left to train \(freeze_param: \['network.audio_encoder'\]"):
         recipe.train_llm("misspelt", "--freeze_param", "network.audio_encoder")
-    with pytest.raises(ValueError, match="unknown task_name 'translation', expected one of st, asr"):
+    with pytest.raises(ValueError, match="task_name: unknown task 'translation', expected one of st, asr"):
         recipe.train_llm("misspelt", task_name="translation")
 
 

@@ -32,7 +32,7 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
     """Count what is there.
 
     Args:
-        datadir: Data directories of stage 1.
+        datadir: Data directories of stage `data`.
         rows: Rows of CoVoST 2's tables by split, clips of usual length; without any, what is in `datadir` counts.
 
     Returns:
@@ -47,12 +47,12 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
 
 
 def feature_bytes(amounts: Mapping[str, Amount]) -> float:
-    """Disk that stage 2 needs."""
+    """Disk that stage `features` needs."""
     return sum(amount.seconds for amount in amounts.values()) * BYTES_PER_SECOND
 
 
 def compressed_bytes(amounts: Mapping[str, Amount], dim: int) -> float:
-    """Disk that stage 6 needs, for vectors of that width."""
+    """Disk that stage `compress` needs, for vectors of that width."""
     return sum(amount.seconds for amount in amounts.values()) * VECTORS_PER_SECOND * dim * 4
 
 

@@ -85,7 +85,7 @@ def seq2seq_activations(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) ->
 
 
 def seq2seq_memory(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) -> Memory:
-    """Memory of training an encoder-decoder (stage 8).
+    """Memory of training an encoder-decoder (stage `train`).
 
     Args:
         shape: Its sizes.
@@ -99,7 +99,7 @@ def seq2seq_memory(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) -> Memo
 
 
 def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) -> Memory:
-    """Memory of the joint search (stage 11): weights, keys and values, CTC's probabilities in 64 bits."""
+    """Memory of the joint search (stage `decode`): weights, keys and values, CTC's probabilities in 64 bits."""
     config, num_frames = shape.config, batch.num_frames // 4
     columns = num_frames + beam_size * 2 * batch.num_text  # twice the usual text
     kept = 2 * config.num_decoder_layers * config.dim * columns * 4 + num_frames * shape.num_units * 8
@@ -112,7 +112,7 @@ def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) 
 
 
 def rescoring_memory(architecture: Any, batch: BatchShape) -> Memory:
-    """Memory of an LLM that reads hypotheses (stage 11 of B2): weights, and the logits of a batch of texts."""
+    """Memory of an LLM that reads hypotheses (stage `decode` of B2): weights, and the logits of a batch of texts."""
     llm = meta_llm(LLMConfig(), architecture)
     num_logits = texts_of_batch(batch).num_utterances * (batch.num_text + 1) * architecture.vocab_size
     logits = num_logits * (llm.base_dtype.itemsize + 3 * 4)  # and in float32: a copy, and the loss' own two

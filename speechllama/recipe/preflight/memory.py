@@ -188,7 +188,7 @@ def weight_bytes(llm: LLM) -> float:
 
 
 def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, is_amp: bool) -> Memory:
-    """Memory of training a Speech-LLaMA (stages 8 and 9).
+    """Memory of training a Speech-LLaMA (stages `train` and `lora`).
 
     Args:
         network: It, on the meta device.
@@ -210,7 +210,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
 
 
 def ctc_memory(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_amp: bool) -> Memory:
-    """Memory of CTC training (stage 5)."""
+    """Memory of CTC training (stage `ctc`)."""
     with torch.device("meta"):
         trained = num_parameters(CTCEncoder(config, num_units)) * BYTES_TRAINED
     kept = encoder_activations(config, num_units, batch, is_amp)
@@ -219,7 +219,7 @@ def ctc_memory(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_a
 
 
 def decoding_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, beam_size: int) -> Memory:
-    """Memory of decoding (stage 11): weights, and the keys and values of prefix and K hypotheses."""
+    """Memory of decoding (stage `decode`): weights, and the keys and values of prefix and K hypotheses."""
     heads = getattr(architecture, "num_key_value_heads", None) or architecture.num_attention_heads
     width = getattr(architecture, "head_dim", None) or architecture.hidden_size // architecture.num_attention_heads
     position = 2 * architecture.num_hidden_layers * heads * width * network.llm.base_dtype.itemsize

@@ -144,7 +144,7 @@ def _system_seconds(training: Training, architecture: Any, run: CheckedRun) -> t
 
 
 def reading_seconds(datadir: str) -> float:
-    """Seconds to read a second of speech, from the first training clips; of noise as MP3 before stage 1."""
+    """Seconds to read a second of speech, from the first training clips; of noise as MP3 before stage `data`."""
     place = Path(datadir) / "train"
     if not (place / "wav.scp").is_file() or not (place / "utt2dur").is_file():
         return mp3_seconds()

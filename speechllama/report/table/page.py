@@ -20,8 +20,8 @@ COSTS = (
     "feature frames (10 ms) for each vector that the LLM reads. Training: minutes of the row's own training and, "
     "after +, of the system that it starts from or is built on; shared: of its CTC encoder and LLM, which other rows "
     "use as well. Updates: of all these but the LLM's. Memory: GB, the most in use by the (first) process of its own "
-    "training. Real-time factor: of decoding; of rows with CTC without stage 6, its encoder and compressor. p: "
-    "sacreBLEU's paired bootstrap test against the reference, of several seeds the largest.\n"
+    "training. Real-time factor: of decoding; of rows with CTC without stage `compress`, its encoder and compressor. "
+    "p: sacreBLEU's paired bootstrap test against the reference, of several seeds the largest.\n"
 )
 
 

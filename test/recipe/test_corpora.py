@@ -22,7 +22,11 @@ from test.recipe.conftest import EGS
 
 def covost2(place: Path, langs: str, **options: Any) -> CovostOptions:
     """CoVoST 2 below a folder."""
-    where = {"common_voice": f"{place}/cv", "covost2": f"{place}/covost2", "downloads": f"{place}/downloads"}
+    where: dict[str, Any] = {
+        "common_voice": f"{place}/cv",
+        "covost2": f"{place}/covost2",
+        "downloads": f"{place}/downloads",
+    }
     return CovostOptions(langs=langs, **where, **options)
 
 

@@ -146,9 +146,8 @@ class Recipe:
         for name, count in (("train", 12), ("dev", 4), ("test", 6)):
             make_set(root / name, count, len(name))
         train_tokenizer(list(read_table(root / "train/dump/src_text").values()), root / "bpe", 40)
-        collect_stats(
-            root / "train/dump", root / "dev/dump", root / "bpe/bpe.model", root / "stats", num_encoder_frames
-        )
+        data_dirs = {name: root / name / "dump" for name in ("train", "dev")}
+        collect_stats(data_dirs, root / "bpe/bpe.model", root / "stats", num_encoder_frames)
         prepare_llm(str(llm), None, root / "llm")
 
     def config(self, name: str, **settings: object) -> str:

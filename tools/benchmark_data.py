@@ -1,4 +1,6 @@
-"""Time and peak memory of the data stages on generated rows: python3 tools/benchmark_data.py --rows 100000 1000000
+"""Time and peak memory of the data stages on generated rows.
+
+    python3 tools/benchmark_data.py --rows 100000 1000000
 
 Makes a corpus in CoVoST 2's format whose clips all link to one recording, in one language for half of the rows (the
 most that is in memory at once) and four others, and runs the stages' own entry points, each in a process of its own.

@@ -1,7 +1,7 @@
-"""Write the shape files of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
+r"""Write the shape files of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
 
 Example:
-    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --llm_dir exp/llm \\
+    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --llm_dir exp/llm \
         --data_dir dump/train dump/dev --output_file exp/st_e0/llm_stats/train exp/st_e0/llm_stats/dev
 """
 

@@ -1,7 +1,7 @@
-"""Compute mean and variance of the features and the shapes that batches are made by (stage `statistics`).
+r"""Compute mean and variance of the features and the shapes that batches are made by (stage `statistics`).
 
 Example:
-    python3 -m speechllama.bin.collect_stats --train_dir dump/train --dev_dir dump/dev \\
+    python3 -m speechllama.bin.collect_stats --train_dir dump/train --dev_dir dump/dev \
         --tokenizer data/ctc_transcript_bpe120/bpe.model --output_dir exp/stats_transcript_bpe120
 """
 
@@ -33,8 +33,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.progress import setup_logging
 
     setup_logging()
+    data_dirs = {"train": args.train_dir, "dev": args.dev_dir}
     num_frames = ENCODERS[args.encoder].num_frames
-    collect_stats(args.train_dir, args.dev_dir, args.tokenizer, args.output_dir, num_frames, args.text_name)
+    collect_stats(data_dirs, args.tokenizer, args.output_dir, num_frames, args.text_name)
 
 
 if __name__ == "__main__":

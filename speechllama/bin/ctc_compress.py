@@ -1,7 +1,7 @@
-"""Write the compressed-feature cache and the CTC hypotheses of one part of each data directory (stage `compress`).
+r"""Write the compressed-feature cache and the CTC hypotheses of one part of each data directory (stage `compress`).
 
 Example:
-    python3 -m speechllama.bin.ctc_compress --ctc_dir exp/ctc --data_dir dump/dev --output_dir exp/ctc/compressed/dev \\
+    python3 -m speechllama.bin.ctc_compress --ctc_dir exp/ctc --data_dir dump/dev --output_dir exp/ctc/compressed/dev \
         --tokenizer data/bpe.model --compressor frame_average
 """
 

@@ -42,7 +42,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     front_end = choose_front_end(args.frontend, args.frontend_conf)
     for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
-        make_features(data_dir, output_dir, args.num_jobs, args.job, args.max_bad_share, front_end)
+        make_features(data_dir, output_dir, (args.job, args.num_jobs), args.max_bad_share, front_end)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Print the plan of a run, or of a table of systems, for the shell: records of words, each ended by a zero byte.
+r"""Print the plan of a run, or of a table of systems, for the shell: records of words, each ended by a zero byte.
 
     cd egs/mini_covost2
-    python3 -m speechllama.bin.plan run . 2 --langs "de fr es" --system e5 | tr '\\0' '\\n'
+    python3 -m speechllama.bin.plan run . 2 --langs "de fr es" --system e5 | tr '\0' '\n'
 
 WHAT USER_DIR NUMBER SETTING... WORD...: so many of the recipe's own settings, then the user's words, whose paths count
 from USER_DIR. A table has two lists of settings, its own and those of run.sh. Only the standard library is needed for

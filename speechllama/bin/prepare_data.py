@@ -1,7 +1,7 @@
-"""Prepare a corpus of CORPORA: make or find it, and write data/{train,dev,test} and a report (stage `data`).
+r"""Prepare a corpus of CORPORA: make or find it, and write data/{train,dev,test} and a report (stage `data`).
 
 Example:
-    python3 -m speechllama.bin.prepare_data covost2 --common_voice /data/cv-corpus-4-2019-12-10 \\
+    python3 -m speechllama.bin.prepare_data covost2 --common_voice /data/cv-corpus-4-2019-12-10 \
         --covost2 /data/covost2 --langs "de fr" --datadir data
     python3 -m speechllama.bin.prepare_data tatoeba --help
 

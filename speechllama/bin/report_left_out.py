@@ -1,7 +1,7 @@
-"""Report by language what stages `features` and `statistics` left out and why: left_out.json and left_out.md.
+r"""Report by language what stages `features` and `statistics` left out and why: left_out.json and left_out.md.
 
 Example:
-    python3 -m speechllama.bin.report_left_out --data_root data --dump_root dump \\
+    python3 -m speechllama.bin.report_left_out --data_root data --dump_root dump \
         --stats_dir exp/stats_transcript_bpe120
 """
 

@@ -1,9 +1,9 @@
-"""Score a decoded set and its control: hypotheses + references -> score.json in the decoding directory.
+r"""Score a decoded set and its control: hypotheses + references -> score.json in the decoding directory.
 
 Translation gets BLEU (with a 95 % interval) and chrF, recognition WER and CER, overall and per language.
 
 Example:
-    python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \\
+    python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \
         --control_dir exp/st_e6/decode_test_beam4_control --corpus_report data/report.json
     python3 -m speechllama.bin.score --task asr --hyp_dir exp/asr_e6/decode_test_beam4 --data_dir dump/test
 """
@@ -37,11 +37,10 @@ def main(cmd: Sequence[str] | None = None) -> None:
     args = get_parser().parse_args(cmd)
     setup_logging()
     from speechllama.files import write_json
-    from speechllama.report.decoded_set import format_report, score_decoded_set, score_path
+    from speechllama.report.decoded_set import DecodedSet, format_report, score_decoded_set, score_path
 
-    report = score_decoded_set(
-        args.hyp_dir, args.data_dir, args.task, args.control_dir, args.corpus_report, args.target_lang
-    )
+    decoded = DecodedSet(args.hyp_dir, args.data_dir, args.control_dir, args.corpus_report)
+    report = score_decoded_set(decoded, args.task, args.target_lang)
     write_json(score_path(args.hyp_dir), report)
     logging.info("%s", format_report(report))
     if "warning" in report:

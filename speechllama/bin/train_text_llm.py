@@ -1,7 +1,7 @@
-"""Train a recipe's own LLM on text, and test that it translates written sentences.
+r"""Train a recipe's own LLM on text, and test that it translates written sentences.
 
 Example:
-    python3 -m speechllama.bin.train_text_llm --config conf/llm.yaml --text downloads/llm_text.tsv \\
+    python3 -m speechllama.bin.train_text_llm --config conf/llm.yaml --text downloads/llm_text.tsv \
         --dev_dir data/dev --output_dir exp/llm
 """
 
@@ -39,7 +39,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.data_dir import read_data_dir
     from speechllama.decode.text_bleu import report_text_bleu, text_bleu
     from speechllama.llm.record import prepare_llm
-    from speechllama.llm.text_llm import TextLLMConfig, train_text_llm
+    from speechllama.llm.text_llm import TextCorpus, TextLLMConfig, train_text_llm
 
     config = from_mapping(TextLLMConfig, read_config(args.config, args.conf_path), args.config)
     options = {"num_steps": args.num_steps, "seed": args.seed}
@@ -47,9 +47,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     data = read_data_dir(args.dev_dir)
     sentences = data.table("src_text")
     translations = [data.table("text")[utterance] for utterance in sentences]
-    held_out, target = list(sentences.values()), args.target_lang
-    path = str(train_text_llm(config, args.text, held_out, args.output_dir, args.ngpu > 0, target))
-    found = text_bleu(path, held_out, translations, target=target)
+    corpus = TextCorpus(args.text, list(sentences.values()), args.target_lang)
+    path = str(train_text_llm(config, corpus, args.output_dir, args.ngpu > 0))
+    found = text_bleu(path, corpus.held_out, translations, target=corpus.target)
     entries = report_text_bleu(found, config.min_text_bleu, args.output_dir)
     prepare_llm(path, None, args.output_dir, {**entries, "config": dataclasses.asdict(config)})
 

@@ -1,7 +1,7 @@
-"""Train the CTC units, a SentencePiece model, on a text table (stage `tokenizer`).
+r"""Train the CTC units, a SentencePiece model, on a text table (stage `tokenizer`).
 
 Example:
-    python3 -m speechllama.bin.train_tokenizer --text data/train/src_text --vocab_size 120 \\
+    python3 -m speechllama.bin.train_tokenizer --text data/train/src_text --vocab_size 120 \
         --output_dir data/ctc_transcript_bpe120
 """
 

@@ -31,8 +31,7 @@ from speechllama.registry import Choice
 def make_features(
     data_dir: str | Path,
     output_dir: str | Path,
-    num_jobs: int = 1,
-    job: int = 1,
+    part: tuple[int, int] = (1, 1),
     max_bad_share: float = 0.05,
     front_end: Choice[FrontEnd] | None = None,
 ) -> None:
@@ -44,8 +43,7 @@ def make_features(
     Args:
         data_dir: Data directory with wav.scp.
         output_dir: Where the part goes; the ark's path is written into the scp as given here.
-        num_jobs: Number of parts.
-        job: Which part, from 1.
+        part: Which part, from 1, of how many.
         max_bad_share: Utterances that may fail, as a share of the whole data directory; one always may. What all parts
             lost together is checked where they are merged.
         front_end: What computes them; None: log-mel energies with the default settings.
@@ -56,6 +54,7 @@ def make_features(
     data = read_data_dir(data_dir)
     if not data.table("wav.scp"):
         raise ValueError(f"{data_dir}: has no wav.scp (or an empty one), features need recordings")
+    job, num_jobs = part
     utterances = split_part(data.utterances, num_jobs, job)
     choice = front_end or choose_front_end(DEFAULT_FRONT_END, {})
     output_dir = Path(output_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,7 @@ def num_frames_needed(units: Sequence[int]) -> int:
 
 
 def collect_stats(
-    train_dir: str | Path,
-    dev_dir: str | Path,
+    data_dirs: Mapping[str, str | Path],
     tokenizer_path: str | Path,
     output_dir: str | Path,
     num_encoder_frames: Callable[[int], int],
@@ -37,8 +36,8 @@ def collect_stats(
     """Write cmvn.npz and {train,dev}/{speech_shape,text_shape,skipped}.
 
     Args:
-        train_dir: Data directory with feats.scp; mean and variance are taken over all its frames.
-        dev_dir: Data directory with feats.scp.
+        data_dirs: Data directories with feats.scp, `train` and `dev`; mean and variance are taken over all frames of
+            `train`.
         tokenizer_path: SentencePiece model of the CTC units.
         output_dir: Where the files go.
         num_encoder_frames: Feature frames T -> encoder frames M.
@@ -48,7 +47,7 @@ def collect_stats(
         ValueError: A table is missing, features differ in width or are not finite, or no utterance is usable.
     """
     tokenizer = CTCTokenizer(tokenizer_path)
-    sets = {"train": read_data_dir(train_dir), "dev": read_data_dir(dev_dir)}
+    sets = {name: read_data_dir(folder) for name, folder in data_dirs.items()}
     for data in sets.values():
         missing = [name for name in ("feats.scp", "utt2num_frames", text_name) if not data.table(name)]
         if missing:

@@ -22,7 +22,7 @@ from speechllama.model.seq2seq import Seq2Seq
 
 @dataclass(frozen=True)
 class JointSearchConfig(SearchConfig):
-    """How to search; besides the LLM's settings:
+    """How to search; these come on top of the settings of an LLM's search.
 
     Attributes:
         ctc_weight: Share w of CTC in the score, 0 (attention only) to below 1; None: as in training.

@@ -38,23 +38,23 @@ class Translation(NamedTuple):
 
 
 class Translator(Protocol):
-    """What decoding asks of a system: `Speech2Text`, or `Seq2SeqToText` for B1.
-
-    Attributes:
-        config: How it searches.
-        folder: Where its model.pth is.
-        device: Where it computes.
-        network: All of its parameters.
-    """
+    """What decoding asks of a system: `Speech2Text`, or `Seq2SeqToText` for B1."""
 
     @property
-    def config(self) -> SearchConfig: ...
+    def config(self) -> SearchConfig:
+        """How it searches."""
+
     @property
-    def folder(self) -> Path: ...
+    def folder(self) -> Path:
+        """Where its model.pth is."""
+
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where it computes."""
+
     @property
-    def network(self) -> torch.nn.Module: ...
+    def network(self) -> torch.nn.Module:
+        """All of its parameters."""
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse audio of another kind than the system was trained on."""

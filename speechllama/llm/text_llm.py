@@ -140,13 +140,26 @@ def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
     return torch.nn.functional.cross_entropy(llm.lm_head(hidden[learned]), expected[learned])
 
 
+@dataclass(frozen=True)
+class TextCorpus:
+    """Text that an LLM learns from.
+
+    Attributes:
+        text: Pairs and plain English, see `read_lines`.
+        held_out: Source sentences that the LLM is tested on; none of them may be among the text.
+        target: The language of the translations, which the prompts name.
+    """
+
+    text: str | Path
+    held_out: Sequence[str]
+    target: str = DEFAULT_TARGET
+
+
 def train_text_llm(
     config: TextLLMConfig,
-    text: str | Path,
-    held_out: Sequence[str],
+    corpus: TextCorpus,
     llm_dir: str | Path,
     on_gpu: bool = False,
-    target: str = DEFAULT_TARGET,
 ) -> Path:
     """Train tokenizer and LLM and save them as an ordinary Hugging Face directory.
 
@@ -154,11 +167,9 @@ def train_text_llm(
 
     Args:
         config: Sizes and training.
-        text: Pairs and plain English, see `read_lines`.
-        held_out: Source sentences that the LLM is tested on; none of them may be among the text.
+        corpus: What it learns from.
         llm_dir: Where `model` goes.
         on_gpu: Train on the first GPU.
-        target: The language of the translations, which the prompts name.
 
     Returns:
         The Hugging Face directory.
@@ -188,10 +199,11 @@ def train_text_llm(
             with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu and torch.cuda.is_bf16_supported()):
                 return target_loss(model, **inputs)
 
+    text, target = corpus.text, corpus.target
     lines = read_lines(text)
     mixed = mix_lines(lines, config.plain_share)
     seen = {line.sentence for line in lines}
-    leaked = [sentence for sentence in held_out if sentence in seen]
+    leaked = [sentence for sentence in corpus.held_out if sentence in seen]
     if leaked:
         raise ValueError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
     folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"

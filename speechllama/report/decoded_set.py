@@ -9,7 +9,7 @@ speech, so a score is worth what it has above its control.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +38,29 @@ def score_path(decode_dir: str | Path) -> Path:
     return Path(decode_dir) / SCORE
 
 
-def score_decoded_set(
-    hyp_dir: str | Path,
-    data_dir: str | Path,
-    task: str,
-    control_dir: str | Path | None = None,
-    corpus_report: str | Path | None = None,
-    target: str = DEFAULT_TARGET,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class DecodedSet:
+    """Where a decoded set lies.
+
+    Attributes:
+        hyp_dir: Decoding directory with `text`, and `decode.json` if decoding wrote one.
+        data_dir: Data directory with the task's references and `utt2lang`; its name is the name of the set.
+        control_dir: Decoding directory of the control, if there is one.
+        corpus_report: What stage `data` says of the corpus (report.json), where its recipe writes one.
+    """
+
+    hyp_dir: str | Path
+    data_dir: str | Path
+    control_dir: str | Path | None = None
+    corpus_report: str | Path | None = None
+
+
+def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARGET) -> dict[str, Any]:
     """Score a decoded set, and its control if there is one.
 
     Args:
-        hyp_dir: Decoding directory with `text`, and `decode.json` if decoding wrote one.
-        data_dir: Data directory with the task's references and `utt2lang`; its name is the name of the set.
+        decoded: Its files.
         task: A name in TASKS.
-        control_dir: Decoding directory of the control.
-        corpus_report: What stage `data` says of the corpus (report.json), where its recipe writes one.
         target: The language of translations, a name in TARGETS.
 
     Returns:
@@ -65,19 +72,19 @@ def score_decoded_set(
         FileNotFoundError: A table is not there.
         ValueError: The task or the target is unknown, or hypotheses and references do not fit (see `pair`).
     """
-    record, data_dir = TASKS[task], Path(data_dir)
+    record, data_dir = TASKS[task], Path(decoded.data_dir)
     references = read_table(data_dir / record.reference)
     languages = read_table(data_dir / "utt2lang")
-    hypothesis_file = hypothesis_path(hyp_dir)
+    hypothesis_file = hypothesis_path(decoded.hyp_dir)
     pairs = pair(read_table(hypothesis_file), references, str(hypothesis_file))
     controls: Pairs | None = None
-    if control_dir is not None:
-        control_file = hypothesis_path(control_dir)
+    if decoded.control_dir is not None:
+        control_file = hypothesis_path(decoded.control_dir)
         controls = pair(read_table(control_file), references, str(control_file))
     report: dict[str, Any] = {"task": task, "set": data_dir.resolve().name}
     report |= {"target": target} if record.is_translation else {}
     report |= score_pairs(pairs, controls, record, target)
-    report |= count_left_out(report["num_utterances"], data_dir, corpus_report)
+    report |= count_left_out(report["num_utterances"], data_dir, decoded.corpus_report)
     warning = find_warning(report)
     if warning:
         report["warning"] = warning
@@ -86,9 +93,9 @@ def score_decoded_set(
         language: score_pairs(part, control_languages.get(language), record, target)
         for language, part in split_by_language(pairs, languages).items()
     }
-    if decode_report_path(hyp_dir).is_file():
+    if decode_report_path(decoded.hyp_dir).is_file():
         # Decoding's facts follow; what is counted here has the last word.
-        for key, value in read_json(decode_report_path(hyp_dir)).items():
+        for key, value in read_json(decode_report_path(decoded.hyp_dir)).items():
             report.setdefault(key, value)
     return report
 

@@ -73,6 +73,7 @@ class WorkerInit:
         self.first = first
 
     def __call__(self, worker: int) -> None:
+        """Prepare worker number `worker`, in its own process."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         if self.first is not None:

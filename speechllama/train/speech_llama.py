@@ -41,29 +41,24 @@ class SpeechLlamaModel(AbsESPnetModel):
         super().__init__()
         self.network = network
 
-    def forward(
-        self,
-        prompt: Tensor,
-        prompt_lengths: Tensor,
-        suffix: Tensor,
-        suffix_lengths: Tensor,
-        text: Tensor,
-        text_lengths: Tensor,
-        speech: Tensor | None = None,
-        speech_lengths: Tensor | None = None,
-        compressed: Tensor | None = None,
-        compressed_lengths: Tensor | None = None,
-        **_: Any,
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Loss of one batch: see `SpeechLlama.forward`; the weight is the number of text tokens."""
+    def forward(self, text: Tensor, text_lengths: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Loss of one batch: see `SpeechLlama.forward`; the weight is the number of text tokens.
+
+        Args:
+            text: Tokens of the text (B, N).
+            text_lengths: (B,)
+            inputs: `prompt`, `suffix`, and `compressed` or `speech`, each with its `_lengths`; whatever else ESPnet's
+                collator adds is not read.
+        """
         audio: AudioInput
-        if compressed is not None and compressed_lengths is not None:
-            audio = Compressed(compressed, compressed_lengths)
-        elif speech is not None and speech_lengths is not None:
-            audio = Features(speech, speech_lengths)
+        if "compressed" in inputs:
+            audio = Compressed(inputs["compressed"], inputs["compressed_lengths"])
+        elif "speech" in inputs:
+            audio = Features(inputs["speech"], inputs["speech_lengths"])
         else:
             raise ValueError("a batch needs `speech` or `compressed`")
-        batch = Batch(audio, prompt, prompt_lengths, suffix, suffix_lengths)
+        prompt, suffix = inputs["prompt"], inputs["suffix"]
+        batch = Batch(audio, prompt, inputs["prompt_lengths"], suffix, inputs["suffix_lengths"])
         result = self.network(batch, text, text_lengths)
         stats = {"loss": result.loss.detach(), "acc": result.accuracy}
         gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable(

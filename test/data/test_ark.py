@@ -67,7 +67,7 @@ def test_merged_parts_are_a_valid_data_directory(make_data_dir: Callable[..., Pa
     data, dump = make_data_dir(num=6), tmp_path / "dump"
     Path(read_table(data / "wav.scp")["fr_0-clip02"]).write_bytes(b"")
     for job in (1, 2):
-        make_features(data, dump, 2, job)
+        make_features(data, dump, (job, 2))
     command = ["--data_dir", str(data), "--output_dir", str(dump), "--num_jobs", "2"]
     entry.main(command)
     merged = read_data_dir(dump)
@@ -93,7 +93,7 @@ def test_what_the_parts_lost_together_is_limited(make_data_dir: Callable[..., Pa
     for utterance in ("fr_0-clip02", "fr_1-clip05"):
         Path(read_table(data / "wav.scp")[utterance]).write_bytes(b"")
     for job in (1, 2):
-        make_features(data, dump, 2, job)  # each part alone lost one, which may always be
+        make_features(data, dump, (job, 2))  # each part alone lost one, which may always be
     command = ["--data_dir", str(data), "--output_dir", str(dump), "--num_jobs", "2"]
     with pytest.raises(ValueError, match=r"dump: 2 of 6 failed, at most 1 may \(--max_bad_share 0.05\)"):
         entry.main(command)
@@ -132,7 +132,7 @@ def test_parts_of_other_data_are_refused(make_data_dir: Callable[..., Path], tmp
 
 def test_an_utterance_in_two_parts_is_refused(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data, dump = make_data_dir(num=2), tmp_path / "dump"
-    make_features(data, dump, 1, 1)
+    make_features(data, dump)
     for name in ("feats.{}.scp", "utt2num_frames.{}"):
         (dump / name.format(2)).write_bytes((dump / name.format(1)).read_bytes())
     with pytest.raises(ValueError, match="2 utterances are in an earlier part too"):

@@ -87,7 +87,7 @@ def test_what_is_no_waveform_is_refused(shape: tuple[int, ...]) -> None:
 def test_parts_hold_all_utterances(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data = make_data_dir(num=7)
     for job in (1, 2, 3):
-        make_features(data, tmp_path / "dump", 3, job)
+        make_features(data, tmp_path / "dump", (job, 3))
     places = {}
     for job in (1, 2, 3):
         places.update(read_table(tmp_path / f"dump/feats.{job}.scp"))

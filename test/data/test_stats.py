@@ -91,7 +91,8 @@ def test_only_utterances_that_ctc_can_learn_get_shapes(
 
 def test_two_runs_give_the_same_bytes(prepared: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("one", "two"):
-        collect_stats(prepared[0], prepared[0], prepared[1], tmp_path / name, num_encoder_frames, "text")
+        data_dirs = dict.fromkeys(("train", "dev"), prepared[0])
+        collect_stats(data_dirs, prepared[1], tmp_path / name, num_encoder_frames, "text")
     assert (tmp_path / "one/cmvn.npz").read_bytes() == (tmp_path / "two/cmvn.npz").read_bytes()
 
 
@@ -99,7 +100,8 @@ def test_a_directory_without_features_is_refused(
     prepared: tuple[Path, Path], make_data_dir: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="feats.scp, utt2num_frames missing or empty"):
-        collect_stats(prepared[0], make_data_dir("bare"), prepared[1], tmp_path / "stats", num_encoder_frames)
+        data_dirs = {"train": prepared[0], "dev": make_data_dir("bare")}
+        collect_stats(data_dirs, prepared[1], tmp_path / "stats", num_encoder_frames)
 
 
 def test_no_usable_utterance_is_refused(prepared: tuple[Path, Path], tmp_path: Path) -> None:
@@ -107,4 +109,4 @@ def test_no_usable_utterance_is_refused(prepared: tuple[Path, Path], tmp_path: P
     text = (dump / "text").read_text().replace("Hello there.", "Hello there. " * 40)
     (dump / "text").write_text(text)
     with pytest.raises(ValueError, match="kept 0 of 6 utterances for CTC"):
-        collect_stats(dump, dump, prepared[1], tmp_path / "stats", num_encoder_frames, "text")
+        collect_stats({"train": dump, "dev": dump}, prepared[1], tmp_path / "stats", num_encoder_frames, "text")

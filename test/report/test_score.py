@@ -11,7 +11,7 @@ import pytest
 
 from speechllama.bin.score import main
 from speechllama.files import write_table
-from speechllama.report.decoded_set import find_warning, format_report, score_decoded_set, score_path
+from speechllama.report.decoded_set import DecodedSet, find_warning, format_report, score_decoded_set, score_path
 from speechllama.report.score import pair, score_recognition, score_translation, split_by_language
 
 REFERENCES = {
@@ -157,7 +157,7 @@ def test_a_hypothesis_given_twice_is_an_error_with_its_line(tmp_path: Path) -> N
     with (tmp_path / "hyp" / "text").open("a", encoding="utf-8") as stream:
         stream.write("a1 again\n")
     with pytest.raises(ValueError, match=r"text:4: the key 'a1' comes a second time"):
-        score_decoded_set(tmp_path / "hyp", tmp_path / "dump" / "test", "st")
+        score_decoded_set(DecodedSet(tmp_path / "hyp", tmp_path / "dump" / "test"), "st")
 
 
 def test_the_score_file_of_a_translation_holds_control_languages_and_decoding(tmp_path: Path) -> None:
@@ -186,12 +186,12 @@ def test_what_was_left_out_is_counted_and_its_files_named(tmp_path: Path) -> Non
     assert report["num_official"] == 3 and "left_out" not in report
     data = tmp_path / "dump" / "test"
     (data / "skipped").write_text("c9\tno feature frame\n")
-    report = score_decoded_set(tmp_path / "hyp", data, "st")
+    report = score_decoded_set(DecodedSet(tmp_path / "hyp", data), "st")
     assert (report["num_utterances"], report["num_official"], report["left_out"]) == (3, 4, [str(data / "skipped")])
     corpus = tmp_path / "report.json"  # stage 1 dropped two more, which had no clip
     languages = {"de": {"splits": {"test": {"rows": 4}}}, "fr": {"splits": {"test": {"rows": 2}, "train": {"rows": 9}}}}
     corpus.write_text(json.dumps({"languages": languages}))
-    report = score_decoded_set(tmp_path / "hyp", data, "st", corpus_report=corpus)
+    report = score_decoded_set(DecodedSet(tmp_path / "hyp", data, corpus_report=corpus), "st")
     assert report["num_official"] == 6 and report["left_out"] == [str(data / "skipped"), str(corpus)]
     assert "3 of 6 utterances" in format_report(report)
 
@@ -251,4 +251,4 @@ def test_a_control_with_missing_utterances_is_an_error_that_names_its_file(tmp_p
 
 def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown task 'mt', expected one of st, asr"):
-        score_decoded_set(tmp_path, tmp_path, "mt")
+        score_decoded_set(DecodedSet(tmp_path, tmp_path), "mt")

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from speechllama.files import read_json
-from speechllama.llm.text_llm import TextLLMConfig, target_loss, train_text_llm
+from speechllama.llm.text_llm import TextCorpus, TextLLMConfig, target_loss, train_text_llm
 from speechllama.train.resume import EpochInFlight
 from speechllama.training_record import average_record_path, sum_epochs, training_record_path, update_training_record
 
@@ -87,9 +87,9 @@ def test_the_texts_llm_keeps_its_seconds_when_it_goes_on(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr("speechllama.llm.text_llm.target_loss", fail)
         with pytest.raises(RuntimeError, match="the power is gone"):
-            train_text_llm(config, text, ["die katze"], folder)
+            train_text_llm(config, TextCorpus(text, ["die katze"]), folder)
     log = read_json(folder / "train/checkpoint-200/trainer_state.json")["log_history"]
     (kept,) = [entry["training_seconds"] for entry in log if "training_seconds" in entry]
-    train_text_llm(config, text, ["die katze"], folder)
+    train_text_llm(config, TextCorpus(text, ["die katze"]), folder)
     record = read_json(training_record_path(folder))
     assert record["num_updates"] == 203 and record["seconds"] > kept > 0 and record["peak_gb"] > 0

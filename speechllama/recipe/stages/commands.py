@@ -30,10 +30,12 @@ def config_words(plan: Plan, config: Config) -> list[str]:
 
 
 def statistics_files(plan: Plan) -> tuple[str, ...]:
+    """What stage `statistics` writes, as far as trainings read it."""
     return (plan.layout.cmvn, *(f"{plan.layout.stats_dir}/{name}/speech_shape" for name in ("train", "dev")))
 
 
 def training_features(plan: Plan) -> tuple[str, ...]:
+    """The tables of the two sets that trainings from features read."""
     return tables(map(plan.layout.dump, ("train", "dev")), ("feats.scp", plan.layout.ctc_table))
 
 
@@ -84,5 +86,6 @@ def train_on_features(plan: Plan, name: str, config: Config, folder: str, furthe
 
 
 def average_job(plan: Plan, folder: str, output: str) -> Job:
+    """Average the best epochs of an experiment."""
     words = ["--exp_dir", folder, "--num_best", plan.options.num_best, "--output_dir", output]
     return Job("cpu", module("average_checkpoints", *words), f"{output}/average.log")

@@ -29,7 +29,7 @@ def word(english: str) -> Word:
 
 
 def phrase(text: str, plural: bool = False) -> NounPhrase:
-    """ "def old man" -> the noun phrase."""
+    """The noun phrase of a text such as "def old man"."""
     determiner, *adjective, noun = text.split()
     return NounPhrase(word(noun), determiner, plural, word(adjective[0]) if adjective else None)
 

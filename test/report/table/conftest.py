@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from speechllama.files import read_json, write_json, write_table
-from speechllama.report.decoded_set import score_decoded_set, score_path
+from speechllama.report.decoded_set import DecodedSet, score_decoded_set, score_path
 from speechllama.report.results import results_path, write_results
 from speechllama.report.score import Pairs
 from speechllama.report.table.files import claims_path, table_path, write_table_files
@@ -64,7 +64,7 @@ class Experiment:
             write_table(folder / "text", spoil(self.references, wrong, seed * 1000 + len(row)))
         facts = {"beam_size": 4, "num_parameters": 1000, "num_trainable": 10, "rtf": 0.05, "commit": "abc", **settings}
         write_json(decoded / "decode.json", facts)
-        write_json(score_path(decoded), score_decoded_set(decoded, self.root / "dump/test", task, control))
+        write_json(score_path(decoded), score_decoded_set(DecodedSet(decoded, self.root / "dump/test", control), task))
         seconds = {"seconds": 120.0, "num_updates": 280, "peak_gb": 0.75, "peak_of": "this process"}
         write_json(system / "training.json", {**seconds, "hardware": "a CPU", "num_threads": 2})
         write_json(system / "average.json", {"num_best": 3, "criterion": "valid.loss.min", "epochs": [3, 1, 2]})

@@ -32,6 +32,8 @@ from speechllama.options import UsageError, at_least_one, format_help, option, p
 from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
 from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan, make_plan
+from speechllama.recipe.preflight.run import CheckedRun
+from speechllama.recipe.preflight.systems import find_trainings
 from speechllama.recipe.stages import STAGES, Job, Stage, module, stage_number
 from speechllama.registry import Registry
 from speechllama.text.prompt import Prompt, PromptConfig
@@ -228,6 +230,10 @@ def test_an_encoder_is_a_record(add: Callable[..., None], recipe: Callable[..., 
     plan = make_plan([*LANGS, "--system", "e5"])
     assert values_of(rows_of(plan)["ctc"], "config") == ["conf/ctc.yaml"]
     assert plan.layout.ctc_dir == "exp/ctc_transcript_bpe30"
+    faults: list[str] = []
+    run = CheckedRun(make_plan([*LANGS, "--system", "e5", "--stop_stage", "6"]))
+    (training,) = find_trainings(run, None, faults)
+    assert faults == [] and training.num_trained == 320 * 30 + 30
     for config in (plan.layout.ctc, plan.folders.read("mine")):
         encoder = choose_encoder(config.settings, config.path).build(30, 80, 0.01)
         assert (encoder.dim, encoder.frame_shift) == (320, pytest.approx(0.04))

@@ -13,7 +13,6 @@ from speechllama.bin import estimate_memory
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
-from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.meta_model import meta_speech_llama, read_architecture
 from speechllama.recipe.preflight import memory, systems
 from speechllama.recipe.preflight.memory import (
@@ -62,11 +61,11 @@ def test_the_encoders_counts_are_what_real_passes_keep(checked_run: MakeRun, tin
     real = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
     vectors, lengths = torch.zeros(3, 6, network.encoder.dim), torch.full((3,), 6)
     assert memory.audio_encoder_activations(network, BATCH, False) == kept_bytes(lambda: real(vectors, lengths), real)
-    encoder = CTCEncoder(*ctc)
+    encoder = ctc.build()
     encoder.spec_augment.eval()
     speech, frames = torch.zeros(3, 40, 80), torch.full((3,), 40)
     kept = kept_bytes(lambda: encoder(speech, frames).logits.float().log_softmax(-1), encoder)
-    assert memory.encoder_activations(*ctc, BATCH, False) == kept
+    assert memory.encoder_activations(ctc, BATCH, False) == kept
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
     test/pins/training.json              loss of the first and of the last update, hypotheses of the test set
     test/pins/<recipe>[.<variant>].txt   `run.sh --dry_run` with the real configs, a section a system
+    egs/mini_covost2/COMMANDS.md         the same of one run, to be read: the whole experiment on a page
 
 To write them anew, then to see what is different:
 
     WRITE_PINS=1 python3 -m pytest test/test_pins.py
-    git diff test/pins
+    git diff test/pins egs/mini_covost2/COMMANDS.md
 
 The rule: a commit that changes a pin names the pin and says why it changes.
 
@@ -37,7 +38,9 @@ import yaml
 from speechllama.bin import average_checkpoints, learn_units, make_scratch_llm, seq2seq_train
 from speechllama.recipe.system import ConfFolders
 from test.conftest import LORA, MASKS, ROOT, SEQ2SEQ_SIZES, SIZES, Recipe
+from test.test_config_pins import PATH as CONFIG_PINS
 
+PAGE = Path("egs/mini_covost2/COMMANDS.md")
 PINS = ROOT / "test" / "pins"
 TRAINING = PINS / "training.json"
 IS_WRITING = bool(os.environ.get("WRITE_PINS"))
@@ -310,15 +313,19 @@ class Checkout:
 
     def stages(self, variant: Variant, system: str) -> dict[str, list[str]]:
         """A dry run: the heading of each stage -> its commands."""
+        return parse_stages(self.dry_run(Path("egs", variant.recipe), variant.arguments(system), variant.launcher))
+
+    def dry_run(self, recipe: Path, options: list[str], launcher: str = "local") -> str:
+        """What a recipe prints with these options."""
         result = subprocess.run(
-            [str(self.egs / variant.recipe / "run.sh"), *variant.arguments(system)],
-            env=os.environ | self.environment | {"launcher": variant.launcher},
+            [str(self.egs.parent / recipe / "run.sh"), *options],
+            env=os.environ | self.environment | {"launcher": launcher},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert result.returncode == 0, f"{variant.recipe} {variant.arguments(system)}: {result.stderr}"
-        return parse_stages(result.stdout)
+        assert result.returncode == 0, f"{recipe} {options}: {result.stderr}"
+        return result.stdout
 
 
 def parse_stages(output: str) -> dict[str, list[str]]:
@@ -386,8 +393,18 @@ def test_a_recipe_prints_the_commands_it_printed(checkout: Checkout, variant: Va
     assert found == expected, "\n".join(["the commands are others:", *diff])
 
 
+@pytest.mark.recipe
+def test_the_page_of_commands_is_the_dry_run(checkout: Checkout) -> None:
+    head, fence, _ = (ROOT / PAGE).read_text(encoding="utf-8").partition("```sh\n")
+    found = head + fence + checkout.dry_run(PAGE.parent, ["--dry_run", "--stage", "1"]) + "```\n"
+    if IS_WRITING:
+        (ROOT / PAGE).write_text(found, encoding="utf-8")
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == found
+
+
 def test_every_file_of_pins_is_compared() -> None:
-    assert {path.name for path in PINS.iterdir()} == {TRAINING.name, *(variant.path.name for variant in VARIANTS)}
+    names = {TRAINING.name, CONFIG_PINS.name, *(variant.path.name for variant in VARIANTS)}
+    assert {path.name for path in PINS.iterdir()} == names
 
 
 def test_the_pins_of_a_dry_run_are_its_stages_and_commands() -> None:

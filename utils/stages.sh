@@ -231,7 +231,7 @@ move_aside() {
 # run COMMAND...: run it, or with --dry_run only print it.
 run() {
   if $dry_run; then
-    printf '   %s\n' "$(printf '%q ' "$@")"
+    printf '  %s\n' "$(printf ' %q' "$@")"
   else
     "$@"
   fi

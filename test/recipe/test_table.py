@@ -121,6 +121,7 @@ def test_what_writes_the_table_plans_the_same_rows(mini_table: MakeTable) -> Non
     plan = mini_table("--systems", "E5 E6:asr e6", "--seeds", "1 2", "--sets", "dev test", "--list", "--stage", "3")
     (job,) = plan.stage().jobs
     assert job.command[:3] == ("python3", "-m", "speechllama.bin.write_table")
+    assert not {"--list", "--stage"} & set(job.command)  # which say how this call runs, and not what
     again = plan_table(job.command[3:], (), ())
     assert [row.paths() for row in again.rows] == [row.paths() for row in plan.rows]
     assert again.options == plan.options and again.expdir == plan.expdir

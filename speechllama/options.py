@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 Check = Callable[[Any], str]  # value -> what is wrong with it, "" if nothing
 Record = TypeVar("Record")
+NUMBER = r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
 
 
 class UsageError(ValueError):
@@ -56,12 +57,12 @@ def not_empty(value: str) -> str:
 
 def whole_number(value: str) -> str:
     """Refuse what is neither empty nor a whole number."""
-    return "" if re.fullmatch(r"\d*", value) else f"expected a whole number, found {value!r}"
+    return "" if re.fullmatch(r"[0-9]*", value) else f"expected a whole number, found {value!r}"
 
 
 def whole_numbers(value: str) -> str:
     """Refuse an empty list, and what is no whole number."""
-    wrong = [word for word in value.split() if not word.isdigit()]
+    wrong = [word for word in value.split() if not re.fullmatch(r"[0-9]+", word)]
     return f"expected whole numbers, found {wrong[0]!r}" if wrong else not_empty(value)
 
 
@@ -130,13 +131,12 @@ def _convert(entry: dataclasses.Field[Any], value: str | None, faults: list[str]
             faults.append(f"--{entry.name}: expected true or false, found {text!r}")
         return text == "true"
     if isinstance(entry.default, float):
-        try:
-            return float(text)
-        except ValueError:
+        if not re.fullmatch(NUMBER, text):
             faults.append(f"--{entry.name}: expected a number, found {text!r}")
             return None
+        return float(text)
     if isinstance(entry.default, int):
-        if not re.fullmatch(r"\d+", text):
+        if not re.fullmatch(r"[0-9]+", text):
             faults.append(f"--{entry.name}: expected a whole number, found {text!r}")
             return None
         return int(text)

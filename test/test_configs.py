@@ -19,7 +19,8 @@ from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.build import build_speech_llama
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import meta_speech_llama, num_parameters, read_architecture
+from speechllama.model.encoders import choose_encoder
+from speechllama.model.meta_model import EncoderShape, meta_speech_llama, num_parameters, read_architecture
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.train.options import check_keys
 from test.recipe_configs import EGS, OWN_LLMS, SIZES, load, write_merged
@@ -145,7 +146,8 @@ def test_every_system_builds_as_the_paper_describes_it(recipe: str, size: str, s
 @functools.cache
 def meta_system(system: str, llm: str) -> SpeechLlama:
     """Build a system at the paper's size on an LLM of that shape, without weights."""
-    ctc = None if system == "e0" else (encoder_config(*PAPER), NUM_UNITS)
+    choice = choose_encoder(load(*PAPER, "ctc").settings, "ctc.yaml")
+    ctc = None if system == "e0" else EncoderShape(choice, NUM_UNITS)
     settings = load(*PAPER, system).settings
     return meta_speech_llama(settings, f"{system}.yaml", read_architecture(SHAPES / f"{llm}.json"), ctc)
 

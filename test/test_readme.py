@@ -136,7 +136,8 @@ def test_the_lines_of_python_call_what_the_package_has() -> None:
     assert "from_pretrained" in methods and "__call__" in methods and "text" in fields
 
 
-def test_the_mini_recipes_page_has_the_sizes_of_its_data_options() -> None:
+def test_the_mini_recipes_page_has_the_sizes_of_its_corpus() -> None:
     page = (ROOT / "egs/mini_covost2/README.md").read_text(encoding="utf-8")
-    assert f"{MiniOptions.num_train:,} train, {MiniOptions.num_dev} dev, {MiniOptions.num_test} test" in page
-    assert f"{MiniOptions.num_llm_text:,} sentence pairs" in page
+    sizes = MiniOptions()
+    assert f"{sizes.num_train:,} train, {sizes.num_dev:,} dev, {sizes.num_test:,} test" in page
+    assert f"{sizes.num_llm_text:,} sentence pairs" in page

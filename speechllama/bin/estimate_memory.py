@@ -28,17 +28,16 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Print the table, in GB."""
     args = get_parser().parse_args(cmd)
-    from speechllama.config import from_mapping
     from speechllama.markdown import format_table
-    from speechllama.model.ctc_encoder import CTCEncoderConfig
-    from speechllama.model.meta_model import meta_speech_llama, read_architecture
+    from speechllama.model.encoders import choose_encoder
+    from speechllama.model.meta_model import EncoderShape, meta_speech_llama, read_architecture
     from speechllama.recipe.preflight.memory import BatchShape, decoding_memory, training_memory
     from speechllama.recipe.preflight.run import read_settings
     from speechllama.recipe.system import CONF, ConfFolders
 
     folders = ConfFolders(args.size, Path(args.recipe) / CONF)
     ctc = folders.read("ctc")
-    encoder = from_mapping(CTCEncoderConfig, ctc.settings["encoder_conf"], ctc.path), int(ctc.settings["ctc_units"])
+    encoder = EncoderShape(choose_encoder(ctc.settings, ctc.path), int(ctc.settings["ctc_units"]))
     sizes = [int(total) for total in args.positions.split()]
     rows = []
     for path in args.llms:

@@ -7,16 +7,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from speechllama.constants import FRAME_SHIFT, NUM_MELS
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.build import feature_format, speech_llama_config
-from speechllama.model.ctc_encoder import CTCEncoder
+from speechllama.model.encoders import Encoder
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.registry import Choice
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """What an encoder is made by.
+
+    Attributes:
+        choice: Its record and settings.
+        num_units: CTC units C, blank included; 0 without a CTC head.
+    """
+
+    choice: Choice[Encoder]
+    num_units: int = 0
+
+    def build(self) -> Any:
+        """Make it for features of the default front end, on whatever device or mode is active."""
+        return self.choice.build(self.num_units, NUM_MELS, FRAME_SHIFT)
+
+    def num_frames(self, num_feature_frames: int) -> int:
+        """Count the frames of its output."""
+        return self.choice.record.num_frames(num_feature_frames)
 
 
 def read_architecture(path: str | Path, revision: str | None = None) -> Any:
@@ -43,6 +67,12 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
         raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
 
 
+def meta_encoder(shape: EncoderShape) -> Any:
+    """Make an encoder without weights."""
+    with torch.device("meta"):
+        return shape.build()
+
+
 def meta_llm(config: LLMConfig, architecture: Any) -> LLM:
     """An LLM of that shape in the dtype the config names (bfloat16 for `auto`), its weights without memory.
 
@@ -60,7 +90,7 @@ def meta_llm(config: LLMConfig, architecture: Any) -> LLM:
 
 
 def meta_speech_llama(
-    settings: Mapping[str, Any], where: str, architecture: Any, ctc: tuple[Any, int] | None
+    settings: Mapping[str, Any], where: str, architecture: Any, ctc: EncoderShape | None
 ) -> SpeechLlama:
     """The network that settings describe, without weights.
 
@@ -68,7 +98,7 @@ def meta_speech_llama(
         settings: As for `speech_llama_config`; llm_dir does not count.
         where: The file, for messages.
         architecture: The LLM's transformers config.
-        ctc: Config and number of units of the trained CTC encoder; not used where the encoder is new (E0, D).
+        ctc: The trained CTC encoder; not used where the encoder is new (E0, D).
 
     Raises:
         ValueError: A setting that does not exist or fit, or a LoRA target that this LLM lacks.
@@ -76,7 +106,7 @@ def meta_speech_llama(
     config = speech_llama_config(settings, where, ("", None))
     llm = meta_llm(config.llm, architecture)
     with torch.device("meta"):
-        trained = CTCEncoder(*ctc) if ctc and config.freeze_encoder else None
+        trained = ctc.build() if ctc and config.freeze_encoder else None
         return SpeechLlama(config, trained or config.encoder.build(0, *feature_format(settings)), llm)
 
 

@@ -110,10 +110,14 @@ class Options:
     num_nodes: int = option(1, "nodes that share a training (launcher=slurm)", at_least_one)
     python: str = option("", "interpreter to make the environment with, where it must be made")
     # Where things are written, from the recipe's directory
-    datadir: str = option("data", "data directories", group="Where things are written, from the recipe's directory")
-    dumpdir: str = option("dump", "features")
-    expdir: str = option("exp", "experiments")
-    downloads: str = option("downloads", "what is fetched, unpacked or made; corpora are looked for here by default")
+    datadir: str = option(
+        "data", "data directories", not_empty, "Where things are written, from the recipe's directory"
+    )
+    dumpdir: str = option("dump", "features", not_empty)
+    expdir: str = option("exp", "experiments", not_empty)
+    downloads: str = option(
+        "downloads", "what is fetched, unpacked or made; corpora are looked for here by default", not_empty
+    )
 
     @property
     def num_processes(self) -> int:

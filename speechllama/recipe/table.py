@@ -75,7 +75,7 @@ class TablePlan:
     """A table.
 
     Attributes:
-        options: Its own options, names in lower case and each once.
+        options: Its own options; names in lower case, and names and seeds each once.
         shared: Options of run.sh that all rows have.
         rows: Its rows, seed by seed.
     """
@@ -146,11 +146,12 @@ def plan_table(words: Sequence[str], table_settings: Sequence[str], run_settings
     own, further = split_words(words)
     options = parse(TableOptions, own, table_settings)
     names = " ".join(dict.fromkeys(options.systems.lower().split()))
-    options = dataclasses.replace(options, systems=names, reference=options.reference.lower())
+    seeds = " ".join(dict.fromkeys(options.seeds.split()))
+    options = dataclasses.replace(options, systems=names, seeds=seeds, reference=options.reference.lower())
     if options.reference not in names.split():
         raise UsageError(f"--reference: unknown row {options.reference!r}, expected one of {names}")
     rows = []
-    for seed in options.seeds.split():
+    for seed in seeds.split():
         for name in names.split():
             row_words = (*further, "--stop_stage", str(stage_number(LAST_STAGE)), *row_options(name, seed))
             rows.append(Row(name, seed, row_words, make_plan(row_words, run_settings)))

@@ -18,6 +18,7 @@ from speechllama.files import atomic_write
 from speechllama.llm.scratch_llm import LlamaConfig, llama_shape
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.markdown import format_table
+from speechllama.model.meta_model import meta_encoder
 from speechllama.recipe.corpora import SizeEstimate
 from speechllama.recipe.preflight.amounts import (
     Amount,
@@ -148,7 +149,7 @@ def disk_needs(
     for training in trainings:
         size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
         if training.network is None and training.encoder:
-            size += compressed_bytes(amounts, training.encoder[0].transformer.dim)
+            size += compressed_bytes(amounts, meta_encoder(training.encoder).dim)
         needs.append((f"stage {training.stage}", run.options.expdir, size))
     if found and found.bytes_to_fetch:
         home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")

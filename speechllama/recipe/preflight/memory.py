@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from speechllama.constants import NUM_MELS, SUBSAMPLING
+from speechllama.constants import NUM_MELS
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import meta_llm, num_parameters
+from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_llm, num_parameters
+from speechllama.model.spec_augment import SpecAugment
 from speechllama.model.speech_llama import SpeechLlama
 
 BYTES_TRAINED = 16  # float32 weight and gradient, Adam's two moments
@@ -159,18 +159,20 @@ def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: b
         return kept_bytes(lambda: encoder(vectors, lengths), encoder)
 
 
-def encoder_activations(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_amp: bool) -> int:
+def encoder_activations(shape: EncoderShape, batch: BatchShape, is_amp: bool) -> int:
     """Bytes kept by the CTC encoder and, with units, its loss."""
     with FakeTensorMode(), precision(is_amp):
-        encoder = CTCEncoder(config, num_units)
-        encoder.spec_augment.eval()  # it draws numbers, and keeps nothing
+        encoder = shape.build()
+        for module in encoder.modules():
+            if isinstance(module, SpecAugment):
+                module.eval()  # it draws numbers, and keeps nothing
         speech = torch.zeros(batch.num_utterances, batch.num_frames, NUM_MELS)
         lengths = torch.full((batch.num_utterances,), batch.num_frames)
 
         def forward() -> Tensor:
             encoded = encoder(speech, lengths)
             # What CTC's loss itself adds, (2 L + 1) numbers a frame, is little beside the log-probabilities.
-            return encoded.logits.float().log_softmax(-1) if num_units else encoded.hidden
+            return encoded.logits.float().log_softmax(-1) if shape.num_units else encoded.hidden
 
         return kept_bytes(forward, encoder)
 
@@ -200,7 +202,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     kept, layer = llm_activations(config.llm, architecture, batch)
     kept += audio_encoder_activations(network, batch, is_amp)
     if not config.freeze_encoder:
-        kept += encoder_activations(config.encoder.settings, 0, batch, is_amp)
+        kept += encoder_activations(EncoderShape(config.encoder), batch, is_amp)
     scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
     if config.llm.gradient_checkpointing:
         scratch = max(scratch, layer)  # the layer that is computed again, long after the logits
@@ -209,12 +211,11 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     return Memory(weight_bytes(network.llm) + frozen, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
 
 
-def ctc_memory(config: CTCEncoderConfig, num_units: int, batch: BatchShape, is_amp: bool) -> Memory:
+def ctc_memory(shape: EncoderShape, batch: BatchShape, is_amp: bool) -> Memory:
     """Memory of CTC training (stage `ctc`)."""
-    with torch.device("meta"):
-        trained = num_parameters(CTCEncoder(config, num_units)) * BYTES_TRAINED
-    kept = encoder_activations(config, num_units, batch, is_amp)
-    scratch = batch.num_utterances * batch.num_frames / SUBSAMPLING * num_units * BYTES_LOGIT
+    trained = num_parameters(meta_encoder(shape)) * BYTES_TRAINED
+    kept = encoder_activations(shape, batch, is_amp)
+    scratch = batch.num_utterances * shape.num_frames(batch.num_frames) * shape.num_units * BYTES_LOGIT
     return Memory(0.0, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
 
 

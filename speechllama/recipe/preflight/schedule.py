@@ -19,13 +19,14 @@ from speechllama.data.audio import read_audio
 from speechllama.files import read_table
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.text_llm import TextLLMConfig
+from speechllama.model.meta_model import EncoderShape
 from speechllama.recipe.preflight.amounts import Amount
 from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
 from speechllama.recipe.preflight.memory import BatchShape
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.speed import (
     audio_encoder_seconds,
-    ctc_seconds,
+    encoder_seconds,
     feature_seconds,
     llm_seconds,
     seconds_of,
@@ -79,7 +80,7 @@ def estimate_times(
             continue
         if training.network is None:
             assert training.encoder is not None
-            step, alone = ctc_seconds(*training.encoder, training.batch, run.device)
+            step, alone = encoder_seconds(training.encoder, training.batch, run.device)
             total = speech_seconds * step * epochs / run.options.num_processes
             rows.append(_row("ctc", f"{1 / step:.0f} x real time", total))
             rows.append(_row("compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
@@ -137,7 +138,7 @@ def _system_seconds(training: Training, architecture: Any, run: CheckedRun) -> t
     if config.compressor.record.output == "units":
         return step, prefix, token  # a table in the audio encoder's place
     if training.encoder is None:  # E0 and D train their own
-        own, _ = ctc_seconds(config.encoder.settings, 0, training.batch, run.device)
+        own, _ = encoder_seconds(EncoderShape(config.encoder), training.batch, run.device)
         step += own * training.batch.num_utterances * training.batch.num_frames * FRAME_SHIFT
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, run.device), prefix, token

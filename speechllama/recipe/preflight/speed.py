@@ -22,8 +22,9 @@ from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.llm.loading import choose_dtype
 from speechllama.model.audio_encoder import AudioEncoder
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, ctc_loss
+from speechllama.model.ctc_encoder import ctc_loss
 from speechllama.model.layers import TransformerConfig
+from speechllama.model.meta_model import EncoderShape
 from speechllama.recipe.preflight.memory import BatchShape
 
 NUM_RUNS = 2  # counted, after one that is not
@@ -50,28 +51,29 @@ def feature_seconds() -> float:
     return seconds_of(lambda: front_end(waveform), "cpu") / 10
 
 
-def ctc_seconds(config: CTCEncoderConfig, num_units: int, batch: BatchShape, device: str) -> tuple[float, float]:
-    """Seconds per second of speech of the CTC encoder (E0's own: without units): a training step, and a pass alone."""
+def encoder_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> tuple[float, float]:
+    """Seconds of an encoder for a second of speech: a training step, and only a pass."""
     if device == "cpu":
         batch = batch.of_bins(min(batch.num_utterances * batch.num_frames, CPU_FRAMES), 1)
-    encoder = CTCEncoder(config, num_units).to(device)
+    encoder = shape.build().to(device)
     speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
     lengths = torch.full((batch.num_utterances,), batch.num_frames, device=device)
-    units = torch.randint(1, max(2, num_units), (batch.num_utterances, batch.num_text), device=device)
+    units = torch.randint(1, max(2, shape.num_units), (batch.num_utterances, batch.num_text), device=device)
     unit_lengths = torch.full_like(lengths, batch.num_text)
 
     def step() -> None:
         with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
             encoded = encoder(speech, lengths)
-            loss = ctc_loss(encoded, units, unit_lengths) if num_units else encoded.hidden.float().square().mean()
+            by_ctc = shape.num_units > 0
+            loss = ctc_loss(encoded, units, unit_lengths) if by_ctc else encoded.hidden.float().square().mean()
         loss.backward()
 
     @torch.no_grad()
-    def alone() -> None:
+    def pass_once() -> None:
         encoder(speech, lengths)
 
     audio = batch.num_utterances * batch.num_frames * FRAME_SHIFT
-    return seconds_of(step, device) / audio, seconds_of(alone, device) / audio
+    return seconds_of(step, device) / audio, seconds_of(pass_once, device) / audio
 
 
 def llm_seconds(config: LLMConfig, architecture: Any, batch: BatchShape, device: str) -> tuple[float, float, float]:

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.constants import NUM_MELS, SUBSAMPLING
+from speechllama.constants import NUM_MELS
 from speechllama.llm.loading import check_quantization
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
-from speechllama.model.meta_model import meta_speech_llama, num_parameters
+from speechllama.model.encoders import choose_encoder
+from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_speech_llama, num_parameters
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
@@ -25,7 +25,6 @@ from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.system import System
 
 TYPICAL_UTTERANCE = BatchShape()
-CTCShape = tuple[CTCEncoderConfig, int]  # a CTC encoder's sizes and units
 DEFAULT_BINS = 1_000_000  # the host's, where a YAML has no batch_bins
 
 
@@ -40,7 +39,7 @@ class Training:
         batch: What one GPU gets of a batch.
         num_trained: Parameters that train.
         network: On the meta device; None for CTC and the encoder-decoder.
-        encoder: CTC encoder and its units; None for E0, D and the encoder-decoder.
+        encoder: The CTC encoder; None for E0, D and the encoder-decoder.
         seq2seq: The encoder-decoder; None for others.
     """
 
@@ -50,7 +49,7 @@ class Training:
     batch: BatchShape
     num_trained: int
     network: SpeechLlama | None
-    encoder: CTCShape | None
+    encoder: EncoderShape | None
     seq2seq: Seq2SeqShape | None = None
 
     @property
@@ -64,7 +63,7 @@ class Training:
             return seq2seq_memory(self.seq2seq, self.batch, self.is_amp)
         if self.network is None:
             assert self.encoder is not None
-            return ctc_memory(*self.encoder, self.batch, self.is_amp)
+            return ctc_memory(self.encoder, self.batch, self.is_amp)
         return training_memory(self.network, architecture, self.batch, self.is_amp)
 
     def describe(self, num_processes: int) -> str:
@@ -95,9 +94,9 @@ def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> lis
             faults.append(str(error))
             return []
     trainings: list[Training] = []
-    encoder: CTCShape | None = None
+    encoder: EncoderShape | None = None
     if system.freezes_encoder:
-        encoder = CTCEncoderConfig(), run.layout.units  # where its own YAML is wrong
+        encoder = EncoderShape(choose_encoder({}, ""), run.layout.units)  # where its own YAML is wrong
         try:
             training = ctc_training(run)
             encoder = training.encoder
@@ -117,10 +116,9 @@ def ctc_training(run: CheckedRun) -> Training:
     """Training of the CTC encoder."""
     path, units = run.layout.ctc.path, run.layout.units
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
-    config = from_mapping(CTCEncoderConfig, settings.get("encoder_conf") or {}, f"{path}: encoder_conf")
+    shape = EncoderShape(choose_encoder(settings, path), units)
     batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), NUM_MELS)
-    trained = num_ctc_parameters(config, units)
-    return Training("ctc", path, settings, batch, trained, None, (config, units))
+    return Training("ctc", path, settings, batch, num_parameters(meta_encoder(shape)), None, shape)
 
 
 def seq2seq_training(run: CheckedRun) -> Training:
@@ -138,14 +136,8 @@ def bins_of_process(run: CheckedRun, settings: Mapping[str, Any]) -> int:
     return int(settings.get("batch_bins", DEFAULT_BINS)) // run.options.num_processes
 
 
-def num_ctc_parameters(config: CTCEncoderConfig, num_units: int) -> int:
-    """Parameters of CTC training."""
-    with torch.device("meta"):
-        return num_parameters(CTCEncoder(config, num_units))
-
-
 def system_training(
-    run: CheckedRun, stage: str, system: System, architecture: Any, encoder: CTCShape | None
+    run: CheckedRun, stage: str, system: System, architecture: Any, encoder: EncoderShape | None
 ) -> Training:
     """Training of a speech LLM.
 
@@ -171,7 +163,8 @@ def system_training(
             raise ValueError(f"{path}: {error}") from error
     typical, ratio = TYPICAL_UTTERANCE, system.compressor.frames_per_vector
     if ratio:
-        typical = dataclasses.replace(typical, num_audio=-(-typical.num_frames // SUBSAMPLING // ratio))
+        used = encoder if encoder and system.freezes_encoder else EncoderShape(network.config.encoder)
+        typical = dataclasses.replace(typical, num_audio=-(-used.num_frames(typical.num_frames) // ratio))
     if system.scratch_llm:
         typical = dataclasses.replace(typical, num_prompt=1)  # only the start token
     trained = num_parameters(network, trainable_only=True)

@@ -76,9 +76,10 @@ def features(plan: Plan) -> list[Stage]:
             "features",
             f"log-mel features ({options.dumpdir})",
             f"{options.dumpdir}/.features.done",
+            f"feature_options={options.feature_options}" if further else "",  # among them the front end
             inputs=(
                 *tables(map(layout.data, SPLITS), DATA_TABLES),
-                *(path for path in optional if Path(path).is_file()),
+                *optional,
             ),
             outputs=tables(map(layout.dump, SPLITS), FEATURE_TABLES),
             jobs=(Job("cpu", make, f"{log}/features.JOB.log", options.nj), Job("cpu", merge, f"{log}/merge.log")),

@@ -1,4 +1,4 @@
-"""B1 and B2 in the preflight: counts against real passes, and stage 0 says of them what it says of the others."""
+"""B1 and B2 in the preflight: counts against real passes, and it says of them what it says of the others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.recipe.preflight import baselines, checks, systems
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, make_batch, seq2seq_activations
 from speechllama.recipe.preflight.memory import BatchShape, kept_bytes, precision
-from speechllama.recipe.preflight.plan import Plan
+from test.recipe.preflight.conftest import MakeRun
 
-EGS = Path(__file__).resolve().parents[3] / "egs"
-MINI = EGS / "mini_covost2" / "conf"
 TINY = Seq2SeqConfig(conv_channels=4, num_encoder_layers=2, num_decoder_layers=2, dim=16, num_heads=2, ffn_dim=32)
 BATCH = BatchShape(num_utterances=3, num_text=5, num_frames=60)
 
@@ -45,9 +43,8 @@ def test_the_count_without_memory_is_what_a_real_pass_keeps(positions: str, is_a
     assert kept < whole < 1.1 * kept
 
 
-def test_the_papers_encoder_decoder_takes_what_arithmetic_says() -> None:
-    plan = Plan(str(EGS / "covost2/conf/b1.yaml"), str(EGS / "covost2/conf/ctc.yaml"), ctc_units=16000)
-    (training,) = systems.find_trainings(plan, None, [])
+def test_the_papers_encoder_decoder_takes_what_arithmetic_says(checked_run: MakeRun) -> None:
+    (training,) = systems.find_trainings(checked_run("covost2", "--system", "b1"), None, [])
     assert training.num_trained == pytest.approx(240e6, rel=0.03)
     assert training.is_amp
     one, two = (dataclasses.replace(training, batch=BatchShape(num_utterances=count)).memory(None) for count in (4, 8))
@@ -58,18 +55,14 @@ def test_the_papers_encoder_decoder_takes_what_arithmetic_says() -> None:
     assert shared == pytest.approx(1.05 * 2 * (training.num_trained - embeddings), rel=0.01)
 
 
-def mini_plan(tmp_path: Path, system: str, llm: Path | None, **changes: object) -> Plan:
-    """B1, or what rescores a system, on the mini recipe's settings; the corpus is not there yet."""
-    folders = {name: str(tmp_path / name) for name in ("datadir", "dumpdir", "expdir")}
-    settings = {"llm": str(llm or ""), "langs": "de fr", "ctc_units": 120, "batch_size": 2, **folders, **changes}
-    return Plan(str(MINI / f"{system}.yaml"), str(MINI / "ctc.yaml"), **settings)  # type: ignore[arg-type]
-
-
-def test_stage_0_times_training_and_decoding_of_b1_and_rescoring_of_b2(tmp_path: Path, tiny_llm: Path) -> None:
-    expected = ["| 2 features", "| 8 training", "| 11 decode"]
-    for rescoring, more in (("", []), (str(MINI / "b2.yaml"), ["| 11 rescore"])):
-        llm = tiny_llm if rescoring else None
-        report = checks.run_preflight(mini_plan(tmp_path, "b1", llm, rescore_config=rescoring))
+def test_the_preflight_times_training_and_decoding_of_b1_and_rescoring_of_b2(
+    checked_run: MakeRun, tiny_llm: Path
+) -> None:
+    expected = ["| features", "| train", "| decode"]
+    for system, more in (("b1", []), ("b2", ["| rescore"])):
+        words = ["--llm", str(tiny_llm)] if more else []
+        run = checked_run("mini_covost2", "--system", system, "--batch_size", "2", *words)
+        report = checks.run_preflight(run)
         assert report.faults == []
         rows = [row.split(" | ") for row in report.tables[-1].splitlines()[2:]]
         assert [row[0] for row in rows] == expected + more
@@ -78,31 +71,36 @@ def test_stage_0_times_training_and_decoding_of_b1_and_rescoring_of_b2(tmp_path:
 
 
 def test_memory_of_b1_and_b2_is_held_against_the_card(
-    tmp_path: Path, tiny_llm: Path, install_card: Callable[[float], None]
+    checked_run: MakeRun, tiny_llm: Path, install_card: Callable[[float], None]
 ) -> None:
-    plan = mini_plan(tmp_path, "b1", tiny_llm, rescore_config=str(MINI / "b2.yaml"), ngpu=1)
+    words = ("--system", "b2", "--llm", str(tiny_llm), "--batch_size", "2", "--ngpu", "1")
+    run = checked_run("mini_covost2", *words)
     architecture = read_architecture(tiny_llm)
-    trainings = systems.find_trainings(plan, architecture, [])
+    trainings = systems.find_trainings(run, architecture, [])
     for total, num_faults in ((80e9, 0), (0.7e9, 3)):
         install_card(total)
         faults: list[str] = []
-        rows = systems.check_gpu(plan, trainings, architecture, faults)
+        rows = systems.check_gpu(run, trainings, architecture, faults)
         assert [row[0] for row in rows] == [
-            f"stage 8, {MINI}/b1.yaml",
-            "stage 11, 2 utterances, beam 4",
-            "stage 11, rescoring",
+            "stage train, conf/b1.yaml",
+            "stage decode, 2 utterances, beam 4",
+            "stage decode, rescoring",
         ]
         assert len(faults) == num_faults
 
 
-def test_rescoring_speech_llms_is_estimated_beside_their_own_decoding(tmp_path: Path, tiny_llm: Path) -> None:
-    plan = mini_plan(tmp_path, "e5", tiny_llm, rescore_config=str(MINI / "b2.yaml"), ngpu=1, launcher="slurm")
+def test_rescoring_a_speech_llm_is_estimated_next_to_its_own_decoding(
+    checked_run: MakeRun, make_recipe: Callable[..., Path], tiny_llm: Path
+) -> None:
+    recipe = make_recipe(b5="rescore_system: e5\n")
+    words = ("--system", "b5", "--size", "small", "--llm", str(tiny_llm), "--ngpu", "1")
+    run = checked_run(recipe, *words, launcher="slurm")
     architecture = read_architecture(tiny_llm)
-    rows = systems.check_gpu(plan, systems.find_trainings(plan, architecture, []), architecture, [])
-    assert [row[0].split(",")[0] for row in rows] == ["stage 5", "stage 8", "stage 11", "stage 11"]
+    rows = systems.check_gpu(run, systems.find_trainings(run, architecture, []), architecture, [])
+    assert [row[0].split(",")[0] for row in rows] == ["stage ctc", "stage train", "stage decode", "stage decode"]
 
 
-def test_the_search_is_timed_with_texts_of_the_usual_length(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_is_timed_with_texts_of_the_typical_length(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
     search = baselines.joint_search
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from speechllama.recipe.preflight.plan import Plan
 from transformers import AutoModelForCausalLM
 
 from speechllama.bin import estimate_memory
-from speechllama.config import read_config
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
-from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.meta_model import meta_speech_llama, read_architecture
 from speechllama.recipe.preflight import memory, systems
 from speechllama.recipe.preflight.memory import (
@@ -25,11 +23,13 @@ from speechllama.recipe.preflight.memory import (
     training_memory,
     weight_bytes,
 )
+from speechllama.recipe.preflight.run import read_settings
 from speechllama.recipe.preflight.speed import fill
+from test.recipe.preflight.conftest import MakeRun
 
 EGS = Path(__file__).resolve().parents[3] / "egs"
-PAPER = EGS / "covost2" / "conf"
-SMALL = PAPER / "small"
+LLMS = EGS / "covost2" / "conf" / "llm"
+MetaSystem = Callable[[str], tuple[systems.SpeechLlama, object]]
 BATCH = BatchShape(num_utterances=3, num_prompt=4, num_audio=6, num_text=5, num_frames=40)
 
 
@@ -51,28 +51,38 @@ def test_the_count_without_memory_is_what_a_real_pass_keeps(tiny_llm: Path, trai
     assert counted == kept_bytes(forward, llm)
 
 
-def test_the_encoders_counts_are_what_real_passes_keep(tiny_llm: Path) -> None:
-    settings = read_config(SMALL / "e5.yaml")
-    ctc = systems.ctc_training(Plan("", str(SMALL / "ctc.yaml"), ctc_units=20)).encoder
+def test_the_encoders_counts_are_what_real_passes_keep(checked_run: MakeRun, tiny_llm: Path) -> None:
+    words = ("--system", "e5", "--size", "small", "--ctc_units", "20", "--llm", str(tiny_llm))
+    run = checked_run("covost2", *words)
+    settings = run.plan.selection.system.config.settings
+    ctc = systems.ctc_training(run).encoder
     assert ctc is not None
     network = meta_speech_llama(settings, "e5", read_architecture(tiny_llm), ctc)
     real = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
     vectors, lengths = torch.zeros(3, 6, network.encoder.dim), torch.full((3,), 6)
     assert memory.audio_encoder_activations(network, BATCH, False) == kept_bytes(lambda: real(vectors, lengths), real)
-    encoder = CTCEncoder(*ctc)
+    encoder = ctc.build()
     encoder.spec_augment.eval()
     speech, frames = torch.zeros(3, 40, 80), torch.full((3,), 40)
     kept = kept_bytes(lambda: encoder(speech, frames).logits.float().log_softmax(-1), encoder)
-    assert memory.encoder_activations(*ctc, BATCH, False) == kept
+    assert memory.encoder_activations(ctc, BATCH, False) == kept
 
 
-def meta_system(system: str, llm: str = "llama_7b") -> tuple[systems.SpeechLlama, object]:
-    architecture = read_architecture(PAPER / "llm" / f"{llm}.json")
-    ctc = systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"))).encoder
-    return meta_speech_llama(read_config(PAPER / f"{system}.yaml"), system, architecture, ctc), architecture
+@pytest.fixture
+def meta_system(checked_run: MakeRun) -> MetaSystem:
+    """Make a system of the paper's size on LLaMA-7B, without weights: the network and the LLM's shape."""
+
+    def make(system: str) -> tuple[systems.SpeechLlama, object]:
+        run = checked_run("covost2", "--system", system, "--llm", "some/llama_7b")
+        architecture = read_architecture(LLMS / "llama_7b.json")
+        config = run.plan.selection.system.config
+        settings, encoder = read_settings(config, "", "system"), systems.ctc_training(run).encoder
+        return meta_speech_llama(settings, config.path, architecture, encoder), architecture
+
+    return make
 
 
-def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:
+def test_the_weights_of_llama_7b_take_what_arithmetic_says(meta_system: MetaSystem) -> None:
     plain, four, eight = (weight_bytes(meta_system(system)[0].llm) for system in ("e5", "e5_4bit", "e5_8bit"))
     embeddings = 2 * 32000 * 4096 + 65 * 4096  # and the norms: these stay in bfloat16
     layers = 6_738_415_616 - embeddings
@@ -81,7 +91,7 @@ def test_the_weights_of_llama_7b_take_what_arithmetic_says() -> None:
     assert four == pytest.approx(2 * embeddings + 0.516 * layers)
 
 
-def test_more_positions_need_more_memory_and_checkpointing_less() -> None:
+def test_more_positions_need_more_memory_and_checkpointing_less(meta_system: MetaSystem) -> None:
     network, architecture = meta_system("e6")
     small, large = (
         training_memory(network, architecture, BatchShape().of_positions(total), True) for total in (2048, 4096)
@@ -105,8 +115,9 @@ def test_weights_drawn_without_initialisation_make_a_model_that_computes(tiny_ll
 
 
 def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.CaptureFixture[str]) -> None:
-    llms = [str(PAPER / "llm" / f"{name}.json") for name in ("llama_7b", "tinyllama_1.1b")]
-    estimate_memory.main(["--conf", str(PAPER), "--systems", "e5 e6_4bit", "--positions", "2048", "--llms", *llms])
+    llms = [str(LLMS / f"{name}.json") for name in ("llama_7b", "tinyllama_1.1b")]
+    words = ["--recipe", str(EGS / "covost2"), "--systems", "e5 e6_4bit", "--positions", "2048"]
+    estimate_memory.main([*words, "--llms", *llms])
     page = capsys.readouterr().out
     rows = [row.split(" | ") for row in page.splitlines()[2:]]
     assert [row[:2] for row in rows] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
@@ -12,81 +11,76 @@ import pytest
 
 from speechllama.bin.preflight import main
 from speechllama.model.meta_model import read_architecture
+from speechllama.options import UsageError
 from speechllama.recipe.preflight import checks, llm_check, systems
 from speechllama.recipe.preflight.memory import training_memory
-from speechllama.recipe.preflight.plan import Plan
-
-EGS = Path(__file__).resolve().parents[3] / "egs"
-PAPER = EGS / "covost2" / "conf"
-SMALL = PAPER / "small"
+from test.recipe.preflight.conftest import MakeRun
 
 
-def test_a_batch_is_shared_by_the_gpus_of_all_nodes() -> None:
+def small(llm: Path, system: str = "e6") -> list[str]:
+    """Options of a run of the small size."""
+    return ["--system", system, "--size", "small", "--ctc_units", "40", "--llm", str(llm)]
+
+
+def test_a_batch_is_shared_by_the_gpus_of_all_nodes(checked_run: MakeRun) -> None:
+    words = ("--system", "e5", "--llm", "some/llm", "--ngpu", "4")
     one, all_nodes = (
-        systems.ctc_training(Plan("", str(PAPER / "ctc.yaml"), ngpu=4, num_nodes=nodes)).batch for nodes in (1, 2)
+        systems.ctc_training(checked_run("covost2", *words, "--num_nodes", nodes)).batch for nodes in ("1", "2")
     )
     assert one.num_utterances // 2 == all_nodes.num_utterances > 0
 
 
-def small_plan(tmp_path: Path, llm: Path, **changes: object) -> Plan:
-    """A plan of the small size whose corpus is not there yet."""
-    folders = {name: str(tmp_path / name) for name in ("datadir", "dumpdir", "expdir")}
-    settings = {"init_config": str(SMALL / "e5.yaml"), "llm": str(llm), "langs": "de fr", "ctc_units": 40, **folders}
-    return Plan(str(SMALL / "e6.yaml"), str(SMALL / "ctc.yaml"), **(settings | changes))  # type: ignore[arg-type]
-
-
-def test_a_good_run_is_described_and_timed(tmp_path: Path, tiny_llm: Path) -> None:
-    report = checks.run_preflight(small_plan(tmp_path, tiny_llm))
+def test_a_good_run_is_described_and_timed(checked_run: MakeRun, tmp_path: Path, tiny_llm: Path) -> None:
+    report = checks.run_preflight(checked_run("covost2", *small(tiny_llm)))
     assert report.faults == []
     page = report.text()
     assert "No fault found." in page and "times are for an hour of speech" in page
-    assert "an update sees 1,200 LLM positions x 1 (accum_grad), shared by 1 processes" in page
+    assert "an update sees 600 LLM positions x 1 (accum_grad), shared by 1 processes" in page
     assert [row.split(" | ")[0] for row in report.tables[-1].splitlines()[2:]] == [
-        "| 2 features",
-        "| 5 ctc",
-        "| 6 compress",
-        "| 8 training",
-        "| 9 training",
-        "| 11 decode",
+        "| features",
+        "| ctc",
+        "| compress",
+        "| train",
+        "| lora",
+        "| decode",
     ]
     assert checks.write_report(report, tmp_path / "out").read_text() == page
 
 
-def test_a_decoder_from_scratch_needs_neither_an_llm_nor_ctc(tmp_path: Path) -> None:
-    plan = small_plan(tmp_path, Path(), init_config="")
-    plan = dataclasses.replace(plan, llm="", system_config=str(PAPER / "d.yaml"), ctc_config=str(PAPER / "ctc.yaml"))
+def test_a_decoder_from_scratch_needs_neither_an_llm_nor_ctc(checked_run: MakeRun) -> None:
+    run = checked_run("covost2", "--system", "d")
     report = checks.Report()
-    found = checks.check_llm(plan, report)
+    found = checks.check_llm(run, report)
     assert found is not None
-    (training,) = systems.find_trainings(plan, found.architecture, report.faults)
+    (training,) = systems.find_trainings(run, found.architecture, report.faults)
     assert report.faults == []
     assert training.num_trained == pytest.approx(143e6, rel=0.01)
     assert training.batch.num_positions == 1 + 125 + 22  # 5 s in frames of 40 ms
 
 
-def test_units_stand_on_ctc_and_an_llm(tmp_path: Path, tiny_llm: Path) -> None:
-    plan = small_plan(tmp_path, tiny_llm, init_config=str(SMALL / "u_frozen.yaml"))
-    plan = dataclasses.replace(plan, system_config=str(SMALL / "u.yaml"))
-    report = checks.run_preflight(plan)
+def test_units_are_built_on_ctc_and_an_llm(checked_run: MakeRun, tiny_llm: Path) -> None:
+    run = checked_run("covost2", *small(tiny_llm, "u"))
+    report = checks.run_preflight(run)
     assert report.faults == []
     architecture = read_architecture(tiny_llm)
-    (_, first, second) = systems.find_trainings(plan, architecture, report.faults)
+    (_, first, second) = systems.find_trainings(run, architecture, report.faults)
     assert first.num_trained == 500 * 32  # a row of the LLM's width for each unit
     assert second.num_trained == 500 * 32 + 2 * 4 * 2 * 2 * 32  # and LoRA: layers, projections, A and B of rank 2
     assert training_memory(second.network, architecture, second.batch, False).total > 0  # type: ignore[arg-type]
 
 
 def test_all_faults_come_at_once(
-    tmp_path: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_recipe: Callable[..., Path],
+    tmp_path: Path,
+    tiny_llm: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    broken = tmp_path / "conf"
-    shutil.copytree(SMALL, broken)
-    (broken / "ctc.yaml").write_text("max_epochs: 3\n")
-    (broken / "lora.yaml").write_text("include: train.yaml\nllm_conf: {train: lora, lora: {targets: [query]}}\n")
+    lora = "include: train.yaml\nllm_conf: {train: lora, lora: {targets: [query]}}\n"
+    monkeypatch.chdir(make_recipe(small__ctc="max_epochs: 3\n", small__lora=lora))
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(1, 1, 1000))
-    arguments = ["--system_config", str(broken / "e6.yaml"), "--init_config", str(broken / "e5.yaml")]
-    arguments += ["--ctc_config", str(broken / "ctc.yaml"), "--llm", str(tiny_llm), "--langs", "de de"]
+    arguments = [*small(tiny_llm), "--corpus_kind", "covost2", "--langs", "de de"]
     arguments += ["--covost2", str(tmp_path / "nowhere"), "--common_voice", str(tmp_path / "nowhere"), "--ngpu", "3"]
     for name in ("datadir", "dumpdir", "expdir"):
         arguments += [f"--{name}", str(tmp_path / name)]
@@ -103,53 +97,64 @@ def test_all_faults_come_at_once(
         assert fault in page
 
 
-def test_an_llm_that_is_not_whole_or_not_there_is_a_fault(tmp_path: Path, tiny_llm: Path) -> None:
-    assert "no such" in checks.run_preflight(small_plan(tmp_path, tmp_path / "no such")).faults[0]
+def test_an_llm_that_is_not_whole_is_a_fault_where_a_stage_needs_it(
+    checked_run: MakeRun, tmp_path: Path, tiny_llm: Path
+) -> None:
     copy = tmp_path / "llm"
     shutil.copytree(tiny_llm, copy)
     (copy / "model.safetensors").unlink()
-    faults = checks.run_preflight(small_plan(tmp_path, copy)).faults
+    faults = checks.run_preflight(checked_run("covost2", *small(copy))).faults
     assert len(faults) == 1 and "its weights are not all there: no model*.safetensors" in faults[0]
-    # Without a stage that needs it, it is not missed.
-    assert checks.run_preflight(small_plan(tmp_path, tmp_path / "no such", stop_stage=6)).faults == []
+    assert checks.run_preflight(checked_run("covost2", *small(copy), "--stop_stage", "6")).faults == []
+
+
+def test_an_llm_that_is_not_there_is_a_fault(checked_run: MakeRun, tmp_path: Path) -> None:
+    missing = tmp_path / "no such"
+    with pytest.raises(UsageError, match="no such' is no directory with config.json, nor a hub id"):
+        checked_run("covost2", *small(missing))
+    faults: list[str] = []
+    assert llm_check.find_llm(str(missing), None, faults) is None
+    assert len(faults) == 1 and "no such" in faults[0]
 
 
 def test_a_batch_that_the_card_cannot_hold_is_a_fault(
-    tmp_path: Path, tiny_llm: Path, install_card: Callable[[float], None]
+    checked_run: MakeRun, tiny_llm: Path, install_card: Callable[[float], None]
 ) -> None:
-    plan = small_plan(tmp_path, tiny_llm, ngpu=1)
-    trainings = systems.find_trainings(plan, read_architecture(tiny_llm), [])
+    run = checked_run("covost2", *small(tiny_llm), "--ngpu", "1")
+    trainings = systems.find_trainings(run, read_architecture(tiny_llm), [])
     for total, expected in ((80e9, 0), (0.7e9, 4)):
         install_card(total)
         faults: list[str] = []
-        assert len(systems.check_gpu(plan, trainings, read_architecture(tiny_llm), faults)) == 4
+        assert len(systems.check_gpu(run, trainings, read_architecture(tiny_llm), faults)) == 4
         assert len(faults) == expected
         assert all("GB of GPU memory, the card has 0.7: smaller batch_bins" in fault for fault in faults)
     # A cluster's cards are not the one of the machine where the recipe is started.
     faults = []
-    plan = small_plan(tmp_path, tiny_llm, ngpu=4, launcher="slurm")
-    systems.check_gpu(plan, trainings, read_architecture(tiny_llm), faults)
+    run = checked_run("covost2", *small(tiny_llm), "--ngpu", "4", launcher="slurm")
+    systems.check_gpu(run, trainings, read_architecture(tiny_llm), faults)
     assert faults == []
 
 
-def test_a_run_on_a_cluster_needs_no_gpu_where_it_starts(tmp_path: Path, tiny_llm: Path) -> None:
-    report = checks.run_preflight(small_plan(tmp_path, tiny_llm, ngpu=2, num_nodes=3, launcher="slurm"))
+def test_a_run_on_a_cluster_needs_no_gpu_where_it_starts(checked_run: MakeRun, tiny_llm: Path) -> None:
+    words = [*small(tiny_llm), "--ngpu", "2", "--num_nodes", "3"]
+    report = checks.run_preflight(checked_run("covost2", *words, launcher="slurm"))
     assert report.faults == []
     assert "times: not measured, since this machine has no GPU" in report.text()
     assert "shared by 6 processes" in report.text()
 
 
 def test_the_corpora_of_another_run_are_checked_and_those_of_finished_data_are_not(
-    tmp_path: Path, tiny_llm: Path
+    checked_run: MakeRun, tmp_path: Path, tiny_llm: Path
 ) -> None:
     for split in ("train", "dev", "test"):
         (tmp_path / "datadir" / split).mkdir(parents=True)
         (tmp_path / "datadir" / split / "utt2dur").write_text("a 1.5\n")
-    for is_prepared in (False, True):
+    words = [*small(tiny_llm), "--corpus_kind", "covost2", "--covost2", str(tmp_path / "none")]
+    for finished in ((), ("data",)):
         report = checks.Report()
-        plan = small_plan(tmp_path, tiny_llm, covost2=str(tmp_path / "none"), is_prepared=is_prepared)
-        checks.check_corpus(plan, report)
-        assert bool(report.faults) is not is_prepared
+        checks.check_corpus(checked_run("covost2", *words, finished=finished), report)
+        assert bool(report.faults) is not bool(finished)
+        assert any(f"{tmp_path}/none" in fault for fault in report.faults) is not bool(finished)
 
 
 def test_a_hub_whose_connection_breaks_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,19 +174,19 @@ def test_a_hub_whose_connection_breaks_is_a_fault(monkeypatch: pytest.MonkeyPatc
     assert faults == ["org/name: the hub did not answer (ConnectError: no route); try again"]
 
 
-def test_an_encoder_decoder_and_its_rescoring_are_checked_too(tmp_path: Path) -> None:
-    mini = EGS / "mini_covost2/conf"
-    plan = Plan(str(mini / "b1.yaml"), str(mini / "ctc.yaml"), ctc_units=120)
+def test_an_encoder_decoder_and_its_rescoring_are_checked_too(
+    checked_run: MakeRun, make_recipe: Callable[..., Path]
+) -> None:
+    run = checked_run("mini_covost2", "--system", "b1")
     faults: list[str] = []
-    (training,) = systems.find_trainings(plan, None, faults)
-    assert not faults and not plan.needs_llm
+    (training,) = systems.find_trainings(run, None, faults)
+    assert not faults and not run.uses_llm
     assert "about 3 utterances of 5 s; 2,5" in training.describe(1)
-    wrong = dataclasses.replace(plan, train_options="--network_conf {dimm:1}")
+    wrong = checked_run("mini_covost2", "--system", "b1", "--train_options", "--network_conf {dimm:1}")
     systems.find_trainings(wrong, None, faults)
-    rescoring = tmp_path / "b2.yaml"
-    rescoring.write_text("rescore_system: b1\nweights: [1.0]\n")
-    report = checks.Report(faults=faults)
-    checks.check_rescoring(dataclasses.replace(plan, rescore_config=str(rescoring)), report)
+    recipe = make_recipe(b2="rescore_system: b1\nweights: [1.0]\n")
+    rescoring = checked_run(recipe, "--system", "b2", "--llm", "some/llm")
+    checks.check_rescoring(rescoring, checks.Report(faults=faults))
     assert "b1.yaml: network_conf: " in faults[0]
     assert "b2.yaml: unknown key 'weights'" in faults[1]
-    assert dataclasses.replace(plan, rescore_config=str(rescoring)).needs_llm
+    assert rescoring.uses_llm

@@ -6,29 +6,36 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.recipe.preflight.plan import known_options, read_settings
+from speechllama.recipe.preflight.run import CheckedRun, read_settings
+from speechllama.recipe.system import ConfFolders, Config
+from speechllama.train.options import known_options
+from test.recipe.conftest import EGS
+from test.recipe.preflight.conftest import MakeRun
 
-SMALL = Path(__file__).resolve().parents[3] / "egs" / "covost2" / "conf" / "small"
+
+def small_config(name: str) -> Config:
+    """A YAML of the small size."""
+    return ConfFolders("small", own=EGS / "covost2" / "conf").read(name)
 
 
-@pytest.mark.parametrize("kind", ["ctc", "system"])
-def test_the_options_read_from_the_source_are_those_of_the_trainer(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["ctc", "system", "seq2seq"])
+def test_the_options_that_hold_settings_are_those_whose_name_says_so(kind: str) -> None:
     from speechllama.train.ctc import CTCTask
     from speechllama.train.espnet import NestedDictAction
+    from speechllama.train.seq2seq import Seq2SeqTask
     from speechllama.train.speech_llama import SpeechLlamaTask
 
-    parser = (CTCTask if kind == "ctc" else SpeechLlamaTask).get_parser()
-    assert known_options(kind) == {action.dest for action in parser._actions} - {"help"}
+    parser = {"ctc": CTCTask, "system": SpeechLlamaTask, "seq2seq": Seq2SeqTask}[kind].get_parser()
     nested = {action.dest for action in parser._actions if isinstance(action, NestedDictAction)}
     assert nested == {name for name in known_options(kind) if name.endswith("_conf")}
 
 
 def test_options_override_a_yaml_as_the_trainer_reads_them() -> None:
-    path = str(SMALL / "e6.yaml")
-    plain = read_settings(path, "", "system")
+    config = small_config("e6")
+    plain = read_settings(config, "", "system")
     options = "--max_epoch 2 --batch_bins=77 --optim_conf lr=1.0e-3 --keep_nbest_models 2 7 "
     options += "--llm_conf gradient_checkpointing=true --llm_conf lora.rank=3 --audio_encoder_conf '{num_layers: 1}'"
-    settings = read_settings(path, options, "system")
+    settings = read_settings(config, options, "system")
     assert (settings["max_epoch"], settings["batch_bins"], settings["keep_nbest_models"]) == (2, 77, [2, 7])
     assert settings["optim_conf"] == plain["optim_conf"] | {"lr": 0.001}
     lora = plain["llm_conf"].get("lora", {}) | {"rank": 3}
@@ -51,10 +58,34 @@ def test_options_override_a_yaml_as_the_trainer_reads_them() -> None:
 )
 def test_options_that_the_trainer_would_refuse_are_faults(options: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_settings(str(SMALL / "e5.yaml"), options, "system")
+        read_settings(small_config("e5"), options, "system")
 
 
 def test_nested_settings_that_are_none_are_a_fault(tmp_path: Path) -> None:
     (tmp_path / "e5.yaml").write_text("llm_conf: frozen\n")
-    with pytest.raises(ValueError, match="llm_conf: expected settings"):
-        read_settings(str(tmp_path / "e5.yaml"), "", "system")
+    with pytest.raises(ValueError, match="e5.yaml: llm_conf: expected settings .*, found 'frozen'"):
+        read_settings(ConfFolders(own=tmp_path).read("e5"), "", "system")
+
+
+def test_a_key_of_a_yaml_that_is_no_option_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "ctc.yaml").write_text("max_epochs: 3\n")
+    with pytest.raises(ValueError, match="ctc.yaml: unknown key 'max_epochs'; did you mean 'max_epoch'?"):
+        read_settings(ConfFolders(own=tmp_path).read("ctc"), "", "ctc")
+
+
+@pytest.mark.parametrize(
+    ("words", "uses_llm", "device"),
+    [
+        (("--system", "e6"), True, "cpu"),
+        (("--system", "e6", "--stop_stage", "6"), False, "cpu"),
+        (("--system", "b1", "--ngpu", "1"), False, "cuda"),
+        (("--system", "b2"), True, "cpu"),
+    ],
+)
+def test_a_run_says_what_it_needs_of_the_machine(
+    checked_run: MakeRun, words: tuple[str, ...], uses_llm: bool, device: str
+) -> None:
+    run = checked_run("mini_covost2", *words)
+    assert (run.uses_llm, run.device) == (uses_llm, device)
+    assert run.options is run.plan.options and run.layout is run.plan.layout
+    assert run == CheckedRun(run.plan)

@@ -1,0 +1,371 @@
+"""What users add has one place: a toy one of each row of docs/extending.md, from outside, runs through a plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor, nn
+
+from speechllama.bin import make_features, score
+from speechllama.constants import SAMPLE_RATE, SPLITS
+from speechllama.corpora.covost2.files import table_name
+from speechllama.corpora.options import DataOptions
+from speechllama.data.front_ends import FRONT_ENDS, FrontEnd, read_format
+from speechllama.model.audio import Compressed, Encoded
+from speechllama.model.compressors import COMPRESSORS, Compressor, CompressorSettings
+from speechllama.model.encoders import ENCODERS, Encoder, choose_encoder
+from speechllama.options import UsageError, at_least_one, format_help, option, parse, to_words
+from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
+from speechllama.recipe.options import Options
+from speechllama.recipe.plan import Plan, make_plan
+from speechllama.recipe.preflight.run import CheckedRun
+from speechllama.recipe.preflight.systems import find_trainings
+from speechllama.recipe.stages import STAGES, Job, Stage, module, stage_number
+from speechllama.registry import Registry
+from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.targets import TARGETS, Target
+from speechllama.text.tasks import BLEU, CHRF, TASKS, Task
+
+LANGS = ("--langs", "de", "--llm", "some/llm")
+
+
+@pytest.fixture
+def add() -> Iterator[Callable[[Registry[Any], Any], None]]:
+    """Add a record to a registry, for the time of a test."""
+    added: list[tuple[Registry[Any], str]] = []
+
+    def add_record(registry: Registry[Any], record: Any) -> None:
+        added.append((registry, registry.add(record).name))
+
+    yield add_record
+    for registry, name in added:
+        registry.remove(name)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Make a recipe outside egs, with these files of conf, the current directory."""
+
+    def make(**confs: str) -> Path:
+        folder = tmp_path / "site" / "toy"
+        (folder / "conf").mkdir(parents=True)
+        for name, text in confs.items():
+            (folder / "conf" / f"{name}.yaml").write_text(text)
+        monkeypatch.chdir(folder)
+        return folder
+
+    return make
+
+
+def rows_of(plan: Plan) -> dict[str, Stage]:
+    """The stages of a plan by name, of several parts the last one."""
+    return {stage.name: stage for _, stage in plan.stages()}
+
+
+def values_of(stage: Stage, name: str, program: str = "") -> list[str]:
+    """The values of an option in the commands of a stage, or of one program of it."""
+    commands = [job.command for job in stage.jobs if not program or f"speechllama.bin.{program}" in job.command]
+    return [command[command.index(f"--{name}") + 1] for command in commands if f"--{name}" in command]
+
+
+def test_every_row_of_the_documentation_has_a_test_here(root: Path) -> None:
+    text = (root / "docs/extending.md").read_text(encoding="utf-8")
+    table = text[text.index("| to add |") :].partition("\n\n")[0].splitlines()[2:]
+    names = [re.findall(r"[Aa]n? [\w ]+", row.split("|")[1]) for row in table]
+    assert len(names) == 12 and all(names)
+    for name in [name.strip().replace(" ", "_") for row in names for name in row]:
+        found = [test for test in globals() if test.lower().startswith(f"test_{name.lower()}_")]
+        assert found, f"no test adds {name}"
+
+
+def test_an_option_is_a_field() -> None:
+    @dataclass(frozen=True)
+    class SiteOptions(Options):
+        """Options with one more."""
+
+        max_pause: int = option(300, "longest pause in ms", at_least_one, "The site")
+
+    options = parse(SiteOptions, ["--max-pause=200"], LANGS)
+    assert options.max_pause == 200 and to_words(options)[-2:] == ["--max_pause", "200"]
+    assert format_help(options).splitlines()[-2:] == ["The site", "  --max_pause        longest pause in ms [200]"]
+    with pytest.raises(UsageError, match="^--max_pause: expected at least 1, found 0$"):
+        parse(SiteOptions, ["--max_pause", "0"], LANGS)
+    with pytest.raises(UsageError, match="unknown option --max_pauze; the nearest is --max_pause"):
+        parse(SiteOptions, ["--max_pauze", "3"], LANGS)
+
+
+def test_an_option_that_a_stage_reads_is_in_the_words_of_its_plan(recipe: Callable[..., Path]) -> None:
+    fields = [("max_pause", int, option(300, "longest pause in ms"))]
+    site_options = dataclasses.make_dataclass("SiteOptions", fields, bases=(Options,), frozen=True)
+    recipe()
+    plan = dataclasses.replace(make_plan(LANGS), options=parse(site_options, ["--max_pause", "200"], LANGS))
+    assert plan.words == (*LANGS, "--max_pause", "200")
+    assert values_of(rows_of(plan)["preflight"], "max_pause") == ["200"]
+
+
+def segment(plan: Plan) -> list[Stage]:
+    """Short utterances from long recordings."""
+    folder = plan.layout.data("train")
+    jobs = (Job("cpu", module("segment", "--data_dir", folder), f"{folder}/log/segment.log"),)
+    inputs, outputs = (f"{folder}/wav.scp",), (f"{folder}/segments",)
+    return [Stage("segment", f"segments ({folder})", f"{folder}/.segment.done", "", inputs, outputs, jobs)]
+
+
+def test_a_stage_is_a_function_and_its_place_is_its_number(recipe: Callable[..., Path]) -> None:
+    recipe()
+    before = [(number, stage.name) for number, stage in make_plan(LANGS).stages()]
+    STAGES.insert(stage_number("features"), segment)
+    try:
+        rows = [(number, stage.name) for number, stage in make_plan(LANGS).stages()]
+        assert (stage_number("segment"), stage_number("features"), stage_number("pack")) == (2, 3, 14)
+        with pytest.raises(UsageError, match="--llm is needed from stage llm on"):
+            make_plan(["--langs", "de", "--stop_stage", "8"])
+        assert make_plan(["--langs", "de", "--stop_stage", "7"]).options.stop_stage == 7
+    finally:
+        STAGES.remove(segment)
+    assert rows == [*before[:2], (2, "segment"), *((number + 1, name) for number, name in before[2:])]
+
+
+def test_a_system_is_a_yaml(recipe: Callable[..., Path]) -> None:
+    recipe(e7="include: train.yaml\ncompressor_conf: {drop_blank_runs: true}\nprefix_mask: non_causal\n")
+    plan = make_plan([*LANGS, "--system", "e7"])
+    stages = rows_of(plan)
+    assert plan.layout.system_dir == "exp/st_e7_llm" and plan.layout.compressed_dir.endswith("_no_blanks")
+    assert values_of(stages["train"], "config", "llm_train") == ["conf/e7.yaml"]
+    assert stages["train"].inputs[0] == "conf/e7.yaml" and stages["train"].inputs[1].endswith(
+        "TEMPLATE/conf/train.yaml"
+    )
+
+
+@dataclass(frozen=True)
+class EverySettings(CompressorSettings):
+    """Settings of the toy: keep one frame of `step`."""
+
+    step: int = 8
+
+
+class Every(nn.Module):
+    """Keeps one frame of `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, encoded: Encoded) -> Compressed:
+        return Compressed(encoded.hidden[:, :: self.step], -(-encoded.lengths // self.step))
+
+
+def test_a_compressor_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
+    every = Compressor("every", EverySettings, lambda settings, dim: Every(settings.step), "encoder_states", True)
+    add(COMPRESSORS, every)
+    first = "compressor: every\ncompressor_conf: {step: 4}\n"
+    recipe(first=f"include: train.yaml\n{first}", then=f"include: lora.yaml\ninit_system: first\n{first}")
+    plan = make_plan([*LANGS, "--system", "then"])
+    stages, folder = rows_of(plan), "exp/ctc_transcript_bpe500/compressed_every_step4"
+    assert plan.layout.compressed_dir == folder
+    assert values_of(stages["compress"], "compressor") == ["every"]
+    assert values_of(stages["compress"], "compressor_conf") == ['{"step": 4}']
+    for name in ("train", "lora"):
+        assert f"{folder}/train/compressed.scp" in stages[name].inputs
+        data = values_of(stages[name], "train_data_path_and_name_and_type", "llm_train")
+        assert data == [f"{folder}/train/compressed.scp,compressed,kaldi_ark"]
+    system = plan.selection.system
+    made = system.compressor.build(system.compressor_settings, 6)
+    lengths = torch.tensor([9, 4])
+    assert made(Encoded(torch.zeros(2, 9, 6), torch.zeros(2, 9, 0), lengths)).lengths.tolist() == [3, 1]
+
+
+def test_a_compressor_that_reads_states_of_a_trained_encoder_is_refused_on_a_fresh_one(
+    add: Callable[..., None], recipe: Callable[..., Path]
+) -> None:
+    add(COMPRESSORS, Compressor("every", EverySettings, lambda settings, dim: Every(8), "encoder_states", True))
+    recipe(mine="include: train.yaml\ncompressor: every\nfreeze_encoder: no\n")
+    with pytest.raises(UsageError, match="mine.yaml: the compressor every needs a trained CTC encoder"):
+        make_plan([*LANGS, "--system", "mine"])
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """Settings of the toy: neighbouring frames to a state."""
+
+    num_frames: int = 8
+
+
+class Stack(nn.Module):
+    """Joins neighbouring frames."""
+
+    def __init__(self, settings: StackSettings, num_units: int, feature_dim: int, feature_shift: float) -> None:
+        super().__init__()
+        self.num_frames = settings.num_frames
+        self.dim, self.frame_shift = settings.num_frames * feature_dim, settings.num_frames * feature_shift
+        self.head = nn.Linear(self.dim, num_units)
+
+    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
+        """Nothing is normalised."""
+
+    def forward(self, speech: Tensor, speech_lengths: Tensor) -> Encoded:
+        whole = speech[:, : speech.shape[1] // self.num_frames * self.num_frames]
+        hidden = whole.unflatten(1, (-1, self.num_frames)).flatten(2)
+        return Encoded(hidden, self.head(hidden), speech_lengths // self.num_frames)
+
+
+def test_an_encoder_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
+    add(ENCODERS, Encoder("stack", StackSettings, Stack, lambda num_frames: num_frames // 8))
+    stack = "encoder: stack\nencoder_conf: {num_frames: 4}\n"
+    recipe(ctc=f"include: gpu.yaml\nctc_units: 30\n{stack}", mine=f"freeze_encoder: no\n{stack}compressor: none\n")
+    plan = make_plan([*LANGS, "--system", "e5"])
+    assert values_of(rows_of(plan)["ctc"], "config") == ["conf/ctc.yaml"]
+    assert plan.layout.ctc_dir == "exp/ctc_transcript_bpe30"
+    faults: list[str] = []
+    run = CheckedRun(make_plan([*LANGS, "--system", "e5", "--stop_stage", "6"]))
+    (training,) = find_trainings(run, None, faults)
+    assert faults == [] and training.num_trained == 320 * 30 + 30
+    for config in (plan.layout.ctc, plan.folders.read("mine")):
+        encoder = choose_encoder(config.settings, config.path).build(30, 80, 0.01)
+        assert (encoder.dim, encoder.frame_shift) == (320, pytest.approx(0.04))
+        assert encoder(torch.zeros(1, 9, 80), torch.tensor([9])).logits.shape == (1, 2, 30)
+
+
+@dataclass(frozen=True)
+class EnergySettings:
+    """Settings of the toy: none."""
+
+
+class Energy:
+    """Log energy of every 10 ms."""
+
+    dim = 1
+    frame_shift = 0.010
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        frames = waveform[: len(waveform) // 160 * 160].reshape(-1, 160)
+        energy: np.ndarray = np.log((frames**2).mean(axis=1, keepdims=True) + 1e-10).astype(np.float32)
+        return energy
+
+
+def test_a_front_end_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
+    add(FRONT_ENDS, FrontEnd("energy", EnergySettings, lambda settings: Energy()))
+    folder = recipe()
+    for name in SPLITS:
+        (folder / "data" / name).mkdir(parents=True)
+        noise = np.random.default_rng(0).normal(size=SAMPLE_RATE) * 0.1
+        soundfile.write(folder / "data" / name / "a.wav", noise, SAMPLE_RATE)
+        tables = {"wav.scp": f"data/{name}/a.wav", "text": "a", "src_text": "a", "utt2lang": "de", "utt2spk": "s_a"}
+        for table, value in {**tables, "utt2dur": "1.0"}.items():
+            (folder / "data" / name / table).write_text(f"s_a {value}\n")
+    plain, plan = (make_plan([*LANGS, "--nj", "1", *more]) for more in ((), ("--feature_options", "--frontend energy")))
+    stage = rows_of(plan)["features"]
+    assert values_of(stage, "frontend", "make_features") == ["energy"]
+    assert stage.settings != rows_of(plain)["features"].settings  # other features are stale
+    make_features.main([word.replace("JOB", "1") for word in stage.jobs[0].command[3:]])
+    assert read_format(folder / "dump/train").build().dim == 1
+
+
+def test_a_task_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
+    scorer = "speechllama.report.score:score_translation"
+    add(TASKS, Task("caption", "Captioning", "text", "Describe the audio: {audio} Caption:", (CHRF, BLEU), scorer))
+    recipe()
+    plan = make_plan([*LANGS, "--system", "e6", "--task", "caption"])
+    stages, layout = rows_of(plan), plan.layout
+    assert (layout.system_dir, layout.init_dir) == ("exp/caption_e6_llm", "exp/caption_e5_llm")
+    assert f"{layout.compressed_dir}/train/text" in stages["lora"].inputs
+    assert values_of(stages["lora"], "task_name") == ["caption"]
+    assert values_of(stages["score"], "task") == ["caption"]
+    command = next(job.command for job in stages["score"].jobs if "speechllama.bin.score" in job.command)
+    assert score.get_parser().parse_args(command[3:]).task == "caption"
+    with pytest.raises(UsageError, match="--task: unknown value 'captoin', expected one of st, asr, caption"):
+        make_plan([*LANGS, "--task", "captoin"])
+
+
+def test_a_target_language_is_a_record(add: Callable[..., None]) -> None:
+    add(TARGETS, Target("xx", "Toylish", ("LATIN",), "char"))
+    assert table_name("fr", "xx") == "covost_v2.fr_xx.tsv"
+    options = score.get_parser().parse_args(["--hyp_dir", "a", "--data_dir", "b", "--target_lang", "xx"])
+    assert TARGETS[options.target_lang].bleu_tokenizer == "char"
+    prompt = Prompt(PromptConfig(target="xx"), tokenizer=None, task="st")
+    assert prompt.fill(prompt.template) == ("Translate the speech to Toylish: ", " Toylish:")
+
+
+def test_a_prompt_is_a_setting(recipe: Callable[..., Path]) -> None:
+    recipe(mine='include: e5.yaml\nprompt_conf: {template: "Say it in English: {audio} So:"}\n')
+    plan = make_plan([*LANGS, "--system", "mine"])
+    settings = plan.selection.system.config.settings
+    assert settings["prompt_conf"] == {"template": "Say it in English: {audio} So:"}
+    assert values_of(rows_of(plan)["train"], "config") == ["conf/mine.yaml"] * 2
+
+
+def test_an_LLM_is_a_directory(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    llm = tmp_path / "my-llm"
+    llm.mkdir()
+    (llm / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    recipe()
+    plan = make_plan(["--langs", "de", "--llm", str(llm), "--pack_llm"])
+    stage = rows_of(plan)["llm"]
+    assert (plan.layout.llm_dir, plan.layout.system_dir) == ("exp/llm_my-llm", "exp/st_e6_my-llm")
+    assert stage.inputs == (f"{llm}/config.json",) and values_of(stage, "llm", "prepare_llm") == [str(llm)]
+
+
+@dataclass(frozen=True)
+class ToyOptions(DataOptions):
+    """Options of the toy's local/data.sh."""
+
+    table: str = option("", "what it is made of")
+
+
+def test_a_corpus_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
+    prepared: list[ToyOptions] = []
+    toy = Corpus(
+        name="toy",
+        options=ToyOptions,
+        prepare=prepared.append,
+        find_sources=lambda options: Sources([options.table], [f"{options.downloads}/clips.tar"]),
+        estimate=lambda options: SizeEstimate(Counter(train=3), 5e9, ["no dev set"]),
+    )
+    add(CORPORA, toy)
+    folder = recipe()
+    (folder / "downloads").mkdir()
+    for name in ("table.tsv", "downloads/clips.tar"):
+        (folder / name).write_text("abc")
+        os.utime(folder / name, (1, 1_600_000_000))
+    plan = make_plan([*LANGS, "--corpus_kind", "toy", "--data_options", "--table table.tsv"])
+    stage = rows_of(plan)["data"]
+    assert stage.inputs == ("table.tsv",) and stage.settings.endswith(" files=clips.tar:3:1600000000")
+    assert stage.jobs[0].command[-2:] == ("--table", "table.tsv")
+    assert plan.estimate_corpus().faults == ["no dev set"]
+    from speechllama.bin import prepare_data
+
+    prepare_data.main(["toy", *stage.jobs[0].command[1:]])
+    assert prepared == [plan.data_options] and prepared[0].table == "table.tsv"
+
+
+def test_a_recipe_is_a_folder(recipe: Callable[..., Path], root: Path) -> None:
+    folder = recipe(e5="include: train.yaml\nseed: 3\n")
+    run = folder / "run.sh"
+    template = root / "egs/TEMPLATE/speech_llama.sh"
+    run.write_text(
+        f'#!/usr/bin/env bash\n# A toy.\nset -euo pipefail\n. {template}\nspeech_llama {" ".join(LANGS)} -- "$@"\n'
+    )
+    run.chmod(0o755)
+    plan = make_plan([*LANGS, "--system", "e5"])
+    assert plan.recipe_name == "toy" and plan.folders.conf_path.startswith("conf:")
+    assert plan.selection.system.config.seed("") == 3
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [str(run), "--system", "e5", "--list"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, result.stderr
+    names = [line.split()[1] for line in result.stdout.splitlines() if re.match(r" *\d+  ", line)]
+    assert names == [make.__name__ for make in STAGES]

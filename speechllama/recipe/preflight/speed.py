@@ -51,7 +51,7 @@ def feature_seconds() -> float:
 
 
 def ctc_seconds(config: CTCEncoderConfig, num_units: int, batch: BatchShape, device: str) -> tuple[float, float]:
-    """Seconds per second of speech of the CTC encoder (E0's own: without units): a training step, and a pass alone."""
+    """Seconds per second of speech of the CTC encoder (E0's: without units): a training step, a forward pass."""
     if device == "cpu":
         batch = batch.of_bins(min(batch.num_utterances * batch.num_frames, CPU_FRAMES), 1)
     encoder = CTCEncoder(config, num_units).to(device)
@@ -67,11 +67,11 @@ def ctc_seconds(config: CTCEncoderConfig, num_units: int, batch: BatchShape, dev
         loss.backward()
 
     @torch.no_grad()
-    def alone() -> None:
+    def forward() -> None:
         encoder(speech, lengths)
 
     audio = batch.num_utterances * batch.num_frames * FRAME_SHIFT
-    return seconds_of(step, device) / audio, seconds_of(alone, device) / audio
+    return seconds_of(step, device) / audio, seconds_of(forward, device) / audio
 
 
 def llm_seconds(config: LLMConfig, architecture: Any, batch: BatchShape, device: str) -> tuple[float, float, float]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from speechllama.corpora.mini.options import MiniOptions
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("egs/mini_covost2/run.sh", "utils/check.sh")
@@ -134,9 +136,8 @@ def test_the_lines_of_python_call_what_the_package_has() -> None:
     assert "from_pretrained" in methods and "__call__" in methods and "text" in fields
 
 
-def test_the_mini_recipes_page_has_the_sizes_of_its_data_script() -> None:
-    script = (ROOT / "egs/mini_covost2/local/data.sh").read_text(encoding="utf-8")
+def test_the_mini_recipes_page_has_the_sizes_of_its_data_stage() -> None:
     page = (ROOT / "egs/mini_covost2/README.md").read_text(encoding="utf-8")
-    sizes = {name: f"{int(value):,}" for name, value in re.findall(r"^num_(\w+)=(\d+)", script, re.MULTILINE)}
-    assert f"{sizes['train']} train, {sizes['dev']} dev, {sizes['test']} test" in page
-    assert f"{sizes['llm_text']} sentence pairs" in page
+    sizes = MiniOptions()
+    assert f"{sizes.num_train:,} train, {sizes.num_dev} dev, {sizes.num_test} test" in page
+    assert f"{sizes.num_llm_text:,} sentence pairs" in page

@@ -87,8 +87,8 @@ def stages(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Give the stages' commands; what lies between them is done when the next one is asked for."""
     data, dump, bpe = folder / "data", folder / "dump", folder / "bpe"
     corpora = ["--common_voice", str(folder / "cv"), "--covost2", str(folder / "covost2")]
-    words = ["--langs", " ".join(SHARES), "--output_dir", str(data), "--work_dir", str(folder / "work")]
-    yield "prepare_covost2", [*corpora, *words]
+    words = ["--langs", " ".join(SHARES), "--datadir", str(data), "--downloads", str(folder / "work")]
+    yield "prepare_data", ["covost2", *corpora, *words]
     yield "validate_data_dir", ["--data_dir", str(data / "train")]
     for name in ("train", "dev"):
         write_features(data / name, dump / name)

@@ -64,7 +64,7 @@ skip_stage() {
 }
 
 # check_stage NUMBER NAME TITLE [INPUT...]: a row that checks and leaves no marker: it is done whenever a later stage of the
-# run is not finished, and when it is asked for alone.
+# run is not finished, and when only it is asked for.
 check_stage() {
   local number=$1 name=$2 title=$3
   shift 3
@@ -212,7 +212,7 @@ note_begin() {
   rm -f "$marker"
 }
 
-# move_aside DIR: keep what was made with other settings, as old/DIR.1 beside it (no pattern over experiments finds it there).
+# move_aside DIR: keep what was made with other settings, as old/DIR.1 next to it (no pattern over experiments finds it there).
 # The locks stay in DIR: another run, which looks for them there, must find the ones that this run holds.
 move_aside() {
   local number=1 kept lock
@@ -237,7 +237,7 @@ run() {
   fi
 }
 
-# attend PROGRAM...: run a long command so that a signal to this shell alone is answered at once and ends the command, too.
+# attend PROGRAM...: run a long command so that a signal to only this shell is answered at once and ends the command, too.
 # (While bash waits for a command in the foreground, its traps wait as well.)
 attend() {
   local status=0

@@ -35,7 +35,7 @@ def print_records(records: Records) -> None:
 
 
 def take(words: list[str]) -> list[str]:
-    """Take a number, and so many words behind it, off a list."""
+    """Take a number, and as many words after it, off a list."""
     number = int(words.pop(0))
     taken, words[:] = words[:number], words[number:]
     return taken

@@ -39,7 +39,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
 
     Raises:
         FileNotFoundError, ValueError: There is none, it has no end-of-sequence token, or it has more tokens than
-            the LLM has embeddings, or its end is none of the LLM's.
+            the LLM has embeddings, or its end of sequence is unknown to the LLM.
     """
     from transformers import AutoConfig, AutoTokenizer
 

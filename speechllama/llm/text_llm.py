@@ -56,7 +56,7 @@ class TextLLMConfig(LlamaConfig):
             any the LLM is no language model, which rescoring (B2) wants.
         seed: Of weights and batches.
         min_text_bleu: The least BLEU at translating written dev sentences; below it a warning says so. With an LLM of
-            70.1 the mini recipe's E6 reached 59.7 BLEU, with one of 78.9 66.0 (its README).
+            70.1 the mini recipe's E6 reached 59.7 BLEU, with one of 78.9 it reached 66.0 (its LOG.md).
     """
 
     vocab_size: int = 1000

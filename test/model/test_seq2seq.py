@@ -84,7 +84,7 @@ def test_relative_positions_hear_an_order_and_no_place(tiny_seq2seq: Any) -> Non
         encoder = make_parts(config, 8).encoder.eval()
         with torch.no_grad():
             states = encoder(hidden, torch.tensor([6]))[0]
-            # Later by six frames that nobody sees.
+            # Later by six frames that no layer sees.
             mask = torch.tensor([[True] * 6 + [False] * 6])
             late = encoder(torch.cat((hidden, hidden), 1), torch.tensor([12]), masks=mask)[0][:, 6:]
             turned = encoder(hidden.flip(1), torch.tensor([6]))[0].flip(1)

@@ -34,7 +34,7 @@ def build_d(tiny_llm: Path, mask: Any) -> SpeechLlama:
 def take(
     batch: Batch, text: torch.Tensor, text_lengths: torch.Tensor, row: int
 ) -> tuple[Batch, torch.Tensor, torch.Tensor]:
-    """One utterance alone, without padding."""
+    """One utterance by itself, without padding."""
     one = slice(row, row + 1)
     assert isinstance(batch.audio, Features)
     lengths = batch.audio.lengths[one]
@@ -125,7 +125,7 @@ def test_gradients_flow_where_the_config_says_and_nowhere_else(tiny_llm: Path, s
 D_MASKS = {
     # [padding ; audio, audio, <SOS> ; text, text]: who (row) sees whom (column), of an utterance of two frames in a
     # batch whose longest has three. If non-causal, audio and <SOS> see each other fully; the text is causal anyhow. The
-    # row of padding is left out: nobody sees what it sees.
+    # row of padding is left out: no other row reads it.
     "causal": [
         [0, 1, 0, 0, 0, 0],
         [0, 1, 1, 0, 0, 0],

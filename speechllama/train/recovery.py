@@ -36,7 +36,7 @@ def recover(folder: Path, reporter: Any) -> None:
     if state is None:
         (folder / CHECKPOINT).unlink(missing_ok=True)
         return
-    # 202611 accepts plain values alone, which 202511 does not write; its own reporter knows how to make them.
+    # 202611 accepts only plain values, which 202511 does not write; its own reporter knows how to make them.
     reporter.load_state_dict(state["reporter"])
     if reporter.state_dict() != state["reporter"]:
         torch.save({**state, "reporter": reporter.state_dict()}, folder / f"{CHECKPOINT}.tmp")

@@ -69,11 +69,11 @@ def test_padding_never_changes_an_utterance(tiny_seq2seq: Any, speech: torch.Ten
     with torch.no_grad():
         together = network.encode(torch.cat((speech, torch.randn(3, 9, 10)), dim=1), FRAMES)
         for row, length in enumerate(FRAMES.tolist()):
-            alone = network.encode(speech[row : row + 1, :length], FRAMES[row : row + 1])
-            frames = int(alone.lengths[0])
+            single = network.encode(speech[row : row + 1, :length], FRAMES[row : row + 1])
+            frames = int(single.lengths[0])
             assert int(together.lengths[row]) == frames == (length + 3) // 4
-            torch.testing.assert_close(together.states[row, :frames], alone.states[0], atol=1e-5, rtol=0)
-            torch.testing.assert_close(together.ctc_log_probs[row, :frames], alone.ctc_log_probs[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.states[row, :frames], single.states[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.ctc_log_probs[row, :frames], single.ctc_log_probs[0], atol=1e-5, rtol=0)
 
 
 def test_relative_positions_hear_an_order_and_no_place(tiny_seq2seq: Any) -> None:

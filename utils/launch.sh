@@ -134,7 +134,7 @@ is_alive() {
 }
 
 # stop_local: end every process group that was started (they hold grandchildren, too); a training may save before. A site's
-# command may die without a word to its machine: there the job itself looks for a file, and its command is left to end.
+# command may die without telling its machine: there the job itself looks for a file, and its command is left to end.
 stop_local() {
   local job pid tries
   if ! is_alive; then return 0; fi

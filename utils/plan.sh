@@ -147,7 +147,7 @@ check_now() {
   "${words[@]}" || run_status=1
 }
 
-# clear_stage ROW: take away what other settings had made, unless another run reads it just now.
+# clear_stage ROW: remove what other settings had made, unless another run reads it just now.
 clear_stage() {
   local place
   for place in ${row_clears[$1]:-}; do clear_paths "${plan_words[@]:${place%:*}:${place#*:}}"; done

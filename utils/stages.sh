@@ -7,8 +7,8 @@
 # of the markers of the stages that made them. A marker is written last, with the time at which the stage began. A stage is
 # stale, and done again, when an input is newer than its marker or is another file than before, however old, when its
 # settings have changed, or when an output is missing.
-# A stage that was begun and not ended leaves MARKER.begun. When it is done again with the same settings and inputs, it
-# resumes from what is there; with others, `clear_stage NUMBER`, where there is such a function, first takes away what they
+# A stage that was started and not finished leaves MARKER.begun. When it is done again with the same settings and inputs, it
+# resumes from what is there; with others, `clear_stage NUMBER`, where there is such a function, first removes what they
 # had made.
 # To do a finished stage again, remove its marker, which the message that it was finished before names.
 # prepare_run, where there is such a function, is called once, before the first stage that runs.
@@ -190,7 +190,7 @@ unlock_stage() {
   stage_lock=""
 }
 
-# begin_stage NUMBER: clear what other settings or inputs had made, and note what is begun.
+# begin_stage NUMBER: clear what other settings or inputs had made, and note what is started.
 begin_stage() {
   local marker=${stage_markers[$1]} record previous=""
   record=$(stage_record "$1")
@@ -203,7 +203,7 @@ begin_stage() {
   note_begin "$1" "$record"
 }
 
-# note_begin NUMBER RECORD: write MARKER.begun and take the marker away.
+# note_begin NUMBER RECORD: write MARKER.begun and remove the marker.
 note_begin() {
   local marker=${stage_markers[$1]}
   mkdir -p "$(dirname "$marker")"

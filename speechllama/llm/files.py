@@ -80,7 +80,7 @@ def find_ends(architecture: Any, path: str, revision: str | None = None) -> set[
 
 
 def use_token_file(path: str | None) -> None:
-    """Give the hub the token in a file: a token among the options would stand in logs and in the list of processes.
+    """Give the hub the token in a file: a token among the options would appear in logs and in the list of processes.
 
     Args:
         path: The file; None changes nothing, and HF_TOKEN or the token of `hf auth login` serve.

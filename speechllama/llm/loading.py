@@ -1,4 +1,4 @@
-"""A Hugging Face causal LM as a config wants it: precision, device, quantisation, adapters, recomputation.
+"""Load a Hugging Face causal LM as a config says: precision, device, quantisation, adapters, recomputation.
 
 LLMConfig, device -> a causal LM of transformers, its end of sequence; adapters and recomputed layers in place
 """

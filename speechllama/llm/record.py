@@ -80,7 +80,7 @@ def prepare_llm(
 
 
 def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
-    """Write llm.json, whole or not at all."""
+    """Write llm.json, atomically."""
     folder = Path(llm_dir)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{LLM_FILE}.tmp"

@@ -1,4 +1,4 @@
-"""Where everything of a run lies: every path pattern of a recipe, and no other module has one.
+"""Where the files of a run are: every path pattern of a recipe is here, and nowhere else.
 
     Options, Selection, ConfFolders -> Layout
 

@@ -27,7 +27,7 @@ def average_checkpoints(
 ) -> list[int]:
     """Write the mean of the best epochs' weights.
 
-    ESPnet's own average silently is the single best epoch when fewer than it wants are left; this one says what
+    ESPnet's own average is silently the single best epoch if fewer than asked for are left; this one says what
     it took.
 
     Args:

@@ -238,7 +238,7 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def get_parser(cls) -> argparse.ArgumentParser:
-        """ESPnet's parser with our options, without its habit to accept any unique beginning of an option."""
+        """ESPnet's parser with our options, which does not accept abbreviated options."""
         parser = super().get_parser()
         parser.allow_abbrev = False
         add_trainer_options(parser)

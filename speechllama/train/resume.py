@@ -255,7 +255,7 @@ class EpochInFlight:
         return f", and {self.num_done - self.num_saved} batches after it are lost: they could not be saved"
 
     def save(self) -> None:
-        """Write interrupted.pth, whole or not at all; where it cannot be written, what was saved before is left."""
+        """Write interrupted.pth atomically; if it cannot be written, what was saved before is kept."""
         mine = {"random": random_state(), "batches": digest(self.loader)}
         processes = [mine]
         if num_processes() > 1:

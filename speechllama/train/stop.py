@@ -19,7 +19,7 @@ EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
 STOP_FILE = "SPEECHLLAMA_STOP_FILE"  # the variable names a file; once it exists, training saves and stops
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 CONTINUE, SAVE, STOP = range(3)
-POLL_SECONDS = 1.0  # between two checks for the stop file, which may lie on a slow shared disk
+POLL_SECONDS = 1.0  # between two checks for the stop file, which may be on a slow shared disk
 LOCK = ".training.lock"
 
 

@@ -27,7 +27,7 @@ PRONOUNS = {"I": "je", "you": "tu", "he": "il", "she": "elle", "we": "nous", "th
 PREPOSITIONS = {"in": "dans", "behind": "derrière", "before": "devant", "with": "avec", "to": "à"}
 LINKS = {"because": " parce que ", "but": ", mais ", "if": " si ", "that": " que "}
 QUESTIONS = {"question": "", "where": "où ", "when": "quand ", "why": "pourquoi "}
-# Forms in the order of the slots of `mini_meaning`: je, tu, il, nous, ils.
+# Forms in the order of the slots of `meaning.py`: je, tu, il, nous, ils.
 AUXILIARIES = {
     "avoir": ("ai", "as", "a", "avons", "ont"),
     "être": ("suis", "es", "est", "sommes", "sont"),

@@ -176,7 +176,7 @@ def encoder_activations(config: CTCEncoderConfig, num_units: int, batch: BatchSh
 
 
 def weight_bytes(llm: LLM) -> float:
-    """Bytes of the LLM's frozen weights as they lie on the GPU."""
+    """Bytes of the LLM's frozen weights as they are on the GPU."""
     quantized = 0
     if llm.config.quantize != "none":
         head = llm.model.get_output_embeddings()

@@ -44,7 +44,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def make_corpus(folder: Path, rows: int) -> None:
-    """Write tables with this many rows and a link for each clip; 2 % each are dev and test, another 20 % untranslated."""
+    """Write tables of `rows` rows and a link for each clip; 2 % each are dev and test, another 20 % untranslated."""
     dice = random.Random(1)
     recording = folder / "clip.mp3"
     folder.mkdir(parents=True)

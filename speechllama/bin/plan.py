@@ -3,7 +3,7 @@
     cd egs/mini_covost2
     python3 -m speechllama.bin.plan run . 2 --langs "de fr es" --system e5 | tr '\\0' '\\n'
 
-WHAT USER_DIR NUMBER SETTING... WORD...: that many of the recipe's own settings, then the user's words, whose paths count
+WHAT USER_DIR NUMBER SETTING... WORD...: NUMBER of the recipe's own settings, then the user's words, whose paths count
 from USER_DIR. A table has two lists of settings, its own and those of run.sh. Only the standard library is needed for
 --help and to refuse wrong options; a plan also reads YAML. Exit status: 0 good, 1 failed, 2 wrong usage, 3 the
 environment is needed and is not there yet.

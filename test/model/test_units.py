@@ -92,7 +92,7 @@ def test_the_embeddings_start_at_the_scale_of_the_llms() -> None:
 
 def test_units_without_an_embedding_are_refused() -> None:
     table, lengths = UnitEmbedding(NUM_CLUSTERS, 16, 0.02), torch.tensor([2])
-    with pytest.raises(ValueError, match="unit 6 has no embedding: there are 6, from 0; .* run the stage"):
+    with pytest.raises(ValueError, match="unit 6 has no embedding: there are 6, from 0; .* run stage `compress` again"):
         table(torch.tensor([[2, 6]]), lengths)
     with pytest.raises(ValueError, match="unit -1 has no embedding"):
         table(torch.tensor([[-1, 2]]), lengths)

@@ -1,4 +1,4 @@
-"""Facts that several parts of the project share; each stands here and nowhere else."""
+"""Constants that several modules share; each is defined only here."""
 
 from __future__ import annotations
 

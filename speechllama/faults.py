@@ -1,4 +1,4 @@
-"""Lists of what is wrong, made short enough to read: a count and the first ten."""
+"""Lists of faults, shortened for reading: a count and the first ten."""
 
 from __future__ import annotations
 

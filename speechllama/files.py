@@ -1,4 +1,4 @@
-"""Text tables and whole-or-nothing files: the only way this project writes a small file.
+"""Text tables and atomic writes: the only way this project writes a small file.
 
 path <-> {key: value}        Kaldi's "key value" lines, sorted by the bytes of the key (LC_ALL=C)
 """
@@ -75,7 +75,7 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> None:
     """Write a Kaldi table, sorted as LC_ALL=C sort does.
 
     Args:
-        path: The file to write, whole or not at all.
+        path: The file to write, atomically.
         table: Values by key; neither holds a line break.
 
     Raises:
@@ -109,7 +109,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON object, indented, UTF-8, whole or not at all."""
+    """Write a JSON object, indented, UTF-8, atomically."""
     with atomic_write(path) as stream:
         json.dump(dict(value), stream, ensure_ascii=False, indent=2)
         stream.write("\n")

@@ -1,7 +1,7 @@
-"""What a training says of itself, for the tables: time, updates, memory, hardware; and which epochs were taken.
+"""What a training records about itself, for the tables: time, updates, memory, hardware; and which epochs were taken.
 
     a training   -> <experiment>/training.json
-    its average  -> <experiment>/average.json, beside model.pth
+    its average  -> <experiment>/average.json, next to model.pth
 
 The checkpoint is written with the epoch it is of, and a stop inside an epoch keeps that epoch's seconds and batches: so
 the sums hold what made the weights, each part once, however often the training was stopped, killed and resumed.
@@ -32,7 +32,7 @@ def average_record_path(folder: str | Path) -> Path:
 
 
 def update_training_record(folder: str | Path, **values: Any) -> None:
-    """Put values into the record; of the memory the greatest stays, since a training may have gone on in several runs.
+    """Put values into the record; of the memory the greatest stays, since a training may span several runs.
 
     Args:
         folder: The experiment.
@@ -63,8 +63,8 @@ def sum_epochs(stats: Mapping[int, Mapping[str, Mapping[str, Any]]], accum_grad:
     """Add up the epochs of a training.
 
     Args:
-        stats: The host's statistics by epoch and phase ("train", "valid").
-        accum_grad: Batches an update; those at an epoch's end that fill none are left out by the host.
+        stats: ESPnet's statistics by epoch and phase ("train", "valid").
+        accum_grad: Batches an update; those at an epoch's end that fill none are left out by ESPnet.
 
     Returns:
         Seconds of all phases, and updates.
@@ -79,7 +79,7 @@ def sum_epochs(stats: Mapping[int, Mapping[str, Mapping[str, Any]]], accum_grad:
 
 
 def to_seconds(value: Any) -> float:
-    """Seconds of the host's durations, which each of its releases saves in its own way."""
+    """Seconds of ESPnet's durations, which each of its releases saves in its own way."""
     if isinstance(value, datetime.timedelta):
         return value.total_seconds()
     if isinstance(value, Mapping):

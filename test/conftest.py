@@ -49,7 +49,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The development data (real clips, a trained LLaMA) beside the checkout."""
+    """The development data (real clips, a trained LLaMA) next to the checkout."""
     path = ROOT.parent / "shared" / "data"
     if not path.is_dir():
         pytest.skip("the development data (../shared/data) is not here")

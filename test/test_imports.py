@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "speechllama"
-# Modules that know nothing of ours; everybody may use them.
+# Modules that know nothing of ours; every layer may import them.
 COMMON = {"cli", "config", "constants", "faults", "files", "markdown", "options", "peak_memory", "progress", "registry"}
 COMMON |= {"training_record"}
 # Layer -> layers it may import besides itself.
@@ -33,9 +33,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
 }
-HOST = "speechllama.train.espnet"
-HOST_PACKAGES = {"espnet", "espnet2", "espnetez"}
-HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | HOST_PACKAGES  # seconds to import
+ESPNET = "speechllama.train.espnet"
+ESPNET_PACKAGES = {"espnet", "espnet2", "espnetez"}
+HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | ESPNET_PACKAGES  # seconds to import
 
 
 def module_name(path: Path) -> str:
@@ -133,7 +133,7 @@ def test_a_module_imports_only_the_layers_below_it(module: str) -> None:
     assert not wrong, f"{module} ({own}) may import {sorted({own, *ALLOWED[own]})}, and imports {sorted(wrong)}"
 
 
-def test_nobody_but_other_entry_points_imports_an_entry_point() -> None:
+def test_only_entry_points_import_an_entry_point() -> None:
     wrong = [
         f"{module} imports {target}"
         for module in MODULES
@@ -143,11 +143,11 @@ def test_nobody_but_other_entry_points_imports_an_entry_point() -> None:
     assert not wrong
 
 
-def test_one_file_knows_the_host() -> None:
+def test_one_file_imports_espnet() -> None:
     knowing = {
-        module for module in MODULES if {target.split(".")[0] for target in module_imports(module)} & HOST_PACKAGES
+        module for module in MODULES if {target.split(".")[0] for target in module_imports(module)} & ESPNET_PACKAGES
     }
-    assert knowing == {HOST}
+    assert knowing == {ESPNET}
 
 
 @pytest.mark.parametrize(

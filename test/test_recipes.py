@@ -68,7 +68,7 @@ def session_members(session: int) -> list[int]:
     members = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # pid (name) state parent group session ...; a name may hold blanks and brackets
+            # pid (name) state parent group session ...; a name may hold spaces and brackets
             fields = path.read_text(errors="replace").rpartition(")")[2].split()
         except OSError:  # it has ended
             continue
@@ -105,7 +105,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory, root: Path) -> RecipeRun:
     return recipe
 
 
-def test_a_killed_training_goes_on_behind_its_last_epoch(mini: RecipeRun) -> None:
+def test_a_killed_training_resumes_after_its_last_epoch(mini: RecipeRun) -> None:
     runs = mini.ctc_log.read_text().split("# started ")[1:]
     assert len(runs) == 2
     assert f"1/{NUM_EPOCHS}epoch started" in runs[0] and f"1/{NUM_EPOCHS}epoch started" not in runs[1]

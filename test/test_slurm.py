@@ -81,7 +81,7 @@ def wait_until(condition: Callable[[], object], what: str, log: Path | None = No
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on."""
+    """Free ports."""
     sockets = [socket.socket() for _ in range(number)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -167,7 +167,7 @@ class Cluster:
         return process
 
     def job(self, log: str) -> str:
-        """The number of the array behind a log, once it has been submitted."""
+        """The number of the array that writes a log, once it has been submitted."""
         path = self.folder / Path(log).parent / f".{Path(log).name}.jobs" / "slurm_job"
         wait_until(path.exists, str(path))
         return path.read_text().strip()
@@ -218,11 +218,11 @@ def test_a_training_on_two_nodes_that_is_told_to_stop_is_requeued_and_ends_well(
     text = log.read_text()
     assert "shared by 2 processes" in text
     assert text.count("# started ") == 2 and text.count("# back into the queue") == 1
-    assert "going on in epoch 1 behind " in text.split("# started ")[2]
+    assert "resuming epoch 1 after " in text.split("# started ")[2]
     assert (log.parent / "model.pth").exists() and not (log.parent / "interrupted.pth").exists()
 
 
-def test_a_cancelled_training_is_reported_and_goes_on_with_the_same_command(prepared: Cluster) -> None:
+def test_a_cancelled_training_is_reported_and_resumes_with_the_same_command(prepared: Cluster) -> None:
     arguments = ["--stage", "5", "--stop_stage", "5", *TRAINING]
     process = prepared.start_recipe(*arguments)
     log = prepared.folder / "recipe/expdir/ctc_transcript_bpe80/train.log"
@@ -232,11 +232,11 @@ def test_a_cancelled_training_is_reported_and_goes_on_with_the_same_command(prep
     said, _ = process.communicate()
     assert process.returncode == 137, said[-4000:]
     assert "1 of 1 jobs failed" in said and "CANCELLED by Slurm" in said and "tried again" not in said
-    assert "to go on from here" in said
+    assert "to resume here" in said
     # Slurm may call the job cancelled while its process still saves.
     wait_until(lambda: (log.parent / "interrupted.pth").exists(), "what a cancelled training saves", log)
     prepared.recipe(*arguments)
-    assert "going on in epoch 1 behind " in log.read_text().split("# started ")[2]
+    assert "resuming epoch 1 after " in log.read_text().split("# started ")[2]
 
 
 def test_a_wrong_partition_is_named_with_the_right_ones(cluster: Cluster) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time and memory of the hot places, each next to its usual alternative, in one run on one thread.
+"""Time and memory of the hot spots, each next to its common alternative, in one run on one thread.
 
     compression   one index_add_ over the batch      | a Python loop over runs
     training step loss on text positions             | loss on all positions (labels -100), as transformers does

@@ -46,7 +46,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def make_corpus(folder: Path, rows: int) -> None:
-    """Write tables of so many rows and a link for each clip; 2 % each are dev and test, another 20 % untranslated."""
+    """Write tables of `rows` rows and a link for each clip; 2 % each are dev and test, another 20 % untranslated."""
     dice = random.Random(1)
     recording = folder / "clip.mp3"
     folder.mkdir(parents=True)
@@ -86,11 +86,11 @@ def write_features(data: Path, dump: Path) -> None:
 
 
 def stages(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Give the stages' commands; what lies between them is done when the next one is asked for."""
+    """Give the stages' commands; the work between them is done when the next one is asked for."""
     data, dump, bpe = folder / "data", folder / "dump", folder / "bpe"
     corpora = ["--common_voice", str(folder / "cv"), "--covost2", str(folder / "covost2")]
-    words = ["--langs", " ".join(SHARES), "--output_dir", str(data), "--work_dir", str(folder / "work")]
-    yield "prepare_covost2", [*corpora, *words]
+    words = ["--langs", " ".join(SHARES), "--datadir", str(data), "--downloads", str(folder / "work")]
+    yield "prepare_data", ["covost2", *corpora, *words]
     yield "validate_data_dir", ["--data_dir", str(data / "train")]
     for name in ("train", "dev"):
         write_features(data / name, dump / name)

@@ -4,13 +4,13 @@
     matrix rate   a large product in bfloat16 and a copy of memory: what this card can do at best
     training      step of E5 and E6 over batch sizes: speech and positions per second, share of the matrix rate, memory
     decoding      beam search over batch sizes: real-time factor, tokens per second
-    hearing       CTC encoder and compressor, the latter beside one pass over the memory that it must read
+    encoding      CTC encoder and compressor, the latter next to one pass over the memory that it must read
 
     python3 tools/benchmark_gpu.py
     python3 tools/benchmark_gpu.py --llm_config egs/covost2/conf/llm/tinyllama_1.1b.json --positions "4096 16384"
 
-Utterances have the usual shape of CoVoST 2 (5 s, see BatchShape). The share of the matrix rate counts products that the
-step needs: forward, and backward to the activations; not what checkpointing computes again.
+Utterances have the typical shape of CoVoST 2 (5 s, see BatchShape). The share of the matrix rate counts products that
+the step needs: forward, and backward to the activations; not what checkpointing computes again.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     card = Card(args.device, args.repeats)
     rate, bandwidth = measure_card(card, args.matrix)
     print(f"matrix rate {rate / 1e12:.3g} TFLOP/s (bfloat16), memory {bandwidth / 1e9:.4g} GB/s (read and written)\n")
-    measure_hearing(card, args, bandwidth)
+    measure_encoding(card, args, bandwidth)
     for system in args.systems.split():
         measure_training(card, args, system, rate)
     measure_decoding(card, args)
@@ -289,8 +289,8 @@ def measure_decoding(card: Card, args: argparse.Namespace) -> None:
     print()
 
 
-def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> None:
-    """The CTC encoder, and the compressor beside one pass over what it reads, logits and states."""
+def measure_encoding(card: Card, args: argparse.Namespace, bandwidth: float) -> None:
+    """The CTC encoder, and the compressor next to one pass over what it reads, logits and states."""
     import torch
 
     from speechllama.config import from_mapping
@@ -324,7 +324,7 @@ def measure_hearing(card: Card, args: argparse.Namespace, bandwidth: float) -> N
     compressing = card.seconds(lambda: compressor(encoded))
     once = (logits.nbytes + encoded.hidden.nbytes) / bandwidth
     audio = size * frames * FRAME_SHIFT
-    print("## Hearing\n\n| what | s | x real time | |\n|---|---|---|---|")
+    print("## Encoding\n\n| what | s | x real time | |\n|---|---|---|---|")
     print(f"| CTC encoder, {size} x {frames * FRAME_SHIFT:.0f} s | {seconds:.4f} | {audio / seconds:.0f} | |")
     passes = f"{compressing / once:.1f} passes over memory"
     print(f"| frame_average of it | {compressing:.5f} | {audio / compressing:.0f} | {passes} |\n")

@@ -101,19 +101,19 @@ run_pip() {
   if ((status != 0)); then
     say "pip failed with status $status; its last lines (all of it: $log):"
     tail -n 15 "$log" | sed 's/^/  | /' >&2
-    say "Once the cause is mended, run the same command again: it goes on from what is there."
+    say "Once the cause is fixed, run the same command again: it resumes from what is there."
     exit 1
   fi
   say "  installed in $seconds s"
 }
 
-# is_usable VENV: whether pip can go on in it: it works, and it is of the Python that was asked for, if any was.
+# is_usable VENV: whether pip can use it: it works, and it is of the Python that was asked for, if any was.
 is_usable() {
   "$1/bin/python" -m pip --version >/dev/null 2>&1 &&
     { [[ -z $python ]] || [[ $("$1/bin/python" -V 2>&1) == "$("$python" -V 2>&1)" ]]; }
 }
 
-# refuse_foreign VENV: making an environment clears its directory, so one that holds anything else is left alone.
+# refuse_foreign VENV: making an environment clears its directory, so one that holds anything else is not touched.
 refuse_foreign() {
   if [[ ! -e $1 || -f $1/pyvenv.cfg || $1 == "$root/tools/venv"* || (-d $1 && -z $(ls -A "$1")) ]]; then return 0; fi
   say "$1 is there and is no environment of Python (it has no pyvenv.cfg): name another directory with --venv"

@@ -9,8 +9,9 @@
 # written is DIRECTORY/NUMBER.status: exit status and machine; the exit status is the command's, too.
 #
 # SIGTERM ends the command. A training is asked to stop instead (SPEECHLLAMA_STOP_FILE): it saves and ends by itself. SIGUSR1,
-# which Slurm sends ahead of the time limit, does the same, and then the job is put back into Slurm's queue, from where it
-# goes on. At a site, DIRECTORY/NUMBER.stop does what SIGTERM does. A job that Slurm itself takes away (preemption, a dead node, scancel) writes no status: Slurm knows better.
+# which Slurm sends ahead of the time limit, does the same, and then the job is put back into Slurm's queue and resumes there.
+# At a site, DIRECTORY/NUMBER.stop does what SIGTERM does. A job that Slurm itself takes away (preemption, a dead node, scancel)
+# writes no status: Slurm reports it.
 set -euo pipefail
 
 directory=$1

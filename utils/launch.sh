@@ -96,7 +96,7 @@ start_local() {
     fi
     rm -f "$work/$job."{stop,started}
     words=("$utils/job.sh" "$work" "$job")
-    if ((${#prefix[@]})) && [[ ${prefix[0]##*/} == ssh ]]; then # it joins them by blanks, for a shell to split
+    if ((${#prefix[@]})) && [[ ${prefix[0]##*/} == ssh ]]; then # it joins them with spaces, for a shell to split
       words=()
       for word in "$utils/job.sh" "$work" "$job"; do words+=("'${word//\'/\'\\\'\'}'"); done
     fi
@@ -134,7 +134,7 @@ is_alive() {
 }
 
 # stop_local: end every process group that was started (they hold grandchildren, too); a training may save before. A site's
-# command may die without a word to its machine: there the job itself looks for a file, and its command is left to end.
+# command may die without telling its machine: there the job itself looks for a file, and its command is left to end.
 stop_local() {
   local job pid tries
   if ! is_alive; then return 0; fi
@@ -178,7 +178,7 @@ stop_all() {
   fi
 }
 
-# run_jobs JOB...: start them, or go on waiting for those of an earlier run, until all have a status.
+# run_jobs JOB...: start them, or keep waiting for those of an earlier run, until all have a status.
 run_jobs() {
   if [[ $launcher == slurm ]]; then
     if [[ ! -e $work/slurm_job ]]; then submit_slurm "$@"; fi
@@ -198,8 +198,8 @@ run_and_retry() {
   for ((job = 1; job <= nj; job++)); do todo+=("$job"); done
   for ((attempt = 0; ; attempt++)); do
     run_jobs "${todo[@]}"
-    while was_taken_away; do # a training that goes on may be taken away as often as it has saved something new
-      printf '   %s; the training has saved meanwhile and goes on\n' "$(<"$work/1.status")" >&2
+    while was_taken_away; do # a training that resumes may be taken away as often as it has saved something new
+      printf '   %s; the training has saved meanwhile and resumes\n' "$(<"$work/1.status")" >&2
       rm "$work/1.status"
       run_jobs 1
     done

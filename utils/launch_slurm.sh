@@ -5,7 +5,7 @@
 # what became of a job from sacct, so that on a cluster without accounting it waits for ever for a job that was cancelled.
 # What is used here is on every cluster: sbatch, squeue, scontrol, scancel; who has ended well says utils/job.sh.
 #
-# The number of the array is kept beside the log. When the terminal is lost, the jobs stay in the queue, and the same
+# The number of the array is kept next to the log. When the terminal is lost, the jobs stay in the queue, and the same
 # command waits for them again in place of submitting them a second time.
 : "${work:=}" "${kind:=cpu}" "${nodes:=1}" "${gpus:=0}" "${nj:=1}" "${poll:=10}" "${log:=}" "${utils:=utils}"
 : "${patience:=10}" "${is_hurried:=0}" "${launcher:=slurm}"
@@ -21,7 +21,7 @@ ask_slurm() {
   return 1
 }
 
-# find_slurm COMMAND...: go on with the array of an earlier run that was lost, or make ready for a new one.
+# find_slurm COMMAND...: take over the array of an earlier run that was lost, or prepare a new one.
 find_slurm() {
   local id answer known
   if ! command -v sbatch >/dev/null; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Options of a script: the Kaldi habit (--name value sets the variable `name`) without its eval.
+# Options of a script: Kaldi's convention (--name value sets the variable `name`) without its eval.
 #
 # The options block of a script is the only place that knows its options; the help is printed from it:
 #

@@ -147,7 +147,7 @@ check_now() {
   "${words[@]}" || run_status=1
 }
 
-# clear_stage ROW: take away what other settings had made, unless another run reads it just now.
+# clear_stage ROW: remove what other settings had made, unless another run reads it just now.
 clear_stage() {
   local place
   for place in ${row_clears[$1]:-}; do clear_paths "${plan_words[@]:${place%:*}:${place#*:}}"; done
@@ -165,7 +165,7 @@ clear_paths() {
 }
 
 # hold MODE DIR: lock a directory for this run, exclusive or shared with others that only read it; refuse where that fails.
-# Its jobs do not hold the lock: if this shell alone is killed, the next run waits for them where their stage is.
+# Its jobs do not hold the lock: if only this shell is killed, the next run waits for them where their stage is.
 hold() {
   local status=0 lock=$2/.run.lock fd=${run_locks[$2]:-}
   if ! command -v flock >/dev/null; then return 0; fi

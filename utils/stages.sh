@@ -7,8 +7,8 @@
 # of the markers of the stages that made them. A marker is written last, with the time at which the stage began. A stage is
 # stale, and done again, when an input is newer than its marker or is another file than before, however old, when its
 # settings have changed, or when an output is missing.
-# A stage that was begun and not ended leaves MARKER.begun. When it is done again with the same settings and inputs, it
-# resumes from what is there; with others, `clear_stage NUMBER`, where there is such a function, first takes away what they
+# A stage that was started and not finished leaves MARKER.begun. When it is done again with the same settings and inputs, it
+# resumes from what is there; with others, `clear_stage NUMBER`, where there is such a function, first removes what they
 # had made.
 # To do a finished stage again, remove its marker, which the message that it was finished before names.
 # prepare_run, where there is such a function, is called once, before the first stage that runs.
@@ -64,7 +64,7 @@ skip_stage() {
 }
 
 # check_stage NUMBER NAME TITLE [INPUT...]: a row that checks and leaves no marker: it is done whenever a later stage of the
-# run is not finished, and when it is asked for alone.
+# run is not finished, and when only it is asked for.
 check_stage() {
   local number=$1 name=$2 title=$3
   shift 3
@@ -190,7 +190,7 @@ unlock_stage() {
   stage_lock=""
 }
 
-# begin_stage NUMBER: clear what other settings or inputs had made, and note what is begun.
+# begin_stage NUMBER: clear what other settings or inputs had made, and note what is started.
 begin_stage() {
   local marker=${stage_markers[$1]} record previous=""
   record=$(stage_record "$1")
@@ -203,7 +203,7 @@ begin_stage() {
   note_begin "$1" "$record"
 }
 
-# note_begin NUMBER RECORD: write MARKER.begun and take the marker away.
+# note_begin NUMBER RECORD: write MARKER.begun and remove the marker.
 note_begin() {
   local marker=${stage_markers[$1]}
   mkdir -p "$(dirname "$marker")"
@@ -212,7 +212,7 @@ note_begin() {
   rm -f "$marker"
 }
 
-# move_aside DIR: keep what was made with other settings, as old/DIR.1 beside it (no pattern over experiments finds it there).
+# move_aside DIR: keep what was made with other settings, as old/DIR.1 next to it (no pattern over experiments finds it there).
 # The locks stay in DIR: another run, which looks for them there, must find the ones that this run holds.
 move_aside() {
   local number=1 kept lock
@@ -237,7 +237,7 @@ run() {
   fi
 }
 
-# attend PROGRAM...: run a long command so that a signal to this shell alone is answered at once and ends the command, too.
+# attend PROGRAM...: run a long command so that a signal to only this shell is answered at once and ends the command, too.
 # (While bash waits for a command in the foreground, its traps wait as well.)
 attend() {
   local status=0

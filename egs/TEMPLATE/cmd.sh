@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Where the jobs of a recipe run. This is the one place that a site changes: copy it beside a recipe's run.sh, or name another
-# with --cmd. Sourced by speech_llama.sh; utils/launch.sh reads the variables. Options are separated by blanks.
+# Where the jobs of a recipe run. This is the one place that a site changes: copy it next to a recipe's run.sh, or name
+# another with --cmd. Sourced by speech_llama.sh; utils/launch.sh reads the variables. Options are separated by spaces.
 #
 # The recipe itself runs where it is started (a login node, in tmux or screen) and waits. Data work, compression and decoding
 # are arrays of jobs, each with its log; a training is one job on --num_nodes nodes with --ngpu GPUs each.
@@ -9,7 +9,7 @@
 export launcher=${launcher:-local}
 
 # Times that a failed job is tried again; the others of its array are not. What someone cancelled is not tried again.
-# A training that Slurm takes away (preemption, time limit, dead node) goes on without counting here, if it has saved something.
+# A training that Slurm takes away (preemption, time limit, dead node) resumes without counting here, if it has saved something.
 export retries=0
 if [[ $launcher != local ]]; then retries=1; fi
 
@@ -20,7 +20,7 @@ export slurm_gpu="--cpus-per-task=4"   # compression, decoding with --ngpu; one 
 export slurm_train="--cpus-per-task=4" # trainings; nodes and GPUs are asked for as --nodes and --gpus-per-node
 # An option given here overrides ours of the same name; to ask for GPUs in another way: --gpus-per-node=0 --gres=gpu:a100:1.
 
-# Slurm tells a training so many seconds before its time limit to save; it then goes back into the queue and goes on from
+# Slurm tells a training so many seconds before its time limit to save; it then goes back into the queue and resumes at
 # the same update. Time enough for one update and for writing the checkpoint.
 export stop_seconds=120
 
@@ -31,5 +31,5 @@ export poll=10
 #   site_command="ssh node7", "srun --partition=cpu", "qsub -sync y -b y -cwd -V", "bsub -K"
 # or a script of the site's, which finds $JOB_KIND (cpu, gpu, train), $JOB_GPUS and $JOB_NODES. The machine must see this
 # directory at the same path. The job itself goes into the directory and takes over the environment, and looks for a file
-# that tells it to stop, so the command needs to carry neither. Where the path has blanks, only ssh is given it in quotes.
+# that tells it to stop, so the command needs to carry neither. Where the path has spaces, only ssh is given it in quotes.
 export site_command=""

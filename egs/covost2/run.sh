@@ -7,8 +7,8 @@
 #     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --dry_run     # is everything there, does it fit?
 #     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --langs "de fr es" --size small
 #
-# Without the first two options, the corpora are looked for in downloads/ beside this script, or where --downloads says. The
-# settings in conf/ are of the paper's size; --size small takes those in TEMPLATE/conf/small, for a CPU. By default its 13
+# Without the first two options, the corpora are looked for in downloads/ next to this script, or where --downloads says.
+# The settings in conf/ are of the paper's size; --size small takes those in TEMPLATE/conf/small, for a CPU. By default its 13
 # languages are trained together. Results: exp/RESULTS.md. The same command resumes after a stop.
 set -euo pipefail
 # shellcheck source=../TEMPLATE/speech_llama.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The paper's systems in one table: run.sh for every system and seed, then scores with significance, a figure, and the
-# paper's claims beside what is found here. The same command goes on after a stop, and does nothing when all is there.
+# paper's claims next to what is found here. The same command resumes after a stop, and does nothing when all is done.
 #
 #     egs/covost2/run_table.sh --common_voice DIR --covost2 DIR --llm openlm-research/open_llama_7b --ngpu 1
 #     egs/covost2/run_table.sh --systems "E3 E5 E6 E6:ctc_translation E6:asr" --llm DIR --size small

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Speech-LLaMA on spoken Tatoeba: everyday sentences in four languages, spoken by espeak-ng in many voices, rooms and noises,
 # translated into English. The recipe makes the speech from sentence pairs, and trains its LLM. No registration, and no
-# download but the pairs: <code>-eng.tsv.gz (or .tsv, .txt, .zip) of deu, fra, spa and nld, in downloads/pairs beside this
-# script, or a folder, a path or a URL in --data_options.
+# download except the pairs: <code>-eng.tsv.gz (or .tsv, .txt, .zip) of deu, fra, spa and nld, in downloads/pairs next to
+# this script, or a folder, a path or a URL in --data_options.
 #
 #     egs/tatoeba/run.sh --ngpu 1 --nj 16                                           # 100 hours, E6, one GPU
 #     egs/tatoeba/run.sh --ngpu 1 --nj 16 --data_options "--hours 300"              # more: what is there is used again

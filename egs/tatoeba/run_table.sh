@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The paper's systems in one table: run.sh for every system and seed, then scores with significance, a figure, and the
-# paper's claims beside what is found here. The same command goes on after a stop, and does nothing when all is there.
+# paper's claims next to what is found here. The same command resumes after a stop, and does nothing when all is done.
 #
 #     egs/tatoeba/run_table.sh --ngpu 1 --nj 16                         # one seed of every system
 #     egs/tatoeba/run_table.sh --seeds "1 2 3"                      # mean and spread of three

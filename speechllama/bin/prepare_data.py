@@ -19,7 +19,7 @@ from speechllama.recipe.corpora import CORPORA
 
 
 def main(cmd: Sequence[str] | None = None) -> int:
-    """Prepare; 2 for options that there are not."""
+    """Prepare the corpus; return 2 for unknown options."""
     words = list(sys.argv[1:] if cmd is None else cmd)
     if not words or words[0] in ("-h", "--help"):
         print(f"usage: prepare_data CORPUS [--OPTION VALUE ...]\n\n{__doc__}\nCorpora: {', '.join(CORPORA)}")

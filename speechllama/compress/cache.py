@@ -52,7 +52,7 @@ class CacheJob:
 def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: CacheJob, device: str) -> None:
     """Write one part: compressed.J.ark/.scp, utt2num_frames.J, ctc_hyp.J and, last, compressed.J.done.
 
-    A part that is done with the same model and settings is left alone.
+    A part that is done with the same model and settings is kept.
 
     Args:
         ctc_dir: Trained CTC experiment.

@@ -43,7 +43,7 @@ class ClusterConfig:
 
 
 def learn_centroids(ctc_dir: str, data_dir: str, config: ClusterConfig, output_file: str | Path, device: str) -> None:
-    """Write the centroids; those already learned from the same model with the same settings are left alone.
+    """Write the centroids; those already learned from the same model with the same settings are kept.
 
     Args:
         ctc_dir: Trained CTC experiment.

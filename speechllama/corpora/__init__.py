@@ -1,1 +1,1 @@
-"""Corpora: each becomes data directories, or is made first; general code knows none of them."""
+"""Corpora: each is prepared as data directories, some are generated first; only recipe/ and bin/ import them."""

@@ -1,4 +1,4 @@
-"""A data directory too large for memory: sorted utterances one by one -> its tables, whole or not at all."""
+"""A data directory too large for memory: sorted utterances one by one -> its tables, written atomically."""
 
 from __future__ import annotations
 

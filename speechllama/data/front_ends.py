@@ -3,7 +3,7 @@
     --frontend fbank --frontend_conf '{num_mel_bins: 80}'     FRONT_ENDS["fbank"] -> settings class, builder
     waveform (S,) -> features (T, F)                          dump/<set>/frontend.json: what wrote them, F, their shift
 
-Whoever reads features asks frontend.json, or the config.yaml that recorded it, for their width and shift.
+Code that reads features takes their width and shift from frontend.json, or from the config.yaml that recorded it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What training does without, beyond the corpus report: what two stages skipped -> left_out.json, left_out.md."""
+"""What training leaves out, in addition to the corpus report: what two stages skipped -> left_out.json, left_out.md."""
 
 from __future__ import annotations
 

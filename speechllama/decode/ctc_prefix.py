@@ -1,4 +1,4 @@
-"""CTC's opinion of a beginning: the probability of all outputs that begin with a hypothesis.
+"""CTC prefix scores: the probability of all outputs that begin with a hypothesis.
 
     CTC log-probabilities (A, M, C), hypotheses (A, K) -> log-probabilities of their continuations (A, K, n)
 
@@ -79,7 +79,7 @@ class CTCPrefix:
     def _ready(self, units: Tensor) -> Tensor:
         """Log-probability that a unit (A, K, n) may be written first at each frame (A, K, n, M).
 
-        Before that frame exactly the hypothesis was written; after an equal unit a blank must lie between.
+        Before that frame exactly the hypothesis was written; after an equal unit there must be a blank between.
         """
         repeated = (units == self.last[:, :, None])[:, :, :, None]
         before = torch.where(

@@ -85,7 +85,7 @@ def start_part(path: Path, part: Part) -> None:
 
 
 def write_part(path: Path, part: Part) -> None:
-    """Write a part, whole or not at all."""
+    """Write a part, atomically."""
     with atomic_write(path) as stream:
         stream.write(json.dumps({"stamp": part.stamp, "report": part.report}, ensure_ascii=False) + "\n")
         for record in part.records.values():

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 def split_on_oom(
     work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], describe: Callable[[Item], str]
 ) -> Iterator[tuple[Item, Result]]:
-    """Do the work on all items at once; where memory ends, on each half by itself.
+    """Do the work on all items at once; if memory runs out, on each half by itself.
 
     Args:
         work: Gives one result for each item.
@@ -43,7 +43,7 @@ def split_on_oom(
         yield from zip(items, results, strict=True)
         return
     # Outside the except block: its traceback would keep the failed batch's tensors alive.
-    logging.warning("out of memory with %d items, halving the batch", len(items))
+    logging.warning("out of memory with %d items, splitting the batch", len(items))
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(items) // 2

@@ -39,7 +39,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
 
     Raises:
         FileNotFoundError, ValueError: There is none, it has no end-of-sequence token, or it has more tokens than
-            the LLM has embeddings, or its end is none of the LLM's.
+            the LLM has embeddings, or its end of sequence is unknown to the LLM.
     """
     from transformers import AutoConfig, AutoTokenizer
 
@@ -80,7 +80,7 @@ def find_ends(architecture: Any, path: str, revision: str | None = None) -> set[
 
 
 def use_token_file(path: str | None) -> None:
-    """Give the hub the token in a file: a token among the options would stand in logs and in the list of processes.
+    """Give the hub the token in a file: a token among the options would appear in logs and in the list of processes.
 
     Args:
         path: The file; None changes nothing, and HF_TOKEN or the token of `hf auth login` serve.

@@ -41,7 +41,7 @@ class LLM(nn.Module):
         if "position_ids" not in inspect.signature(self.model.forward).parameters:
             raise ValueError(
                 f"{config.path}: {type(self.model).__name__} takes no position_ids; without them a padded utterance "
-                "would differ from the same one alone. Choose another LLM"
+                "would differ from the same one by itself. Choose another LLM"
             )
         self.base_dtype = self.model.dtype
         self.eos_token_id = find_eos(self.model, config.path if model is None else "", config.revision)

@@ -1,4 +1,4 @@
-"""A Hugging Face causal LM as a config wants it: precision, device, quantisation, adapters, recomputation.
+"""Load a Hugging Face causal LM as a config says: precision, device, quantisation, adapters, recomputation.
 
 LLMConfig, device -> a causal LM of transformers, its end of sequence; adapters and recomputed layers in place
 """
@@ -61,7 +61,7 @@ def _quantization_settings(config: LLMConfig, dtype: torch.dtype) -> dict[str, A
 
 
 def _placement(device: str | torch.device) -> dict[str, Any]:
-    """Where the weights are read to: the process' own GPU, which the host has chosen by now, or the CPU."""
+    """Where the weights are read to: the process's own GPU, which ESPnet has chosen by now, or the CPU."""
     where = torch.device(device)
     if where.type != "cuda":
         return {}
@@ -96,7 +96,7 @@ def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
         raise ValueError(f"{config.path}: {reason}") from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
-    if missing:  # transformers draws them at random and goes on
+    if missing:  # transformers draws them at random and continues
         raise ValueError(f"{config.path}: the weights lack {len(missing)} tensors of config.json: {missing[:3]}")
     return model
 

@@ -80,7 +80,7 @@ def prepare_llm(
 
 
 def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
-    """Write llm.json, whole or not at all."""
+    """Write llm.json, atomically."""
     folder = Path(llm_dir)
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{LLM_FILE}.tmp"
@@ -100,5 +100,5 @@ def read_llm_record(llm_dir: str) -> tuple[str, str | None]:
     if not llm_dir or not record_file.is_file():
         raise FileNotFoundError(f"{record_file}: no prepared LLM; run stage `llm` or give --llm_dir")
     record = json.loads(record_file.read_text(encoding="utf-8"))
-    beside = record_file.parent / record["path"]
-    return str(beside) if beside.is_dir() else record["path"], record.get("revision")
+    neighbour = record_file.parent / record["path"]
+    return str(neighbour) if neighbour.is_dir() else record["path"], record.get("revision")

@@ -1,4 +1,4 @@
-"""A LLaMA that starts from nothing: its tokenizer and its shape; system D trains it on speech from random weights.
+"""A LLaMA with random weights: its tokenizer and its shape; system D trains it on speech.
 
 target text -> <llm_dir>/model (config.json and tokenizer, no weights), llm.json
 """

@@ -53,10 +53,10 @@ class TextLLMConfig(LlamaConfig):
         cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
         plain_share: Most that plain English may be of the lines, 0 to below 1: the pairs' English sides and the rows
             without a source sentence; where there is more of it, pairs are read more often. 0 reads none. Without
-            any the LLM is no language model, which rescoring (B2) wants.
+            any the LLM is no language model, which rescoring (B2) needs.
         seed: Of weights and batches.
         min_text_bleu: The least BLEU at translating written dev sentences; below it a warning says so. With an LLM of
-            70.1 the mini recipe's E6 reached 59.7 BLEU, with one of 78.9 66.0 (its README).
+            70.1 the mini recipe's E6 reached 59.7 BLEU, with one of 78.9 it reached 66.0 (its LOG.md).
     """
 
     vocab_size: int = 1000

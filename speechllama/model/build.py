@@ -40,7 +40,7 @@ def speech_llama_config(
     """Read the network's settings out of an experiment's.
 
     Args:
-        settings: The experiment's settings (YAML keys, `config.yaml`); those of other concerns are left alone.
+        settings: The experiment's settings (YAML keys, `config.yaml`); others are ignored.
         where: The file, for messages.
         llm: Path or hub id of the LLM, and its revision; None: those that `llm_dir` records.
 

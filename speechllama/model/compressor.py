@@ -3,7 +3,7 @@
     states (B, M, D), CTC logits (B, M, C) -> run of each frame (B, M) -> compressed (B, U, D)
 
 All but `convolution` say which output vector each frame belongs to, then average the frames of each vector. What
-there is to know of each before it is built stands in compressors.py.
+there is to know of each before it is built is in compressors.py.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class TransformerStack(nn.Module):
     """Pre-norm bidirectional Transformer with sinusoidal positions and a learned bias by distance.
 
     The bias starts as a slope that differs from head to head, so that half of the heads look at neighbours from the
-    first step on. With absolute positions alone, the hours of speech that the mini recipe has did not teach CTC
+    first step on. With only absolute positions, the hours of speech that the mini recipe has did not teach CTC
     training to look there.
 
     Without layers there are neither positions nor norm: what reads the vectors then (an LLM) has its own.
@@ -100,7 +100,7 @@ class TransformerStack(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention and feed-forward, each behind its LayerNorm and added to its input."""
+    """Self-attention and feed-forward, each after its LayerNorm and added to its input."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

@@ -52,12 +52,12 @@ def join_right_aligned(parts: list[tuple[Tensor, Tensor]]) -> Prefix:
 
 
 def position_ids(prefix_lengths: Tensor, prefix_width: int, num_text: int) -> Tensor:
-    """Positions as if each utterance stood alone: 0 at its first token, also 0 for padding in front.
+    """Positions as if each utterance were by itself: 0 at its first token, also 0 for padding in front.
 
     Args:
         prefix_lengths: Valid prefix vectors (B,).
         prefix_width: Columns P of the prefix.
-        num_text: Columns of text behind it.
+        num_text: Columns of text after it.
 
     Returns:
         Positions (B, P + num_text), int64.
@@ -69,13 +69,13 @@ def position_ids(prefix_lengths: Tensor, prefix_width: int, num_text: int) -> Te
 def visible(prefix_lengths: Tensor, prefix_width: int, num_text: int, kind: PrefixMaskName) -> Tensor:
     """Who may attend to whom.
 
-    Text never needs its padding masked: it lies behind every valid position. A padded query sees itself alone, so
+    Text never needs its padding masked: it comes after every valid position. A padded query sees only itself, so
     that no softmax is empty.
 
     Args:
         prefix_lengths: Valid prefix vectors (B,).
         prefix_width: Columns P of the prefix.
-        num_text: Columns of text behind it.
+        num_text: Columns of text after it.
         kind: `causal` is the lower triangle; in `non_causal` the prefix attends to itself fully.
 
     Returns:

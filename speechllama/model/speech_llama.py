@@ -1,4 +1,4 @@
-"""Speech-LLaMA: the page to read.
+"""Speech-LLaMA: the file to read first.
 
 features (B, T, F) -> encoder (B, M, D) -> compressor (B, U, D) -> audio encoder (B, U, H)
   -> [prompt ; audio ; suffix ; text] (B, N, H) -> LLM -> cross-entropy of the text and its end

@@ -1,8 +1,8 @@
-"""Where everything of a run lies: every path pattern of a recipe, and nobody else has one.
+"""Where the files of a run are: every path pattern of a recipe is here, and nowhere else.
 
     Options, Selection, ConfFolders -> Layout
 
-Settings that change a result are part of a directory's name, so that a marker cannot vouch for others.
+Settings that change a result are part of a directory's name, so that a marker is only ever about its own settings.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Layout:
 
     @property
     def cached_compressor(self) -> tuple[Compressor, CompressorSettings]:
-        """What stage compress writes: the system's, or for the report alone the default where nothing is cached."""
+        """What stage compress writes: the system's, or, only for the report, the default where nothing is cached."""
         system = self.selection.system
         if system.is_cached:
             return system.compressor, system.compressor_settings

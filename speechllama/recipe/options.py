@@ -1,4 +1,4 @@
-"""The options of a recipe: what a user may say about a run, and about a table of many systems.
+"""The options of a recipe: those of a run, and those of a table of many systems.
 
     run.sh's own settings + the user's words -> Options, or every fault in one message
 
@@ -60,7 +60,7 @@ def local_or_hub(value: str) -> str:
 
 @dataclass(frozen=True)
 class Options:
-    """What a user may say about a run; every recipe has the same options and its own defaults for some."""
+    """The options of a run; every recipe has the same options and its own defaults for some."""
 
     # Which stages
     stage: int = option(0, "first stage; 0 checks what can be checked before hours are spent", group="Which stages")

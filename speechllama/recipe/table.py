@@ -48,7 +48,7 @@ class Row:
         return f"{table_dir(self.plan.options.expdir)}/{self.name}.seed{self.seed}"
 
     def paths(self) -> RunPaths:
-        """Where all that it leaves behind is."""
+        """The paths of all that it writes."""
         from speechllama.report.table.run import RunPaths
 
         layout, system = self.plan.layout, self.plan.selection.system

@@ -71,7 +71,7 @@ def scripts_of(language: str) -> frozenset[str] | None:
 
 def is_in_script(text: str, scripts: frozenset[str]) -> bool:
     """Say whether a text has letters, at least half of them in these scripts."""
-    if text.isascii() and scripts == _LATIN:  # the most usual case, and a quick one
+    if text.isascii() and scripts == _LATIN:  # the most common case, and a quick one
         return any(map(str.isalpha, text))
     letters = [script for script in map(_script, text) if script]
     return bool(letters) and sum(script in scripts for script in letters) >= SCRIPT_SHARE * len(letters)

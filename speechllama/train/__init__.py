@@ -1,1 +1,1 @@
-"""The network as ESPnet tasks: the only place that knows the host."""
+"""The network as ESPnet tasks: the only package that imports ESPnet."""

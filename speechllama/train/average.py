@@ -27,7 +27,7 @@ def average_checkpoints(
 ) -> list[int]:
     """Write the mean of the best epochs' weights.
 
-    The host's own average silently is the single best epoch when fewer than it wants are left; this one says what
+    ESPnet's own average is silently the single best epoch if fewer than asked for are left; this one says what
     it took.
 
     Args:
@@ -72,7 +72,7 @@ def average_checkpoints(
 
 
 def rank_epochs(stats: dict[int, Any], criterion: str) -> list[int]:
-    """Epochs by a recorded statistic, best first; an epoch that diverged (NaN, infinite) is none of them.
+    """Epochs by a recorded statistic, best first; an epoch that diverged (NaN, infinite) is left out.
 
     Raises:
         ValueError: The criterion is not phase.statistic.min or .max, or was not recorded.

@@ -131,7 +131,7 @@ def seq2seq_classes() -> Seq2SeqClasses:
 
 @dataclass
 class ResumableOptions(TrainerOptions):
-    """The host's options of its trainer, and ours.
+    """ESPnet's options of its trainer, and ours.
 
     Attributes:
         save_minutes: Minutes between two saves inside an epoch; 0: only when asked to stop.
@@ -143,8 +143,8 @@ class ResumableOptions(TrainerOptions):
 class ResumableTrainer(Trainer):
     """ESPnet's trainer; asked to stop, it saves between two updates, and a kill loses no more than `save_minutes`.
 
-    The host overwrites `checkpoint.pth` in place and writes `<epoch>epoch.pth` after it. Before it does, we keep a
-    copy of the last whole checkpoint; before it starts, we put right what a kill left behind.
+    ESPnet overwrites `checkpoint.pth` in place and writes `<epoch>epoch.pth` after it. Before it does, we keep a
+    copy of the last whole checkpoint; before it starts, we repair what a kill left behind.
     """
 
     request: StopRequest
@@ -160,7 +160,7 @@ class ResumableTrainer(Trainer):
 
     @classmethod
     def run(cls, *args: Any, **kwargs: Any) -> None:
-        """Mend the output directory, then train."""
+        """Repair the output directory, then train."""
         options = kwargs["trainer_options"]
         folder = Path(options.output_dir)
         if rank() == 0:
@@ -193,7 +193,7 @@ class ResumableTrainer(Trainer):
         plain_model = getattr(model, "module", model)  # without the wrapper of data-parallel training
         training = Training(plain_model, kwargs["optimizers"], kwargs["schedulers"], kwargs["scaler"], reporter)
         for optimizer in training.optimizers:
-            optimizer.zero_grad()  # the host leaves what accum_grad had begun at an epoch's end to the next one
+            optimizer.zero_grad()  # ESPnet carries an unfinished update of accum_grad into the next epoch
         device = "cuda" if options.ngpu > 0 else "cpu"
         folder, epoch, is_first = Path(options.output_dir), reporter.get_epoch(), cls.is_first_epoch
         cls.in_flight = EpochInFlight(folder, epoch, training, cls.request, options.accum_grad, device, is_first)
@@ -205,7 +205,7 @@ class ResumableTrainer(Trainer):
 
     @classmethod
     def validate_one_epoch(cls, *args: Any, **kwargs: Any) -> None:
-        """Validate, then keep a copy of the checkpoint the host is about to overwrite."""
+        """Validate, then keep a copy of the checkpoint ESPnet is about to overwrite."""
         kwargs["iterator"] = cls.in_flight.validation(kwargs["iterator"])
         super().validate_one_epoch(*args, **kwargs)
         folder = Path(kwargs["options"].output_dir)
@@ -221,7 +221,7 @@ class LanguageIterFactory(AbsIterFactory):
         self.sampler, self.num_iterations, self.share, self.loader = sampler, num_iterations, share, loader
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> torch.utils.data.DataLoader:
-        """The host's loader over the epoch's batches, with its seeds; they are in random order already."""
+        """ESPnet's loader over the epoch's batches, with its seeds; they are in random order already."""
         batches = [batch[self.share] for batch in self.sampler.batches(epoch, self.num_iterations)]
         factory = SequenceIterFactory(batches=batches, seed=self.sampler.seed, shuffle=False, **self.loader)
         return factory.build_iter(epoch)
@@ -238,7 +238,7 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def get_parser(cls) -> argparse.ArgumentParser:
-        """ESPnet's parser with our options, without its habit to accept any unique beginning of an option."""
+        """ESPnet's parser with our options, which does not accept abbreviated options."""
         parser = super().get_parser()
         parser.allow_abbrev = False
         add_trainer_options(parser)
@@ -258,7 +258,7 @@ class SpeechTask(AbsTask):
             cmd = list(cmd or [])
             check_keys(cmd, {action.dest for action in parser._actions})
             args = parser.parse_args(resolve_includes(cmd))
-        if args.output_dir is None:  # --print_config, or the host says that it is missing
+        if args.output_dir is None:  # --print_config, or ESPnet says that it is missing
             super().main(args=args)
             return
         with only_training(args.output_dir):
@@ -273,7 +273,7 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options: Any, mode: str) -> AbsIterFactory:
-        """The host's batches; in training with a temperature over languages, those of `LanguageSampler`."""
+        """ESPnet's batches; in training with a temperature over languages, those of `LanguageSampler`."""
         if mode != "train" or args.language_temperature == 1:
             return super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.batch_type != "numel":
@@ -301,7 +301,7 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def build_optimizers(cls, args: argparse.Namespace, model: torch.nn.Module) -> list[torch.optim.Optimizer]:
-        """One optimizer over the trainable parameters; the host would also give it the frozen ones.
+        """One optimizer over the trainable parameters; ESPnet would also give it the frozen ones.
 
         Raises:
             ValueError: There are none, or the optimizer is unknown or has no such setting.
@@ -320,11 +320,11 @@ class SpeechTask(AbsTask):
 
     @classmethod
     def check_options(cls, args: argparse.Namespace, model: torch.nn.Module) -> None:
-        """Fail where the host would go on in silence.
+        """Fail where ESPnet would continue silently.
 
         Raises:
-            ValueError: `--freeze_param` names no parameter, the host's `--init_param` is used, a setting is none of
-                the scheduler's, or there is no GPU.
+            ValueError: `--freeze_param` names no parameter, ESPnet's `--init_param` is used, a setting is unknown
+                to the scheduler, or there is no GPU.
         """
         check_device("cuda" if args.ngpu > 0 else "cpu")
         names = [name for name, _ in model.named_parameters()]
@@ -332,7 +332,7 @@ class SpeechTask(AbsTask):
             if not any(name == frozen or name.startswith(f"{frozen}.") for name in names):
                 raise ValueError(f"--freeze_param {frozen}: the model has no such parameter; it has {names[:5]} ...")
         if args.init_param:
-            raise ValueError("--init_param passes over names that do not match; use --init_from EXPERIMENT instead")
+            raise ValueError("--init_param skips names that do not match; use --init_from EXPERIMENT instead")
         if args.scheduler in scheduler_classes:
             known = [*inspect.signature(scheduler_classes[args.scheduler]).parameters][1:]  # the first is the optimizer
             wrong = [key for key in args.scheduler_conf if key not in known]

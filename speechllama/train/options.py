@@ -190,7 +190,7 @@ def resolve_includes(cmd: list[str]) -> list[str]:
         cmd: Command line.
 
     Returns:
-        The command line the host gets.
+        The command line that ESPnet gets.
     """
     config, output_dir = option(cmd, "config"), option(cmd, "output_dir")
     if config is None or output_dir is None:
@@ -243,7 +243,7 @@ class _Overrides(argparse.ArgumentParser):
 
 
 def override(settings: dict[str, Any], options: str, known: Collection[str]) -> dict[str, Any]:
-    """Settings with a command line's options on top, read as the host reads them.
+    """Settings with a command line's options on top, read as ESPnet reads them.
 
     Args:
         settings: Those of a YAML.

@@ -1,8 +1,8 @@
-"""Stop a training inside an epoch and go on from there, as if nothing had been.
+"""Stop a training inside an epoch and resume it there, as if it had never stopped.
 
     SIGTERM, SIGUSR1 or a stop file -> interrupted.pth -> the next batch, with the same random numbers
 
-The host saves at the end of an epoch alone, which at the paper's scale is hours away. What it lacks is kept here: the
+ESPnet saves only at the end of an epoch, which at the paper's scale is hours away. This module saves the rest: the
 weights, optimizers and schedulers between two updates, how many batches of the epoch are done, the statistics of these
 batches, and every process's random numbers.
 """
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from speechllama.train.stop import EXIT_STATUS, GO_ON, SIGNALS, STOP, StopRequest
+from speechllama.train.stop import CONTINUE, EXIT_STATUS, SIGNALS, STOP, StopRequest
 
 
 def rank() -> int:
@@ -67,7 +67,7 @@ def loader_from(loader: Iterable[Any], num_skipped: int) -> Iterable[Any]:
 
 
 class WorkerInit:
-    """Starts a worker of a loader: what the host wants of it, and no death by a signal that is for the training."""
+    """Initialise a worker of a loader as ESPnet does, and ignore signals that are meant for the training."""
 
     def __init__(self, first: Any) -> None:
         self.first = first
@@ -105,7 +105,7 @@ class Training:
         optimizers: Its optimizers.
         schedulers: One an optimizer, or None.
         scaler: Of mixed precision, or None.
-        reporter: The host's statistics of this epoch's training.
+        reporter: ESPnet's statistics of this epoch's training.
     """
 
     model: torch.nn.Module
@@ -128,7 +128,7 @@ class Training:
         }
 
     def load(self, state: dict[str, Any], weighted: type, plain: type) -> None:
-        """Take over what `state` gave; `weighted` and `plain` are the host's classes of a reported value."""
+        """Take over what `state` gave; `weighted` and `plain` are ESPnet's classes of a reported value."""
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -147,7 +147,7 @@ class Training:
 
 
 def pack_stats(values: Sequence[Any]) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The host's reported values as two tensors; a hundred thousand small objects would take seconds to pickle."""
+    """ESPnet's reported values as two tensors; a hundred thousand small objects would take seconds to pickle."""
     numbers = torch.tensor([float(entry.value) for entry in values], dtype=torch.float64)
     if not hasattr(values[0], "weight"):
         return numbers, None
@@ -165,9 +165,9 @@ class EpochInFlight:
         request: When to save and when to stop.
         accum_grad: Batches an update; between them there is nothing whole to save.
         device: Of the tensors that the processes exchange.
-        is_first: Whether the run begins with it. Before a later one stands a checkpoint that this run wrote.
+        is_first: Whether the run begins with it. A later one follows a checkpoint that this run wrote.
         num_done: Batches that this process has done.
-        random_state: What the random numbers go on from, after an interruption.
+        random_state: Where the random numbers resume after an interruption.
     """
 
     folder: Path
@@ -183,7 +183,7 @@ class EpochInFlight:
     loader: Iterable[Any] = field(default_factory=list)
 
     def restore(self, loader: Iterable[Any], weighted: type, plain: type) -> int:
-        """Go on from interrupted.pth, if it is of this epoch, these batches and as many processes.
+        """Resume from interrupted.pth, if it is of this epoch, these batches and as many processes.
 
         Returns:
             Number of batches that are done.
@@ -196,37 +196,37 @@ class EpochInFlight:
             return 0
         try:
             state = torch.load(path, map_location="cpu", weights_only=False)
-            reason = self.misfit(state)
-        except Exception as error:  # a torn zip fails in many ways
+            reason = self.why_unusable(state)
+        except Exception as error:  # a truncated zip fails in many ways
             reason = f"it cannot be read ({error})"
         if reason:
-            logging.warning("%s is of no use: %s; epoch %d begins anew", path, reason, self.epoch)
+            logging.warning("%s cannot be used: %s; epoch %d starts again", path, reason, self.epoch)
             return 0
         self.training.load(state["training"], weighted, plain)
         self.num_done = self.num_saved = state["num_done"]
         self.random_state = state["processes"][rank()]["random"]
-        logging.warning("going on in epoch %d behind %d batches (%s)", self.epoch, self.num_done, path)
+        logging.warning("resuming epoch %d after %d batches (%s)", self.epoch, self.num_done, path)
         return self.num_done
 
-    def misfit(self, state: dict[str, Any]) -> str:
+    def why_unusable(self, state: dict[str, Any]) -> str:
         """Why a saved state is not of this epoch; "" if it is."""
         if state["epoch"] != self.epoch:
             return f"it is of epoch {state['epoch']}"
         if len(state["processes"]) != num_processes():
-            return f"{len(state['processes'])} processes wrote it, here are {num_processes()}"
+            return f"{len(state['processes'])} processes wrote it, this run has {num_processes()}"
         if state["processes"][rank()]["batches"] != digest(self.loader):
-            return "the batches are others"
+            return "its batches differ"
         return ""
 
     def batches(self) -> Batches:
-        """The epoch's batches that are left; between them it is seen whether to stop."""
+        """The epoch's remaining batches; between them the training checks whether to stop."""
         return Batches(self, self.num_done, counted=True)
 
     def validation(self, loader: Iterable[Any]) -> Batches:
-        """Batches of the validation behind the epoch; a stop is seen there, too, and the epoch's training is kept."""
+        """Batches of the validation after the epoch; it can be stopped, too, and the epoch's training is kept."""
         return Batches(self, 0, counted=False, loader=loader)
 
-    def look(self) -> None:
+    def save_or_stop(self) -> None:
         """Save and stop if any process was asked to, or save if it is time; every process comes here equally often.
 
         Raises:
@@ -234,29 +234,29 @@ class EpochInFlight:
         """
         if self.num_done % self.accum_grad and self.num_done != length(self.loader):
             return
-        wish = self.request.wish(rank() == 0)
+        request = self.request.poll(rank() == 0)
         if num_processes() > 1:
-            wishes = torch.tensor(wish, device=self.device)
-            torch.distributed.all_reduce(wishes, torch.distributed.ReduceOp.MAX)
-            wish = int(wishes)
-        if wish == GO_ON:
+            requests = torch.tensor(request, device=self.device)
+            torch.distributed.all_reduce(requests, torch.distributed.ReduceOp.MAX)
+            request = int(requests)
+        if request == CONTINUE:
             return
         if self.num_done != self.num_saved:
             self.save()
         self.request.saved_at = time.monotonic()
-        if wish == STOP:
-            logging.warning("asked to stop: epoch %d is kept up to batch %d%s; the same command goes on from there",
-                            self.epoch, self.num_saved, self.loss())  # fmt: skip
+        if request == STOP:
+            logging.warning("asked to stop: epoch %d is kept up to batch %d%s; the same command resumes there",
+                            self.epoch, self.num_saved, self.describe_unsaved())  # fmt: skip
             raise SystemExit(EXIT_STATUS)
 
-    def loss(self) -> str:
-        """What a failed save costs, in words; "" if nothing."""
+    def describe_unsaved(self) -> str:
+        """Say what a failed save loses; "" if nothing."""
         if self.num_saved == self.num_done:
             return ""
-        return f", and {self.num_done - self.num_saved} batches behind it are lost: they could not be saved"
+        return f", and {self.num_done - self.num_saved} batches after it are lost: they could not be saved"
 
     def save(self) -> None:
-        """Write interrupted.pth, whole or not at all; where it cannot be written, what was saved before is left."""
+        """Write interrupted.pth atomically; if it cannot be written, what was saved before is kept."""
         mine = {"random": random_state(), "batches": digest(self.loader)}
         processes = [mine]
         if num_processes() > 1:
@@ -274,16 +274,16 @@ class EpochInFlight:
                 partial.unlink(missing_ok=True)
                 is_saved.zero_()
         if num_processes() > 1:
-            torch.distributed.broadcast(is_saved, 0)  # nobody leaves while the first process still writes
+            torch.distributed.broadcast(is_saved, 0)  # no process leaves while the first one still writes
         if is_saved:
             self.num_saved = self.num_done
 
 
 class Batches:
-    """Batches of a loader from one on, for the host's loop.
+    """Batches of a loader from a given one on, for ESPnet's loop.
 
     Args:
-        epoch: Whose `look` is called before each batch and after the last.
+        epoch: Whose `save_or_stop` is called before each batch and after the last.
         num_skipped: Batches to leave out; they are not even loaded.
         counted: Whether these are the epoch's own batches.
         loader: Another loader than the epoch's.
@@ -303,7 +303,7 @@ class Batches:
         if self.counted and self.epoch.random_state is not None:
             set_random_state(self.epoch.random_state)  # after iter(), which draws the workers' seed
         while True:
-            self.epoch.look()
+            self.epoch.save_or_stop()
             try:
                 batch = next(iterator)
             except StopIteration:

@@ -24,7 +24,7 @@ from speechllama.train.options import Kind
 
 
 class Seq2SeqModel(Seq2Seq, AbsESPnetModel):
-    """The network with the host's `forward`; its checkpoints are the network's own."""
+    """The network with ESPnet's `forward`; its checkpoints are the network's own."""
 
     def forward(  # type: ignore[override]
         self, speech: Tensor, speech_lengths: Tensor, text: Tensor, text_lengths: Tensor, **_: Any
@@ -43,7 +43,7 @@ class Seq2SeqModel(Seq2Seq, AbsESPnetModel):
         return gathered
 
     def collect_feats(self, speech: Tensor, speech_lengths: Tensor, **_: Any) -> dict[str, Tensor]:
-        """Features as they are, for the host's statistics."""
+        """Features as they are, for ESPnet's statistics."""
         return {"feats": speech, "feats_lengths": speech_lengths}
 
 
@@ -129,5 +129,5 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     try:
         network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
     except RuntimeError as error:
-        raise ValueError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} beside them: {error}") from error
+        raise ValueError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} there: {error}") from error
     return network.to(device).eval(), tokenizer

@@ -1,6 +1,6 @@
-"""When a training must stop, and that no two write the same experiment.
+"""When a training must stop; and a lock, so that no two trainings write to one experiment.
 
-SIGTERM, SIGUSR1, a stop file, the clock -> GO_ON, SAVE or STOP
+SIGTERM, SIGUSR1, a stop file, the clock -> CONTINUE, SAVE or STOP
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
 STOP_FILE = "SPEECHLLAMA_STOP_FILE"  # the variable names a file; once it exists, training saves and stops
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-GO_ON, SAVE, STOP = range(3)
-LOOK_SECONDS = 1.0  # between two looks for the stop file, which may lie on a slow shared disk
+CONTINUE, SAVE, STOP = range(3)
+POLL_SECONDS = 1.0  # between two checks for the stop file, which may be on a slow shared disk
 LOCK = ".training.lock"
 
 
@@ -28,7 +28,7 @@ class StopRequest:
 
     def __init__(self, save_minutes: float) -> None:
         self.save_seconds = save_minutes * 60
-        self.saved_at = self.looked_at = time.monotonic()
+        self.saved_at = self.polled_at = time.monotonic()
         self.is_asked = False
         self.stop_file = os.environ.get(STOP_FILE, "")
 
@@ -36,16 +36,16 @@ class StopRequest:
         """Note a signal; the running update ends first."""
         self.is_asked = True
 
-    def wish(self, is_first: bool) -> int:
-        """What this process wants: GO_ON, SAVE or STOP; the first process alone sees to the clock and the stop file."""
+    def poll(self, is_first: bool) -> int:
+        """Return CONTINUE, SAVE or STOP; only the first process watches the clock and the stop file."""
         now = time.monotonic()
-        if is_first and self.stop_file and now - self.looked_at > LOOK_SECONDS:
-            self.looked_at = now
+        if is_first and self.stop_file and now - self.polled_at > POLL_SECONDS:
+            self.polled_at = now
             self.is_asked = self.is_asked or os.path.exists(self.stop_file)
         if self.is_asked:
             return STOP
         is_due = is_first and self.save_seconds > 0 and now - self.saved_at > self.save_seconds
-        return SAVE if is_due else GO_ON
+        return SAVE if is_due else CONTINUE
 
     def __enter__(self) -> StopRequest:
         self.handlers = {number: signal.signal(number, self.ask) for number in SIGNALS}
@@ -58,13 +58,13 @@ class StopRequest:
 
 @contextmanager
 def only_training(folder: str | Path) -> Iterator[None]:
-    """Hold an experiment's lock, which the first process of a training has until it ends, however it ends.
+    """Hold an experiment's lock, which the first process of a training keeps until it ends, however it ends.
 
     Args:
         folder: The experiment; it is made if absent.
 
     Raises:
-        ValueError: Another training has it; the message says which.
+        ValueError: Another training holds it; the message says which.
     """
     path = Path(folder) / LOCK
     path.parent.mkdir(parents=True, exist_ok=True)

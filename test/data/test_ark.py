@@ -93,7 +93,7 @@ def test_what_the_parts_lost_together_is_limited(make_data_dir: Callable[..., Pa
     for utterance in ("fr_0-clip02", "fr_1-clip05"):
         Path(read_table(data / "wav.scp")[utterance]).write_bytes(b"")
     for job in (1, 2):
-        make_features(data, dump, (job, 2))  # each part alone lost one, which may always be
+        make_features(data, dump, (job, 2))  # each part by itself lost one, which may always be
     command = ["--data_dir", str(data), "--output_dir", str(dump), "--num_jobs", "2"]
     with pytest.raises(ValueError, match=r"dump: 2 of 6 failed, at most 1 may \(--max_bad_share 0.05\)"):
         entry.main(command)

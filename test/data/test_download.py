@@ -1,4 +1,4 @@
-"""Downloads go on where they were, and are whole and checked or not there."""
+"""Downloads resume where they stopped, and are whole and checked, or absent."""
 
 from __future__ import annotations
 

@@ -76,8 +76,8 @@ def test_batches_are_those_of_the_host_where_every_utterance_comes_once(tmp_path
         (tmp_path / name).write_text("".join(lines))
     own = LanguageSampler(utt2lang, shapes, 1.0, BatchLimits(100_000, 4), seed=1)
     files = [str(tmp_path / "speech"), str(tmp_path / "text")]
-    host = NumElementsBatchSampler(batch_bins=100_000, shape_files=files, min_batch_size=4)
-    assert sorted(map(tuple, own.batches(1))) == sorted(map(tuple, host))
+    espnet = NumElementsBatchSampler(batch_bins=100_000, shape_files=files, min_batch_size=4)
+    assert sorted(map(tuple, own.batches(1))) == sorted(map(tuple, espnet))
 
 
 def test_every_process_has_a_share_of_every_batch() -> None:

@@ -88,9 +88,9 @@ def test_batch_and_padding_never_change_a_hypothesis(tiny_seq2seq: Any, speech: 
     for row, nbest in enumerate(together):
         own = speech[row : row + 1, : FRAMES[row]]
         one = slice(row, row + 1)
-        alone = joint_search(tiny_seq2seq, own, FRAMES[one], limits[one], config(beam))[0]
-        assert [h.tokens for h in alone] == [h.tokens for h in nbest]
-        assert [h.score for h in alone] == pytest.approx([h.score for h in nbest], abs=1e-4)
+        single = joint_search(tiny_seq2seq, own, FRAMES[one], limits[one], config(beam))[0]
+        assert [h.tokens for h in single] == [h.tokens for h in nbest]
+        assert [h.score for h in single] == pytest.approx([h.score for h in nbest], abs=1e-4)
 
 
 def test_the_weight_of_training_is_taken_where_none_is_given(tiny_seq2seq: Any, speech: torch.Tensor) -> None:

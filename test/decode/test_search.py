@@ -74,9 +74,9 @@ def test_batch_and_order_never_change_a_hypothesis(llm: LLM, mask: Any) -> None:
     limits = torch.tensor([12, 30, 20, 3])
     together = search(llm, embed(llm, PROMPTS), limits, mask, config)
     for row, prompt in enumerate(PROMPTS):
-        alone = search(llm, embed(llm, [prompt]), limits[row : row + 1], mask, config)[0]
-        assert [hypothesis.tokens for hypothesis in alone] == [hypothesis.tokens for hypothesis in together[row]]
-        assert [h.score for h in alone] == pytest.approx([h.score for h in together[row]], abs=1e-4)
+        single = search(llm, embed(llm, [prompt]), limits[row : row + 1], mask, config)[0]
+        assert [hypothesis.tokens for hypothesis in single] == [hypothesis.tokens for hypothesis in together[row]]
+        assert [h.score for h in single] == pytest.approx([h.score for h in together[row]], abs=1e-4)
 
 
 def test_scores_are_the_log_probabilities_of_the_tokens(llm: LLM) -> None:

@@ -79,5 +79,5 @@ class Checkout:
 
 @pytest.fixture
 def checkout(tmp_path: Path, root: Path) -> Checkout:
-    """A fresh checkout whose path has a blank in it."""
+    """A fresh checkout whose path has a space in it."""
     return Checkout(tmp_path, root)

@@ -20,7 +20,7 @@ def test_a_lora_system_trains_its_first_system_and_then_itself(checkout: Checkou
     assert trainings[1][trainings[1].index("--init_from") + 1] == "exp/st_e6/init"
     averages = [" ".join(call[1:]) for call in calls if call[0] == "average_checkpoints"]
     assert "--exp_dir exp/st_e5 --num_best 1 --output_dir exp/st_e6/init" in averages
-    assert not (checkout.mini / "exp/st_e5/model.pth").exists()  # stage 10 of E5 alone writes that
+    assert not (checkout.mini / "exp/st_e5/model.pth").exists()  # only the average stage of E5 writes that
     compressed = f"{checkout.ctc}/compressed_frame_average"
     assert f"{compressed}/train/compressed.scp,compressed,kaldi_ark" in trainings[1]
     assert [call[call.index("--control") + 1] for call in calls if call[0] == "merge_decoded"] == ["false", "true"]

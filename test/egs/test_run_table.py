@@ -60,7 +60,7 @@ def test_rows_share_what_they_can_and_a_second_run_does_nothing(checkout: Checko
     assert checkout.calls() == []
     assert "stage 1 table: finished before" in second.stdout
     run_table(checkout, *arguments[:3], "e5", *arguments[4:])
-    assert [call[0] for call in checkout.calls()] == ["write_table"], "another reference needs the table alone"
+    assert [call[0] for call in checkout.calls()] == ["write_table"], "another reference needs only the table"
 
 
 def test_seeds_and_variants_are_runs_of_their_own(checkout: Checkout) -> None:
@@ -111,7 +111,7 @@ def test_baselines_and_systems_of_their_own_are_not_run_twice_either(checkout: C
     first = run_table(checkout, *arguments)
     assert first.returncode == 0, first.stderr
     calls = checkout.calls()
-    assert trained(calls, "seq2seq_train") == ["exp/st_b1", "exp/st_b1_seed2"], "B2 stands on B1's training"
+    assert trained(calls, "seq2seq_train") == ["exp/st_b1", "exp/st_b1_seed2"], "B2 is built on B1's training"
     assert len([call for call in calls if call[0] == "rescore"]) == 2 * 2, "the set and its control, for both seeds"
     second = run_table(checkout, *arguments)
     assert second.returncode == 0, second.stderr

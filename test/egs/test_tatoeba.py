@@ -14,7 +14,7 @@ from test.egs.conftest import Checkout
 
 @pytest.fixture
 def checkout(tmp_path: Path, root: Path) -> Checkout:
-    """A fresh checkout whose path has a blank in it, with pairs of two languages."""
+    """A fresh checkout whose path has a space in it, with pairs of two languages."""
     made = Checkout(tmp_path, root)
     folder = made.directory / "egs/tatoeba/downloads/pairs"
     folder.mkdir(parents=True)
@@ -46,7 +46,7 @@ def test_changed_plain_text_makes_stage_1_stale(checkout: Checkout) -> None:
     texts = checkout.directory / "texts"
     texts.mkdir()
     (texts / "one.txt").write_text("One.\n")
-    # Options of one string are split at blanks, which the checkout's path has.
+    # Options of one string are split at spaces, which the checkout's path has.
     (checkout.calls_path.parent / "link").symlink_to(texts)
     options = ("--data_options", f"--plain_text {checkout.calls_path.parent}/link")
     assert made_again(checkout, *options) and not made_again(checkout, *options)

@@ -54,8 +54,8 @@ def test_padding_never_changes_an_utterance(tiny_llm: Path) -> None:
     for row, length in enumerate(lengths.tolist()):
         own = lengths[row : row + 1]
         mask = additive(visible(own, length, 0, "non_causal"), torch.float32)
-        alone = llm(llm.embed(tokens[row : row + 1, :length]), mask, position_ids(own, length, 0), num_logits=1)
-        torch.testing.assert_close(batched[row], alone[0], atol=1e-4, rtol=1e-4)
+        single = llm(llm.embed(tokens[row : row + 1, :length]), mask, position_ids(own, length, 0), num_logits=1)
+        torch.testing.assert_close(batched[row], single[0], atol=1e-4, rtol=1e-4)
 
 
 def test_training_mode_wakes_no_dropout_of_a_frozen_llm(tiny_llm: Path) -> None:

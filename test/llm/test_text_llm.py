@@ -1,4 +1,4 @@
-"""The LLM that a recipe trains: what it reads and learns, and where an interrupted training goes on."""
+"""The LLM that a recipe trains: what it reads and learns, and where an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def prompts(tiny_llm: Path) -> dict[str, Prompt]:
 
 def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: dict[str, Prompt]) -> None:
     prompt = prompts["st"]
-    end, (before, behind) = prompt.tokenizer.eos_token_id, prompt.render()
+    end, (before, after) = prompt.tokenizer.eos_token_id, prompt.render()
     lines = Lines([PAIR, PLAIN], prompts, TextLLMConfig(copy_share=0.0))
     pair, plain = lines[0], lines[1]
     target = [*prompt.encode(PAIR.translation), end]
-    assert pair["input_ids"] == [*before, *prompt.encode(PAIR.sentence), *behind, *target]
+    assert pair["input_ids"] == [*before, *prompt.encode(PAIR.sentence), *after, *target]
     assert [label for label in pair["labels"] if label >= 0] == target
     line = [*prompt.encode(PLAIN.translation), end]
     assert plain["input_ids"] == [prompt.tokenizer.bos_token_id, *line]

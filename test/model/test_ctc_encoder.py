@@ -69,10 +69,10 @@ def test_padding_never_changes_an_utterance() -> None:
     speech = torch.randn(4, 33, 10) * 5  # also the padding holds noise
     batched = encoder(speech, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone = encoder(speech[row : row + 1, :length], lengths[row : row + 1])
-        frames = int(alone.lengths)
+        single = encoder(speech[row : row + 1, :length], lengths[row : row + 1])
+        frames = int(single.lengths)
         assert frames == int(batched.lengths[row])
-        torch.testing.assert_close(batched.logits[row, :frames], alone.logits[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(batched.logits[row, :frames], single.logits[0], atol=1e-4, rtol=1e-4)
 
 
 def test_loss_is_the_sum_over_all_alignments() -> None:

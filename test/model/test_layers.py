@@ -36,8 +36,8 @@ def test_padding_never_changes_an_utterance(training: bool) -> None:
     hidden = torch.randn(3, 9, 16)
     batched = stack(hidden, lengths)
     for row, length in enumerate(lengths.tolist()):
-        alone = stack(hidden[row : row + 1, :length], lengths[row : row + 1])
-        torch.testing.assert_close(batched[row, :length], alone[0], atol=1e-5, rtol=1e-5)
+        single = stack(hidden[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(batched[row, :length], single[0], atol=1e-5, rtol=1e-5)
         assert not batched[row, length:].any()
 
 

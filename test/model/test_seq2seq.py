@@ -69,11 +69,11 @@ def test_padding_never_changes_an_utterance(tiny_seq2seq: Any, speech: torch.Ten
     with torch.no_grad():
         together = network.encode(torch.cat((speech, torch.randn(3, 9, 10)), dim=1), FRAMES)
         for row, length in enumerate(FRAMES.tolist()):
-            alone = network.encode(speech[row : row + 1, :length], FRAMES[row : row + 1])
-            frames = int(alone.lengths[0])
+            single = network.encode(speech[row : row + 1, :length], FRAMES[row : row + 1])
+            frames = int(single.lengths[0])
             assert int(together.lengths[row]) == frames == (length + 3) // 4
-            torch.testing.assert_close(together.states[row, :frames], alone.states[0], atol=1e-5, rtol=0)
-            torch.testing.assert_close(together.ctc_log_probs[row, :frames], alone.ctc_log_probs[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.states[row, :frames], single.states[0], atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.ctc_log_probs[row, :frames], single.ctc_log_probs[0], atol=1e-5, rtol=0)
 
 
 def test_relative_positions_hear_an_order_and_no_place(tiny_seq2seq: Any) -> None:
@@ -84,7 +84,7 @@ def test_relative_positions_hear_an_order_and_no_place(tiny_seq2seq: Any) -> Non
         encoder = make_parts(config, 8).encoder.eval()
         with torch.no_grad():
             states = encoder(hidden, torch.tensor([6]))[0]
-            # Later by six frames that nobody sees.
+            # Later by six frames that no layer sees.
             mask = torch.tensor([[True] * 6 + [False] * 6])
             late = encoder(torch.cat((hidden, hidden), 1), torch.tensor([12]), masks=mask)[0][:, 6:]
             turned = encoder(hidden.flip(1), torch.tensor([6]))[0].flip(1)

@@ -34,16 +34,16 @@ def build_d(tiny_llm: Path, mask: Any) -> SpeechLlama:
 def take(
     batch: Batch, text: torch.Tensor, text_lengths: torch.Tensor, row: int
 ) -> tuple[Batch, torch.Tensor, torch.Tensor]:
-    """One utterance alone, without padding."""
+    """One utterance by itself, without padding."""
     one = slice(row, row + 1)
     assert isinstance(batch.audio, Features)
     lengths = batch.audio.lengths[one]
     audio = Features(batch.audio.values[one, : lengths[0]], lengths)
     prompt, suffix = batch.prompt[one, : batch.prompt_lengths[row]], batch.suffix[one, : batch.suffix_lengths[row]]
-    alone = Batch(
+    single = Batch(
         audio, prompt, batch.prompt_lengths[one], suffix, batch.suffix_lengths[one],
     )  # fmt: skip
-    return alone, text[one, : text_lengths[row]], text_lengths[one]
+    return single, text[one, : text_lengths[row]], text_lengths[one]
 
 
 @pytest.mark.parametrize("mask", ["causal", "non_causal"])
@@ -56,9 +56,9 @@ def test_the_batch_loss_is_the_token_mean_of_the_utterances_alone(tiny_llm: Path
         network = build(tiny_llm, prefix_mask=mask, compressor=compressor(name, **conf))
     batch, text, lengths = make_batch()
     together = network(batch, text, lengths)
-    alone = [network(*take(batch, text, lengths, row)) for row in range(3)]
-    total = sum(float(part.loss * part.num_tokens) for part in alone)
-    assert together.num_tokens.item() == sum(part.num_tokens.item() for part in alone) == 3 + 1 + 2 + 3
+    single = [network(*take(batch, text, lengths, row)) for row in range(3)]
+    total = sum(float(part.loss * part.num_tokens) for part in single)
+    assert together.num_tokens.item() == sum(part.num_tokens.item() for part in single) == 3 + 1 + 2 + 3
     assert together.loss.item() == pytest.approx(total / 9, abs=1e-4)
 
 
@@ -125,7 +125,7 @@ def test_gradients_flow_where_the_config_says_and_nowhere_else(tiny_llm: Path, s
 D_MASKS = {
     # [padding ; audio, audio, <SOS> ; text, text]: who (row) sees whom (column), of an utterance of two frames in a
     # batch whose longest has three. If non-causal, audio and <SOS> see each other fully; the text is causal anyhow. The
-    # row of padding is left out: nobody sees what it sees.
+    # row of padding is left out: no other row reads it.
     "causal": [
         [0, 1, 0, 0, 0, 0],
         [0, 1, 1, 0, 0, 0],

@@ -59,9 +59,9 @@ def test_units_are_the_same_for_a_padded_and_an_unpadded_utterance() -> None:
     batched = compressor(encoder(speech, lengths))
     assert len(set(batched.vectors.flatten().tolist())) > 2
     for row, length in enumerate(lengths.tolist()):
-        alone = compressor(encoder(speech[row : row + 1, :length], lengths[row : row + 1]))
-        assert alone.lengths[0] == batched.lengths[row]
-        assert torch.equal(alone.vectors[0], batched.vectors[row, : int(alone.lengths)])
+        single = compressor(encoder(speech[row : row + 1, :length], lengths[row : row + 1]))
+        assert single.lengths[0] == batched.lengths[row]
+        assert torch.equal(single.vectors[0], batched.vectors[row, : int(single.lengths)])
 
 
 def test_half_precision_moves_no_frame_to_another_cluster() -> None:

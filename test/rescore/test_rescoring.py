@@ -216,7 +216,7 @@ def test_the_tuned_weight_is_applied_and_reported(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda lines: [*lines[:2], "{torn", *lines[3:]], r"1 of 7 lines.*\n  .*nbest.jsonl:3: not JSON"),
+        (lambda lines: [*lines[:2], "{truncated", *lines[3:]], r"1 of 7 lines.*\n  .*nbest.jsonl:3: not JSON"),
         (lambda lines: [*lines, lines[-1]], r"nbest.jsonl:8: utterance \S+ comes a second time"),
         (lambda lines: ["[]", *lines[1:]], r"nbest.jsonl:1: no stamp, report"),
         (lambda lines: [*lines[:1], '{"utt": "x", "nbest": []}', *lines[2:]], r":2: no spent"),

@@ -63,8 +63,8 @@ def test_too_few_pieces_for_the_characters_become_enough(tmp_path: Path, caplog:
 
 def test_full_coverage_keeps_the_rarest_character(tmp_path: Path) -> None:
     texts = ["the men drink our water"] * 200 + ["Now"]
-    usual, full = (CTCTokenizer(train_tokenizer(texts, tmp_path / str(c), 40, "bpe", c)) for c in (0.9995, 1.0))
-    assert usual.decode(usual.encode("Now")) != "Now"
+    limited, full = (CTCTokenizer(train_tokenizer(texts, tmp_path / str(c), 40, "bpe", c)) for c in (0.9995, 1.0))
+    assert limited.decode(limited.encode("Now")) != "Now"
     assert full.decode(full.encode("Now")) == "Now"
 
 

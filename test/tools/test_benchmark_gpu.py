@@ -41,7 +41,7 @@ def test_every_table_is_printed(
     page = capsys.readouterr().out
     assert "matrix rate" in page and "frame_average of it" in page
     assert [line for line in page.splitlines() if line.startswith("##")] == [
-        "## Hearing",
+        "## Encoding",
         *(f"## Training, {system}{', checkpointing' if more else ''}" for system in ("e5", "e6")),
         "## Decoding, beam 4, 30 tokens an utterance",
     ]

@@ -1,4 +1,4 @@
-"""tools/install.sh with a fake Python: what it makes, repeats, repairs and leaves alone."""
+"""tools/install.sh with a fake Python: what it makes, repeats, repairs and does not touch."""
 
 from __future__ import annotations
 

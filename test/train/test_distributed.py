@@ -33,17 +33,17 @@ def test_two_processes_train_the_parameters_of_one(recipe: Any, stage: str) -> N
     more: list[str] = []
     if stage == "lora":
         settings["llm_conf"], more = recipe.lora, ["--init_from", str(recipe.root / "e5")]
-    # The host wants at least one utterance a process in each batch; one process is given the same batches.
+    # ESPnet wants at least one utterance a process in each batch; one process is given the same batches.
     more += ["--min_batch_size", str(PROCESSES), "--max_epoch", "2"]
     one, two = recipe.root / f"{stage}_alone", recipe.root / f"{stage}_shared"
     recipe.train_llm(one.name, *more, **settings)
     train_shared(recipe, recipe.llm_command(two.name, *more, **settings))
-    alone, shared = recipe.load(one / "2epoch.pth"), recipe.load(two / "2epoch.pth")
-    assert alone.keys() == shared.keys()
+    single, shared = recipe.load(one / "2epoch.pth"), recipe.load(two / "2epoch.pth")
+    assert single.keys() == shared.keys()
     begin = recipe.load(one / "1epoch.pth")
-    moved = max(float((begin[name].double() - alone[name].double()).abs().max()) for name in alone)
-    assert moved > 1e-3  # the updates are large beside the tolerance
-    for name, tensor in alone.items():
+    moved = max(float((begin[name].double() - single[name].double()).abs().max()) for name in single)
+    assert moved > 1e-3  # the updates are large compared with the tolerance
+    for name, tensor in single.items():
         torch.testing.assert_close(shared[name], tensor, atol=1e-5, rtol=1e-4)
     stats = [torch.load(path / "checkpoint.pth", weights_only=False)["reporter"]["stats"] for path in (one, two)]
     for epoch in (1, 2):

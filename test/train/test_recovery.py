@@ -1,4 +1,4 @@
-"""A checkpoint that is torn, or of the other ESPnet, is gone on from all the same."""
+"""A checkpoint that is truncated, or of the other ESPnet, is still resumed from."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def test_a_checkpoint_of_the_other_espnet_is_resumed(recipe: Any) -> None:
     assert (recipe.root / "other/2epoch.pth").is_file()
 
 
-@pytest.mark.parametrize("torn", ["checkpoint.pth", "2epoch.pth", "both"])
-def test_a_kill_while_saving_loses_at_most_the_epoch_in_flight(recipe: Any, torn: str) -> None:
-    folder = recipe.root / f"torn_{torn}"
+@pytest.mark.parametrize("truncated", ["checkpoint.pth", "2epoch.pth", "both"])
+def test_a_kill_while_saving_loses_at_most_the_epoch_in_flight(recipe: Any, truncated: str) -> None:
+    folder = recipe.root / f"truncated_{truncated}"
     shutil.copytree(recipe.root / "e5", folder)
-    for name in ["checkpoint.pth", "2epoch.pth"] if torn == "both" else [torn]:
+    for name in ["checkpoint.pth", "2epoch.pth"] if truncated == "both" else [truncated]:
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[: len(content) // 2])
     recipe.train_llm(folder.name, prefix_mask="non_causal")

@@ -1,4 +1,4 @@
-"""A training that was stopped or killed goes on as if nothing had been."""
+"""A training that was stopped or killed resumes as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_sampling_over_languages_resumes_as_if_unbroken(recipe: Any, caplog: pyt
 NOISY = {"num_layers": 1, "dim": 16, "num_heads": 2, "ffn_dim": 32, "dropout": 0.2}
 RANDOM_MASKS = {"num_freq_masks": 1, "freq_width": 10, "num_time_masks": 1, "time_ratio": 0.1}
 SCHEDULE = {"warmup_steps_list": [0, 4, 12], "warmup_lr_list": [0.0, 0.01, 0.001]}
-LOOKS = 5  # of one epoch: one before each of its four batches, one behind the last
+CHECKS = 5  # of one epoch: one before each of its four batches, one after the last
 
 
 def train_with_chance(recipe: Any, name: str, *more: str) -> Path:
@@ -61,18 +61,18 @@ def train_with_chance(recipe: Any, name: str, *more: str) -> Path:
     return Path(made)
 
 
-def at_look(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> list[tuple[int, int]]:
-    """Act when training looks for the given time whether to stop; the list of (epoch, batches done) of all looks."""
-    original, looks = EpochInFlight.look, []
+def at_check(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> list[tuple[int, int]]:
+    """Act at the given check whether to stop; return the list of (epoch, batches done) at all checks."""
+    original, checks = EpochInFlight.save_or_stop, []
 
-    def look(self: EpochInFlight) -> None:
-        looks.append((self.epoch, self.num_done))
-        if len(looks) == number:
+    def save_or_stop(self: EpochInFlight) -> None:
+        checks.append((self.epoch, self.num_done))
+        if len(checks) == number:
             act()
         original(self)
 
-    monkeypatch.setattr(EpochInFlight, "look", look)
-    return looks
+    monkeypatch.setattr(EpochInFlight, "save_or_stop", save_or_stop)
+    return checks
 
 
 def assert_equal_weights(recipe: Any, one: Path, other: Path) -> None:
@@ -84,39 +84,39 @@ def assert_equal_weights(recipe: Any, one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def unbroken(recipe: Any) -> Path:
-    """A training of two epochs that nobody stopped."""
+    """A training of two epochs without a stop."""
     with pytest.MonkeyPatch.context() as patch:
-        looks = at_look(patch, 0, lambda: None)
+        checks = at_check(patch, 0, lambda: None)
         made = train_with_chance(recipe, "unbroken")
     # or the tests below would stop elsewhere than they think
-    assert [done for epoch, done in looks if epoch == 2][:LOOKS] == list(range(LOOKS))
+    assert [done for epoch, done in checks if epoch == 2][:CHECKS] == list(range(CHECKS))
     return made
 
 
 @pytest.mark.parametrize(
-    ("look", "number"), [(3, signal.SIGTERM), (6, signal.SIGUSR1), (11, signal.SIGTERM), (14, signal.SIGUSR1)]
+    ("check", "number"), [(3, signal.SIGTERM), (6, signal.SIGUSR1), (11, signal.SIGTERM), (14, signal.SIGUSR1)]
 )
-def test_a_training_stopped_anywhere_by_a_signal_goes_on_bit_for_bit(
+def test_a_training_stopped_anywhere_by_a_signal_resumes_bit_for_bit(
     recipe: Any,
     unbroken: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    look: int,
+    check: int,
     number: signal.Signals,
 ) -> None:
-    folder = recipe.root / f"stopped_{look}_{number}"
+    folder = recipe.root / f"stopped_{check}_{number}"
     with monkeypatch.context() as patch:
-        looks = at_look(patch, look, lambda: os.kill(os.getpid(), number))
+        checks = at_check(patch, check, lambda: os.kill(os.getpid(), number))
         with pytest.raises(SystemExit) as stop:
             train_with_chance(recipe, folder.name)
     assert stop.value.code == 75
-    assert len(looks) <= look + 1  # it went on to the end of an update, and not beyond
+    assert len(checks) <= check + 1  # it continued to the end of an update, and not beyond
     assert (folder / "interrupted.pth").is_file()
-    looks = at_look(monkeypatch, 0, lambda: None)
+    checks = at_check(monkeypatch, 0, lambda: None)
     caplog.clear()
     train_with_chance(recipe, folder.name)
-    assert looks[0][1] > 0  # not from the epoch's begin
-    assert "begins anew" not in caplog.text  # nor does a later epoch find it, and complain
+    assert checks[0][1] > 0  # not from the start of the epoch
+    assert "starts again" not in caplog.text  # nor does a later epoch find it, and complain
     assert_equal_weights(recipe, folder / "2epoch.pth", unbroken / "2epoch.pth")
     stats, expected = (
         torch.load(path / "checkpoint.pth", weights_only=False)["reporter"]["stats"] for path in (folder, unbroken)
@@ -135,33 +135,33 @@ def test_a_kill_loses_what_came_after_the_last_save_inside_the_epoch(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        at_look(patch, 13, die)
+        at_check(patch, 13, die)
         with pytest.raises(KeyboardInterrupt):
             train_with_chance(recipe, "killed", "--save_minutes", "1e-9")
-    looks = at_look(monkeypatch, 0, lambda: None)
+    checks = at_check(monkeypatch, 0, lambda: None)
     train_with_chance(recipe, "killed")
-    assert looks[0][1] > 0
+    assert checks[0][1] > 0
     assert_equal_weights(recipe, recipe.root / "killed/2epoch.pth", unbroken / "2epoch.pth")
 
 
 def test_a_stop_file_stops_like_a_signal(recipe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPEECHLLAMA_STOP_FILE", str(tmp_path / "stop"))
-    monkeypatch.setattr("speechllama.train.stop.LOOK_SECONDS", 0.0)
-    at_look(monkeypatch, 3, (tmp_path / "stop").touch)
+    monkeypatch.setattr("speechllama.train.stop.POLL_SECONDS", 0.0)
+    at_check(monkeypatch, 3, (tmp_path / "stop").touch)
     with pytest.raises(SystemExit) as stop:
         train_with_chance(recipe, "stop_file")
     assert stop.value.code == 75
 
 
-def test_a_saved_state_of_other_batches_is_left_with_a_word(
+def test_a_saved_state_of_other_batches_is_left_with_a_warning(
     recipe: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        at_look(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        at_check(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SystemExit):
             train_with_chance(recipe, "other_batches")
     train_with_chance(recipe, "other_batches", "--batch_bins", "300", "--max_epoch", "1")
-    assert "interrupted.pth is of no use: the batches are others; epoch 1 begins anew" in caplog.text
+    assert "interrupted.pth cannot be used: its batches differ; epoch 1 starts again" in caplog.text
 
 
 def test_a_disk_that_is_full_costs_the_save_and_not_the_training(
@@ -192,14 +192,14 @@ def test_a_stop_that_cannot_be_saved_tells_what_is_lost(
 
     original = EpochInFlight.save
     monkeypatch.setattr(EpochInFlight, "save", save)
-    looks = at_look(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    checks = at_check(monkeypatch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as stop:
         train_with_chance(recipe, "stopped_full", "--save_minutes", "1e-9")
     assert stop.value.code == 75
     saved = torch.load(recipe.root / "stopped_full/interrupted.pth", weights_only=False)["num_done"]
-    assert 0 < saved < looks[-1][1]
-    lost = looks[-1][1] - saved
-    assert f"epoch 1 is kept up to batch {saved}, and {lost} batches behind it are lost" in caplog.text
+    assert 0 < saved < checks[-1][1]
+    lost = checks[-1][1] - saved
+    assert f"epoch 1 is kept up to batch {saved}, and {lost} batches after it are lost" in caplog.text
 
 
 def test_a_second_training_in_the_same_directory_is_refused(recipe: Any) -> None:

@@ -38,7 +38,7 @@ def test_the_lora_stage_starts_from_the_trained_audio_encoder(recipe: Any) -> No
     assert f"init_from: {recipe.root / 'e5'}" in log
     before, after = recipe.load(recipe.root / "e5/model.pth"), recipe.load(recipe.root / "e6/2epoch.pth")
     moved = [(before[name] - after[name]).abs().max().item() for name in before if "audio_encoder" in name]
-    assert 0 < max(moved) < 0.5  # it went on from there, and went on training
+    assert 0 < max(moved) < 0.5  # it resumed there, and continued training
 
 
 def test_an_audio_encoder_frozen_in_the_lora_stage_is_the_one_that_was_trained(recipe: Any) -> None:
@@ -117,7 +117,7 @@ def test_misspelt_keys_and_parameters_are_refused(recipe: Any) -> None:
         recipe.train_llm("misspelt", "--audio_encoder_conf", "num_layer=3")
     with pytest.raises(ValueError, match="--freeze_param audio_encodr: the model has no such parameter"):
         recipe.train_llm("misspelt", "--freeze_param", "audio_encodr")
-    with pytest.raises(ValueError, match="--init_param passes over names that do not match"):
+    with pytest.raises(ValueError, match="--init_param skips names that do not match"):
         recipe.train_llm("misspelt", "--init_param", str(recipe.root / "e5/model.pth"))
     with pytest.raises(FileNotFoundError, match="--init_from needs a finished experiment"):
         recipe.train_llm("misspelt", "--init_from", str(recipe.root / "nothing"))

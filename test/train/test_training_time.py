@@ -1,4 +1,4 @@
-"""What a training says of its time, updates and memory, also when it was stopped and went on."""
+"""What a training says of its time, updates and memory, also when it was stopped and resumed."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def test_a_training_stopped_inside_an_epoch_has_the_updates_of_one_unbroken(
     recipe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = recipe.train_llm("timed_whole", batch_bins=60, max_epoch=2)
-    original, looks = EpochInFlight.look, []
+    original, checks = EpochInFlight.save_or_stop, []
 
-    def look(self: EpochInFlight) -> None:
-        looks.append(self.num_done)
-        if len(looks) == 3:
+    def save_or_stop(self: EpochInFlight) -> None:
+        checks.append(self.num_done)
+        if len(checks) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         original(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(EpochInFlight, "look", look)
+        patch.setattr(EpochInFlight, "save_or_stop", save_or_stop)
         with pytest.raises(SystemExit):
             recipe.train_llm("timed_broken", batch_bins=60, max_epoch=2)
     broken = recipe.root / "timed_broken"

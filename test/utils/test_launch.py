@@ -86,7 +86,7 @@ wait
 
 
 def site_by_ssh(tmp_path: Path) -> tuple[Path, dict[str, str]]:
-    """A directory with a blank and a quote in its name, and the environment that reaches it over ssh."""
+    """A directory with a space and a quote in its name, and the environment that reaches it over ssh."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/ssh").write_text(SSH)
     (tmp_path / "bin/ssh").chmod(0o755)
@@ -157,7 +157,7 @@ def test_a_training_taken_away_by_slurm_goes_on_as_long_as_it_saves(root: Path, 
     code = "sleep 0.1; if (($(wc -l <submissions) < 3)); then touch interrupted.pth; fi"  # then it gets no further
     result = launch_with_slurm(root, tmp_path, states, code, "--retries", "1")
     assert result.returncode == 137, result.stderr
-    assert result.stderr.count("the training has saved meanwhile and goes on") == 2
+    assert result.stderr.count("the training has saved meanwhile and resumes") == 2
     assert "137 PREEMPTED by Slurm on n1; the training" in result.stderr
     assert "failed and tried again (1 of 1 times): job 1" in result.stderr
     assert len((tmp_path / "submissions").read_text().splitlines()) == 4

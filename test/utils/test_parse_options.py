@@ -28,7 +28,7 @@ printf '%s|' "$nj" "$dry_run" "$src_lang" "$secret" "${{positional[@]}}"
 
 @pytest.fixture
 def script(tmp_path: Path, root: Path) -> Path:
-    """A script with an options block, in a directory with a blank in its name."""
+    """A script with an options block, in a directory with a space in its name."""
     path = tmp_path / "a dir" / "script.sh"
     path.parent.mkdir()
     path.write_text(SCRIPT.format(root=root))

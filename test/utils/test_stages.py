@@ -1,4 +1,4 @@
-"""utils/stages.sh: what is finished is skipped, what is stale is redone, what fails says how to go on."""
+"""utils/stages.sh: what is finished is skipped, what is stale is redone, what fails says how to resume."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ run_stages
 
 
 class Recipe:
-    """A recipe of two stages in a directory with a blank in its name."""
+    """A recipe of two stages in a directory with a space in its name."""
 
     def __init__(self, directory: Path, root: Path) -> None:
         self.directory = directory
@@ -111,7 +111,7 @@ def test_an_input_with_a_new_time_and_the_same_content_keeps_what_was_made(recip
     recipe.ran()
     recipe.make_newer("input")
     recipe("--stop_stage", "1")
-    assert recipe.ran() == ["a x"]  # run again, but without clear: it may go on from what is there
+    assert recipe.ran() == ["a x"]  # run again, but without clear: it may resume from what is there
 
 
 def test_other_settings_make_a_stage_stale_and_clear_it_first(recipe: Recipe) -> None:
@@ -237,7 +237,7 @@ def test_a_check_is_done_before_whatever_is_not_finished_and_leaves_nothing(reci
     assert recipe.ran() == ["look", "a x", "b"]
     result = recipe("--stage", "0")
     assert recipe.ran() == [] and "stage 0 look: finished before (so is every later stage)" in result.stdout
-    recipe("--stage", "0", "--stop_stage", "0")  # asked for alone
+    recipe("--stage", "0", "--stop_stage", "0")  # only it is asked for
     assert recipe.ran() == ["look"]
     (recipe.directory / "b c" / "out").unlink()
     recipe("--stage", "0", "--stop_stage", "1")  # what is missing is not of this run

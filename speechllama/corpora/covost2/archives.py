@@ -57,7 +57,7 @@ def unpack(archive: Path, folder: Path, choose: Callable[[str], str | None], pur
         archive: The .tar.gz.
         folder: Where the files go.
         choose: Maps a member's name to its path below the folder, or to None if it is not wanted.
-        purpose: What `choose` wants, in a few words or a digest; with another one the folder is filled up.
+        purpose: What `choose` selects, in a few words or a digest; with another one the folder is filled up.
 
     Raises:
         ValueError: The archive is truncated or damaged; what was unpacked is kept.
@@ -90,7 +90,7 @@ def unpack(archive: Path, folder: Path, choose: Callable[[str], str | None], pur
 
 
 def unpack_single(archive: Path, name: str, target: Path) -> None:
-    """Write the one member of this name to a file, whole or not at all.
+    """Write the one member of this name to a file, atomically.
 
     Raises:
         ValueError: The archive is truncated or damaged, or has no such member.
@@ -221,7 +221,7 @@ def clips_of(table: Path) -> set[str]:
 
 
 def bytes_to_unpack(archive: Path, folder: Path, num_clips: int | None) -> float:
-    """Disk that so many clips of an archive take (None: all of them), besides what is unpacked already."""
+    """Disk that this many clips of an archive take (None: all of them), without what is unpacked already."""
     needed = archive.stat().st_size
     if num_clips is not None:
         needed = min(needed, CLIP_BYTES * num_clips)

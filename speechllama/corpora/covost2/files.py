@@ -189,7 +189,7 @@ def count_rows(table: Path, name: str) -> Counter[str]:
         return Counter()
     with table.open("rb") if table.suffix == ".tsv" else open_single(table, name) as stream:
         next(iter(stream), None)
-        # The split is the last column; training rows beyond the official ones are marked train_covost.
+        # The split is the last column; training rows beyond the published ones are marked train_covost.
         return Counter(line.rstrip().rpartition(b"\t")[2].decode("utf-8", "replace").split("_")[0] for line in stream)
 
 

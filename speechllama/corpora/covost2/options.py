@@ -1,4 +1,4 @@
-"""What can be said about CoVoST 2: where the corpora are, what is taken of them, and what is left out."""
+"""Options of CoVoST 2: where the corpora are, what is taken of them, and what is left out."""
 
 from __future__ import annotations
 

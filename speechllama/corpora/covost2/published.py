@@ -1,4 +1,4 @@
-"""What CoVoST 2 publishes of itself: utterances of each language and split."""
+"""Published sizes of CoVoST 2: utterances of each language and split."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The miniature corpus on disk, as CoVoST 2 and Common Voice 6.1 lay it out.
 
-    mini_plan -> Utterance -> espeak -> clips/*.mp3; validated.tsv, covost_v2.<lang>_en.tsv, llm_text.tsv
+    plan -> Utterance -> espeak -> clips/*.mp3; validated.tsv, covost_v2.<lang>_en.tsv, llm_text.tsv
 
     DIR/common_voice/<lang>/validated.tsv, clips/common_voice_<lang>_<8 digits>.mp3
     DIR/covost2/covost_v2.<lang>_en.tsv        path, translation, split
@@ -111,7 +111,7 @@ def check_same_settings(wanted: Mapping[str, Any], path: Path) -> None:
         path: Where they are remembered.
 
     Raises:
-        ValueError: The folder was begun with other settings, or by another version of sentences or voices.
+        ValueError: The folder was made with other settings, or by another version of sentences or voices.
     """
     if path.is_file():
         found = read_json(path)

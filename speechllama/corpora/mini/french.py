@@ -27,7 +27,7 @@ PRONOUNS = {"I": "je", "you": "tu", "he": "il", "she": "elle", "we": "nous", "th
 PREPOSITIONS = {"in": "dans", "behind": "derrière", "before": "devant", "with": "avec", "to": "à"}
 LINKS = {"because": " parce que ", "but": ", mais ", "if": " si ", "that": " que "}
 QUESTIONS = {"question": "", "where": "où ", "when": "quand ", "why": "pourquoi "}
-# Forms in the order of the slots of `mini_meaning`: je, tu, il, nous, ils.
+# Forms in the order of the slots of `meaning.py`: je, tu, il, nous, ils.
 AUXILIARIES = {
     "avoir": ("ai", "as", "a", "avons", "ont"),
     "être": ("suis", "es", "est", "sommes", "sont"),
@@ -121,7 +121,7 @@ def clause_text(clause: Clause, fronted: bool = False) -> str:
 
 
 def clause_is_clear(clause: Clause) -> bool:
-    """Whether the number is heard; it is not in "ils mangent" next to "il mange", nor in "pas de livres"."""
+    """Whether the number is audible; it is not in "ils mangent" next to "il mange", nor in "pas de livres"."""
     if clause.subject == "they":
         if clause.verb is None and clause.tense == "past":  # était, étaient
             return False
@@ -133,7 +133,7 @@ def clause_is_clear(clause: Clause) -> bool:
 
 
 def accepts(sentence: Sentence) -> bool:
-    """Whether the French sentence, when heard, has one translation."""
+    """Whether the French sentence, when spoken, has one translation."""
     return clause_is_clear(sentence.clause) and (sentence.second is None or clause_is_clear(sentence.second))
 
 

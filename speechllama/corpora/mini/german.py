@@ -42,7 +42,7 @@ PRONOUNS = {"I": "ich", "you": "du", "he": "er", "she": "sie", "we": "wir", "the
 PREPOSITIONS = {"in": "in", "behind": "hinter", "before": "vor", "with": "mit", "to": "zu"}
 LINKS = {"because": "weil", "but": "aber", "if": "wenn", "that": "dass"}
 QUESTIONS = {"where": "wo", "when": "wann", "why": "warum"}
-# Forms in the order of the slots of `mini_meaning`: ich, du, er, wir, sie.
+# Forms in the order of the slots of `meaning.py`: ich, du, er, wir, sie.
 AUXILIARIES = {
     "haben": ("habe", "hast", "hat", "haben", "haben"),
     "sein": ("bin", "bist", "ist", "sind", "sind"),

@@ -233,7 +233,7 @@ def sample_denial(random: Random, clause: Clause) -> Clause:
 
 
 def sample_sentence(random: Random) -> Sentence:
-    """Draw one meaning; the languages may refuse it (see `mini_grammar`)."""
+    """Draw one meaning; the languages may refuse it (see `grammar.py`)."""
     shape = random.choices(list(SHAPES), list(SHAPES.values()))[0]
     if shape == "statement":
         clause = sample_denial(random, sample_clause(random, short=False))

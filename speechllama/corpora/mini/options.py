@@ -1,4 +1,4 @@
-"""What can be said about the miniature corpus: its sizes and its seed."""
+"""Options of the miniature corpus: its sizes and its seed."""
 
 from __future__ import annotations
 

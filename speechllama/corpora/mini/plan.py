@@ -1,6 +1,6 @@
 """What the miniature corpus says, and who says it: sentences, splits and readers, all from one seed.
 
-    mini_grammar -> Pair (lang, sentence, translation) -> Utterance (pair, split, voice, speed, pitch, ...)
+    grammar -> Pair (lang, sentence, translation) -> Utterance (pair, split, voice, speed, pitch, ...)
 
 No dev or test sentence, nor its English side, nor its voice, occurs in training or in the LLM's text.
 Source: ours.
@@ -12,6 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from random import Random
 
+from speechllama.constants import SPLITS
 from speechllama.corpora.mini.grammar import find_language, sample_pair
 from speechllama.corpora.synthetic.acoustics import Surroundings
 
@@ -28,7 +29,6 @@ NUM_DEV_VOICES, NUM_TEST_VOICES = 4, 6
 # eSpeak's French has a quarter more letters a second than its German at the same speed.
 SPEED_FACTORS = {"fr": 0.85}
 FIRST_CLIP = 17_000_000
-SPLITS = ("test", "dev", "train")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def plan_utterances(settings: Settings, pairs: dict[str, list[Pair]]) -> list[Ut
     voices = divide_voices(settings.seed)
     random = Random(f"{settings.seed} readers")
     utterances: list[Utterance] = []
-    for split in SPLITS:
+    for split in reversed(SPLITS):  # the clips of test come first
         for pair in pairs[split]:
             utterances.append(
                 Utterance(

@@ -28,7 +28,7 @@ PRONOUNS = {"I": "yo", "you": "tú", "he": "él", "she": "ella", "we": "nosotros
 PREPOSITIONS = {"in": "en", "behind": "detrás de", "before": "delante de", "with": "con", "to": "a"}
 LINKS = {"because": " porque ", "but": ", pero ", "if": " si ", "that": " que "}
 QUESTIONS = {"where": "dónde", "when": "cuándo", "why": "por qué"}
-# Forms in the order of the slots of `mini_meaning`: yo, tú, él, nosotros, ellos.
+# Forms in the order of the slots of `meaning.py`: yo, tú, él, nosotros, ellos.
 AUXILIARIES = {
     "ser": ("soy", "eres", "es", "somos", "son"),
     "estar": ("estoy", "estás", "está", "estamos", "están"),

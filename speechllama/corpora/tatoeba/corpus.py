@@ -1,6 +1,6 @@
 """The spoken Tatoeba corpus: sentence pairs and plain English text -> clips and tables in CoVoST 2's format.
 
-    tatoeba_pairs -> tatoeba_plan -> mini_corpus.write_corpus; llm_text.tsv
+    pairs -> plan -> corpora.mini.corpus.write_corpus; llm_text.tsv
 
 `llm_text.tsv` has every pair of training, spoken or not, and plain English without a source: the lines of the texts
 that the user gives, without those that hold a sentence of dev or test.

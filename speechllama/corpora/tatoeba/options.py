@@ -1,4 +1,4 @@
-"""What can be said about spoken Tatoeba: its pairs, its sizes and its seed."""
+"""Options of spoken Tatoeba: its pairs, its sizes and its seed."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Before hours are spent: what a run would need, estimated and measured in seconds, and every fault in one list."""
+"""The preflight: what a run would need, estimated and measured in seconds, and every fault in one list."""

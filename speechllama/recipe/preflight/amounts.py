@@ -14,7 +14,7 @@ from pathlib import Path
 from speechllama.constants import FRAME_SHIFT, NUM_MELS, SPLITS
 from speechllama.files import read_table
 
-SECONDS_PER_CLIP = 5.0  # where nobody has measured: CoVoST 2's clips are 4 to 6 s long on average
+SECONDS_PER_CLIP = 5.0  # where nothing was measured: CoVoST 2's clips are 4 to 6 s long on average
 BYTES_PER_SECOND = NUM_MELS / FRAME_SHIFT * 4  # features: frames of 80 bins in float32
 VECTORS_PER_SECOND = 7.5  # compressed; CTC units and the pauses between them
 MARGIN = 1.1  # of the estimate; a full disk costs more than a gigabyte that stays free
@@ -33,7 +33,7 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
 
     Args:
         datadir: Data directories of stage `data`.
-        rows: Rows of CoVoST 2's tables by split, clips of usual length; without any, what is in `datadir` counts.
+        rows: Rows of CoVoST 2's tables by split, clips of typical length; without any, what is in `datadir` counts.
 
     Returns:
         Amounts by split; empty where nothing is known yet.

@@ -1,7 +1,7 @@
 """B1 and B2 before they run: GPU memory, and time from a few measured batches.
 
-Seq2SeqShape, batch -> Memory of training and decoding; seconds of a training step and of a decoded batch
-shape of the LLM -> Memory and seconds of rescoring
+Seq2SeqShape, batch -> MemoryEstimate of training and decoding; seconds of a training step and of a decoded batch
+shape of the LLM -> MemoryEstimate and seconds of rescoring
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from speechllama.recipe.preflight.memory import (
     FRAGMENTATION,
     RESERVE,
     BatchShape,
-    Memory,
+    MemoryEstimate,
     kept_bytes,
     precision,
     weight_bytes,
@@ -49,7 +49,7 @@ class Seq2SeqShape:
 
     def build(self) -> Seq2Seq:
         """Make it, on whatever device or mode is active."""
-        from speechllama.train.seq2seq import make_parts  # brings the host, which takes seconds
+        from speechllama.train.seq2seq import make_parts  # imports ESPnet, which takes seconds
 
         return Seq2Seq(self.config, self.num_units, make_parts(self.config, self.num_units))
 
@@ -77,46 +77,46 @@ def seq2seq_activations(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) ->
 
     def forward() -> tuple[Tensor, ...]:
         memory = network.encode(speech, lengths)
-        # What CTC's loss itself adds, (2 L + 1) numbers a frame, is little beside the log-probabilities.
+        # What CTC's loss itself adds, (2 L + 1) numbers a frame, is small next to the log-probabilities.
         return memory.ctc_log_probs, *network.attend(memory, text, text_lengths)
 
     with precision(is_amp):
         return kept_bytes(forward, network)
 
 
-def seq2seq_memory(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) -> Memory:
+def seq2seq_memory(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) -> MemoryEstimate:
     """Memory of training an encoder-decoder (stage `train`).
 
     Args:
         shape: Its sizes.
         batch: What one GPU gets of a batch.
-        is_amp: The host's `use_amp`.
+        is_amp: ESPnet's `use_amp`.
     """
     kept = seq2seq_activations(shape, batch, is_amp)
     num_logits = batch.num_utterances * (batch.num_frames / 4 + batch.num_text + 1) * shape.num_units
     scratch = num_logits * BYTES_LOGIT * FRAGMENTATION + RESERVE
-    return Memory(0.0, shape.count() * BYTES_TRAINED, kept * FRAGMENTATION, scratch)
+    return MemoryEstimate(0.0, shape.count() * BYTES_TRAINED, kept * FRAGMENTATION, scratch)
 
 
-def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) -> Memory:
+def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) -> MemoryEstimate:
     """Memory of the joint search (stage `decode`): weights, keys and values, CTC's probabilities in 64 bits."""
     config, num_frames = shape.config, batch.num_frames // 4
-    columns = num_frames + beam_size * 2 * batch.num_text  # twice the usual text
+    columns = num_frames + beam_size * 2 * batch.num_text  # twice the typical text
     kept = 2 * config.num_decoder_layers * config.dim * columns * 4 + num_frames * shape.num_units * 8
     # CTC's rows over the frames of every proposed unit, and the temporary ones that they are summed from.
     proposed = beam_size * max(JointSearchConfig.num_proposed, 2 * beam_size) * num_frames * 8 * 4
     layer = 4 * num_frames * (config.ffn_dim + config.num_heads * num_frames)  # the widest that a layer makes
     convolved = 4 * config.conv_channels * batch.num_frames * NUM_MELS / 4
     scratch = batch.num_utterances * max(proposed, layer, 2 * convolved) * FRAGMENTATION + RESERVE
-    return Memory(shape.count() * 4.0, 0.0, batch.num_utterances * kept * FRAGMENTATION, scratch)
+    return MemoryEstimate(shape.count() * 4.0, 0.0, batch.num_utterances * kept * FRAGMENTATION, scratch)
 
 
-def rescoring_memory(architecture: Any, batch: BatchShape) -> Memory:
+def rescoring_memory(architecture: Any, batch: BatchShape) -> MemoryEstimate:
     """Memory of an LLM that reads hypotheses (stage `decode` of B2): weights, and the logits of a batch of texts."""
     llm = meta_llm(LLMConfig(), architecture)
     num_logits = texts_of_batch(batch).num_utterances * (batch.num_text + 1) * architecture.vocab_size
     logits = num_logits * (llm.base_dtype.itemsize + 3 * 4)  # and in float32: a copy, and the loss' own two
-    return Memory(weight_bytes(llm), 0.0, 0.0, logits * FRAGMENTATION + RESERVE)
+    return MemoryEstimate(weight_bytes(llm), 0.0, 0.0, logits * FRAGMENTATION + RESERVE)
 
 
 def texts_of_batch(batch: BatchShape) -> BatchShape:
@@ -148,7 +148,7 @@ def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> floa
 
 
 def joint_search_seconds(shape: Seq2SeqShape, batch: BatchShape, beam_size: int, device: str) -> float:
-    """Seconds of the search for a second of speech, with texts of the usual length."""
+    """Seconds of the search for a second of speech, with texts of typical length."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).eval()
     speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)

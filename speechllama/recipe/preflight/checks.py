@@ -31,7 +31,7 @@ from speechllama.recipe.preflight.amounts import (
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
-from speechllama.recipe.preflight.systems import Training, check_gpu, find_trainings
+from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings
 from speechllama.recipe.system import Config
 from speechllama.rescore.rescoring import read_rescoring_config
 
@@ -49,7 +49,7 @@ class Report:
 
     def text(self) -> str:
         """The page."""
-        faults = [f"{len(self.faults)} faults; mend all of them, then start again:", *self.faults]
+        faults = [f"{len(self.faults)} faults; fix all of them, then start again:", *self.faults]
         ending = "\n".join(f"* {line}" if index else line for index, line in enumerate(faults)) if self.faults else ""
         facts = "".join(f"* {line}\n" for line in self.lines)
         parts = ["# Preflight\n", facts, *self.tables, ending or "No fault found."]
@@ -140,7 +140,7 @@ def own_architecture(config: Config, kind: type[LlamaConfig]) -> Any:
 
 
 def disk_needs(
-    run: CheckedRun, trainings: list[Training], amounts: dict[str, Amount], found: FoundLLM | None
+    run: CheckedRun, trainings: list[PlannedTraining], amounts: dict[str, Amount], found: FoundLLM | None
 ) -> list[tuple[str, str, float]]:
     """What is written where: what for, folder, bytes."""
     needs: list[tuple[str, str, float]] = []
@@ -158,12 +158,12 @@ def disk_needs(
 
 
 def num_kept(epochs: int | list[int]) -> int:
-    """Epochs that the host keeps: a number, or a list of which the largest counts."""
+    """Epochs that ESPnet keeps: a number, or a list of which the largest counts."""
     return max(epochs) if isinstance(epochs, list) else epochs
 
 
 def add_times(
-    run: CheckedRun, trainings: list[Training], architecture: Any, amounts: dict[str, Amount], report: Report
+    run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, amounts: dict[str, Amount], report: Report
 ) -> None:
     """Measure, where the run's device is at hand."""
     if run.options.ngpu and not torch.cuda.is_available():

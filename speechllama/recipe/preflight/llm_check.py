@@ -1,4 +1,4 @@
-"""Is the LLM there, and does its tokenizer fit: from its small files alone.
+"""Check that the LLM exists and its tokenizer fits, from its small files only.
 
 directory or hub id -> architecture, bytes still to fetch
 """

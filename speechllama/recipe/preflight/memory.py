@@ -30,7 +30,7 @@ from speechllama.model.speech_llama import SpeechLlama
 
 BYTES_TRAINED = 16  # float32 weight and gradient, Adam's two moments
 BYTES_QUANTIZED = {"8bit": 1.0, "4bit": 0.516}  # a weight of a linear layer; 4 bit: with its quantised scales
-BYTES_LOGIT = 10  # behind the kept ones: gradients in float32 and bfloat16, and a copy in float32
+BYTES_LOGIT = 10  # in addition to the kept ones: gradients in float32 and bfloat16, and a copy in float32
 RESERVE = 0.8e9  # bytes: the GPU's context and libraries
 FRAGMENTATION = 1.05  # of activations and scratch; the allocator's blocks are not all full
 
@@ -70,7 +70,7 @@ class BatchShape:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """Bytes, by what they are for: frozen weights; what trains, with optimizer; activations; scratch and reserve."""
 
     weights: float
@@ -85,7 +85,7 @@ class Memory:
 
 
 def kept_bytes(forward: Callable[[], Any], module: nn.Module) -> int:
-    """Bytes that autograd keeps for the backward pass of a call, beside the module's own weights."""
+    """Bytes that autograd keeps for the backward pass of a call, without the module's own weights."""
     own = {weight.untyped_storage()._cdata for weight in [*module.parameters(), *module.buffers()]}
     kept: dict[int, Tensor] = {}
 
@@ -103,7 +103,7 @@ def kept_bytes(forward: Callable[[], Any], module: nn.Module) -> int:
 
 
 def precision(is_amp: bool) -> Any:
-    """The host's mixed precision, on the CPU's side of which fake tensors live."""
+    """ESPnet's mixed precision; fake tensors use the CPU's."""
     return torch.autocast("cpu", torch.bfloat16) if is_amp else nullcontext()
 
 
@@ -171,14 +171,14 @@ def encoder_activations(shape: EncoderShape, batch: BatchShape, is_amp: bool) ->
 
         def forward() -> Tensor:
             encoded = encoder(speech, lengths)
-            # What CTC's loss itself adds, (2 L + 1) numbers a frame, is little beside the log-probabilities.
+            # What CTC's loss itself adds, (2 L + 1) numbers a frame, is small next to the log-probabilities.
             return encoded.logits.float().log_softmax(-1) if shape.num_units else encoded.hidden
 
         return kept_bytes(forward, encoder)
 
 
 def weight_bytes(llm: LLM) -> float:
-    """Bytes of the LLM's frozen weights as they lie on the GPU."""
+    """Bytes of the LLM's frozen weights as they are on the GPU."""
     quantized = 0
     if llm.config.quantize != "none":
         head = llm.model.get_output_embeddings()
@@ -189,14 +189,14 @@ def weight_bytes(llm: LLM) -> float:
     return rest + quantized * BYTES_QUANTIZED.get(llm.config.quantize, 0.0)
 
 
-def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, is_amp: bool) -> Memory:
+def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, is_amp: bool) -> MemoryEstimate:
     """Memory of training a Speech-LLaMA (stages `train` and `lora`).
 
     Args:
         network: It, on the meta device.
         architecture: The LLM's transformers config.
         batch: What one GPU gets of a batch.
-        is_amp: The host's `use_amp`.
+        is_amp: ESPnet's `use_amp`.
     """
     config: SpeechLlamaConfig = network.config
     kept, layer = llm_activations(config.llm, architecture, batch)
@@ -208,28 +208,30 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
         scratch = max(scratch, layer)  # the layer that is computed again, long after the logits
     trained = num_parameters(network, trainable_only=True) * BYTES_TRAINED
     frozen = sum(weight.nbytes for weight in network.encoder.parameters() if not weight.requires_grad)
-    return Memory(weight_bytes(network.llm) + frozen, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
+    return MemoryEstimate(
+        weight_bytes(network.llm) + frozen, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE
+    )
 
 
-def ctc_memory(shape: EncoderShape, batch: BatchShape, is_amp: bool) -> Memory:
+def ctc_memory(shape: EncoderShape, batch: BatchShape, is_amp: bool) -> MemoryEstimate:
     """Memory of CTC training (stage `ctc`)."""
     trained = num_parameters(meta_encoder(shape)) * BYTES_TRAINED
     kept = encoder_activations(shape, batch, is_amp)
     scratch = batch.num_utterances * shape.num_frames(batch.num_frames) * shape.num_units * BYTES_LOGIT
-    return Memory(0.0, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
+    return MemoryEstimate(0.0, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE)
 
 
-def decoding_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, beam_size: int) -> Memory:
+def decoding_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, beam_size: int) -> MemoryEstimate:
     """Memory of decoding (stage `decode`): weights, and the keys and values of prefix and K hypotheses."""
     heads = getattr(architecture, "num_key_value_heads", None) or architecture.num_attention_heads
     width = getattr(architecture, "head_dim", None) or architecture.hidden_size // architecture.num_attention_heads
     position = 2 * architecture.num_hidden_layers * heads * width * network.llm.base_dtype.itemsize
-    columns = batch.num_prompt + batch.num_audio + beam_size * 2 * batch.num_text  # twice the usual text
+    columns = batch.num_prompt + batch.num_audio + beam_size * 2 * batch.num_text  # twice the typical text
     kept = batch.num_utterances * columns * position
     logits = batch.num_utterances * beam_size * architecture.vocab_size * 8
     others = sum(weight.nbytes for weight in [*network.encoder.parameters(), *network.audio_encoder.parameters()])
     # The largest layer's keys are copied when a column joins them.
     copied = kept / architecture.num_hidden_layers * 2
-    return Memory(
+    return MemoryEstimate(
         weight_bytes(network.llm) + others, 0.0, kept * FRAGMENTATION, (logits + copied) * FRAGMENTATION + RESERVE
     )

@@ -31,7 +31,7 @@ from speechllama.recipe.preflight.speed import (
     llm_seconds,
     seconds_of,
 )
-from speechllama.recipe.preflight.systems import Training
+from speechllama.recipe.preflight.systems import PlannedTraining
 
 COMMON_VOICE_RATE = 48000  # Hz, of its newer releases' MP3
 NUM_CLIPS = 5  # read to know what reading costs
@@ -40,7 +40,7 @@ TOKENS_PER_TEXT = 22  # steps of decoding; see BatchShape
 
 
 def estimate_times(
-    run: CheckedRun, trainings: list[Training], architecture: Any, amounts: Mapping[str, Amount]
+    run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, amounts: Mapping[str, Amount]
 ) -> list[list[str]]:
     """Measure and multiply.
 
@@ -80,10 +80,10 @@ def estimate_times(
             continue
         if training.network is None:
             assert training.encoder is not None
-            step, alone = encoder_seconds(training.encoder, training.batch, run.device)
+            step, forward = encoder_seconds(training.encoder, training.batch, run.device)
             total = speech_seconds * step * epochs / run.options.num_processes
             rows.append(_row("ctc", f"{1 / step:.0f} x real time", total))
-            rows.append(_row("compress", f"{1 / alone:.0f} x real time", everything * alone / jobs))
+            rows.append(_row("compress", f"{1 / forward:.0f} x real time", everything * forward / jobs))
             continue
         step, prefix, token = _system_seconds(training, architecture, run)
         updates = seen / training.batch.num_utterances / run.options.num_processes
@@ -96,7 +96,7 @@ def estimate_times(
 
 
 def _decoding_rows(
-    run: CheckedRun, training: Training, architecture: Any, test: Amount, dev: Amount
+    run: CheckedRun, training: PlannedTraining, architecture: Any, test: Amount, dev: Amount
 ) -> list[list[str]]:
     """Stage decode; a rescoring system decodes the dev set, too, and its LLM reads the hypotheses."""
     rows: list[list[str]] = []
@@ -104,9 +104,9 @@ def _decoding_rows(
     jobs = run.options.num_processes if run.options.ngpu else 1
     shape = BatchShape(num_utterances=run.options.batch_size, num_hypotheses=run.options.beam_size)
     if training.seq2seq:
-        alone = joint_search_seconds(training.seq2seq, shape, run.options.beam_size, run.device)
-        seconds = 2 * sum(amount.seconds for amount in decoded) * alone  # the control, too
-        rows.append(_row("decode", f"{1 / alone:.0f} x real time", seconds / jobs))
+        search = joint_search_seconds(training.seq2seq, shape, run.options.beam_size, run.device)
+        seconds = 2 * sum(amount.seconds for amount in decoded) * search  # the control, too
+        rows.append(_row("decode", f"{1 / search:.0f} x real time", seconds / jobs))
     elif training.network is not None:
         _, prefix, token = llm_seconds(training.network.config.llm, architecture, shape, run.device)
         batch = prefix + TOKENS_PER_TEXT * token
@@ -115,9 +115,9 @@ def _decoding_rows(
             _row("decode", f"{run.options.batch_size * 5.0 / batch:.0f} x real time", num_batches * batch / jobs)
         )
     if run.plan.selection.rescoring and architecture:
-        alone = rereading_seconds(architecture, shape, run.device)
+        reading = rereading_seconds(architecture, shape, run.device)
         num_texts = (2 * test.num_utterances + dev.num_utterances) * run.options.beam_size
-        rows.append(_row("rescore", f"{1 / alone:,.0f} texts/s", num_texts * alone))
+        rows.append(_row("rescore", f"{1 / reading:,.0f} texts/s", num_texts * reading))
     return rows
 
 
@@ -131,7 +131,7 @@ def _own_llm_row(run: CheckedRun, architecture: Any) -> list[str]:
     return _row("llm", f"{1 / step:.1f} updates/s", settings.num_steps * step)
 
 
-def _system_seconds(training: Training, architecture: Any, run: CheckedRun) -> tuple[float, float, float]:
+def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRun) -> tuple[float, float, float]:
     assert training.network is not None
     config = training.network.config
     step, prefix, token = llm_seconds(config.llm, architecture, training.batch, run.device)

@@ -1,6 +1,6 @@
 """The trainings of a run: do their YAML files build, what does an update see, what do they need.
 
-CheckedRun, shape of the LLM -> Training of CTC, of the first system, of the system
+CheckedRun, shape of the LLM -> PlannedTraining of CTC, of the first system, of the system
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_speech
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
-from speechllama.recipe.preflight.memory import BatchShape, Memory, ctc_memory, decoding_memory, training_memory
+from speechllama.recipe.preflight.memory import BatchShape, MemoryEstimate, ctc_memory, decoding_memory, training_memory
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.system import System
 
 TYPICAL_UTTERANCE = BatchShape()
-DEFAULT_BINS = 1_000_000  # the host's, where a YAML has no batch_bins
+DEFAULT_BINS = 1_000_000  # ESPnet's, where a YAML has no batch_bins
 
 
 @dataclass(frozen=True)
-class Training:
+class PlannedTraining:
     """One training.
 
     Attributes:
@@ -54,10 +54,10 @@ class Training:
 
     @property
     def is_amp(self) -> bool:
-        """Whether the host computes in mixed precision."""
+        """Whether ESPnet computes in mixed precision."""
         return bool(self.settings.get("use_amp", False))
 
-    def memory(self, architecture: Any) -> Memory:
+    def memory(self, architecture: Any) -> MemoryEstimate:
         """What it takes of a GPU."""
         if self.seq2seq:
             return seq2seq_memory(self.seq2seq, self.batch, self.is_amp)
@@ -78,7 +78,7 @@ class Training:
         )
 
 
-def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> list[Training]:
+def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> list[PlannedTraining]:
     """Build every network of the run without its weights; YAML files that do not build join the faults.
 
     Args:
@@ -93,7 +93,7 @@ def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> lis
         except ValueError as error:
             faults.append(str(error))
             return []
-    trainings: list[Training] = []
+    trainings: list[PlannedTraining] = []
     encoder: EncoderShape | None = None
     if system.freezes_encoder:
         encoder = EncoderShape(choose_encoder({}, ""), run.layout.units)  # where its own YAML is wrong
@@ -112,23 +112,23 @@ def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> lis
     return trainings
 
 
-def ctc_training(run: CheckedRun) -> Training:
+def ctc_training(run: CheckedRun) -> PlannedTraining:
     """Training of the CTC encoder."""
     path, units = run.layout.ctc.path, run.layout.units
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
     shape = EncoderShape(choose_encoder(settings, path), units)
     batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), NUM_MELS)
-    return Training("ctc", path, settings, batch, num_parameters(meta_encoder(shape)), None, shape)
+    return PlannedTraining("ctc", path, settings, batch, num_parameters(meta_encoder(shape)), None, shape)
 
 
-def seq2seq_training(run: CheckedRun) -> Training:
+def seq2seq_training(run: CheckedRun) -> PlannedTraining:
     """Training of an encoder-decoder."""
     system = run.plan.selection.system.config
     settings = read_settings(system, run.options.train_options, "seq2seq")
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, f"{system.path}: network_conf")
     shape = Seq2SeqShape(config, run.layout.units + 1)
     batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), NUM_MELS)
-    return Training("train", system.path, settings, batch, shape.count(), None, None, shape)
+    return PlannedTraining("train", system.path, settings, batch, shape.count(), None, None, shape)
 
 
 def bins_of_process(run: CheckedRun, settings: Mapping[str, Any]) -> int:
@@ -138,7 +138,7 @@ def bins_of_process(run: CheckedRun, settings: Mapping[str, Any]) -> int:
 
 def system_training(
     run: CheckedRun, stage: str, system: System, architecture: Any, encoder: EncoderShape | None
-) -> Training:
+) -> PlannedTraining:
     """Training of a speech LLM.
 
     Args:
@@ -169,10 +169,12 @@ def system_training(
         typical = dataclasses.replace(typical, num_prompt=1)  # only the start token
     trained = num_parameters(network, trainable_only=True)
     batch = typical.of_positions(bins_of_process(run, settings))
-    return Training(stage, path, settings, batch, trained, network, encoder)
+    return PlannedTraining(stage, path, settings, batch, trained, network, encoder)
 
 
-def check_gpu(run: CheckedRun, trainings: list[Training], architecture: Any, faults: list[str]) -> list[list[str]]:
+def check_gpu(
+    run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, faults: list[str]
+) -> list[list[str]]:
     """Hold the memory of each training, and of decoding, against the card.
 
     Args:
@@ -206,7 +208,9 @@ def check_gpu(run: CheckedRun, trainings: list[Training], architecture: Any, fau
     return [[what, *memory_cells(memory)] for what, memory in needs]
 
 
-def decoding_needs(run: CheckedRun, trainings: list[Training], architecture: Any) -> list[tuple[str, Memory]]:
+def decoding_needs(
+    run: CheckedRun, trainings: list[PlannedTraining], architecture: Any
+) -> list[tuple[str, MemoryEstimate]]:
     """What stage decode takes of a GPU: decoding and, of a rescoring system, the LLM that reads the hypotheses."""
     needs = []
     batch_size, beam_size = run.options.batch_size, run.options.beam_size
@@ -221,7 +225,7 @@ def decoding_needs(run: CheckedRun, trainings: list[Training], architecture: Any
     return needs
 
 
-def memory_cells(memory: Memory) -> list[str]:
+def memory_cells(memory: MemoryEstimate) -> list[str]:
     """Gigabytes of a row."""
     parts = (memory.weights, memory.trained, memory.activations, memory.scratch, memory.total)
     return [f"{part / 1e9:.1f}" for part in parts]

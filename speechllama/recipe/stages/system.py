@@ -93,7 +93,7 @@ def lora(plan: Plan) -> list[Stage]:
         return [Stage("lora", skip="an encoder-decoder has no LLM to adapt")]
     if system.init is None:
         return [Stage("lora", skip=f"{system.name} has no init_system, so stage train trains it")]
-    start = f"{layout.base_dir}/init"  # not in init_dir: its own stages vouch for the model.pth there
+    start = f"{layout.base_dir}/init"  # not in init_dir: the model.pth there belongs to its own stages
     return [
         Stage(
             "lora",

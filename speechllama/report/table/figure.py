@@ -18,7 +18,7 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
 
     Args:
         table: What table.json holds.
-        path: The SVG to write, whole or not at all.
+        path: The SVG to write, atomically.
     """
     import matplotlib
     from matplotlib.figure import Figure  # no pyplot: it would look for a display

@@ -1,4 +1,4 @@
-"""One system with one seed: all that it left behind.
+"""One system with one seed: all that its run wrote.
 
 RunPaths -> score, hypotheses, training records, and what must be equal for a fair comparison
 """

@@ -1,4 +1,4 @@
-"""How sure a difference of two systems is, on the same utterances.
+"""Significance of the difference between two systems, on the same utterances.
 
     Pairs, Pairs -> p-value (sacreBLEU's paired bootstrap test), interval of the difference
 

@@ -146,12 +146,12 @@ def test_the_expected_length_is_about_the_true_one(lang: str) -> None:
 def test_plain_text_is_read_without_lines_that_hold_a_held_out_sentence(tmp_path: Path) -> None:
     path = tmp_path / "english.txt"
     path.write_text(
-        "A line to keep.\n\n  Two   blanks go. \nFirst this. The dog sleeps! Then that.\nthe dog sleeps\n"
+        "A line to keep.\n\n  Two   spaces go. \nFirst this. The dog sleeps! Then that.\nthe dog sleeps\n"
         "He said: the dog sleeps in its house.\n1234\n",
         encoding="utf-8",
     )
     kept = read_plain_text(path, {sentence_key("The dog sleeps.")})
-    assert kept == ["A line to keep.", "Two blanks go.", "He said: the dog sleeps in its house."]
+    assert kept == ["A line to keep.", "Two spaces go.", "He said: the dog sleeps in its house."]
 
 
 def test_plain_text_joins_the_llms_text_once_a_line(corpus: Path, pairs: Path, tmp_path: Path) -> None:

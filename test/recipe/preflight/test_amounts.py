@@ -47,4 +47,4 @@ def test_folders_of_one_disk_are_added_up(tmp_path: Path, monkeypatch: pytest.Mo
     needs = [("features", str(tmp_path / "not yet" / "dump"), 5e9), ("models", str(tmp_path), 5e9)]
     (line,) = check_disk(needs, faults)
     assert "about 11.0 GB needed (features 5.0, models 5.0; a tenth more), 10.0 GB free" in line
-    assert len(faults) == 1  # each alone would fit
+    assert len(faults) == 1  # each by itself would fit

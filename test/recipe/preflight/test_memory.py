@@ -17,7 +17,7 @@ from speechllama.model.meta_model import meta_speech_llama, read_architecture
 from speechllama.recipe.preflight import memory, systems
 from speechllama.recipe.preflight.memory import (
     BatchShape,
-    Memory,
+    MemoryEstimate,
     kept_bytes,
     llm_activations,
     training_memory,
@@ -111,7 +111,7 @@ def test_weights_drawn_without_initialisation_make_a_model_that_computes(tiny_ll
     fill(model, "cpu")
     assert torch.equal(model.model.rotary_emb.inv_freq, reference.model.rotary_emb.inv_freq)
     assert model(input_ids=torch.tensor([[1, 2, 3]])).logits.isfinite().all()
-    assert Memory(1.0, 2.0, 3.0, 4.0).total == 10.0
+    assert MemoryEstimate(1.0, 2.0, 3.0, 4.0).total == 10.0
 
 
 def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,7 @@ def test_what_failed_or_was_not_run_is_named_and_the_rest_stays(experiment: Expe
     (experiment.root / "exp/table/e5.seed1.failed").write_text("stage 8 train, status 1\n")
     table = experiment.table("e3 e5 e6")
     assert row_of(table, "e5")["missing"] == {"1": "failed: stage 8 train, status 1"}
-    assert "bleu" not in row_of(table, "e5"), f"an old score in {failed} is none of this run"
+    assert "bleu" not in row_of(table, "e5"), f"an old score in {failed} is not of this run"
     page = experiment.page()
     assert "| e3 | - | - |" in page and "| **was not run** |" in page
     assert "* e3, seed 1: was not run" in page and "* e5, seed 1: failed: stage 8 train, status 1" in page

@@ -26,6 +26,8 @@ from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, selec
 CALL = ("stage", "list", "dry_run", "help", "cmd", "python")
 # Options that hold options of single commands.
 FURTHER = ("ctc_options", "llm_options", "train_options", "decode_options")
+# The recipe's option of this name is of decoding; trainings have another one, ESPnet's.
+OF_DECODING = "batch_size"
 # Options that say where a corpus is; a local/data.sh of one's own may take them as well.
 CORPUS_PLACES = ("common_voice", "covost2")
 # What the shell must know of the options to run the rows.
@@ -155,6 +157,8 @@ def _check_further(options: Options) -> None:
         for word in getattr(options, holder).split():
             name = word.removeprefix("--").partition("=")[0]
             if not word.startswith("--") or name not in {*known, *SYSTEM_KEYS}:
+                continue
+            if name == OF_DECODING and holder != "decode_options":
                 continue
             advice = "give it to the recipe itself"
             if name not in known:

@@ -305,6 +305,7 @@ def test_jobs_run_where_the_user_the_recipe_or_the_template_says(own_plan: Calla
         ("ctc_options", "--max_epoch 3 --ctc_units=9", "ctc_units", "give it to the recipe itself"),
         ("llm_options", "--seed 3", "seed", "give it to the recipe itself"),
         ("decode_options", "--beam_size 3", "beam_size", "give it to the recipe itself"),
+        ("decode_options", "--batch_size 3", "batch_size", "give it to the recipe itself"),
         ("train_options", "--compressor=none", "compressor", "write it into a system's YAML"),
         ("train_options", "--init_system e3", "init_system", "write it into a system's YAML"),
         ("train_options", "--freeze_encoder no", "freeze_encoder", "write it into a system's YAML"),
@@ -315,6 +316,10 @@ def test_options_of_a_command_that_the_stages_must_know_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=f"^--{holder} holds --{held}, which the stages must know: {advice}[^;]*$"):
         mini_plan(f"--{holder}", options)
+
+
+def test_a_training_has_a_batch_size_of_its_own(mini_plan: MakePlan) -> None:
+    assert mini_plan("--train_options", "--batch_size 8").options.train_options == "--batch_size 8"
 
 
 def test_all_such_options_are_told_at_once(mini_plan: MakePlan) -> None:

@@ -291,8 +291,19 @@ def test_a_task_is_a_record(add: Callable[..., None], recipe: Callable[..., Path
         make_plan([*LANGS, "--task", "captoin"])
 
 
-def test_a_target_language_is_a_record(add: Callable[..., None]) -> None:
+def test_a_target_language_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
     add(TARGETS, Target("xx", "Toylish", ("LATIN",), "char"))
+    recipe()
+    plan = make_plan([*LANGS, "--system", "e5", "--target_lang", "xx"])
+    stages = rows_of(plan)
+    assert (plan.layout.system_dir, plan.layout.data("dev")) == ("exp_xx/st_e5_llm", "data_xx/dev")
+    assert make_plan(plan.words).words == plan.words
+    assert values_of(stages["data"], "target_lang") == ["xx"]
+    assert values_of(stages["train"], "target_lang", "collect_llm_stats") == ["xx"]
+    assert "--prompt_conf=target=xx" in stages["train"].jobs[-1].command
+    assert values_of(stages["score"], "target_lang", "score") == ["xx"]
+    with pytest.raises(UsageError, match="--target_lang xx: the corpus tatoeba is translated into English"):
+        make_plan([*LANGS, "--target_lang", "xx", "--corpus_kind", "tatoeba"])
     assert table_name("fr", "xx") == "covost_v2.fr_xx.tsv"
     options = score.get_parser().parse_args(["--hyp_dir", "a", "--data_dir", "b", "--target_lang", "xx"])
     assert TARGETS[options.target_lang].bleu_tokenizer == "char"

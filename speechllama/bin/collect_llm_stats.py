@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from speechllama.cli import add_conf_path, new_parser, pair_up, run_main
 from speechllama.progress import setup_logging
+from speechllama.text.targets import TARGETS
 from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
 
@@ -26,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--centroids_file", default="", help="units: what must have named them")
     parser.add_argument("--text_name", default="text", help="target: text or src_text")
     parser.add_argument("--task", default=DEFAULT_TASK, choices=list(TASKS), help="whose prompt is the default")
+    parser.add_argument("--target_lang", choices=list(TARGETS), help="language of translations, if not the YAML's")
     parser.add_argument("--output_file", nargs="+", required=True, help="the shape file of each")
     return parser
 
@@ -45,7 +47,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.text.prompt import Prompt, PromptConfig
 
     settings = read_config(args.config, args.conf_path)
-    config = from_mapping(PromptConfig, settings.get("prompt_conf") or {}, f"{args.config}: prompt_conf")
+    prompt_conf = {**(settings.get("prompt_conf") or {}), **({"target": args.target_lang} if args.target_lang else {})}
+    config = from_mapping(PromptConfig, prompt_conf, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
     num_frames = choose_encoder(settings, args.config).record.num_frames
     frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1

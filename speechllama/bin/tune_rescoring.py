@@ -47,6 +47,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
 
     config, settings = read_rescoring_config(read_config(args.config, args.conf_path), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}
+    settings["prompt_conf"] = {"target": args.target_lang, **settings["prompt_conf"]}
     nbest, data = read_nbest(args.decode_dir), read_data_dir(args.data_dir)
     task = TASKS[args.task]
     references = data.table(task.reference)

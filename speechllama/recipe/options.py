@@ -7,16 +7,20 @@ To add an option, add a field. Only the standard library is needed, so that `--h
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechllama.constants import SPLITS
 from speechllama.options import at_least_one, not_empty, one_of, option, whole_number, whole_numbers
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options that name a place of the user's: relative to where the user is, not to the recipe.
 PLACES = ("common_voice", "covost2", "llm", "token_file", "python", "cmd")
+# Folders that a target language other than English has of its own.
+OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
 
 def known_task(value: str) -> str:
@@ -27,6 +31,11 @@ def known_task(value: str) -> str:
 
 
 def known_target(value: str) -> str:
+    """Refuse what is no target language."""
+    return one_of(*TARGETS)(value)
+
+
+def known_ctc_target(value: str) -> str:
     """Refuse what CTC cannot learn."""
     from speechllama.text.tasks import TABLES
 
@@ -73,10 +82,15 @@ class Options:
     system: str = option("e6", "the system to train and score: conf/SYSTEM.yaml, here or in TEMPLATE", not_empty)
     size: str = option("", "look for YAML files in conf/SIZE first")
     langs: str = option("", "source languages, separated by spaces", not_empty)
+    target_lang: str = option(
+        DEFAULT_TARGET,
+        "language of the translations; one other than en has data_LANG, dump_LANG, exp_LANG",
+        known_target,
+    )
     llm: str = option("", "LLM: Hugging Face directory or hub id; empty: the recipe's own, by llm.yaml", local_or_hub)
     revision: str = option("", "revision of a hub LLM")
     token_file: str = option("", "file with the hub's token, for a gated LLM; or put the token into HF_TOKEN")
-    ctc_target: str = option("transcript", "what CTC learns: transcript or translation", known_target)
+    ctc_target: str = option("transcript", "what CTC learns: transcript or translation", known_ctc_target)
     ctc_units: str = option("", "SentencePiece units of CTC; empty: what ctc.yaml says", whole_number)
     target_units: str = option("", "units of what an encoder-decoder writes; empty: what its YAML says", whole_number)
     seed: str = option("", "of trainings and units; empty: the YAML's; the corpus has its own", whole_number)
@@ -118,6 +132,17 @@ class Options:
     downloads: str = option(
         "downloads", "what is fetched, unpacked or made; corpora are looked for here by default", not_empty
     )
+
+    def __post_init__(self) -> None:
+        """Give another target language folders of its own: its texts, and so units and experiments, are different."""
+        for field in dataclasses.fields(Options) if self.target_lang != DEFAULT_TARGET else ():
+            if field.name in OF_A_TARGET and getattr(self, field.name) == field.default:
+                object.__setattr__(self, field.name, f"{field.default}_{self.target_lang}")
+
+    @property
+    def target_words(self) -> tuple[str, ...]:
+        """What names the target language to a command that takes English unless told otherwise."""
+        return ("--target_lang", self.target_lang) if self.target_lang != DEFAULT_TARGET else ()
 
     @property
     def num_processes(self) -> int:

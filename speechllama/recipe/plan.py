@@ -78,7 +78,7 @@ class Plan:
         """Options of local/data.sh."""
         options = self.options
         words = ["--langs", options.langs, "--datadir", options.datadir, "--downloads", options.downloads]
-        words += ["--nj", str(options.nj)]
+        words += ["--nj", str(options.nj), *options.target_words]
         for name, place in self.places.items():
             words += [f"--{name}", place]
         return (*words, *options.data_options.split())
@@ -142,6 +142,10 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     plan = Plan(options, folders, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
     _ = plan.layout.units  # a YAML without units is said before anything runs, and so is a wrong option of the corpus
+    if options.target_words and plan.corpus and "target_lang" not in vars(plan.corpus.options()):
+        raise UsageError(
+            f"--target_lang {options.target_lang}: the corpus {plan.corpus.name} is translated into English"
+        )
     try:
         _ = plan.data_options
     except UsageError as error:

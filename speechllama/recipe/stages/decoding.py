@@ -34,6 +34,7 @@ def score(plan: Plan) -> list[Stage]:
         command = module(
             *("score", "--hyp_dir", folder, "--control_dir", layout.decoded(name, control=True)),
             *("--data_dir", layout.dump(name), "--task", options.task, "--corpus_report", layout.corpus_report),
+            *options.target_words,
         )
         results = module("write_results", "--exp_dir", options.expdir, "--title", plan.recipe_name)
         stages.append(
@@ -110,7 +111,7 @@ def _tune(plan: Plan, rescoring: Config) -> Stage:
     command = module(
         *("tune_rescoring", *config_words(plan, rescoring), "--llm_dir", layout.llm_dir),
         *("--decode_dir", layout.decoded_base("dev"), "--data_dir", layout.dump("dev"), "--task", options.task),
-        *("--output_file", layout.tuned, "--ngpu", int(options.ngpu > 0)),
+        *("--output_file", layout.tuned, "--ngpu", int(options.ngpu > 0), *options.target_words),
     )
     return Stage(
         "tune",

@@ -42,7 +42,7 @@ def llm(plan: Plan) -> list[Stage]:
         inputs = (as_seen_here(config),) if Path(config).is_file() else ()
     elif layout.llm:
         words = ["--text", layout.llm_text, "--dev_dir", layout.data("dev"), "--output_dir", folder]
-        further = [*given("seed", options.seed), *options.llm_options.split()]
+        further = [*given("seed", options.seed), *options.target_words, *options.llm_options.split()]
         command = module("train_text_llm", *config_words(plan, layout.llm), *words, "--ngpu", on_gpu, *further)
         inputs = (*layout.llm.files, layout.llm_text, *tables([layout.data("dev")], ("src_text", "text", "utt2lang")))
     else:  # only --list and runs that stop before come here
@@ -156,6 +156,7 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     shapes = module(
         *("collect_llm_stats", *config_words(plan, system.config), "--llm_dir", layout.llm_dir),
         *("--data_dir", *map(layout.llm_input, sets), "--text_name", layout.task.reference, "--task", task),
+        *plan.options.target_words,
         *(encoder if system.freezes_encoder else []),
         *("--output_file", *(f"{folder}/llm_stats/{name}" for name in sets)),
     )
@@ -166,6 +167,7 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     entries.append(("utt2lang", "lang", "text"))
     inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
     words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task, *inputs, "--output_dir", folder, *start]
+    words += [f"--prompt_conf=target={target}" for target in plan.options.target_words[1:]]
     words += plan.options.train_options.split()
     train = trainer(plan, "llm_train", system.config, words)
     return [Job("cpu", shapes, f"{folder}/llm_stats/collect.log"), Job("train", train, f"{folder}/train.log")]

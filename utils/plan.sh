@@ -59,7 +59,7 @@ take_plan() {
 }
 
 take_help() {
-  print_header "$0"
+  print_header "${0##*/}"
   printf '%s\n' "$1"
   exit 0
 }
@@ -70,6 +70,7 @@ take_set() { printf -v "$1" '%s' "$2"; }
 take_cmd() {
   # shellcheck source=../egs/TEMPLATE/cmd.sh
   . "$1"
+# take_help OPTIONS: the script's header and its options; the caller is in the script's directory.
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $1 says $launcher"
   fi

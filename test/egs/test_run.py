@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,31 @@ def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path
     assert result.returncode == 0, result.stderr
     assert [line.split()[1] for line in result.stdout.splitlines()] == STAGES
     assert checkout.calls() == []
+
+
+@pytest.mark.parametrize("script", ["run.sh", "run_table.sh"])
+def test_the_help_begins_with_what_the_recipe_is_from_wherever_it_is_asked(checkout: Checkout, script: str) -> None:
+    for cwd, command in ((checkout.directory, f"egs/mini_covost2/{script}"), (checkout.mini, script)):
+        result = subprocess.run(["bash", command, "--help"], cwd=cwd, capture_output=True, text=True, check=False)
+        assert result.returncode == 0 and result.stderr == ""
+        assert result.stdout.splitlines()[0] in (checkout.mini / script).read_text()
+        assert "Results: exp/RESULTS.md" in result.stdout
+
+
+def test_an_old_python_of_the_system_is_not_asked_to_plan(checkout: Checkout, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "python3").write_text("#!/bin/sh\nexit 1\n")  # of any program: it is older than 3.10
+    (old / "python3.11").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for path in old.iterdir():
+        path.chmod(0o755)
+    assert checkout.run("--help", PATH=f"{old}:/usr/bin:/bin").returncode == 0
+    for name in ("python3.10", "python3.11", "python3.12", "python3.13"):
+        (old / name).write_text("#!/bin/sh\nexit 1\n")
+        (old / name).chmod(0o755)
+    result = checkout.run("--help", PATH=f"{old}:/usr/bin:/bin")
+    assert result.returncode == 1
+    assert "no Python 3.10 to 3.13 on the PATH" in result.stderr
 
 
 def test_every_option_is_in_the_help(checkout: Checkout) -> None:

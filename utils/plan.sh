@@ -9,13 +9,24 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 : "${python:=}" "${ngpu:=0}" "${num_nodes:=1}" "${system_dir:=}" "${launcher:=local}" "${retries:=0}" "${poll:=10}"
 
 plan_words=() # all words of the plan; rows name theirs by their place in it
+plan_request=() # what the plan was made of
+planner=""      # the Python that makes it
 row_key="" # of the row that the next records belong to
 declare -A row_jobs row_clears row_shows # row -> "place:number" of the words of each
 
 # read_plan WORD...: ask for a plan -> plan_words; the status is that of the program.
+# find_planner: a Python that is new enough to plan: python3, which may be an old one of the system's, or another -> planner.
+find_planner() {
+  for planner in python3 python3.11 python3.12 python3.10 python3.13; do
+    if "$planner" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then return 0; fi
+  done
+  echo "${0##*/}: no Python 3.10 to 3.13 on the PATH; install one, or run $root/tools/install.sh --python PATH" >&2
+  exit 1
+}
+
 read_plan() {
   local status=0
-  mapfile -d "" plan_words < <(PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} python3 -m speechllama.bin.plan "$@")
+  mapfile -d "" plan_words < <(PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$planner" -m speechllama.bin.plan "$@")
   wait "$!" || status=$?
   return "$status"
 }
@@ -25,16 +36,14 @@ read_plan() {
 plan_run() {
   local bin status=0
   if bin=$("$root/tools/install.sh" --print_bin --present_only 2>/dev/null); then PATH=$bin:$PATH; fi
-  if ! command -v python3 >/dev/null; then
-    echo "${0##*/}: no python3 on the PATH; install Python 3.10 to 3.13, or run $root/tools/install.sh --python PATH" >&2
-    exit 1
-  fi
+  find_planner
   read_plan "$@" || status=$?
   if ((status == 3)); then # a bare Python has read the options, and cannot read YAML
     take_plan
     prepare_run
     status=0
     read_plan "$@" || status=$?
+    find_planner
   fi
   if ((status)); then exit "$status"; fi
   take_plan

@@ -79,7 +79,11 @@ take_set() { printf -v "$1" '%s' "$2"; }
 take_cmd() {
   # shellcheck source=../egs/TEMPLATE/cmd.sh
   . "$1"
-# take_help OPTIONS: the script's header and its options; the caller is in the script's directory.
+  export launcher # for the check
+  case $launcher in
+    local | slurm | site) ;;
+    *) wrong_usage "$1: unknown launcher '$launcher', expected one of local, slurm, site" ;;
+  esac
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $1 says $launcher"
   fi

@@ -110,6 +110,20 @@ def test_wrong_usage_exits_2_before_anything_runs(checkout: Checkout, arguments:
 
 
 def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
+def test_an_unknown_launcher_is_refused_and_the_check_is_told_a_known_one(checkout: Checkout) -> None:
+    cmd = checkout.mini / "cmd.sh"
+    cmd.write_text("launcher=slrum\n")
+    result = checkout.run()
+    assert result.returncode == 2
+    assert "cmd.sh: unknown launcher 'slrum', expected one of local, slurm, site" in result.stderr
+    cmd.write_text("launcher=slurm\n")  # not exported
+    told = checkout.directory / "told"
+    fake = checkout.bin / "python3"
+    fake.write_text(fake.read_text().replace("out=$", f'echo "$module $launcher" >>"{told}"\nout=$', 1))
+    assert checkout.run("--dry_run").returncode == 0
+    assert told.read_text() == "preflight slurm\n"
+
+
     result = checkout.run("--dry_run")
     assert result.returncode == 0, result.stderr
     for number, name in enumerate(STAGES):

@@ -153,7 +153,7 @@ def plan_table(words: Sequence[str], table_settings: Sequence[str], run_settings
     rows = []
     for seed in seeds.split():
         for name in names.split():
-            row_words = (*further, "--stop_stage", str(stage_number(LAST_STAGE)), *row_options(name, seed))
+            row_words = ("--stop_stage", str(stage_number(LAST_STAGE)), *further, *row_options(name, seed))
             rows.append(Row(name, seed, row_words, make_plan(row_words, run_settings)))
     shared = without_call(parse(Options, further, run_settings))
     return TablePlan(options, tuple(to_words(shared)), tuple(rows))

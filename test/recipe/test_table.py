@@ -52,10 +52,10 @@ def test_a_variant_is_an_option_of_the_run(name: str, more: list[str]) -> None:
 def test_a_row_is_the_run_of_its_own_words(mini_table: MakeTable, tmp_path: Path) -> None:
     plan = mini_table("--systems", "e6:asr", "--reference", "e6:asr", "--seeds", "7", "--nj", "3", "--stop_stage", "2")
     (row,) = plan.rows
-    own = ("--stop_stage", "12", "--system", "e6", "--seed", "7", "--task", "asr")
-    assert row.words == ("--nj", "3", "--stop_stage", "2", "--expdir", str(tmp_path), *own)
+    own = ("--system", "e6", "--seed", "7", "--task", "asr")
+    assert row.words == ("--stop_stage", "12", "--nj", "3", "--stop_stage", "2", "--expdir", str(tmp_path), *own)
     assert row.plan.layout.system_dir == f"{tmp_path}/asr_e6_seed7"
-    assert (row.plan.options.stop_stage, row.plan.options.langs) == (12, "de fr es")
+    assert (row.plan.options.stop_stage, row.plan.options.langs) == (2, "de fr es")
     assert row.place == f"{tmp_path}/table/e6:asr.seed7"
 
 

@@ -46,7 +46,7 @@ def data(plan: Plan) -> list[Stage]:
     stamps = sources.stamps()
     places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
     settings = f"langs={options.langs}{places} data_options={options.data_options}"
-    settings += f" files={stamps}" if stamps else ""
+    settings += f" files= {stamps}" if stamps else ""  # the space is in the markers of older runs
     outputs = tables(map(layout.data, SPLITS), DATA_TABLES)
     return [
         Stage(

@@ -199,6 +199,7 @@ def plan_records(plan: Plan, template_cmd: Path) -> Iterator[tuple[str, ...]]:
         template_cmd: Where jobs run unless the user or the recipe says otherwise.
 
     Raises:
+        replan                                       the plan is made again when the row has run
         UsageError: The user's `--cmd` is not there, or a system's settings have no directory of their own.
     """
     options, layout = plan.options, plan.layout
@@ -227,6 +228,8 @@ def stage_records(number: int, stage: Stage) -> Iterator[tuple[str, ...]]:
 
 def find_cmd(options: Options, template: Path) -> str:
     """Find the file that says where jobs run: the user's, the recipe's, or the template's.
+    if stage.replan:
+        yield ("replan",)
 
     Raises:
         UsageError: The user's is not there.

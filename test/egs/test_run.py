@@ -86,6 +86,7 @@ def test_help_and_wrong_options_need_nothing_but_a_bare_python(checkout: Checkou
         (["--nj", "0"], "at least 1"),
         (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
         (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),
+        (["--common_voice", "/data"], "--common_voice: the corpus mini_covost2 has no such option"),
         (["--size", "smal"], "no size 'smal': there is no"),
         (["--num_best", "0"], "--num_best: expected at least 1, found 0"),
         (["--llm", "org/name"], "--pack_llm true needs --llm DIRECTORY"),
@@ -109,7 +110,6 @@ def test_wrong_usage_exits_2_before_anything_runs(checkout: Checkout, arguments:
     assert not (checkout.mini / "exp").exists()
 
 
-def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
 def test_an_unknown_launcher_is_refused_and_the_check_is_told_a_known_one(checkout: Checkout) -> None:
     cmd = checkout.mini / "cmd.sh"
     cmd.write_text("launcher=slrum\n")
@@ -124,6 +124,7 @@ def test_an_unknown_launcher_is_refused_and_the_check_is_told_a_known_one(checko
     assert told.read_text() == "preflight slurm\n"
 
 
+def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:
     result = checkout.run("--dry_run")
     assert result.returncode == 0, result.stderr
     for number, name in enumerate(STAGES):

@@ -354,7 +354,7 @@ def test_a_corpus_is_a_record(add: Callable[..., None], recipe: Callable[..., Pa
         os.utime(folder / name, (1, 1_600_000_000))
     plan = make_plan([*LANGS, "--corpus_kind", "toy", "--data_options", "--table table.tsv"])
     stage = rows_of(plan)["data"]
-    assert stage.inputs == ("table.tsv",) and stage.settings.endswith(" files=clips.tar:3:1600000000")
+    assert stage.inputs == ("table.tsv",) and stage.settings.endswith(" files= clips.tar:3:1600000000")
     assert stage.jobs[0].command[-2:] == ("--table", "table.tsv")
     assert plan.estimate_corpus().faults == ["no dev set"]
     from speechllama.bin import prepare_data

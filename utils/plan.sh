@@ -9,13 +9,25 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 : "${python:=}" "${ngpu:=0}" "${num_nodes:=1}" "${system_dir:=}" "${launcher:=local}" "${retries:=0}" "${poll:=10}"
 
 plan_words=() # all words of the plan; rows name theirs by their place in it
+plan_request=() # what the plan was made of
+planner=""      # the Python that makes it
 row_key="" # of the row that the next records belong to
+declare -A row_replans # rows whose outputs the plan itself looks at
 declare -A row_jobs row_clears row_shows # row -> "place:number" of the words of each
+
+# find_planner: a Python that is new enough to plan: python3, which may be an old one of the system's, or another -> planner.
+find_planner() {
+  for planner in python3 python3.11 python3.12 python3.10 python3.13; do
+    if "$planner" -c 'import sys; sys.exit(sys.version_info < (3, 10))' >/dev/null 2>&1; then return 0; fi
+  done
+  echo "${0##*/}: no Python 3.10 to 3.13 on the PATH; install one, or run $root/tools/install.sh --python PATH" >&2
+  exit 1
+}
 
 # read_plan WORD...: ask for a plan -> plan_words; the status is that of the program.
 read_plan() {
   local status=0
-  mapfile -d "" plan_words < <(PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} python3 -m speechllama.bin.plan "$@")
+  mapfile -d "" plan_words < <(PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} "$planner" -m speechllama.bin.plan "$@")
   wait "$!" || status=$?
   return "$status"
 }
@@ -24,15 +36,14 @@ read_plan() {
 # only a plan is missing.
 plan_run() {
   local bin status=0
+  plan_request=("$@")
   if bin=$("$root/tools/install.sh" --print_bin --present_only 2>/dev/null); then PATH=$bin:$PATH; fi
-  if ! command -v python3 >/dev/null; then
-    echo "${0##*/}: no python3 on the PATH; install Python 3.10 to 3.13, or run $root/tools/install.sh --python PATH" >&2
-    exit 1
-  fi
+  find_planner
   read_plan "$@" || status=$?
   if ((status == 3)); then # a bare Python has read the options, and cannot read YAML
     take_plan
     prepare_run
+    find_planner
     status=0
     read_plan "$@" || status=$?
   fi
@@ -49,6 +60,7 @@ take_plan() {
   row_jobs=()
   row_clears=()
   row_shows=()
+  row_replans=()
   while ((at < ${#plan_words[@]})); do
     key=${plan_words[at]}
     count=${plan_words[at + 1]}
@@ -58,8 +70,9 @@ take_plan() {
   done
 }
 
+# take_help OPTIONS: the script's header and its options; the caller is in the script's directory.
 take_help() {
-  print_header "$0"
+  print_header "${0##*/}"
   printf '%s\n' "$1"
   exit 0
 }
@@ -70,6 +83,11 @@ take_set() { printf -v "$1" '%s' "$2"; }
 take_cmd() {
   # shellcheck source=../egs/TEMPLATE/cmd.sh
   . "$1"
+  export launcher # for the check
+  case $launcher in
+    local | slurm | site) ;;
+    *) wrong_usage "$1: unknown launcher '$launcher', expected one of local, slurm, site" ;;
+  esac
   if ((num_nodes > 1)) && [[ $launcher != slurm ]]; then
     wrong_usage "--num_nodes $num_nodes needs launcher=slurm, and $1 says $launcher"
   fi
@@ -87,8 +105,10 @@ take_stage() {
   if [[ -n $6 ]]; then stage_skips[$row_key]=$6; fi
 }
 
-take_input() { if (($#)); then stage_inputs[$row_key]=$(printf '%s\n' "$@")$'\n'; fi; }
-take_output() { if (($#)); then stage_outputs[$row_key]=$(printf '%s\n' "$@")$'\n'; fi; }
+# A path below this directory counts as the relative one, however it was given.
+take_input() { if (($#)); then stage_inputs[$row_key]=$(printf '%s\n' "${@#"$PWD"/}")$'\n'; fi; }
+take_output() { if (($#)); then stage_outputs[$row_key]=$(printf '%s\n' "${@#"$PWD"/}")$'\n'; fi; }
+take_replan() { row_replans[$row_key]=true; }
 
 # The words of these are looked up when the row runs.
 take_show() { row_shows[$row_key]=$at:$#; }
@@ -106,6 +126,13 @@ do_stage() {
   for file in "${plan_words[@]:${place%:*}:${place#*:}}"; do
     if ! $dry_run && [[ -f $file ]]; then cat "$file"; fi
   done
+}
+
+# after_stage ROW: plan the later stages again, where they depend on files that only this one has made.
+after_stage() {
+  if [[ -z ${row_replans[$1]:-} ]]; then return 0; fi
+  read_plan "${plan_request[@]}" || exit
+  take_plan
 }
 
 # do_job KIND NUMBER LOG WORD...: run it, or with --dry_run print it.

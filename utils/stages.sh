@@ -292,6 +292,7 @@ run_stage() {
       unlock_stage
     fi
     printf '## stage %d %s: done in %d s\n' "${number%.*}" "${stage_names[$number]}" $((SECONDS - started))
+    if declare -F after_stage >/dev/null; then after_stage "$number"; fi
   fi
   running_stage=""
 }

@@ -19,7 +19,7 @@ run_row() {
   local name=${words[0]} seed=${words[1]} place=${words[2]}
   printf '## row %d of %d: %s, seed %s (%s); log: %s\n' "$(($1 + 1))" "${#row_at[@]}" "$name" "$seed" "${words[3]}" \
     "$place.log"
-  attend ./run.sh "${words[@]:4}" >"$place.log" 2>&1 || status=$?
+  attend "$PWD/run.sh" "${words[@]:4}" >"$place.log" 2>&1 || status=$?
   if ((status == 0)); then
     rm -f "$place.failed"
     return 0

@@ -77,7 +77,9 @@ def main(cmd: Sequence[str] | None = None) -> int:
             if options.list or options.dry_run:
                 print(HINT, file=sys.stderr)
             return 1 if options.list or options.dry_run else NEEDS_ENVIRONMENT
-        print_records(table_records(plan_table(words, own, settings)) if is_table else run_records(words, settings))
+        print_records(
+            table_records(plan_table(words, own, settings), TEMPLATE_CMD) if is_table else run_records(words, settings)
+        )
     except UsageError as error:
         print(f"{Path(os.environ.get('SCRIPT', what)).name}: {error} (--help lists the options)", file=sys.stderr)
         return 2

@@ -99,13 +99,25 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     done = part_path(data_dir, name, 1, "done")
     if not done.is_file():
         return
-    written = json.loads(done.read_text(encoding="utf-8"))[0]
+    written = _of_today(json.loads(done.read_text(encoding="utf-8"))[0], expected)
     differing = [key for key in {**written, **expected} if written.get(key) != expected.get(key)]
     if differing:
         found, wanted = ({key: each[key] for key in differing if key in each} for each in (written, expected))
         raise ValueError(
-            f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own, or run stage `compress` again"
+            f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own, or run stage `compress` again, "
+            "whose marker .compress.done must be removed if it is finished"
         )
+
+
+def _of_today(written: dict[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
+    """An older record, with the settings of all compressors in one list, as `compressor_conf` says them now.
+
+    Units of that time were vectors of width 1, which are no longer read: their record stays, and differs.
+    """
+    if "name" not in written or "centroids" in written:
+        return written
+    conf = {key: written[key] for key in expected.get("compressor_conf", {}) if key in written}
+    return {"compressor": written["name"], "compressor_conf": conf, "encoder": written["encoder"]}
 
 
 def num_allowed(max_bad_share: float, total: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 from speechllama.model.compressors import COMPRESSORS
 
 COMPRESSOR_KEYS = ("drop_blank_runs", "max_compressed_length", "num_clusters")  # in compressor_conf since
+FRESH_ENCODER = "convolution"  # the compressor that meant a fresh encoder, which `freeze_encoder: false` says since
 NETWORK_KEYS = ("encoder_conf", "network_conf")  # that held num_mels, which is feature_dim since
 
 

@@ -141,6 +141,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     folders = ConfFolders(options.size)
     plan = Plan(options, folders, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
+    _check_places(plan)
     _ = plan.layout.units  # a YAML without units is said before anything runs, and so is a wrong option of the corpus
     if options.target_words and plan.corpus and "target_lang" not in vars(plan.corpus.options()):
         raise UsageError(
@@ -172,6 +173,13 @@ def _check_further(options: Options) -> None:
         raise UsageError("; ".join(faults))
 
 
+def _check_places(plan: Plan) -> None:
+    """Refuse a place of a corpus that this corpus has not: it would be ignored."""
+    for name in CORPUS_PLACES:
+        if plan.corpus and getattr(plan.options, name) and name not in plan.corpus.places:
+            raise UsageError(f"--{name}: the corpus {plan.corpus.name} has no such option (local/data.sh --help)")
+
+
 def _check_llm(plan: Plan) -> None:
     """Refuse a run without an LLM, and an LLM that cannot be packed."""
     options = plan.options
@@ -195,6 +203,7 @@ def plan_records(plan: Plan, template_cmd: Path) -> Iterator[tuple[str, ...]]:
         hold MODE DIR                                a lock of this run: exclusive or shared
         stage NUMBER NAME MARKER TITLE SETTINGS SKIP a row; the following records belong to it
         input PATH..., output PATH..., show PATH...  its files
+        replan                                       the plan is made again when the row has run
         clear HOW SHARED PATH...                     what is taken away before it begins again
         job KIND NUMBER LOG WORD...                  its commands, in order
 
@@ -223,6 +232,8 @@ def stage_records(number: int, stage: Stage) -> Iterator[tuple[str, ...]]:
     yield "input", *stage.inputs
     yield "output", *stage.outputs
     yield "show", *stage.shows
+    if stage.replan:
+        yield ("replan",)
     for clear in stage.clears:
         yield "clear", clear.how, clear.shared, *clear.paths
     for job in stage.jobs:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from speechllama.config import from_mapping, load_config
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
+from speechllama.model.old_settings import COMPRESSOR_KEYS, FRESH_ENCODER
 from speechllama.options import UsageError
 from speechllama.registry import Registry
 
@@ -221,6 +222,7 @@ def _read_system(config: Config, folders: ConfFolders) -> System:
     for each in (system, system.init):
         if each is None or each.is_seq2seq:
             continue
+        _check_old_keys(each)
         name = str(each.config.settings.get("compressor", DEFAULT_COMPRESSOR))
         if name not in COMPRESSORS:
             known = ", ".join(COMPRESSORS)
@@ -235,11 +237,36 @@ def _read_system(config: Config, folders: ConfFolders) -> System:
                 f"{each.config.path}: the compressor {record.name} needs a trained CTC encoder, and freeze_encoder is "
                 f"false; choose another compressor than {', '.join(_on_trained_encoders(COMPRESSORS))}"
             )
+    for each in (system, system.init):
+        if each and not each.is_seq2seq:
+            _check_freezing(each)
     if system.scratch_llm and not folders.has(system.scratch_llm):
         raise UsageError(
             f"{config.path}: scratch_llm names {system.scratch_llm}.yaml, which is not in {folders.conf_path}"
         )
     return system
+
+
+def _check_old_keys(system: System) -> None:
+    """Refuse settings of a compressor where they were before `compressor_conf`: they would be ignored."""
+    old = [name for name in COMPRESSOR_KEYS if name in system.config.settings]
+    if old:
+        moved = ", ".join(f"{name}: {system.config.settings[name]}" for name in old)
+        raise UsageError(f"{system.config.path}: settings of the compressor are in compressor_conf: {{{moved}}}")
+
+
+def _check_freezing(system: System) -> None:
+    """Refuse a YAML that leaves open what older ones implied: an LLM or compressor from scratch trained its encoder."""
+    settings = system.config.settings
+    value = settings.get("freeze_encoder")
+    if value is not None and not isinstance(value, bool):
+        raise UsageError(f"{system.config.path}: freeze_encoder: expected true or false, found {value!r}")
+    if value is None and (system.scratch_llm or system.compressor.name == FRESH_ENCODER):
+        why = "scratch_llm" if system.scratch_llm else f"the compressor {system.compressor.name}"
+        raise UsageError(
+            f"{system.config.path}: {why} needs freeze_encoder: false trains an encoder from scratch with the LLM's "
+            "loss, true keeps the CTC encoder"
+        )
 
 
 def _on_trained_encoders(compressors: Registry[Compressor]) -> list[str]:

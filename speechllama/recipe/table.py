@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from speechllama.options import UsageError, parse, to_words
 from speechllama.recipe.layout import table_dir
 from speechllama.recipe.options import Options, TableOptions
-from speechllama.recipe.plan import Plan, make_plan, stage_records, without_call
+from speechllama.recipe.plan import Plan, find_cmd, make_plan, stage_records, without_call
 from speechllama.recipe.stages import Job, Stage, module, stage_number
 from speechllama.text.tasks import TASKS
 
@@ -153,7 +153,7 @@ def plan_table(words: Sequence[str], table_settings: Sequence[str], run_settings
     rows = []
     for seed in seeds.split():
         for name in names.split():
-            row_words = (*further, "--stop_stage", str(stage_number(LAST_STAGE)), *row_options(name, seed))
+            row_words = ("--stop_stage", str(stage_number(LAST_STAGE)), *further, *row_options(name, seed))
             rows.append(Row(name, seed, row_words, make_plan(row_words, run_settings)))
     shared = without_call(parse(Options, further, run_settings))
     return TablePlan(options, tuple(to_words(shared)), tuple(rows))
@@ -178,14 +178,22 @@ def row_options(name: str, seed: str) -> list[str]:
     return words
 
 
-def table_records(plan: TablePlan) -> Iterator[tuple[str, ...]]:
+def table_records(plan: TablePlan, template_cmd: Path) -> Iterator[tuple[str, ...]]:
     """Give the table as records of words for the shell; see `plan_records`.
 
     A further record for each row: row NAME SEED PLACE SYSTEM_DIR WORD..., with the options of run.sh.
+
+    Args:
+        plan: The table.
+        template_cmd: Where jobs run unless the user or the recipe says otherwise.
+
+    Raises:
+        UsageError: The user's `--cmd` is not there.
     """
     first = plan.rows[0].plan.options
-    for name in ("list", "dry_run"):
+    for name in ("list", "dry_run", "num_nodes"):
         yield "set", name, str(getattr(first, name)).lower()
+    yield "cmd", find_cmd(first, template_cmd)  # what is wrong with it is said once, before the first row
     yield "set", "stage", "1"
     yield "set", "stop_stage", "1"
     yield "set", "table_dir", table_dir(plan.expdir)

@@ -49,12 +49,14 @@ def test_a_cache_of_another_encoder_or_compressor_is_refused_by_all_that_read_it
         collect_llm_stats.main([*collect, *right])
     record = recipe.root / "train/compressed/compressed.1.done"
     older = json.loads(record.read_text())
-    settings = {"name": older[0].pop("compressor"), "num_clusters": 0, "max_compressed_length": None}
+    settings = {"name": older[0].pop("compressor"), "num_clusters": 0, **older[0]["compressor_conf"]}
     older[0] = {**settings, "encoder": older[0]["encoder"]}  # as caches said before there was compressor_conf
     shutil.copytree(record.parent, tmp_path / "older")
     (tmp_path / "older" / record.name).write_text(json.dumps(older))
     recipe.config("other_ctc")
-    with pytest.raises(ValueError, match="compressed by {'name': 'frame_average', .*or run stage `compress` again"):
+    collect_llm_stats.main([*collect, *right, "--data_dir", str(tmp_path / "older")])
+    recipe.config("other_ctc", compressor="blank_removal")
+    with pytest.raises(ValueError, match="compressed by {'compressor': 'frame_average'.*or run stage `compress` again"):
         collect_llm_stats.main([*collect, *right, "--data_dir", str(tmp_path / "older")])
 
 

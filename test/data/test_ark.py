@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from speechllama.bin import merge_parts as entry
-from speechllama.data.ark import ark_writer, merge_parts, read_matrix, split_part
+from speechllama.data.ark import ark_writer, check_maker, merge_parts, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.data.features import make_features
 from speechllama.data.skipped import Reason, Skip, write_skipped
@@ -137,3 +138,25 @@ def test_an_utterance_in_two_parts_is_refused(make_data_dir: Callable[..., Path]
         (dump / name.format(2)).write_bytes((dump / name.format(1)).read_bytes())
     with pytest.raises(ValueError, match="2 utterances are in an earlier part too"):
         merge_parts(data, dump, 2)
+
+
+def test_a_cache_of_before_compressor_conf_is_read_unless_it_is_of_units(tmp_path: Path) -> None:
+    old = {
+        "name": "frame_average",
+        "drop_blank_runs": False,
+        "max_compressed_length": 9,
+        "num_clusters": 0,
+        "encoder": "e",
+    }
+    conf = {"drop_blank_runs": False, "max_compressed_length": 9}
+    expected = {"compressor": "frame_average", "compressor_conf": conf, "encoder": "e"}
+    done = tmp_path / "compressed.1.done"
+    done.write_text(json.dumps([old, {}]))
+    check_maker(tmp_path, "compressed", expected)
+    done.write_text(json.dumps([{**old, "max_compressed_length": None}, {}]))
+    with pytest.raises(ValueError, match="'max_compressed_length': None.*whose marker .compress.done must be removed"):
+        check_maker(tmp_path, "compressed", expected)
+    done.write_text(json.dumps([{**old, "name": "units", "num_clusters": 5, "centroids": "c"}, {}]))
+    units = {"compressor": "units", "compressor_conf": {"num_clusters": 5}, "encoder": "e", "centroids": "c"}
+    with pytest.raises(ValueError, match="run stage `compress` again"):
+        check_maker(tmp_path, "compressed", units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,31 @@ def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path
     assert result.returncode == 0, result.stderr
     assert [line.split()[1] for line in result.stdout.splitlines()] == STAGES
     assert checkout.calls() == []
+
+
+@pytest.mark.parametrize("script", ["run.sh", "run_table.sh"])
+def test_the_help_begins_with_what_the_recipe_is_from_wherever_it_is_asked(checkout: Checkout, script: str) -> None:
+    for cwd, command in ((checkout.directory, f"egs/mini_covost2/{script}"), (checkout.mini, script)):
+        result = subprocess.run(["bash", command, "--help"], cwd=cwd, capture_output=True, text=True, check=False)
+        assert result.returncode == 0 and result.stderr == ""
+        assert result.stdout.splitlines()[0] in (checkout.mini / script).read_text()
+        assert "Results: exp/RESULTS.md" in result.stdout
+
+
+def test_an_old_python_of_the_system_is_not_asked_to_plan(checkout: Checkout, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "python3").write_text("#!/bin/sh\nexit 1\n")  # of any program: it is older than 3.10
+    (old / "python3.11").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    for path in old.iterdir():
+        path.chmod(0o755)
+    assert checkout.run("--help", PATH=f"{old}:/usr/bin:/bin").returncode == 0
+    for name in ("python3.10", "python3.11", "python3.12", "python3.13"):
+        (old / name).write_text("#!/bin/sh\nexit 1\n")
+        (old / name).chmod(0o755)
+    result = checkout.run("--help", PATH=f"{old}:/usr/bin:/bin")
+    assert result.returncode == 1
+    assert "no Python 3.10 to 3.13 on the PATH" in result.stderr
 
 
 def test_every_option_is_in_the_help(checkout: Checkout) -> None:
@@ -60,6 +86,7 @@ def test_help_and_wrong_options_need_nothing_but_a_bare_python(checkout: Checkou
         (["--nj", "0"], "at least 1"),
         (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
         (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),
+        (["--common_voice", "/data"], "--common_voice: the corpus mini_covost2 has no such option"),
         (["--size", "smal"], "no size 'smal': there is no"),
         (["--num_best", "0"], "--num_best: expected at least 1, found 0"),
         (["--llm", "org/name"], "--pack_llm true needs --llm DIRECTORY"),
@@ -81,6 +108,20 @@ def test_wrong_usage_exits_2_before_anything_runs(checkout: Checkout, arguments:
     assert message in result.stderr
     assert checkout.calls() == []
     assert not (checkout.mini / "exp").exists()
+
+
+def test_an_unknown_launcher_is_refused_and_the_check_is_told_a_known_one(checkout: Checkout) -> None:
+    cmd = checkout.mini / "cmd.sh"
+    cmd.write_text("launcher=slrum\n")
+    result = checkout.run()
+    assert result.returncode == 2
+    assert "cmd.sh: unknown launcher 'slrum', expected one of local, slurm, site" in result.stderr
+    cmd.write_text("launcher=slurm\n")  # not exported
+    told = checkout.directory / "told"
+    fake = checkout.bin / "python3"
+    fake.write_text(fake.read_text().replace("out=$", f'echo "$module $launcher" >>"{told}"\nout=$', 1))
+    assert checkout.run("--dry_run").returncode == 0
+    assert told.read_text() == "preflight slurm\n"
 
 
 def test_dry_run_prints_every_command_and_changes_nothing(checkout: Checkout) -> None:

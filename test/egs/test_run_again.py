@@ -108,3 +108,33 @@ def test_a_set_that_another_list_of_sets_has_decoded_is_not_decoded_again(checko
         assert checkout.calls() == []
     checkout.run("--system", "e5", "--sets", "test dev", "--decode_options", "--length_penalty 0.5")
     assert [call[0] for call in checkout.calls()].count("merge_decoded") == 4
+
+
+def test_the_same_folder_by_its_full_path_is_the_same_run(checkout: Checkout) -> None:
+    assert checkout.run().returncode == 0
+    checkout.calls()
+    folders = [word for name in ("datadir", "dumpdir", "expdir") for word in (f"--{name}", name.removesuffix("dir"))]
+    places = [word if word.startswith("--") else str(checkout.mini / word) for word in folders]
+    listed = checkout.run("--list", *places).stdout
+    assert "stale" not in listed and "unfinished" not in listed, listed
+
+
+def test_prompts_of_the_corpus_are_trained_with_in_the_run_that_prepares_it(checkout: Checkout) -> None:
+    fake = checkout.bin / "python3"
+    made = 'write "$(value_of --datadir)"/'
+    fake.write_text(fake.read_text().replace(made, f"{made}train/prompt\n    {made}", 1))
+    assert checkout.run("--system", "e5").returncode == 0
+    (training,) = [" ".join(call) for call in checkout.calls() if call[0] == "llm_train"]
+    assert "train/prompt,prompt,text" in training and "dev/prompt" not in training
+    listed = checkout.run("--system", "e5", "--list").stdout
+    assert "stale" not in listed and "unfinished" not in listed, listed
+
+
+def test_a_limit_of_bad_clips_is_no_setting_of_the_features(checkout: Checkout) -> None:
+    limits = ("--feature_options", "--max_bad_share 0.2")
+    assert checkout.run("--stop_stage", "2", *limits).returncode == 0
+    checkout.calls()
+    checkout.run("--stop_stage", "2")
+    assert checkout.calls() == []
+    listed = checkout.run("--list", "--feature_options", "--max_bad_share=0.2 --frontend fbank").stdout
+    assert "dump) (its settings were " in listed

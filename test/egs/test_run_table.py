@@ -150,6 +150,20 @@ def test_wrong_usage_exits_2_before_anything_runs(checkout: Checkout, arguments:
     assert checkout.calls() == [] and not (checkout.mini / "exp").exists()
 
 
+def test_rows_end_where_the_user_says(checkout: Checkout) -> None:
+    result = run_table(checkout, "--systems", "e5", "--reference", "e5", "--stop_stage", "5")
+    assert result.returncode == 0, result.stderr
+    names = [call[0] for call in checkout.calls()]
+    assert "ctc_train" in names and "train_text_llm" not in names
+
+
+@pytest.mark.parametrize("arguments", [("--cmd", "no_cmd.sh"), ("--num_nodes", "2")])
+def test_where_jobs_cannot_run_no_row_is_tried(checkout: Checkout, arguments: tuple[str, str]) -> None:
+    result = run_table(checkout, "--systems", "e5", "--reference", "e5", *arguments)
+    assert result.returncode == 2
+    assert f"{arguments[0]} " in result.stderr and checkout.all_calls() == []
+
+
 def test_list_and_dry_run_go_through_all_rows_and_change_nothing(checkout: Checkout) -> None:
     listed = run_table(checkout, "--systems", "e5 e6", "--list")
     assert listed.returncode == 0, listed.stderr

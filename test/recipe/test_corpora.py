@@ -149,8 +149,8 @@ def test_stage_data_notices_what_the_corpus_is_made_of(tmp_path: Path, monkeypat
     ]
     stage = data_stage(make_plan(words))
     places = f"common_voice={tmp_path}/downloads/common_voice covost2={tmp_path}/downloads/covost2"
-    assert stage.settings == f"langs=de {places} data_options= files={archive.name}:3:1600000000"
-    assert stage.inputs == (table,)
+    assert stage.settings == f"langs=de {places} data_options= files= {archive.name}:3:1600000000"
+    assert stage.inputs == (table,)  # (the settings are, to the letter, those of markers of older runs)
     command = stage.jobs[0].command
     assert command[0] == "local/data.sh"
     assert command[-4:] == ("--common_voice", f"{archive.parent}", "--covost2", f"{tmp_path}/downloads/covost2")

@@ -98,6 +98,13 @@ def test_a_frozen_encoder_is_read_as_yaml_is(select: Callable[..., Selection], y
         ("compressor_conf: {max_compressed_length: 0}\n", "max_compressed_length 0 must be at least 1, or null"),
         ("compressor_conf: yes\n", r"compressor_conf: expected settings \(key: value\), found True"),
         ("freeze_encoder: no\n", "the compressor frame_average needs a trained CTC encoder, and freeze_encoder is"),
+        ("freeze_encoder: 'false'\n", "mine.yaml: freeze_encoder: expected true or false, found 'false'"),
+        ("compressor: convolution\n", "the compressor convolution needs freeze_encoder: false trains an encoder"),
+        ("scratch_llm: decoder\ncompressor: none\n", "mine.yaml: scratch_llm needs freeze_encoder: false trains"),
+        (
+            "drop_blank_runs: yes\nmax_compressed_length: 9\n",
+            "settings of the compressor are in compressor_conf: {drop_blank_runs: True, max_compressed_length: 9}",
+        ),
         ("init_system: e7\n", "no system 'e7'; in conf:.*TEMPLATE/conf there are: .*b1 .*mine"),
         ("scratch_llm: big\nfreeze_encoder: no\ncompressor: none\n", "scratch_llm names big.yaml, which is not in"),
         ("rescore_system: b2\n", "mine.yaml: rescore_system b2 rescores b1 itself; name a system that is trained"),

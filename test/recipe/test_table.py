@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from speechllama.bin.plan import TEMPLATE_CMD
 from speechllama.options import UsageError
 from speechllama.recipe.table import TablePlan, plan_table, row_options, split_words, table_records
 from test.recipe.conftest import EGS, MINI_SETTINGS
@@ -51,10 +52,10 @@ def test_a_variant_is_an_option_of_the_run(name: str, more: list[str]) -> None:
 def test_a_row_is_the_run_of_its_own_words(mini_table: MakeTable, tmp_path: Path) -> None:
     plan = mini_table("--systems", "e6:asr", "--reference", "e6:asr", "--seeds", "7", "--nj", "3", "--stop_stage", "2")
     (row,) = plan.rows
-    own = ("--stop_stage", "12", "--system", "e6", "--seed", "7", "--task", "asr")
-    assert row.words == ("--nj", "3", "--stop_stage", "2", "--expdir", str(tmp_path), *own)
+    own = ("--system", "e6", "--seed", "7", "--task", "asr")
+    assert row.words == ("--stop_stage", "12", "--nj", "3", "--stop_stage", "2", "--expdir", str(tmp_path), *own)
     assert row.plan.layout.system_dir == f"{tmp_path}/asr_e6_seed7"
-    assert (row.plan.options.stop_stage, row.plan.options.langs) == (12, "de fr es")
+    assert (row.plan.options.stop_stage, row.plan.options.langs) == (2, "de fr es")
     assert row.place == f"{tmp_path}/table/e6:asr.seed7"
 
 
@@ -130,10 +131,12 @@ def test_what_writes_the_table_plans_the_same_rows(mini_table: MakeTable) -> Non
 
 def test_the_records_of_a_table_are_its_rows_and_its_stage(mini_table: MakeTable, tmp_path: Path) -> None:
     plan = mini_table("--systems", "e5 e6", "--dry_run")
-    records = list(table_records(plan))
-    assert records[:5] == [
+    records = list(table_records(plan, TEMPLATE_CMD))
+    assert records[:7] == [
         ("set", "list", "false"),
         ("set", "dry_run", "true"),
+        ("set", "num_nodes", "1"),
+        ("cmd", str(TEMPLATE_CMD)),
         ("set", "stage", "1"),
         ("set", "stop_stage", "1"),
         ("set", "table_dir", f"{tmp_path}/table"),
@@ -141,4 +144,4 @@ def test_the_records_of_a_table_are_its_rows_and_its_stage(mini_table: MakeTable
     rows = [record for record in records if record[0] == "row"]
     assert rows[1][:5] == ("row", "e6", "1", f"{tmp_path}/table/e6.seed1", f"{tmp_path}/st_e6")
     assert rows[1][5:] == plan.rows[1].words and "--dry_run" in rows[1]
-    assert records[7][:3] == ("stage", "1", "table")
+    assert records[9][:3] == ("stage", "1", "table")

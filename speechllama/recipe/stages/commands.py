@@ -54,18 +54,20 @@ def trainer(plan: Plan, name: str, config: Config, words: Sequence[str]) -> tupl
 
 
 def data_options(
-    inputs: Callable[..., str], entries: Sequence[tuple[str, str, str]], shapes: Callable[[str], Sequence[str]]
+    inputs: Callable[..., str],
+    entries: Callable[[str], Sequence[tuple[str, str, str]]],
+    shapes: Callable[[str], Sequence[str]],
 ) -> list[str]:
     """ESPnet's options for the training and the validation data.
 
     Args:
         inputs: Set and table -> path.
-        entries: Table, ESPnet's name and type of each kind of data.
+        entries: Set -> table, ESPnet's name and type of each kind of data.
         shapes: Set -> its shape files.
     """
     words = []
     for side, name in (("train", "train"), ("valid", "dev")):
-        for table, called, kind in entries:
+        for table, called, kind in entries(name):
             words += [f"--{side}_data_path_and_name_and_type", f"{inputs(name, table)},{called},{kind}"]
         for shape in shapes(name):
             words += [f"--{side}_shape_file", shape]
@@ -80,7 +82,13 @@ def train_on_features(plan: Plan, name: str, config: Config, folder: str, furthe
     def shapes(set_name: str) -> list[str]:
         return [f"{layout.stats_dir}/{set_name}/{kind}_shape" for kind in ("speech", "text")]
 
-    words = ["--tokenizer", layout.tokenizer, "--cmvn_file", layout.cmvn, *data_options(layout.dump, entries, shapes)]
+    words = [
+        "--tokenizer",
+        layout.tokenizer,
+        "--cmvn_file",
+        layout.cmvn,
+        *data_options(layout.dump, lambda _: entries, shapes),
+    ]
     words += ["--output_dir", folder, *further.split()]
     return Job("train", trainer(plan, name, config, words), f"{folder}/train.log")
 

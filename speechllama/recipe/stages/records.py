@@ -60,6 +60,7 @@ class Stage:
         skip: Why there is nothing to do; "" if there is.
         clears: What other settings had made.
         shows: Reports shown when it is done, as far as they are there.
+        replan: Whether the plan of later stages depends on which files it has written.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Stage:
     skip: str = ""
     clears: tuple[Clear, ...] = ()
     shows: tuple[str, ...] = ()
+    replan: bool = False
 
 
 def module(name: str, *options: object) -> tuple[str, ...]:

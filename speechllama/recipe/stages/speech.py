@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 DATA_TABLES = ("wav.scp", "text", "src_text", "utt2lang")
 FEATURE_TABLES = ("feats.scp", "text", "src_text", "utt2lang")
 OPTIONAL_TABLES = ("segments", "prompt")
+LIMITS = ("--max_bad_share",)  # options of make_features that change no features
 COVERAGE = "0.9995"  # of characters by units of CTC: the rarest characters of all languages are no units
 FULL_COVERAGE = "1.0"  # of an encoder-decoder: a character without a unit could never be written
 
@@ -46,7 +49,7 @@ def data(plan: Plan) -> list[Stage]:
     stamps = sources.stamps()
     places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
     settings = f"langs={options.langs}{places} data_options={options.data_options}"
-    settings += f" files={stamps}" if stamps else ""
+    settings += f" files= {stamps}" if stamps else ""  # the space is in the markers of older runs
     outputs = tables(map(layout.data, SPLITS), DATA_TABLES)
     return [
         Stage(
@@ -58,6 +61,7 @@ def data(plan: Plan) -> list[Stage]:
             outputs=(*outputs, *([layout.llm_text] if layout.llm else [])),
             jobs=tuple(jobs),
             shows=(f"{options.datadir}/report.md",),
+            replan=True,  # segments and prompt, which a corpus may have
         )
     ]
 
@@ -76,7 +80,7 @@ def features(plan: Plan) -> list[Stage]:
             "features",
             f"log-mel features ({options.dumpdir})",
             f"{options.dumpdir}/.features.done",
-            f"feature_options={options.feature_options}" if further else "",  # among them the front end
+            _features_of(further),
             inputs=(
                 *tables(map(layout.data, SPLITS), DATA_TABLES),
                 *optional,
@@ -86,6 +90,14 @@ def features(plan: Plan) -> list[Stage]:
             clears=(Clear("remove", tuple(map(layout.dump, SPLITS)), options.dumpdir),),
         )
     ]
+
+
+def _features_of(further: Sequence[str]) -> str:
+    """Those of the further options that change features; a limit of bad clips only says when to stop."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(*LIMITS)
+    kept = parser.parse_known_args(further)[1]
+    return f"feature_options={' '.join(kept)}" if kept else ""
 
 
 def tokenizer(plan: Plan) -> list[Stage]:

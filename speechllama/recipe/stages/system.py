@@ -161,10 +161,13 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
         *("--output_file", *(f"{folder}/llm_stats/{name}" for name in sets)),
     )
     table, called = layout.llm_input_table
-    entries = [(table, called, "kaldi_ark"), (layout.task.reference, "text", "text")]
-    if Path(layout.llm_input("train", "prompt")).is_file():  # templates of single utterances, where the corpus has them
-        entries.append(("prompt", "prompt", "text"))
-    entries.append(("utt2lang", "lang", "text"))
+
+    def entries(name: str) -> list[tuple[str, str, str]]:
+        found = [(table, called, "kaldi_ark"), (layout.task.reference, "text", "text")]
+        if Path(layout.data(name, "prompt")).is_file():  # templates of single utterances, where the corpus has them
+            found.append(("prompt", "prompt", "text"))
+        return [*found, ("utt2lang", "lang", "text")]
+
     inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
     words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task, *inputs, "--output_dir", folder, *start]
     words += [f"--prompt_conf=target={target}" for target in plan.options.target_words[1:]]

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Time CTC training on a free machine and next to a busy process, under the launcher's threads and under others.
 
-    launcher      utils/launch.sh as it is
+    launcher      utils/launch.sh as it is: the cores that are free when the job starts, waits that soon sleep
     active        all cores, which wait for each other as OpenMP does if nothing is set
+    short wait    all cores, and the launcher's waits: what is left if another process comes later
     passive       all cores, which sleep while they wait
     one thread    one core
 
@@ -51,6 +52,7 @@ def settings() -> dict[str, dict[str, str]]:
     return {
         LAUNCHER: {},
         "active": {"OMP_NUM_THREADS": cores},
+        "short wait": {"OMP_NUM_THREADS": cores, "GOMP_SPINCOUNT": "3000"},
         "passive": {"OMP_NUM_THREADS": cores, "OMP_WAIT_POLICY": "PASSIVE"},
         "one thread": {"OMP_NUM_THREADS": "1"},
     }

@@ -96,17 +96,16 @@ else
   rm -f "$directory/$job.stop" # of the run before Slurm's requeueing
 fi
 rm -f "$directory/$job.status"
-printf '# started %s on %s:' "$(date '+%F %T')" "${SLURMD_NODENAME:-$(hostname)}"
+# A thread that waits for another spins for 150 us, then sleeps. OpenMP's default, to spin for 15 ms, takes the core from the
+# very thread that is waited for once another process runs here; to sleep at once costs more than it saves on a free machine.
+# Measured by tools/benchmark_threads.py.
+if [[ ! -v OMP_WAIT_POLICY && ! -v GOMP_SPINCOUNT ]]; then export GOMP_SPINCOUNT=3000; fi
+if [[ $kind == train ]]; then export SPEECHLLAMA_STOP_FILE=$directory/$job.stop; fi
+if [[ -n ${SLURM_JOB_ID:-} ]]; then export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}; fi
+printf '# started %s on %s, %s threads:' "$(date '+%F %T')" "${SLURMD_NODENAME:-$(hostname)}" "${OMP_NUM_THREADS:-all}"
 printf ' %q' "${command[@]}"
 printf '\n'
-# A thread that waits for another spins for 15 us, then sleeps. OpenMP's default, to spin for 15 ms, takes the core from the
-# very thread that is waited for once another process runs here. Measured by tools/benchmark_threads.py.
-if [[ ! -v OMP_WAIT_POLICY && ! -v GOMP_SPINCOUNT ]]; then export OMP_WAIT_POLICY=PASSIVE GOMP_SPINCOUNT=300; fi
-if [[ $kind == train ]]; then export SPEECHLLAMA_STOP_FILE=$directory/$job.stop; fi
-if [[ -n ${SLURM_JOB_ID:-} ]]; then
-  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
-  if [[ $kind == train ]]; then start_on_nodes; fi
-fi
+if [[ -n ${SLURM_JOB_ID:-} && $kind == train ]]; then start_on_nodes; fi
 watcher=""
 if [[ -e $directory/environment && $kind != train ]]; then
   await_stop_file &

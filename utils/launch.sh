@@ -7,8 +7,9 @@
 # has its own log, which a repeated run continues. Meanwhile the number of finished jobs and, every --every seconds, the
 # last line of a running job's log (of a training: the epoch, the time left and the losses) are shown. When jobs fail, the
 # others are waited for, the failed ones are tried again --retries times, then the last lines of the first one that still
-# fails and the names of the failing logs are printed; the exit status is that job's. Each job gets its share of the cores
-# as OMP_NUM_THREADS, and threads that sleep while they wait (OMP_WAIT_POLICY, GOMP_SPINCOUNT), unless these are set already.
+# fails and the names of the failing logs are printed; the exit status is that job's. Each job gets its share of the
+# cores that are free when it starts as OMP_NUM_THREADS, and threads that soon sleep while they wait (GOMP_SPINCOUNT), unless
+# these are set already.
 # Ctrl-C ends all jobs; a training saves first.
 #
 # Where they run: here (local), as an array of Slurm's (slurm: utils/launch_slurm.sh), or by the site's own command (site):
@@ -45,10 +46,37 @@ for_job() {
   word=${word//.JOB./.$1.}
 }
 
-# threads_per_job: cores / jobs, at least one.
-threads_per_job() {
-  local cores
+# free_cores: the cores of this job that no other process computes on, at least one. What runs at the moment is the median of
+# nine looks within 0.2 s; this shell is one of them.
+free_cores() {
+  local cores all running free
+  local -a looks=()
   cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+  if [[ -r /proc/loadavg ]]; then
+    all=$(getconf _NPROCESSORS_ONLN)
+    while ((${#looks[@]} < 9)); do
+      read -r _ _ _ running _ </proc/loadavg
+      looks+=("${running%%/*}")
+      sleep 0.02
+    done
+    running=$(printf '%s\n' "${looks[@]}" | sort -n | sed -n 5p)
+    free=$((all - running + 1))
+    if ((free < cores)); then cores=$((free > 1 ? free : 1)); fi
+  fi
+  echo "$cores"
+}
+
+# threads_per_job: free cores / jobs, at least one; a job that resumes has as many as before, or its sums would be others.
+threads_per_job() {
+  local cores before=""
+  if [[ $nj == 1 && -r ${logs[1]} ]]; then
+    before=$(sed -n 's/^# started .*, \([0-9]*\) threads: .*/\1/p' "${logs[1]}" | tail -n 1)
+  fi
+  if [[ -n $before ]]; then
+    echo "$before"
+    return 0
+  fi
+  cores=$(free_cores)
   echo $((cores > nj ? cores / nj : 1))
 }
 

@@ -198,15 +198,34 @@ def test_jobs_share_the_cores_unless_told(root: Path, tmp_path: Path) -> None:
     assert "threads=5\n" in (tmp_path / "x.1.log").read_text()
 
 
+@pytest.mark.parametrize(("allowed", "machine", "expected"), [(3, 1000, 3), (3, 1, 1), (1, 1000, 1)])
+def test_a_job_has_as_many_threads_as_cores_are_free(
+    root: Path, tmp_path: Path, allowed: int, machine: int, expected: int
+) -> None:
+    for name, answer in (("nproc", allowed), ("getconf", machine)):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {answer}\n")
+        (tmp_path / name).chmod(0o755)
+    command = ["--log", "x.log", "--", "bash", "-c", "echo threads=$OMP_NUM_THREADS"]
+    launch(root, tmp_path, *command, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert f", {expected} threads: bash" in (tmp_path / "x.log").read_text()
+    assert f"threads={expected}\n" in (tmp_path / "x.log").read_text()
+
+
+def test_a_job_that_resumes_has_as_many_threads_as_before(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.log").write_text("# started 2026-01-01 10:00:00 on a, 7 threads: train\n# ended\n")
+    launch(root, tmp_path, "--log", "x.log", "--", "bash", "-c", "echo threads=$OMP_NUM_THREADS")
+    assert "threads=7\n" in (tmp_path / "x.log").read_text()
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "PASSIVE 300"),
+        ({}, "none 3000"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE none"),
         ({"GOMP_SPINCOUNT": "7"}, "none 7"),
     ],
 )
-def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise(
+def test_threads_soon_sleep_while_they_wait_unless_the_user_says_otherwise(
     root: Path, tmp_path: Path, given: dict[str, str], expected: str
 ) -> None:
     command = 'echo "waiting=${OMP_WAIT_POLICY:-none} ${GOMP_SPINCOUNT:-none}"'

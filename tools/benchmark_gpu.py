@@ -302,7 +302,7 @@ def measure_encoding(card: Card, args: argparse.Namespace, bandwidth: float) -> 
 
     encoder_conf = read_settings(args.conf_path, "ctc")["encoder_conf"]
     config = from_mapping(CTCEncoderConfig, encoder_conf, "ctc.yaml: encoder_conf")
-    shape = BatchShape().of_bins(args.frames, 1)
+    shape = BatchShape().of_frames(args.frames)
     size, frames = shape.num_utterances, shape.num_frames
     encoder = CTCEncoder(config, NUM_UNITS).to(card.device).eval()
     speech = torch.randn(size, frames, NUM_MELS, device=card.device)

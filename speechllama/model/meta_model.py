@@ -29,14 +29,18 @@ class EncoderShape:
     Attributes:
         choice: Its record and settings.
         num_units: CTC units C, blank included; 0 without a CTC head.
+        feature_dim: Width F of the features.
+        feature_shift: Seconds from a feature frame to the next.
     """
 
     choice: Choice[Encoder]
     num_units: int = 0
+    feature_dim: int = NUM_MELS
+    feature_shift: float = FRAME_SHIFT
 
     def build(self) -> Any:
-        """Make it for features of the default front end, on whatever device or mode is active."""
-        return self.choice.build(self.num_units, NUM_MELS, FRAME_SHIFT)
+        """Make it, on whatever device or mode is active."""
+        return self.choice.build(self.num_units, self.feature_dim, self.feature_shift)
 
     def num_frames(self, num_feature_frames: int) -> int:
         """Count the frames of its output."""

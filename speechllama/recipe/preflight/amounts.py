@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllama.constants import FRAME_SHIFT, NUM_MELS, SPLITS
+from speechllama.constants import SPLITS
+from speechllama.data.front_ends import FeatureFormat
 from speechllama.files import read_table
 
 SECONDS_PER_CLIP = 5.0  # where nothing was measured: CoVoST 2's clips are 4 to 6 s long on average
-BYTES_PER_SECOND = NUM_MELS / FRAME_SHIFT * 4  # features: frames of 80 bins in float32
 VECTORS_PER_SECOND = 7.5  # compressed; CTC units and the pauses between them
 MARGIN = 1.1  # of the estimate; a full disk costs more than a gigabyte that stays free
 
@@ -46,9 +46,10 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
     return {split: Amount(count, count * SECONDS_PER_CLIP) for split, count in counts.items()}
 
 
-def feature_bytes(amounts: Mapping[str, Amount]) -> float:
-    """Disk that stage `features` needs."""
-    return sum(amount.seconds for amount in amounts.values()) * BYTES_PER_SECOND
+def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> float:
+    """Disk that stage `features` needs, in float32."""
+    num_frames = sum(amount.seconds for amount in amounts.values()) / features.frame_shift
+    return num_frames * features.feature_dim * 4
 
 
 def compressed_bytes(amounts: Mapping[str, Amount], dim: int) -> float:

@@ -29,7 +29,7 @@ from speechllama.recipe.preflight.amounts import (
     read_amounts,
 )
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
-from speechllama.recipe.preflight.run import CheckedRun
+from speechllama.recipe.preflight.run import CheckedRun, read_front_end
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings
 from speechllama.recipe.system import Config
@@ -59,6 +59,7 @@ class Report:
 def run_preflight(run: CheckedRun) -> Report:
     """Check everything that can be checked before hours are spent."""
     report = Report()
+    check_front_end(run, report)
     amounts, to_unpack = check_corpus(run, report)
     found = check_llm(run, report)
     architecture = found.architecture if found else None
@@ -103,6 +104,14 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     return amounts, estimate.bytes_to_unpack
 
 
+def check_front_end(run: CheckedRun, report: Report) -> None:
+    """The front end that `--feature_options` chooses."""
+    try:
+        read_front_end(run.options.feature_options)
+    except ValueError as error:
+        report.faults.append(f"--feature_options: {error}")
+
+
 def check_llm(run: CheckedRun, report: Report) -> FoundLLM | None:
     """The LLM that is given, or the shape of the recipe's own; None where none is needed or known."""
     if not run.uses_llm:
@@ -145,7 +154,7 @@ def disk_needs(
     """What is written where: what for, folder, bytes."""
     needs: list[tuple[str, str, float]] = []
     if "features" not in run.finished:
-        needs.append(("features", run.options.dumpdir, feature_bytes(amounts)))
+        needs.append(("features", run.options.dumpdir, feature_bytes(amounts, run.features)))
     for training in trainings:
         size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
         if training.network is None and training.encoder:

@@ -5,11 +5,15 @@ Plan + options of single commands -> settings of a training
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import NoneType
 from typing import Any
 
+from speechllama.cli import add_front_end
+from speechllama.data.front_ends import FeatureFormat, choose_front_end, describe_features
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan
@@ -44,6 +48,14 @@ class CheckedRun:
         """Where everything of the run lies."""
         return self.plan.layout
 
+    @cached_property
+    def features(self) -> FeatureFormat:
+        """What the front end writes; of one that cannot be built, which is a fault of its own, the default's."""
+        try:
+            return read_front_end(self.options.feature_options)
+        except ValueError:
+            return FeatureFormat()
+
     @property
     def uses_llm(self) -> bool:
         """Whether a stage with the LLM runs."""
@@ -53,6 +65,25 @@ class CheckedRun:
     def device(self) -> str:
         """Where training runs."""
         return "cuda" if self.options.ngpu else "cpu"
+
+
+def read_front_end(options: str) -> FeatureFormat:
+    """Read what the front end writes that options of stage `features` choose.
+
+    Args:
+        options: `--feature_options`.
+
+    Raises:
+        ValueError: There is no such front end, or it has no such setting.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    add_front_end(parser)
+    try:
+        chosen, _ = parser.parse_known_args(options.split())
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    choice = choose_front_end(chosen.frontend, chosen.frontend_conf)
+    return describe_features(choice, choice.build())
 
 
 def read_settings(config: Config, options: str, kind: str) -> Mapping[str, Any]:

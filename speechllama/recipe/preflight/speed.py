@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from speechllama.constants import FRAME_SHIFT, NUM_MELS, SAMPLE_RATE
+from speechllama.constants import SAMPLE_RATE
 from speechllama.data.front_ends import FeatureFormat
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
@@ -44,19 +44,19 @@ def seconds_of(call: Callable[[], Any], device: str) -> float:
     return min(times[1:])
 
 
-def feature_seconds() -> float:
+def feature_seconds(features: FeatureFormat) -> float:
     """Seconds of one process for the features of a second of speech, without reading it."""
     waveform = np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE).astype(np.float32) * 0.1
-    front_end = FeatureFormat().build()
+    front_end = features.build()
     return seconds_of(lambda: front_end(waveform), "cpu") / 10
 
 
 def encoder_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> tuple[float, float]:
     """Seconds of an encoder for a second of speech: a training step, and only a pass."""
     if device == "cpu":
-        batch = batch.of_bins(min(batch.num_utterances * batch.num_frames, CPU_FRAMES), 1)
+        batch = batch.of_frames(min(batch.num_utterances * batch.num_frames, CPU_FRAMES))
     encoder = shape.build().to(device)
-    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, batch.feature_dim, device=device)
     lengths = torch.full((batch.num_utterances,), batch.num_frames, device=device)
     units = torch.randint(1, max(2, shape.num_units), (batch.num_utterances, batch.num_text), device=device)
     unit_lengths = torch.full_like(lengths, batch.num_text)
@@ -72,8 +72,7 @@ def encoder_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> tupl
     def pass_once() -> None:
         encoder(speech, lengths)
 
-    audio = batch.num_utterances * batch.num_frames * FRAME_SHIFT
-    return seconds_of(step, device) / audio, seconds_of(pass_once, device) / audio
+    return seconds_of(step, device) / batch.seconds, seconds_of(pass_once, device) / batch.seconds
 
 
 def llm_seconds(config: LLMConfig, architecture: Any, batch: BatchShape, device: str) -> tuple[float, float, float]:

@@ -1,6 +1,6 @@
-"""Compute the features of one part of each data directory (stage `features`); a finished part is kept.
+"""Compute the features of one part of each data directory; a finished part is kept.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.make_features --data_dir data/train --output_dir dump/train --num_jobs 2 --job 1
 """
 

@@ -11,6 +11,7 @@ NUM_MELS = 80
 FRAME_SHIFT = 0.010  # seconds
 SUBSAMPLING = 4  # feature frames to a frame of the CTC encoder
 
+SEQ2SEQ = "seq2seq"  # `model` of an encoder-decoder, in its YAML and in its config.yaml
 # Names of records whose modules import numpy or torch.
 DEFAULT_FRONT_END = "fbank"  # of FRONT_ENDS
 DEFAULT_ENCODER = "transformer"  # of ENCODERS

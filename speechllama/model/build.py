@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor, nn
 
 from speechllama.config import from_mapping
-from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.constants import FRAME_SHIFT, NUM_MELS, SEQ2SEQ
 from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
@@ -31,7 +31,6 @@ from speechllama.registry import Choice, choose
 
 MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads
 CONFIG_FILE = "config.yaml"  # written by ESPnet next to them
-SEQ2SEQ = "seq2seq"  # `model` in the settings of the encoder-decoder
 
 
 def speech_llama_config(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from speechllama.constants import BLANK
 from speechllama.model.audio import Compressed, Encoded
 from speechllama.model.compressors import COMPRESSORS, CONVOLUTION_RATIO
-from speechllama.model.ctc_encoder import best_units
+from speechllama.model.ctc_encoder import best_units, find_starts
 from speechllama.model.layers import length_mask
 from speechllama.model.units import Codebook
 from speechllama.registry import choose
@@ -133,13 +133,6 @@ def label_frames(encoded: Encoded) -> Tensor:
     if not encoded.logits.shape[2]:
         raise ValueError("this compressor needs CTC logits, and the encoder has no CTC head; choose another of the two")
     return best_units(encoded.logits)
-
-
-def find_starts(labels: Tensor) -> Tensor:
-    """Mark the frames (B, M) that begin a run of equal labels."""
-    starts = torch.ones_like(labels, dtype=torch.bool)
-    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    return starts
 
 
 def number_runs(kept: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:

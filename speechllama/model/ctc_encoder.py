@@ -205,10 +205,15 @@ def best_units(logits: Tensor) -> Tensor:
     return torch.where(rest > best, num_blocks * ARGMAX_BLOCK + index, unit)
 
 
+def find_starts(labels: Tensor) -> Tensor:
+    """Mark the frames (B, M) that begin a run of equal labels."""
+    starts = torch.ones_like(labels, dtype=torch.bool)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    return starts
+
+
 def greedy_units(encoded: Encoded) -> list[list[int]]:
     """Best unit per frame, repeats merged, blanks removed: the CTC hypothesis of each utterance."""
     best = best_units(encoded.logits)  # (B, M)
-    starts = torch.ones_like(best, dtype=torch.bool)
-    starts[:, 1:] = best[:, 1:] != best[:, :-1]
-    kept = starts & (best != BLANK) & length_mask(encoded.lengths, best.shape[1])
+    kept = find_starts(best) & (best != BLANK) & length_mask(encoded.lengths, best.shape[1])
     return [row[keep].tolist() for row, keep in zip(best.cpu(), kept.cpu(), strict=True)]

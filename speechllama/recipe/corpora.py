@@ -22,7 +22,7 @@ from speechllama.corpora.tatoeba.options import TatoebaOptions
 from speechllama.registry import Registry
 
 if TYPE_CHECKING:
-    from speechllama.corpora.covost2.files import Sources as CovostPlaces
+    from speechllama.corpora.covost2.files import CorpusPlaces
 
 
 @dataclass
@@ -94,17 +94,17 @@ def _prepare_covost2(options: CovostOptions) -> None:
     log_reports(reports)
 
 
-def _covost2_places(options: CovostOptions) -> CovostPlaces:
-    from speechllama.corpora.covost2.files import Sources as Places
+def _covost2_places(options: CovostOptions) -> CorpusPlaces:
+    from speechllama.corpora.covost2.files import CorpusPlaces
 
     common_voice, covost2 = options.places
-    return Places(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
+    return CorpusPlaces(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
 
 
 def _covost2_sources(options: CovostOptions) -> Sources:
-    from speechllama.corpora.covost2.files import list_sources
+    from speechllama.corpora.covost2.files import ENGLISH, list_sources
 
-    languages = [*options.languages, *(["en"] if options.english != "none" else [])]
+    languages = [*options.languages, *([ENGLISH] if options.english != "none" else [])]
     tables, archives = list_sources(_covost2_places(options), languages)
     return Sources(tables, [*archives, *([options.pseudo_labels] if Path(options.pseudo_labels).is_file() else [])])
 

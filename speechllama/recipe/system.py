@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechllama.config import from_mapping, load_config
+from speechllama.constants import SEQ2SEQ
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
 from speechllama.options import UsageError
 from speechllama.registry import Registry
 
 Kind = Literal["speech_llm", "seq2seq"]
-SEQ2SEQ = "seq2seq"  # `model:` of an encoder-decoder's YAML
 CONF = "conf"
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
 # Keys of a YAML that say what a system is; on a command line they would contradict what the stages go by.

@@ -12,8 +12,8 @@ from typing import Literal
 from speechllama.constants import SPLITS
 from speechllama.corpora.covost2.files import (
     ENGLISH,
+    CorpusPlaces,
     Language,
-    Sources,
     collecting,
     corpus_name,
     find_languages,
@@ -73,7 +73,7 @@ class CorpusOptions:
 
 
 def prepare_covost2(
-    sources: Sources, languages: Sequence[str], output_dir: str | Path, options: CorpusOptions | None = None
+    sources: CorpusPlaces, languages: Sequence[str], output_dir: str | Path, options: CorpusOptions | None = None
 ) -> list[SourceReport]:
     """Make data directories, all languages together, and report.json and report.md next to them.
 

@@ -1,4 +1,4 @@
-"""What every entry point shares: its parser, its exit status, and options of other types than argparse has."""
+"""What entry points share: the parser, the exit status, and types of options that argparse lacks."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training and decoding at an LLM's real size on the GPU that is here, with random weights: nothing is downloaded.
+"""Time training and decoding at an LLM's real size on this machine's GPU, with random weights.
 
     matrix rate   a large product in bfloat16 and a copy of memory: what this card can do at best
     training      step of E5 and E6 over batch sizes: speech and positions per second, share of the matrix rate, memory

@@ -1,4 +1,4 @@
-"""Features of a data directory in parts: wav.scp -> front end -> feats.J.ark (T, F), feats.J.scp, frontend.json."""
+"""Features of a data directory, in parts: wav.scp -> front end -> feats.ark (T, F), frontend.json."""
 
 from __future__ import annotations
 

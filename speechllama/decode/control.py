@@ -1,4 +1,4 @@
-"""Where each utterance's audio is; in the control, each gets the audio of another.
+"""The audio of each utterance; in the control, that of another utterance.
 
 data directory -> {utterance: place in an ark, seconds}
 """

@@ -1,6 +1,6 @@
-"""Decode a data directory: batches by length, in parts, resumable by utterance, with or without the right audio.
+"""Decode a data directory in batches, in parts for parallel jobs, resumable by utterance.
 
-{feats,compressed}.scp -> nbest.J.jsonl -> (decoded_parts.py) nbest.jsonl, text, decode.json
+{feats,compressed}.scp -> nbest.J.jsonl -> (nbest.py) nbest.jsonl, text, decode.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory, in halves.
+"""Split a batch into halves until it fits into memory.
 
 work, items -> a result of each item
 """

@@ -1,4 +1,4 @@
-"""Text translation of an LLM: what it can do without audio.
+"""How well an LLM translates written text: BLEU without any audio.
 
 sentence -> [prompt ; sentence ; suffix] -> greedy search -> BLEU against its translation
 """

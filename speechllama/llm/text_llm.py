@@ -1,4 +1,4 @@
-"""The LLM that a recipe trains itself: a LLaMA that learns to translate and copy text before it meets speech.
+"""The LLM that a recipe trains itself: a LLaMA that learns to translate and to copy text.
 
     llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
 

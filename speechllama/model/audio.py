@@ -1,4 +1,4 @@
-"""Audio at each station of the flow, with its lengths; and what the network asks of an encoder.
+"""Audio at each station of the flow, with its lengths, and the protocol of an encoder.
 
 features (B, T, F) -> encoded (B, M, D) -> compressed (B, U, D) or units (B, U)
 """

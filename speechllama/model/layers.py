@@ -1,4 +1,4 @@
-"""What several stations share: masks from lengths, positions, and a padding-invariant Transformer.
+"""What several stations share: length masks, positions, a padding-invariant Transformer.
 
 hidden (B, M, D), lengths (B,) -> hidden (B, M, D)
 """

@@ -1,4 +1,4 @@
-"""A network without its weights: sizes, names and shapes of any LLM, on any machine, in a second.
+"""Networks without weights: sizes and shapes with any LLM, on any machine, in a second.
 
 settings + the LLM's config.json -> SpeechLlama on the meta device
 """

@@ -4,8 +4,8 @@
                                                        |
     text (B, L) ----------------------------> Transformer decoder (B, L + 1, C + 1)
 
-Encoder, decoder and CTC head are ESPnet's modules, made by `tasks` and handed in. Units 0..C-1 are those of the
-tokenizer, 0 is CTC's blank, which the decoder never writes; unit C is the decoder's start and end.
+Encoder, decoder and CTC head are ESPnet's modules, made in `train` and passed in. Units 0..C-1 are those of the
+tokenizer; 0 is CTC's blank, which the decoder never writes; unit C is the decoder's start and end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text after a prefix: what the LLM says of each token of it, in training as in rescoring.
+"""Logits of a text after a prefix, in training and in rescoring.
 
 [prefix (B, P, H) ; text (B, L)] -> LLM -> logits (B, L + 1, V) and labels (B, L + 1)
 """

@@ -1,4 +1,4 @@
-"""Discrete units in place of vectors: the cluster of each encoder state, and each cluster's embedding in the LLM.
+"""Discrete units: the cluster of each encoder state, and an embedding in the LLM for each cluster.
 
 hidden (B, M, D) -> units (B, M)        units (B, U) -> embeddings (B, U, H)
 """

@@ -1,9 +1,9 @@
-"""The corpora: what stage data of a recipe prepares and what that is made of; to add one, add a record to CORPORA.
+"""The corpora that the data stage can prepare; to add one, add a record to CORPORA.
 
-    --corpus_kind covost2 -> CORPORA["covost2"] -> its options, its files, whose change is noticed, and its preparation
+    --corpus_kind covost2 -> CORPORA["covost2"] -> its options, its files, how to prepare it
 
-A recipe of one's own needs no record: its `local/data.sh` is enough. A record lets stage data notice a corpus that has
-changed, and the preflight look at it before hours are spent.
+A recipe of your own needs no record: its `local/data.sh` is enough. With a record, the data stage notices when the
+corpus has changed, and the preflight can check it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the files of a run are: every path pattern of a recipe is here, and nowhere else.
+"""The paths of a run: every path pattern of a recipe is here and nowhere else.
 
     Options, Selection, ConfFolders -> Layout
 

@@ -1,4 +1,4 @@
-"""A run of a recipe, planned: its options, its system, its paths, and its stages in order.
+"""Plan a run of a recipe: its options, its system, its paths, and its stages in order.
 
     run.sh's own settings, the user's words -> Plan -> rows for utils/stages.sh, which runs them
 

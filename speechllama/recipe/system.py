@@ -1,4 +1,4 @@
-"""What a system is: its YAML, read once; what it trains, starts from, rescores, and by which LLM.
+"""Systems: what a YAML trains, starts from or rescores, and with which LLM.
 
     --system e6 --size small -> conf/small, TEMPLATE/conf/small, conf, TEMPLATE/conf -> System
 

@@ -1,4 +1,4 @@
-"""Where CoVoST 2 is: trees, archives or a URL -> a folder of Common Voice and a table for each language."""
+"""Find the files of CoVoST 2 and Common Voice, in folders, archives or at a URL."""
 
 from __future__ import annotations
 

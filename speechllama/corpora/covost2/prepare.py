@@ -1,4 +1,4 @@
-"""CoVoST 2: validated.tsv, clips, covost_v2.<lang>_<target>.tsv -> data/{train,dev,test} and a report."""
+"""Prepare CoVoST 2: its tables and Common Voice's clips -> data/{train,dev,test} and a report."""
 
 from __future__ import annotations
 

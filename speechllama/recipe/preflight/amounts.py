@@ -1,4 +1,4 @@
-"""How much speech there is and what it takes on disk, before any of it is read.
+"""How much speech there is and how much disk it takes, before any of it is read.
 
 data directories, or CoVoST 2's tables -> Amount by split -> gigabytes by folder
 """

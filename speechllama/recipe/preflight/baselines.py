@@ -1,4 +1,4 @@
-"""B1 and B2 before they run: GPU memory, and time from a few measured batches.
+"""Memory and time of B1 and B2, estimated and measured before they run.
 
 Seq2SeqShape, batch -> MemoryEstimate of training and decoding; seconds of a training step and of a decoded batch
 shape of the LLM -> MemoryEstimate and seconds of rescoring

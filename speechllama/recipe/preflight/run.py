@@ -1,4 +1,4 @@
-"""What the preflight checks: a planned run, what of it is finished, and the settings of its trainings.
+"""The run that the preflight checks: its plan, its finished stages, its trainings' settings.
 
 Plan + options of single commands -> settings of a training
 """

@@ -1,4 +1,4 @@
-"""How long each stage will take on this machine: seconds of measured batches times how many there will be.
+"""Time of each stage on this machine: measured seconds of a batch, times the number of batches.
 
 CheckedRun, trainings, amounts -> rows of stage, rate, time
 """

@@ -1,4 +1,4 @@
-"""Time of each stage, from a few measured batches.
+"""Measure a few batches of each network: seconds per batch on this machine.
 
     networks of the true width with random weights, batches of the true shape -> seconds per batch on this machine
 

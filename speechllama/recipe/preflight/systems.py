@@ -1,4 +1,4 @@
-"""The trainings of a run: do their YAML files build, what does an update see, what do they need.
+"""The trainings of a run: build their YAML files, count parameters, estimate what they need.
 
 CheckedRun, shape of the LLM -> PlannedTraining of CTC, of the first system, of the system
 """

@@ -1,4 +1,4 @@
-"""What a stage is: frozen records, which utils/stages.sh is given and runs."""
+"""Frozen records of stages and jobs, which are printed for utils/stages.sh to run."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from speechllama.registry import Registry
 Kind = Literal["speech_llm", "seq2seq"]
 CONF = "conf"
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
-# Keys of a YAML that say what a system is; on a command line they would contradict what the stages go by.
+# Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.
 SYSTEM_KEYS = (
     "model", "init_system", "rescore_system", "scratch_llm", "encoder", "freeze_encoder", "compressor",
     "compressor_conf", "ctc_units", "target_units",
@@ -38,7 +38,7 @@ class Config:
         name: Its file's name without the ending.
         path: How commands name it, from the recipe's directory.
         settings: Merged settings.
-        files: All that it was read from; a change of one of them makes stale what was trained by it.
+        files: All files that it was read from; if one changes, what was trained with it is stale.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Config:
 
 
 class ConfFolders:
-    """Where a recipe's YAML files are looked for: its own for the size, those of the size that all share, its own, all.
+    """Folders in which YAML files are looked for, in order: own and shared ones of the size, own, shared.
 
     Args:
         size: `--size`, "" for none.
@@ -64,7 +64,7 @@ class ConfFolders:
         shared: The folder that all recipes share.
 
     Raises:
-        UsageError: No folder has that size.
+        UsageError: There is no folder of that size.
     """
 
     def __init__(self, size: str = "", own: Path = Path(CONF), shared: Path = TEMPLATE_CONF) -> None:
@@ -88,7 +88,7 @@ class ConfFolders:
         """Read the first YAML of this name.
 
         Raises:
-            UsageError: There is none, it is faulty, or what it includes is not there.
+            UsageError: There is none, it is faulty, or what it includes does not exist.
         """
         for folder in self.folders:
             path = folder / f"{name}.yaml"
@@ -110,7 +110,7 @@ class System:
 
     Attributes:
         config: Its YAML.
-        init: The system it starts from (LoRA systems); None of others.
+        init: The system it starts from (LoRA systems); None for others.
     """
 
     config: Config
@@ -118,12 +118,12 @@ class System:
 
     @property
     def name(self) -> str:
-        """What `--system` says."""
+        """Its name in `--system`."""
         return self.config.name
 
     @property
     def kind(self) -> Kind:
-        """What its YAML is for."""
+        """Whether its YAML describes a speech LLM or an encoder-decoder."""
         return "seq2seq" if self.config.settings.get("model") == SEQ2SEQ else "speech_llm"
 
     @property
@@ -133,7 +133,7 @@ class System:
 
     @property
     def scratch_llm(self) -> str:
-        """Name of the YAML of the LLM that it trains from random weights; "" of others."""
+        """Name of the YAML of the LLM that it trains from random weights; "" for others."""
         return str(self.config.settings.get("scratch_llm") or "")
 
     @property
@@ -160,12 +160,12 @@ class System:
 
 @dataclass(frozen=True)
 class Selection:
-    """What `--system` chose.
+    """The system that `--system` selects.
 
     Attributes:
         name: Its name.
-        system: What is trained and decoded; of a rescoring system the one that it rescores.
-        rescoring: YAML of a rescoring system, whose LLM chooses among the hypotheses; None of others.
+        system: What is trained and decoded; for a rescoring system, the one that it rescores.
+        rescoring: YAML of a rescoring system, whose LLM chooses among the hypotheses; None for others.
     """
 
     name: str
@@ -179,7 +179,7 @@ class Selection:
 
     @property
     def scratch_llm(self) -> str:
-        """Name of the YAML of its LLM from random weights; "" of others."""
+        """Name of the YAML of its LLM from random weights; "" for others."""
         return self.system.scratch_llm
 
 
@@ -194,7 +194,7 @@ def select_system(name: str, folders: ConfFolders) -> Selection:
         The selection, with settings that fit each other.
 
     Raises:
-        UsageError: A YAML is not there, or its settings contradict each other.
+        UsageError: A YAML does not exist, or its settings contradict each other.
     """
     config = folders.read(name)
     rescored = str(config.settings.get("rescore_system") or "")

@@ -15,8 +15,8 @@ from speechllama.constants import SPLITS
 from speechllama.data.front_ends import FeatureFormat
 from speechllama.files import read_table
 
-SECONDS_PER_CLIP = 5.0  # where nothing was measured: CoVoST 2's clips are 4 to 6 s long on average
-VECTORS_PER_SECOND = 7.5  # compressed; CTC units and the pauses between them
+SECONDS_PER_CLIP = 5.0  # if durations are unknown; CoVoST 2's clips have 4 to 6 s on average
+VECTORS_PER_SECOND = 7.5  # compressed: CTC units, and the pauses between them
 MARGIN = 1.1  # of the estimate; a full disk costs more than a gigabyte that stays free
 
 
@@ -36,7 +36,7 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
         rows: Rows of CoVoST 2's tables by split, clips of typical length; without any, what is in `datadir` counts.
 
     Returns:
-        Amounts by split; empty where nothing is known yet.
+        Amounts by split; empty if nothing is known yet.
     """
     durations = [Path(datadir) / split / "utt2dur" for split in SPLITS]
     if not rows and all(path.is_file() for path in durations):
@@ -63,11 +63,11 @@ def checkpoint_bytes(num_trained: int, num_kept: int) -> float:
 
 
 def check_disk(needs: Sequence[tuple[str, str, float]], faults: list[str]) -> list[str]:
-    """Hold what is needed against what is free, folders of one disk together.
+    """Compare the disk space that is needed with what is free; folders of one disk are added up.
 
     Args:
-        needs: What for, the folder (it need not exist yet), bytes.
-        faults: Disks that are too small join them.
+        needs: Purpose, folder (it need not exist yet) and bytes.
+        faults: Gets a line for each disk that is too small.
 
     Returns:
         A line for each disk.

@@ -37,7 +37,7 @@ FORWARD = 1 / 2  # of a frozen LLM's training step: backward, its weights get no
 
 @dataclass(frozen=True)
 class Seq2SeqShape:
-    """What an encoder-decoder is made by.
+    """What an encoder-decoder is built from.
 
     Attributes:
         config: Sizes.
@@ -50,7 +50,7 @@ class Seq2SeqShape:
     feature_dim: int = NUM_MELS
 
     def build(self) -> Seq2Seq:
-        """Make it, on whatever device or mode is active."""
+        """Build it on the active device, or in the active mode."""
         from speechllama.train.seq2seq import make_parts  # imports ESPnet, which takes seconds
 
         return Seq2Seq(self.config, self.num_units, make_parts(self.config, self.num_units), self.feature_dim)
@@ -72,7 +72,7 @@ def seq2seq_activations(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) ->
     """Bytes kept by encoder, decoder and CTC head, their losses included."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = shape.build().train()
-        network.spec_augment.eval()  # it draws numbers, and keeps nothing
+        network.spec_augment.eval()  # it draws random numbers and keeps nothing
         speech = torch.zeros(batch.num_utterances, batch.num_frames, shape.feature_dim)
     # Outside the mode, so that these are real: ESPnet reads the lengths to make its masks.
     lengths, text, text_lengths = make_batch(shape, batch, "cpu")
@@ -105,7 +105,7 @@ def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) 
     config, num_frames = shape.config, batch.num_frames // SUBSAMPLING
     columns = num_frames + beam_size * 2 * batch.num_text  # twice the typical text
     kept = 2 * config.num_decoder_layers * config.dim * columns * 4 + num_frames * shape.num_units * 8
-    # CTC's rows over the frames of every proposed unit, and the temporary ones that they are summed from.
+    # CTC's rows over the frames of every proposed unit, and the temporary rows from which they are summed.
     proposed = beam_size * max(JointSearchConfig.num_proposed, 2 * beam_size) * num_frames * 8 * 4
     layer = 4 * num_frames * (config.ffn_dim + config.num_heads * num_frames)  # the widest that a layer makes
     convolved = 4 * config.conv_channels * batch.num_frames * shape.feature_dim / 4  # halved twice
@@ -128,7 +128,7 @@ def texts_of_batch(batch: BatchShape) -> BatchShape:
 
 
 def fit_cpu(batch: BatchShape, device: str) -> BatchShape:
-    """As much of a batch as is measured."""
+    """Reduce a batch to what is measured on a CPU."""
     if device != "cpu":
         return batch
     return batch.of_frames(min(batch.num_utterances * batch.num_frames, CPU_FRAMES))
@@ -161,7 +161,7 @@ def joint_search_seconds(shape: Seq2SeqShape, batch: BatchShape, beam_size: int,
 
 
 def rereading_seconds(architecture: Any, batch: BatchShape, device: str) -> float:
-    """Seconds in which the LLM reads one hypothesis."""
+    """Seconds that the LLM needs to read one hypothesis."""
     texts = texts_of_batch(batch)
     step, _, _ = llm_seconds(LLMConfig(), architecture, texts, device)
     return FORWARD * step / texts.num_utterances

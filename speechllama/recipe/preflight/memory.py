@@ -92,7 +92,7 @@ class BatchShape:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes, by what they are for: frozen weights; what trains, with optimizer; activations; scratch and reserve."""
+    """Bytes by purpose: frozen weights; what trains, with its optimizer; activations; scratch and reserve."""
 
     weights: float
     trained: float
@@ -186,7 +186,7 @@ def encoder_activations(shape: EncoderShape, batch: BatchShape, is_amp: bool) ->
         encoder = shape.build()
         for module in encoder.modules():
             if isinstance(module, SpecAugment):
-                module.eval()  # it draws numbers, and keeps nothing
+                module.eval()  # it draws random numbers and keeps nothing
         speech = torch.zeros(batch.num_utterances, batch.num_frames, batch.feature_dim)
         lengths = torch.full((batch.num_utterances,), batch.num_frames)
 
@@ -214,7 +214,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     """Memory of training a Speech-LLaMA (stages `train` and `lora`).
 
     Args:
-        network: It, on the meta device.
+        network: The network, on the meta device.
         architecture: The LLM's transformers config.
         batch: What one GPU gets of a batch.
         is_amp: ESPnet's `use_amp`.
@@ -228,7 +228,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
         )
     scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
     if config.llm.gradient_checkpointing:
-        scratch = max(scratch, layer)  # the layer that is computed again, long after the logits
+        scratch = max(scratch, layer)  # the layer that is computed again when the logits are long gone
     trained = num_parameters(network, trainable_only=True) * BYTES_TRAINED
     frozen = sum(weight.nbytes for weight in network.encoder.parameters() if not weight.requires_grad)
     return MemoryEstimate(

@@ -21,7 +21,7 @@ from speechllama.recipe.stages import stage_number
 from speechllama.recipe.system import Config
 from speechllama.train.options import check_settings, known_options, override
 
-WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # that the preflight computes with
+WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # which the preflight computes with
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CheckedRun:
     Attributes:
         plan: The run.
         finished: Names of its finished stages.
-        launcher: How jobs start; on a cluster (not `local`) this machine need not have the GPUs.
+        launcher: How jobs start; unless it is `local`, this machine need not have the GPUs.
     """
 
     plan: Plan
@@ -45,12 +45,12 @@ class CheckedRun:
 
     @property
     def layout(self) -> Layout:
-        """Where everything of the run lies."""
+        """The paths of the run."""
         return self.plan.layout
 
     @cached_property
     def features(self) -> FeatureFormat:
-        """What the front end writes; of one that cannot be built, which is a fault of its own, the default's."""
+        """What the front end writes; the default's if it cannot be built, which `check_front_end` reports."""
         try:
             return read_front_end(self.options.feature_options)
         except ValueError:
@@ -68,7 +68,7 @@ class CheckedRun:
 
 
 def read_front_end(options: str) -> FeatureFormat:
-    """Read what the front end writes that options of stage `features` choose.
+    """Find what the front end writes that `--feature_options` chooses.
 
     Args:
         options: `--feature_options`.
@@ -87,15 +87,15 @@ def read_front_end(options: str) -> FeatureFormat:
 
 
 def read_settings(config: Config, options: str, kind: str) -> Mapping[str, Any]:
-    """A YAML with what it includes, and the options that override it.
+    """Read the settings of a training: a YAML with what it includes, and the options that override it.
 
     Args:
         config: The YAML.
         options: Words of a command line, "--max_epoch 5".
-        kind: Whose options its keys are: `ctc`, `system` or `seq2seq`.
+        kind: The training whose options its keys are: `ctc`, `system` or `seq2seq`.
 
     Raises:
-        ValueError: A key or option that is none, or a value of another kind.
+        ValueError: A key or option is unknown, or a value is of the wrong type.
     """
     known = known_options(kind)
     check_settings(config.settings, known, config.path)

@@ -34,20 +34,20 @@ from speechllama.recipe.preflight.speed import (
 from speechllama.recipe.preflight.systems import PlannedTraining
 
 COMMON_VOICE_RATE = 48000  # Hz, of its newer releases' MP3
-NUM_CLIPS = 5  # read to know what reading costs
+NUM_CLIPS = 5  # read to measure the time of reading
 VALIDATION = 1 / 3  # of a training step: no backward pass
 
 
 def estimate_times(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, amounts: Mapping[str, Amount]
 ) -> list[list[str]]:
-    """Measure and multiply.
+    """Measure seconds per batch and multiply.
 
     Args:
         run: The run.
-        trainings: Those that build.
+        trainings: Those whose YAML files build.
         architecture: Shape of the LLM.
-        amounts: Speech by split; without it, times are for an hour of speech.
+        amounts: Speech by split; if it is empty, times are for an hour of speech.
 
     Returns:
         Rows: stage, what was measured, time.
@@ -95,7 +95,7 @@ def estimate_times(
 def _decoding_rows(
     run: CheckedRun, training: PlannedTraining, architecture: Any, test: Amount, dev: Amount
 ) -> list[list[str]]:
-    """Stage decode; a rescoring system decodes the dev set, too, and its LLM reads the hypotheses."""
+    """Rows of the decode stage; a rescoring system also decodes dev, and its LLM reads the hypotheses."""
     rows: list[list[str]] = []
     decoded = [test, dev] if run.plan.selection.rescoring else [test]
     jobs = run.options.num_processes if run.options.ngpu else 1
@@ -127,7 +127,7 @@ def _decoding_rows(
 
 
 def _own_llm_row(run: CheckedRun, architecture: Any) -> list[str]:
-    """Stage llm where the recipe trains its LLM, on as many processors as there are."""
+    """Row of the llm stage of a recipe that trains its own LLM."""
     own = run.layout.llm
     assert own is not None
     settings = from_mapping(TextLLMConfig, own.settings, own.path)
@@ -141,7 +141,7 @@ def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRu
     config, batch = training.network.config, training.batch
     step, prefix, token = llm_seconds(config.llm, architecture, batch, run.device)
     if config.compressor.record.output == "units":
-        return step, prefix, token  # a table in the audio encoder's place
+        return step, prefix, token  # embeddings in place of the audio encoder
     if training.encoder is None:  # E0 and D train their own
         own, _ = encoder_seconds(
             EncoderShape(config.encoder, 0, batch.feature_dim, batch.frame_shift), batch, run.device
@@ -152,7 +152,7 @@ def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRu
 
 
 def reading_seconds(datadir: str) -> float:
-    """Seconds to read a second of speech, from the first training clips; of noise as MP3 before stage `data`."""
+    """Seconds to read a second of speech: of the first training clips, or, before the data stage, of an MP3."""
     place = Path(datadir) / "train"
     if not (place / "wav.scp").is_file() or not (place / "utt2dur").is_file():
         return mp3_seconds()

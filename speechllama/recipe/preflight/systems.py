@@ -34,7 +34,7 @@ class PlannedTraining:
     Attributes:
         stage: Name of its stage.
         path: Its YAML.
-        settings: Its settings, with the options that override them.
+        settings: Its settings, overridden by options.
         batch: What one GPU gets of a batch.
         num_trained: Parameters that train.
         network: On the meta device; None for CTC and the encoder-decoder.
@@ -57,7 +57,7 @@ class PlannedTraining:
         return bool(self.settings.get("use_amp", False))
 
     def memory(self, architecture: Any) -> MemoryEstimate:
-        """What it takes of a GPU."""
+        """GPU memory of the training."""
         if self.seq2seq:
             return seq2seq_memory(self.seq2seq, self.batch, self.is_amp)
         if self.network is None:
@@ -66,7 +66,7 @@ class PlannedTraining:
         return training_memory(self.network, architecture, self.batch, self.is_amp)
 
     def describe(self, num_processes: int) -> str:
-        """What an update sees."""
+        """Say what an update sees."""
         bins = f"{int(self.settings.get('batch_bins', DEFAULT_BINS)):,}"
         kind = "feature values" if self.network is None else "LLM positions"
         accumulated = int(self.settings.get("accum_grad", 1))
@@ -78,12 +78,12 @@ class PlannedTraining:
 
 
 def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> list[PlannedTraining]:
-    """Build every network of the run without its weights; YAML files that do not build join the faults.
+    """Build every network of the run without its weights.
 
     Args:
         run: The run.
         architecture: Shape of the LLM; None if it is not known.
-        faults: What is wrong.
+        faults: Gets a line for each YAML that does not build.
     """
     system = run.plan.selection.system
     if system.is_seq2seq:
@@ -95,7 +95,7 @@ def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> lis
     trainings: list[PlannedTraining] = []
     encoder: EncoderShape | None = None
     if system.freezes_encoder:
-        encoder = encoder_shape(run, choose_encoder({}, ""), run.layout.units)  # where its own YAML is wrong
+        encoder = encoder_shape(run, choose_encoder({}, ""), run.layout.units)  # used if its own YAML is wrong
         try:
             training = ctc_training(run)
             encoder = training.encoder
@@ -179,20 +179,20 @@ def system_training(
 def check_gpu(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, faults: list[str]
 ) -> list[list[str]]:
-    """Hold the memory of each training, and of decoding, against the card.
+    """Compare the memory of each training, and of decoding, with the card's.
 
     Args:
         run: The run.
-        trainings: Those that build.
+        trainings: Those whose YAML files build.
         architecture: Shape of the LLM.
-        faults: What does not fit joins them.
+        faults: Gets a line for each thing that does not fit.
 
     Returns:
-        Rows: what, frozen weights, trained with optimizer, activations, scratch, total, in GB.
+        Rows: purpose, frozen weights, trained with optimizer, activations, scratch, total, in GB.
     """
     card = 0.0
     ngpu = run.options.ngpu
-    if ngpu and run.launcher == "local" and torch.cuda.is_available():  # a cluster's cards are not this one
+    if ngpu and run.launcher == "local" and torch.cuda.is_available():  # a cluster has other cards
         card = float(torch.cuda.get_device_properties(0).total_memory)
         if torch.cuda.device_count() < ngpu:
             faults.append(f"--ngpu {ngpu}: torch finds {torch.cuda.device_count()} GPUs here")
@@ -215,7 +215,7 @@ def check_gpu(
 def decoding_needs(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any
 ) -> list[tuple[str, MemoryEstimate]]:
-    """What stage decode takes of a GPU: decoding and, of a rescoring system, the LLM that reads the hypotheses."""
+    """GPU memory of the decode stage: of decoding and, for a rescoring system, of the LLM that reads hypotheses."""
     needs = []
     batch_size, beam_size = run.options.batch_size, run.options.beam_size
     batch = dataclasses.replace(BatchShape.of_features(run.features), num_utterances=batch_size)

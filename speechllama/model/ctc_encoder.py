@@ -16,7 +16,7 @@ from speechllama.model.audio import Encoded
 from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask
 from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
 
-ARGMAX_BLOCK = 64  # units; 32 to 256 are within a tenth of each other
+ARGMAX_BLOCK = 64  # units; 32 to 256 differ by less than a tenth in speed
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Conv2dSubsampling(nn.Module):
 
 
 class SpeechFront(nn.Module):
-    """What every encoder of speech begins with: normalised features, SpecAugment in training, subsampling.
+    """The first part of an encoder: normalised features, SpecAugment in training, subsampling.
 
     Args:
         feature_dim: Width F of the features.
@@ -160,7 +160,7 @@ class CTCEncoder(SpeechFront):
 def ctc_loss(encoded: Encoded, text: Tensor, text_lengths: Tensor) -> Tensor:
     """CTC loss, averaged over utterances.
 
-    An utterance whose labels do not fit its frames contributes zero (the data stage leaves such utterances out).
+    An utterance with too few frames for its labels contributes zero (the statistics stage leaves such utterances out).
 
     Args:
         encoded: The encoder's output.
@@ -182,8 +182,8 @@ def ctc_loss(encoded: Encoded, text: Tensor, text_lengths: Tensor) -> Tensor:
 def best_units(logits: Tensor) -> Tensor:
     """Index of the best unit of each frame, the first of equals: `logits.argmax(-1)`, read once at memory speed.
 
-    A maximum vectorises and an argmax does not: the maxima of blocks name the block, one block is then searched.
-    With 5,000 units this takes a third of the time of argmax on a CPU, which otherwise is most of the compressor.
+    A maximum vectorises and an argmax does not. So the maxima of blocks select a block, and only that one is searched.
+    With 5,000 units this takes a third of the time of argmax on a CPU, which would be most of the compressor's time.
 
     Args:
         logits: Scores (B, M, C).

@@ -1,4 +1,4 @@
-"""speechllama: a text LLM that understands speech (Speech-LLaMA, arXiv 2307.03917), as ESPnet-style recipes.
+"""Speech-LLaMA (arXiv 2307.03917), a text LLM that understands speech, as ESPnet-style recipes.
 
     waveform (B, S) -> log-mel (B, T, F) -> CTC encoder (B, M, D) -> CTC compressor (B, U, D)
       -> audio encoder (B, U, H) -> LLM input [prompt ; audio ; text] (B, N, H) -> text
@@ -10,8 +10,8 @@
     M encoder frames, 40 ms   L text tokens
     D encoder width           V LLM vocabulary
 
-`data` makes features and tokens, `model` is the network, `decode` searches, `score` compares, `tasks` trains it all
-on ESPnet, `bin` holds one entry point per stage of a recipe.
+`corpora` and `data` make data directories and features, `model` is the network, `train` trains it with ESPnet, `decode`
+searches, `report` scores; `recipe` plans a run, and its stages call the entry points in `bin`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every entry point shares: its parser, its exit status, and options of other types than argparse has."""
+"""What entry points share: the parser, the exit status, and types of options that argparse lacks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import errno
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from speechllama.constants import DEFAULT_FRONT_END
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -26,6 +28,12 @@ def add_conf_path(parser: argparse.ArgumentParser) -> None:
     """Add the option that says where the includes of `--config` are looked for."""
     text = "folders, separated by colons, where includes are looked for; empty: the YAML's own"
     parser.add_argument("--conf_path", default="", help=text)
+
+
+def add_front_end(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a front end."""
+    parser.add_argument("--frontend", default=DEFAULT_FRONT_END, help="what computes features: a name in FRONT_ENDS")
+    parser.add_argument("--frontend_conf", type=mapping, default={}, help="its settings, a YAML or JSON mapping")
 
 
 def str2bool(value: str) -> bool:

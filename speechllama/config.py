@@ -1,6 +1,8 @@
-"""Settings: YAML files that may include others, and frozen dataclasses made of them; a misspelt key is an error.
+"""YAML files that may include others, and the frozen dataclasses made of them.
 
-conf/e5.yaml (include: train.yaml) -> merged settings -> SpeechLlamaConfig
+    conf/e5.yaml (include: train.yaml) -> merged settings -> SpeechLlamaConfig
+
+An unknown key is an error.
 """
 
 from __future__ import annotations

@@ -6,9 +6,12 @@ SAMPLE_RATE = 16000  # Hz, of every waveform inside the project
 BLANK = 0  # CTC unit 0; unit u > 0 is SentencePiece piece u - 1
 SPLITS = ("train", "dev", "test")  # the sets that stage `data` writes
 
-# Of the paper's front end (arXiv 2307.03917, section 4), which the estimates made before any feature exists go by.
+# Defaults of the front end `fbank` and of the encoder `transformer` (arXiv 2307.03917, section 4).
 NUM_MELS = 80
 FRAME_SHIFT = 0.010  # seconds
 SUBSAMPLING = 4  # feature frames to a frame of the CTC encoder
 
-DEFAULT_ENCODER = "transformer"  # of ENCODERS; here, since their module brings torch
+SEQ2SEQ = "seq2seq"  # `model` of an encoder-decoder, in its YAML and in its config.yaml
+# Names of records whose modules import numpy or torch.
+DEFAULT_FRONT_END = "fbank"  # of FRONT_ENDS
+DEFAULT_ENCODER = "transformer"  # of ENCODERS

@@ -1,4 +1,4 @@
-"""Lists of faults, shortened for reading: a count and the first ten."""
+"""Format a long list of faults: a count and the first ten."""
 
 from __future__ import annotations
 

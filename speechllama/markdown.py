@@ -1,4 +1,4 @@
-"""Tables and signatures of the reports that people read: rows -> markdown."""
+"""Markdown of the reports: tables, and signatures of scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log lines and progress of long work: a bar on a terminal, plain lines with rate and time left in a log."""
+"""Progress of long work: a bar on a terminal, lines with rate and time left in a log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registries: one frozen record for each thing a user may add; everybody else asks the record and lists no names.
+"""Registries of what users add, one frozen record for each; other code asks the record.
 
 name in a YAML or an option -> record -> its settings, its builder, its properties
 """

@@ -1,4 +1,4 @@
-"""What a training records about itself, for the tables: time, updates, memory, hardware; and which epochs were taken.
+"""What a training records about itself for the tables, and which epochs were averaged.
 
     a training   -> <experiment>/training.json
     its average  -> <experiment>/average.json, next to model.pth

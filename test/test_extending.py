@@ -273,6 +273,7 @@ def test_a_front_end_is_a_record(add: Callable[..., None], recipe: Callable[...,
     assert stage.settings != rows_of(plain)["features"].settings  # other features are stale
     make_features.main([word.replace("JOB", "1") for word in stage.jobs[0].command[3:]])
     assert read_format(folder / "dump/train").build().dim == 1
+    assert CheckedRun(plan).features.feature_dim == 1  # the preflight's estimates are of these features
 
 
 def test_a_task_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:

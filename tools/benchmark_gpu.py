@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Training and decoding at an LLM's real size on the GPU that is here, with random weights: nothing is downloaded.
+"""Time training and decoding at an LLM's real size on this machine's GPU, with random weights.
 
     matrix rate   a large product in bfloat16 and a copy of memory: what this card can do at best
     training      step of E5 and E6 over batch sizes: speech and positions per second, share of the matrix rate, memory
@@ -302,7 +302,7 @@ def measure_encoding(card: Card, args: argparse.Namespace, bandwidth: float) -> 
 
     encoder_conf = read_settings(args.conf_path, "ctc")["encoder_conf"]
     config = from_mapping(CTCEncoderConfig, encoder_conf, "ctc.yaml: encoder_conf")
-    shape = BatchShape().of_bins(args.frames, 1)
+    shape = BatchShape().of_frames(args.frames)
     size, frames = shape.num_utterances, shape.num_frames
     encoder = CTCEncoder(config, NUM_UNITS).to(card.device).eval()
     speech = torch.randn(size, frames, NUM_MELS, device=card.device)

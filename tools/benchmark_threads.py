@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Time CTC training on a free machine and next to a busy process, under the launcher's threads and under others.
+"""Time CTC training by itself and next to a busy process, with several settings of threads.
 
     launcher      utils/launch.sh as it is: the cores that are free when the job starts, waits that soon sleep
     active        all cores, which wait for each other as OpenMP does if nothing is set

@@ -19,7 +19,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "tree.md"
 FOLDERS = ("egs", "speechllama", "tools", "utils")
 SUFFIXES = (".py", ".sh", ".yaml")
-HEADER = "# The tree\n\nWritten by `python3 tools/write_tree.py` from the first line of each file.\n"
+# The folders of the package in the order of the flow; files without a folder come first.
+FLOW = (
+    *("corpora", "data", "text", "model", "llm", "compress", "train", "decode", "rescore", "report"),
+    *("recipe", "bin"),
+)
+HEADER = """# The tree
+
+Written by `python3 tools/write_tree.py` from the first line of each file. The package's folders are in the order of the
+flow, from a corpus to a report.
+"""
 
 
 def describe(path: Path) -> str:
@@ -51,9 +60,17 @@ def list_files() -> Iterator[Path]:
     """List the files that git knows, or would add, in the order of the tree."""
     command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "--", *FOLDERS]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    for path in sorted({ROOT / name for name in names}):
+    for path in sorted({ROOT / name for name in names}, key=place_in_flow):
         if path.suffix in SUFFIXES and path.is_file() and not path.is_symlink():
             yield path
+
+
+def place_in_flow(path: Path) -> tuple[int, Path]:
+    """Give the key by which files are sorted: alphabetically, but the package's folders by the flow."""
+    parts = path.relative_to(ROOT).parts
+    is_in_folder = parts[0] == "speechllama" and len(parts) > 2
+    place = 0 if not is_in_folder else 1 + (FLOW.index(parts[1]) if parts[1] in FLOW else len(FLOW))
+    return FOLDERS.index(parts[0]) * 100 + place, path
 
 
 def format_tree(paths: Sequence[Path]) -> str:

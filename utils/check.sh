@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Every check of the project: ruff, the tree, mypy, shellcheck and pytest, in an environment that tools/install.sh makes on first use.
+# Every check of the project: ruff, the tree, mypy, shellcheck and pytest.
 #
 #     utils/check.sh                     # everything
 #     utils/check.sh -k compressor -x    # arguments go to pytest
 #     utils/check.sh --all_pythons       # also the unit tests on Python 3.12, with the other ESPnet line
 #
-# All checkers run even if one fails; the exit status says whether all passed. pytest comes last, with its own summary.
+# tools/install.sh makes the environment on first use. All checkers run even if one fails; the exit status says whether
+# all passed. pytest comes last, with its own summary.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=parse_options.sh

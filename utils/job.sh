@@ -25,7 +25,7 @@ signal=""
 child=""
 is_interrupted=false
 
-# take_environment FILE: what the launcher has exported and this machine has not; what tells of a machine stays its own.
+# take_environment FILE: set what the launcher has exported and this machine lacks, except what describes a machine.
 take_environment() {
   local line
   local -a lines
@@ -39,7 +39,7 @@ take_environment() {
   done
 }
 
-# await_stop_file: end this job when it is told to by the file; of a training the file is the training's own.
+# await_stop_file: end this job when its stop file appears; a training looks for the file itself.
 await_stop_file() {
   while kill -0 $$ 2>/dev/null; do
     if [[ -e $directory/$job.stop ]]; then kill -TERM $$ && return 0; fi
@@ -47,7 +47,7 @@ await_stop_file() {
   done
 }
 
-# stop SIGNAL: end the command, or ask a training to.
+# stop SIGNAL: end the command; ask a training to save and end.
 stop() {
   signal=$1
   is_interrupted=true
@@ -58,7 +58,7 @@ stop() {
   fi
 }
 
-# start_on_nodes: make of the command one that starts it once on every node of this Slurm job; torchrun reads PET_*.
+# start_on_nodes: change the command so that it starts once on every node of this Slurm job; torchrun reads PET_*.
 start_on_nodes() {
   local first
   local -a cpus=()
@@ -72,7 +72,7 @@ start_on_nodes() {
     bash -c "PET_NODE_RANK=\$SLURM_NODEID exec \"\$@\"" node "${command[@]}")
 }
 
-# run_command: the command with its log, until it has ended -> status. A trapped signal ends `wait`, not the command.
+# run_command: run the command until it has ended -> status. A trapped signal ends `wait`, not the command.
 run_command() {
   "${command[@]}" &
   child=$!
@@ -96,9 +96,8 @@ else
   rm -f "$directory/$job.stop" # of the run before Slurm's requeueing
 fi
 rm -f "$directory/$job.status"
-# A thread that waits for another spins for 150 us, then sleeps. OpenMP's default, to spin for 15 ms, takes the core from the
-# very thread that is waited for once another process runs here; to sleep at once costs more than it saves on a free machine.
-# Measured by tools/benchmark_threads.py.
+# A thread that waits for another spins for 150 us, then sleeps. By default OpenMP spins for 15 ms; next to another process,
+# that takes the core from the very thread that is waited for. To sleep at once is slower on a free machine. Measured by tools/benchmark_threads.py.
 if [[ ! -v OMP_WAIT_POLICY && ! -v GOMP_SPINCOUNT ]]; then export GOMP_SPINCOUNT=3000; fi
 if [[ $kind == train ]]; then export SPEECHLLAMA_STOP_FILE=$directory/$job.stop; fi
 if [[ -n ${SLURM_JOB_ID:-} ]]; then export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}; fi

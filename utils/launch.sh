@@ -80,7 +80,7 @@ threads_per_job() {
   echo $((cores > nj ? cores / nj : 1))
 }
 
-# write_commands COMMAND...: what utils/job.sh reads, a file a job; and all in one, to know the same work again.
+# write_commands COMMAND...: a file for each job, which utils/job.sh reads, and one that identifies the whole work.
 write_commands() {
   local job argument word
   rm -rf "$work"
@@ -98,7 +98,7 @@ write_commands() {
   if [[ $launcher == site ]]; then (umask 077 && env -0 >"$work/environment"); fi # it may hold tokens
 }
 
-# visible_gpu JOB: the GPU of a local job, as one of those that the user left visible.
+# visible_gpu JOB: the GPU of a local job, one of those that are visible to the user.
 visible_gpu() {
   local -a all
   IFS=, read -ra all <<<"${CUDA_VISIBLE_DEVICES:-$(seq -s , 0 $((gpus - 1)))}"
@@ -133,7 +133,7 @@ start_local() {
   done
 }
 
-# await_local JOB...: until all have ended; one that ends without a status was killed.
+# await_local JOB...: wait until all have ended; one that ends without a status was killed.
 await_local() {
   local job left=$# before
   while ((left > 0)); do
@@ -161,8 +161,8 @@ is_alive() {
   return 1
 }
 
-# stop_local: end every process group that was started (they hold grandchildren, too); a training may save before. A site's
-# command may die without telling its machine: there the job itself looks for a file, and its command is left to end.
+# stop_local: end every process group that was started, with all descendants; a training may save first. A site's command may
+# die without ending its remote job, so there the job looks for a file, and the command is left to end by itself.
 stop_local() {
   local job pid tries
   if ! is_alive; then return 0; fi
@@ -178,7 +178,7 @@ stop_local() {
   for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
 }
 
-# is_left_behind: whether a site's job that was started has not ended, as far as is known.
+# is_left_behind: whether a site's job was started and is not known to have ended.
 is_left_behind() {
   local started
   for started in "$work"/*.started; do

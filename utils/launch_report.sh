@@ -3,7 +3,7 @@
 : "${work:=}" "${nj:=1}" "${every:=20}" "${lines:=15}"
 declare -a logs
 
-# latest_news LOG: of a training the current epoch, the time left and the last losses; of anything else the last line.
+# latest_news LOG: for a training the current epoch, the time left and the last losses; otherwise the last line.
 latest_news() {
   awk '
     /^# started /{last = ""; epoch = ""; losses = ""; next}
@@ -22,7 +22,7 @@ latest_news() {
     END {if (epoch != "") print epoch losses; else print last}' "$1" | cut -c 1-150
 }
 
-# show_progress: for ever, what the first job that still runs is at, and what waits in a queue and why.
+# show_progress: until it is ended, show the latest news of the first running job, and what waits in a queue and why.
 show_progress() {
   local job
   while sleep "$every" && kill -0 $$ 2>/dev/null; do # as long as the launcher itself is there
@@ -45,7 +45,7 @@ say_done() {
   printf '   %d/%d jobs done\n' "$ended" "$nj" >&2
 }
 
-# last_lines JOB: the last lines of the latest run in its log; if it never began one, what was said where it was started.
+# last_lines JOB: the last lines of the latest run in its log; if it never started, what its launcher printed.
 last_lines() {
   local text=""
   if [[ -e ${logs[$1]} ]]; then

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Jobs of utils/launch.sh as one array of Slurm's. Sourced by it.
 #
-# submitit, the Python library for this, does not fit: it pickles Python functions where we have commands, and it learns
-# what became of a job from sacct, so that on a cluster without accounting it waits for ever for a job that was cancelled.
-# What is used here is on every cluster: sbatch, squeue, scontrol, scancel; who has ended well says utils/job.sh.
+# submitit, the Python library for this, does not fit: it runs pickled Python functions, not commands, and it asks sacct how
+# a job ended, so on a cluster without accounting it waits for a cancelled job for ever. The commands used here are on every
+# cluster: sbatch, squeue, scontrol, scancel. utils/job.sh records how each job has ended.
 #
 # The number of the array is kept next to the log. When the terminal is lost, the jobs stay in the queue, and the same
 # command waits for them again in place of submitting them a second time.
@@ -21,7 +21,7 @@ ask_slurm() {
   return 1
 }
 
-# find_slurm COMMAND...: take over the array of an earlier run that was lost, or prepare a new one.
+# find_slurm COMMAND...: take over the array of an earlier run whose terminal was lost, or prepare a new one.
 find_slurm() {
   local id answer known
   if ! command -v sbatch >/dev/null; then
@@ -94,8 +94,8 @@ describe_queue() {
   mv "$work/queue.part" "$work/queue"
 }
 
-# status_of JOB: of a job that has gone its exit status and what Slurm says of it, such as "137 TIMEOUT by Slurm on n1"; 1 if
-# Slurm has forgotten it. What utils/job.sh ended with counts, even if the file with its status is still on its way.
+# status_of JOB: exit status of a job that has left the queue, and what Slurm says about it, such as "137 TIMEOUT by Slurm on
+# n1"; 1 if Slurm has forgotten it. The exit status of utils/job.sh counts, even if its status file has not arrived yet.
 status_of() {
   local text state node="" status=137
   text=$(scontrol show job --oneliner "$(<"$work/slurm_job")_$1" 2>/dev/null | tail -n 1) || true
@@ -107,8 +107,7 @@ status_of() {
   printf '%s %s by Slurm%s\n' "$status" "$state" "$node"
 }
 
-# was_taken_away: whether Slurm took a training from its node after it had saved something new; one that never gets so far
-# is a failed one.
+# was_taken_away: whether Slurm took a training from its node after it had saved something new; if it has not, it has failed.
 was_taken_away() {
   local status note file folder
   if [[ $launcher != slurm || $kind != train ]]; then return 1; fi
@@ -121,7 +120,7 @@ was_taken_away() {
   return 1
 }
 
-# await_slurm JOB...: until each has a status; one that Slurm no longer has, and that wrote none, gets one here.
+# await_slurm JOB...: wait until each has a status; one that wrote none and has left the queue gets one here.
 await_slurm() {
   local job answer left=$# before waited=$poll
   local -A missed=()

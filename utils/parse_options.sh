@@ -73,7 +73,7 @@ nearest_option() {
   done
 }
 
-# wrong_usage MESSAGE: say what is wrong with the command line and leave with status 2.
+# wrong_usage MESSAGE: say what is wrong with the command line and exit with status 2.
 wrong_usage() {
   printf '%s: %s (--help lists the options)\n' "${0##*/}" "$1" >&2
   exit 2
@@ -97,14 +97,14 @@ set_option() {
   printf -v "$1" '%s' "$2"
 }
 
-# refuse_faults: leave with all of `option_faults`, if there are any.
+# refuse_faults: report all of `option_faults` and exit, if there are any.
 refuse_faults() {
   local fault message=""
   for fault in "${option_faults[@]}"; do message+="${message:+; }$fault"; done
   if [[ -n $message ]]; then wrong_usage "$message"; fi
 }
 
-# parse_options FILE ARGUMENT...: set the variables of FILE's options block from the arguments; all faults are told at once.
+# parse_options FILE ARGUMENT...: set the variables of FILE's options block from the arguments; all faults are reported at once.
 parse_options() {
   local name
   read_options "$1"
@@ -166,7 +166,7 @@ print_header() {
   done <"$1"
 }
 
-# print_options FILE: the options block as help, with the values that are in force now.
+# print_options FILE: the options block as help, with the current values.
 print_options() {
   local line inside=false name
   while IFS= read -r line; do

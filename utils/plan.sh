@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The table of utils/stages.sh, filled with what Python has planned (speechllama/recipe/plan.py), and its rows run. Source
-# this file, then call plan_run and run_stages. The caller defines prepare_run, which makes the environment.
+# Fill the table of utils/stages.sh with what Python has planned, and run its rows. Source this file, then call plan_run and
+# run_stages. The caller defines prepare_run, which makes the environment. The plan is printed by speechllama/recipe/plan.py.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=parse_options.sh
 . "$root/utils/parse_options.sh"
@@ -32,15 +32,15 @@ read_plan() {
   return "$status"
 }
 
-# plan_run WORD...: plan the run with the environment, or while there is none with any Python; the environment is made where
-# only a plan is missing.
+# plan_run WORD...: plan the run in the environment. If there is none yet, any Python checks the options, and the environment
+# is made before the plan.
 plan_run() {
   local bin status=0
   plan_request=("$@")
   if bin=$("$root/tools/install.sh" --print_bin --present_only 2>/dev/null); then PATH=$bin:$PATH; fi
   find_planner
   read_plan "$@" || status=$?
-  if ((status == 3)); then # a bare Python has read the options, and cannot read YAML
+  if ((status == 3)); then # a Python without YAML has checked the options only
     take_plan
     prepare_run
     find_planner
@@ -51,7 +51,7 @@ plan_run() {
   take_plan
 }
 
-# take_plan: every record of the plan, in place of what an earlier plan said: key, number of words, words.
+# take_plan: read every record of the plan (key, number of words, words), replacing an earlier plan.
 take_plan() {
   local at=0 key count
   stage_numbers=()
@@ -151,8 +151,8 @@ do_job() {
   fi
 }
 
-# check_now WORD...: a check, which a dry run does for real; then its status is the run's. FINISHED in the command is the
-# names of the stages that are finished.
+# check_now WORD...: a check, which a dry run really does, with an effect on its exit status. FINISHED in the command stands
+# for the names of the finished stages.
 check_now() {
   local names word
   local -a words=()
@@ -174,7 +174,7 @@ check_now() {
   "${words[@]}" || run_status=1
 }
 
-# clear_stage ROW: remove what other settings had made, unless another run reads it just now.
+# clear_stage ROW: remove what was made with other settings, unless another run is reading it.
 clear_stage() {
   local place
   for place in ${row_clears[$1]:-}; do clear_paths "${plan_words[@]:${place%:*}:${place#*:}}"; done
@@ -191,8 +191,8 @@ clear_paths() {
   if [[ -n $shared && $shared != "$system_dir" ]]; then hold shared "$shared"; fi
 }
 
-# hold MODE DIR: lock a directory for this run, exclusive or shared with others that only read it; refuse where that fails.
-# Its jobs do not hold the lock: if only this shell is killed, the next run waits for them where their stage is.
+# hold MODE DIR: lock a directory for this run, exclusive or shared with runs that only read it; exit if it is taken. Jobs do
+# not hold the lock: if only this shell is killed, the next run waits for them at their stage.
 hold() {
   local status=0 lock=$2/.run.lock fd=${run_locks[$2]:-}
   if ! command -v flock >/dev/null; then return 0; fi

@@ -5,12 +5,12 @@
 #
 # A finished stage leaves a marker inside its output directory: its settings, the checksums of its inputs, and the checksums
 # of the markers of the stages that made them. A marker is written last, with the time at which the stage began. A stage is
-# stale, and done again, when an input is newer than its marker or is another file than before, however old, when its
+# stale, and runs again, when an input is newer than its marker or is another file than before, however old, when its
 # settings have changed, or when an output is missing.
-# A stage that was started and not finished leaves MARKER.begun. When it is done again with the same settings and inputs, it
+# A stage that was started and not finished leaves MARKER.begun. When it runs again with the same settings and inputs, it
 # resumes from what is there; with others, `clear_stage NUMBER`, where there is such a function, first removes what they
 # had made.
-# To do a finished stage again, remove its marker, which the message that it was finished before names.
+# To run a finished stage again, remove its marker; the message "finished before" names it.
 # prepare_run, where there is such a function, is called once, before the first stage that runs.
 : "${stage:=1}" "${stop_stage:=99}" "${list:=false}" "${dry_run:=false}"
 
@@ -25,7 +25,7 @@ declare -A run_locks # directory -> descriptor of a lock that this run holds and
 resume_command=()
 declare -A pending_stages # --list and --dry_run: stages that would run
 
-# resume_with COMMAND...: what a user calls again after a failure.
+# resume_with COMMAND...: the command that a user repeats after a failure.
 resume_with() { resume_command=("$@"); }
 
 # add_stage NUMBER NAME MARKER TITLE SETTINGS [INPUT...] [-- OUTPUT...]: a row of the table. Rows of one number are
@@ -190,7 +190,7 @@ unlock_stage() {
   stage_lock=""
 }
 
-# begin_stage NUMBER: clear what other settings or inputs had made, and note what is started.
+# begin_stage NUMBER: clear what was made with other settings or inputs, and note what is started.
 begin_stage() {
   local marker=${stage_markers[$1]} record previous=""
   record=$(stage_record "$1")
@@ -237,7 +237,7 @@ run() {
   fi
 }
 
-# attend PROGRAM...: run a long command so that a signal to only this shell is answered at once and ends the command, too.
+# attend PROGRAM...: run a long command so that a signal to this shell only takes effect at once and ends the command, too.
 # (While bash waits for a command in the foreground, its traps wait as well.)
 attend() {
   local status=0
@@ -251,7 +251,7 @@ attend() {
   return "$status"
 }
 
-# finished_stages: the names of the stages that are finished -> names.
+# finished_stages: names of the finished stages -> names.
 finished_stages() {
   local number verdict reason
   names=""
@@ -308,7 +308,7 @@ require_outputs() {
   done <<<"${stage_outputs[$1]}"
 }
 
-# report_failure: what the EXIT trap prints when a stage did not end; what still runs for it is ended first.
+# report_failure: what the EXIT trap prints when a stage has failed; first, what still runs for it is ended.
 report_failure() {
   local status=$?
   if [[ -n $attended ]]; then

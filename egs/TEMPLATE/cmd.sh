@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Where the jobs of a recipe run. This is the one place that a site changes: copy it next to a recipe's run.sh, or name
-# another with --cmd. Sourced by speech_llama.sh; utils/launch.sh reads the variables. Options are separated by spaces.
+# Where the jobs of a recipe run. A site changes only this file: copy it next to a recipe's run.sh, or name
+# another one with --cmd. Sourced by speech_llama.sh; utils/launch.sh reads the variables. Options are separated by spaces.
 #
 # The recipe itself runs where it is started (a login node, in tmux or screen) and waits. Data work, compression and decoding
 # are arrays of jobs, each with its log; a training is one job on --num_nodes nodes with --ngpu GPUs each.
@@ -8,7 +8,7 @@
 # local: processes of this machine. slurm: sbatch. site: site_command below.
 export launcher=${launcher:-local}
 
-# Times that a failed job is tried again; the others of its array are not. What someone cancelled is not tried again.
+# How often a failed job is tried again; other jobs of its array are not. A job that someone cancelled is not tried again.
 # A training that Slurm takes away (preemption, time limit, dead node) resumes without counting here, if it has saved something.
 export retries=0
 if [[ $launcher != local ]]; then retries=1; fi
@@ -20,7 +20,7 @@ export slurm_gpu="--cpus-per-task=4"   # compression, decoding with --ngpu; one 
 export slurm_train="--cpus-per-task=4" # trainings; nodes and GPUs are asked for as --nodes and --gpus-per-node
 # An option given here overrides ours of the same name; to ask for GPUs in another way: --gpus-per-node=0 --gres=gpu:a100:1.
 
-# Slurm tells a training so many seconds before its time limit to save; it then goes back into the queue and resumes at
+# Seconds before its time limit at which Slurm tells a training to save; it then goes back into the queue and resumes at
 # the same update. Time enough for one update and for writing the checkpoint.
 export stop_seconds=120
 

@@ -3,9 +3,9 @@
 #
 #     speech_llama SETTING... -- "$@"
 #
-# with its own settings, which the user's options override. What a run is, Python plans (speechllama/recipe: options, system,
-# layout, stages); this shell runs the stages. A recipe has next to its run.sh: conf/, local/data.sh (stage data) and, if it
-# likes, cmd.sh.
+# with its own settings, which the user's options override. Python plans the run (speechllama/recipe: options, system, layout,
+# stages); this shell runs the stages. Next to its run.sh a recipe has conf/, local/data.sh (the data stage) and, if it needs
+# one, cmd.sh.
 # shellcheck source=../../utils/plan.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../utils/plan.sh"
 

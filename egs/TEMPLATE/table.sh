@@ -3,8 +3,8 @@
 #
 #     run_table SETTING... -- "$@"
 #
-# Every row is the recipe's run.sh with a system and a seed, so rows share features, CTC encoder, compressed features and LLM,
-# what is finished is not done again, and an interrupted table resumes. A row that fails is named, and the others still run.
+# Every row is the recipe's run.sh with a system and a seed. So rows share features, CTC encoder, compressed features and LLM,
+# what is finished does not run again, and an interrupted table resumes. A row that fails is named, and the others still run.
 # shellcheck source=speech_llama.sh
 . "$(dirname "${BASH_SOURCE[0]}")/speech_llama.sh"
 
@@ -33,7 +33,7 @@ run_row() {
   tail -n 8 "$place.log" >&2
 }
 
-# show_rows: what run.sh itself answers to --list or --dry_run, for every row.
+# show_rows: the output of run.sh --list or --dry_run, for every row.
 show_rows() {
   local place status=0
   local -a words

@@ -1,1 +1,1 @@
-"""Entry points: `get_parser()` and `main(cmd=None)`, no logic; `python3 -m speechllama.bin.NAME --help`."""
+"""Entry points, one per job of a recipe: `python3 -m speechllama.bin.NAME --help`; no logic."""

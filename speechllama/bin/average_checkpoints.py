@@ -1,4 +1,8 @@
-"""Average the best epochs of an experiment into a model.pth."""
+"""Average the best epochs of an experiment into a model.pth.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.average_checkpoints --exp_dir exp/st_e6 --num_best 3
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-r"""Write the shape files of LLM training: positions (prompt, audio, text) of each utterance, from headers only.
+r"""Write the shape files of LLM training: the LLM positions of each utterance, counted from headers.
 
-Example:
-    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --llm_dir exp/llm \
-        --data_dir dump/train dump/dev --output_file exp/st_e0/llm_stats/train exp/st_e0/llm_stats/dev
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.collect_llm_stats --config conf/e0.yaml --conf_path conf:../TEMPLATE/conf \
+        --llm_dir exp/llm --data_dir dump/train dump/dev --output_file exp/st_e0/llm_stats/train exp/st_e0/llm_stats/dev
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-r"""Compute mean and variance of the features and the shapes that batches are made by (stage `statistics`).
+r"""Compute mean and variance of the features, and the lengths that batches are made by.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.collect_stats --train_dir dump/train --dev_dir dump/dev \
         --tokenizer data/ctc_transcript_bpe120/bpe.model --output_dir exp/stats_transcript_bpe120
 """

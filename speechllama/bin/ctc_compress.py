@@ -1,8 +1,9 @@
-r"""Write the compressed-feature cache and the CTC hypotheses of one part of each data directory (stage `compress`).
+r"""Write the cache of compressed features and the CTC hypotheses, one part of each data directory.
 
-Example:
-    python3 -m speechllama.bin.ctc_compress --ctc_dir exp/ctc --data_dir dump/dev --output_dir exp/ctc/compressed/dev \
-        --tokenizer data/bpe.model --compressor frame_average
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.ctc_compress --ctc_dir exp/ctc_transcript_bpe120 --data_dir dump/dev \
+        --tokenizer data/ctc_transcript_bpe120/bpe.model --compressor frame_average \
+        --output_dir exp/ctc_transcript_bpe120/compressed_frame_average/dev
 """
 
 from __future__ import annotations

@@ -1,6 +1,11 @@
-"""Report what the CTC encoder recognises and how much its compressor shortens: report.json and report.md.
+r"""Report what the CTC encoder recognises and how much the compressor shortens.
 
-WER and CER of the greedy CTC text and the compression ratio, for each set, overall and per language.
+Writes report.json and report.md: WER and CER of the greedy CTC text and the compression ratio, for each set, over all
+utterances and per language.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.ctc_report --compressed_dir exp/ctc_transcript_bpe120/compressed_frame_average \
+        --output_dir exp/ctc_transcript_bpe120/compressed_frame_average
 """
 
 from __future__ import annotations

@@ -1,4 +1,11 @@
-"""Decode a data directory with a trained experiment, in one job or as one of several (then: merge_decoded)."""
+r"""Decode a data directory with a trained experiment, in one job or as one of several parallel ones.
+
+A single job also merges its result; after several, run merge_decoded.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.decode --exp_dir exp/st_e6 --output_dir exp/st_e6/decode_test_beam4 \
+        --data_dir exp/ctc_transcript_bpe120/compressed_frame_average/test --beam_size 4 --nbest 4
+"""
 
 from __future__ import annotations
 

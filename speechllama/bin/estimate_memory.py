@@ -1,6 +1,7 @@
 """Estimate the GPU memory of training and decoding for LLMs and batches, without a GPU or weights.
 
-python3 -m speechllama.bin.estimate_memory --recipe egs/covost2 --llms egs/covost2/conf/llm/llama_7b.json
+Example:
+    python3 -m speechllama.bin.estimate_memory --recipe egs/covost2 --llms egs/covost2/conf/llm/llama_7b.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""Learn discrete units by k-means on the states of a trained CTC encoder (stage `compress` of the system U)."""
+r"""Learn discrete units for system U: k-means on the states of a trained CTC encoder.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.learn_units --ctc_dir exp/ctc_transcript_bpe120 --data_dir dump/train \
+        --compressor_conf '{"num_clusters": 500}' \
+        --output_file exp/ctc_transcript_bpe120/compressed_units500/centroids.npz
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Compute the features of one part of each data directory (stage `features`); a finished part is kept.
+"""Compute the features of one part of each data directory; a finished part is kept.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.make_features --data_dir data/train --output_dir dump/train --num_jobs 2 --job 1
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import mapping, new_parser, pair_up, run_main
+from speechllama.cli import add_front_end, new_parser, pair_up, run_main
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -22,8 +22,7 @@ def get_parser() -> argparse.ArgumentParser:
         required=True,
         help="for each, what gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J, frontend.json",
     )
-    parser.add_argument("--frontend", default="fbank", help="what computes features: a name in data/front_ends.py")
-    parser.add_argument("--frontend_conf", type=mapping, default={}, help="its settings, a YAML or JSON mapping")
+    add_front_end(parser)
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--job", type=int, default=1, help="which part, from 1")
     parser.add_argument(

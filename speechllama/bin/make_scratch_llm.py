@@ -1,4 +1,9 @@
-"""Make tokenizer and shape of an LLM that is trained from random weights (stage `llm` of the system D)."""
+r"""Make the tokenizer and the shape of system D's LLM, which is trained from random weights.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.make_scratch_llm --config conf/decoder.yaml --conf_path conf:../TEMPLATE/conf \
+        --text data/train/text --output_dir exp/llm_decoder_st
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Merge what parallel decoding jobs wrote into what one job would have written (stage `decode`).
+r"""Merge what parallel decoding jobs wrote into what a single job would have written.
 
-Example:
-    python3 -m speechllama.bin.merge_decoded --data_dir dump/test --output_dir exp/st_e6/decode_test_beam4 --num_jobs 2
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.merge_decoded --output_dir exp/st_e6/decode_test_beam4 \
+        --data_dir exp/ctc_transcript_bpe120/compressed_frame_average/test --num_jobs 2
 """
 
 from __future__ import annotations

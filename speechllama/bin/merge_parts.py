@@ -1,6 +1,6 @@
-r"""Make one data directory of the parts that parallel jobs wrote, for one set or several (`features`, `compress`).
+r"""Merge the parts that parallel jobs wrote into data directories, of features or compressed features.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.merge_parts --data_dir data/train data/dev --output_dir dump/train dump/dev --num_jobs 2
     python3 -m speechllama.bin.merge_parts --name compressed --data_dir dump/train --num_jobs 2 \
         --output_dir exp/ctc_transcript_bpe120/compressed_frame_average/train

@@ -1,4 +1,8 @@
-"""Pack a trained experiment into one zip that translate, decode and Speech2Text read anywhere."""
+"""Pack a trained experiment into one zip that translate, decode and Speech2Text read anywhere.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.pack --exp_dir exp/st_e6 --output exp/st_e6/packed.zip --include_llm true
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
-r"""Print the plan of a run, or of a table of systems, for the shell: records of words, each ended by a zero byte.
+r"""Print the plan of a run, or of a table of systems, as the shell reads it.
 
+Example:
     cd egs/mini_covost2
     python3 -m speechllama.bin.plan run . 2 --langs "de fr es" --system e5 | tr '\0' '\n'
 
 The arguments are `run` or `table`, the directory from which the user's paths count, the number of the recipe's own
 settings and that many settings, then the user's words. A table has two lists of settings, its own and those of run.sh.
-Only the standard library is needed for --help and to refuse wrong options; a plan also reads YAML. Exit status: 0 good,
-1 failed, 2 wrong usage, 3 the environment is needed and is not there yet.
+A plan is a list of records (see `plan_records`): words, each ended by a zero byte. --help and the refusal of wrong
+options need only the standard library; a plan also reads YAML. Exit status: 0 good, 1 failed, 2 wrong usage, 3 the
+environment is needed and is not there yet.
 """
 
 from __future__ import annotations

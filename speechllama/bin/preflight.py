@@ -1,9 +1,10 @@
-"""Check a run before hours are spent: paths, disk, LLM, GPU memory, every YAML, batches, time of each stage.
+"""Check a run before hours are spent: corpus, disk, LLM, memory, YAML files, time.
 
+Example:
     cd egs/mini_covost2
     python3 -m speechllama.bin.preflight --langs "de fr es" --system e5 --corpus_kind mini_covost2
 
-Besides the options below it takes those of run.sh, from the recipe's directory; run.sh calls it as stage preflight.
+Besides the options below it takes those of run.sh, which calls it as stage preflight.
 """
 
 from __future__ import annotations

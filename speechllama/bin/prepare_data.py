@@ -1,11 +1,11 @@
-r"""Prepare a corpus of CORPORA: make or find it, and write data/{train,dev,test} and a report (stage `data`).
+r"""Prepare a corpus: make or find it, write data/{train,dev,test} and a report.
 
 Example:
     python3 -m speechllama.bin.prepare_data covost2 --common_voice /data/cv-corpus-4-2019-12-10 \
         --covost2 /data/covost2 --langs "de fr" --datadir data
     python3 -m speechllama.bin.prepare_data tatoeba --help
 
-Called by local/data.sh of the recipes. A second call makes only what is missing.
+The recipes' local/data.sh call it. A second call makes only what is missing.
 """
 
 from __future__ import annotations

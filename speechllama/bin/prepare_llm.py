@@ -1,6 +1,6 @@
 """Check a Hugging Face causal LM and its tokenizer, and record which one it is.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.prepare_llm --llm /models/llama-7b --output_dir exp/llm_llama-7b
 """
 

@@ -1,6 +1,8 @@
-r"""Report by language what stages `features` and `statistics` left out and why: left_out.json and left_out.md.
+r"""Report by language what the features and statistics stages left out, and why.
 
-Example:
+Writes left_out.json and left_out.md.
+
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.report_left_out --data_root data --dump_root dump \
         --stats_dir exp/stats_transcript_bpe120
 """

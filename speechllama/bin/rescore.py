@@ -1,6 +1,8 @@
-r"""Choose among a decoded set's n-best hypotheses with an LLM's help; writes the files that decoding writes.
+r"""Choose among a decoded set's n-best hypotheses with an LLM's help.
 
-Example:
+Writes the files that decoding writes.
+
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.rescore --settings exp/st_b2/rescoring_beam4.json --data_dir dump/test \
         --decode_dir exp/st_b1/decode_test_beam4 --output_dir exp/st_b2/decode_test_beam4
 """

@@ -1,8 +1,8 @@
-r"""Score a decoded set and its control: hypotheses + references -> score.json in the decoding directory.
+r"""Score a decoded set and its control: hypotheses, references -> score.json.
 
-Translation gets BLEU (with a 95 % interval) and chrF, recognition WER and CER, overall and per language.
+Translation gets BLEU (with a 95 % interval) and chrF, recognition WER and CER, over all utterances and per language.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \
         --control_dir exp/st_e6/decode_test_beam4_control --corpus_report data/report.json
     python3 -m speechllama.bin.score --task asr --hyp_dir exp/asr_e6/decode_test_beam4 --data_dir dump/test

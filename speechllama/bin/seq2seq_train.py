@@ -1,4 +1,19 @@
-"""Train the encoder-decoder B1 (ESPnet task; every option of its trainer)."""
+r"""Train the encoder-decoder B1, with ESPnet's trainer.
+
+The whole command has the data and their lengths, too; `run.sh --system b1 --dry_run` prints it.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.seq2seq_train --config conf/b1.yaml --conf_path conf:../TEMPLATE/conf \
+        --tokenizer data/seq2seq_translation_bpe120/bpe.model \
+        --cmvn_file exp/stats_seq2seq_translation_bpe120/cmvn.npz \
+        --train_data_path_and_name_and_type dump/train/feats.scp,speech,kaldi_ark \
+        --train_data_path_and_name_and_type dump/train/text,text,text \
+        --valid_data_path_and_name_and_type dump/dev/feats.scp,speech,kaldi_ark \
+        --valid_data_path_and_name_and_type dump/dev/text,text,text \
+        --train_shape_file exp/stats_seq2seq_translation_bpe120/train/speech_shape \
+        --valid_shape_file exp/stats_seq2seq_translation_bpe120/dev/speech_shape \
+        --output_dir exp/st_b1
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 r"""Train a recipe's own LLM on text, and test that it translates written sentences.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.train_text_llm --config conf/llm.yaml --text downloads/llm_text.tsv \
         --dev_dir data/dev --output_dir exp/llm
 """

@@ -1,6 +1,6 @@
-r"""Train the CTC units, a SentencePiece model, on a text table (stage `tokenizer`).
+r"""Train the units of CTC, a SentencePiece model, on a text table.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.train_tokenizer --text data/train/src_text --vocab_size 120 \
         --output_dir data/ctc_transcript_bpe120
 """

@@ -1,4 +1,8 @@
-"""Translate audio files (or recognise them, as the model was trained): one line of text per file."""
+"""Translate audio files, or transcribe them, as the model was trained: one line of text per file.
+
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.translate --model exp/st_e6/packed.zip clip.mp3 another.wav
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-r"""Find the weight and the length norm with which an LLM's score helps a system most on a set, usually dev.
+r"""Find the weight and the length norm of an LLM's score that help a system most, usually on dev.
 
-Example:
-    python3 -m speechllama.bin.tune_rescoring --config conf/b2.yaml --llm_dir exp/llm --data_dir dump/dev \
-        --decode_dir exp/st_b1/decode_dev_beam4 --output_file exp/st_b2/rescoring_beam4.json
+Example, in the directory of a recipe:
+    python3 -m speechllama.bin.tune_rescoring --config ../TEMPLATE/conf/b2.yaml --llm_dir exp/llm \
+        --data_dir dump/dev --decode_dir exp/st_b1/decode_dev_beam4 --output_file exp/st_b2/rescoring_beam4.json
 """
 
 from __future__ import annotations

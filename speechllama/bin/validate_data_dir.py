@@ -1,6 +1,6 @@
 """Check data directories and name every fault with file, line and value; --fix repairs what it can.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.validate_data_dir --data_dir data/train data/dev data/test
     python3 -m speechllama.bin.validate_data_dir --data_dir data/train --fix
 """

@@ -1,6 +1,6 @@
-"""Write the results of a recipe on one page: score.json and CTC reports below --exp_dir -> RESULTS.md.
+"""Write the page of results of a recipe: score.json and CTC reports below --exp_dir -> RESULTS.md.
 
-Example:
+Example, in the directory of a recipe:
     python3 -m speechllama.bin.write_results --exp_dir exp --title "Mini CoVoST 2"
 """
 

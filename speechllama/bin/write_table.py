@@ -1,10 +1,11 @@
-"""Write the table of many systems: scores with significance, a figure, the paper's claims, and the page of results.
+"""Write the table of many systems, with significance, a figure and the paper's claims.
 
+Example:
     cd egs/mini_covost2
     python3 -m speechllama.bin.write_table --systems "e5 e6" --reference e6 --langs "de fr es" --num_best 1
 
-Its options and those of run.sh (run_table.sh --help, run.sh --help) say which runs; those that are absent are named as
-missing. Called by run_table.sh in the recipe's directory.
+It takes the options of run_table.sh and run.sh, which say where each row's run is; a row that is not there is named as
+missing. run_table.sh calls it.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.files import atomic_write, write_table
 from speechllama.model.audio import Features
-from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder
+from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder, read_settings
 from speechllama.model.compressors import Compressor
 from speechllama.model.ctc_encoder import greedy_units
 from speechllama.progress import progress
@@ -78,7 +78,7 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
     units = CTCTokenizer(tokenizer)
-    if encoder.head is None or encoder.head.out_features != units.num_units:
+    if read_settings(ctc_dir)["num_units"] != units.num_units:
         raise ValueError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
     encoder, compressor = encoder.to(device), compressor.to(device)
     num_vectors, hypotheses = {}, {}

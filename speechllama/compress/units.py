@@ -18,9 +18,8 @@ import torch
 from speechllama.compress.cache import batch_by_frames
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
-from speechllama.model.audio import Features
+from speechllama.model.audio import Features, SpeechEncoder
 from speechllama.model.build import MODEL_FILE, check_device, load_ctc_encoder
-from speechllama.model.ctc_encoder import CTCEncoder
 from speechllama.model.layers import length_mask
 from speechllama.progress import progress
 
@@ -100,7 +99,7 @@ def find_centroids(states: np.ndarray, config: ClusterConfig) -> np.ndarray:
 
 
 @torch.inference_mode()
-def encode_sample(encoder: CTCEncoder, data: DataDir, config: ClusterConfig, device: str) -> np.ndarray:
+def encode_sample(encoder: SpeechEncoder, data: DataDir, config: ClusterConfig, device: str) -> np.ndarray:
     """Encoder states (N, D) of utterances drawn by the seed, at least `max_states` if there are as many."""
     feats, lengths = data.table("feats.scp"), data.table("utt2num_frames")
     utterances = sorted(feats)

@@ -1,1 +1,1 @@
-"""Corpora: each is prepared as data directories, some are generated first; only recipe/ and bin/ import them."""
+"""One folder per corpus: find or generate it, and write data directories."""

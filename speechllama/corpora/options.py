@@ -1,4 +1,4 @@
-"""What stage data gives to every recipe's local/data.sh; the options of a corpus extend it."""
+"""Options that the data stage gives to every local/data.sh; the options of a corpus extend them."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Speech and text in: corpora -> data directories -> features -> units and statistics; knows no model."""
+"""Data directories, features and their statistics, from recordings and transcripts; knows no model."""

@@ -1,4 +1,4 @@
-"""Arrays on disk: {utterance: (T, F)} <-> Kaldi ark and scp, written in parts by parallel jobs, merged."""
+"""Arrays on disk, in Kaldi's ark and scp: written in parts by parallel jobs, then merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a corpus: counts by language and split -> report.json, report.md; shows a wrong corpus.
+"""Report on a prepared corpus: what was kept and what was dropped, by language and split.
 
     report.json: {"languages": {name: {
         "table": path, "targets": path, "rows": count, "warnings": [text],

@@ -1,4 +1,4 @@
-"""A data directory too large for memory: sorted utterances one by one -> its tables, written atomically."""
+"""Write a data directory that is too large for memory, utterance by utterance."""
 
 from __future__ import annotations
 

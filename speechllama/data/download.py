@@ -1,4 +1,4 @@
-"""Files over HTTP: URL -> file, whole and checked or not at all; an interrupted one resumes where it was."""
+"""Download files over HTTP, resumable: a file is there whole and checked, or not at all."""
 
 from __future__ import annotations
 

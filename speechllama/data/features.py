@@ -1,4 +1,4 @@
-"""Features of a data directory in parts: wav.scp -> front end -> feats.J.ark (T, F), feats.J.scp, frontend.json."""
+"""Features of a data directory, in parts: wav.scp -> front end -> feats.ark (T, F), frontend.json."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from speechllama.constants import DEFAULT_FRONT_END
 from speechllama.data.ark import ark_writer, num_allowed, part_path, split_part
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.front_ends import (
-    DEFAULT_FRONT_END,
     FeatureExtractor,
     FrontEnd,
     choose_front_end,

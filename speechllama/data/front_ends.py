@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from speechllama.config import from_mapping
-from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS
 from speechllama.files import read_json, write_json
 from speechllama.registry import Choice, Registry, choose
 
@@ -85,7 +85,6 @@ def _build_fbank(settings: FbankSettings) -> FeatureExtractor:
     return Fbank(settings)
 
 
-DEFAULT_FRONT_END = "fbank"
 FRONT_ENDS: Registry[FrontEnd] = Registry("front end", [FrontEnd(DEFAULT_FRONT_END, FbankSettings, _build_fbank)])
 
 

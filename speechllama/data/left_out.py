@@ -1,4 +1,4 @@
-"""What training leaves out, in addition to the corpus report: what two stages skipped -> left_out.json, left_out.md."""
+"""Report on what the features and statistics stages left out -> left_out.json, left_out.md."""
 
 from __future__ import annotations
 

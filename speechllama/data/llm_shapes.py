@@ -1,4 +1,4 @@
-"""Shape file of LLM training: what a batch costs the LLM.
+"""Lengths that LLM batches are made by: utt2num_frames, text -> LLM positions of each utterance.
 
 utt2num_frames, text -> "utterance positions"
 """

@@ -1,4 +1,4 @@
-"""What is wrong with a data directory: folder -> every fault with file, line and value; and its repair."""
+"""Check a data directory, every fault with file, line and value, and repair what can be repaired."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From audio to text: the search, batches of utterances, and Speech2Text."""
+"""From audio to text: search, decoding of data directories, Speech2Text."""

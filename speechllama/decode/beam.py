@@ -16,12 +16,12 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-IMPOSSIBLE = -1.0e9  # a score no hypothesis reaches; as in transformers, so that the arithmetic agrees
+IMPOSSIBLE = -1.0e9  # a score that no hypothesis reaches, the same as in transformers
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How to search.
+    """Settings of the search.
 
     Attributes:
         beam_size: Hypotheses K kept; 1 is greedy search.
@@ -47,7 +47,7 @@ class SearchConfig:
             raise ValueError("max_tokens, min_tokens and tokens_per_second must be positive")
 
     def limit(self, audio_seconds: float) -> int:
-        """Most tokens for an utterance, tied to the audio and never to its compressed length."""
+        """Return the most tokens of an utterance, which depend on its duration, not on its compressed length."""
         return min(self.max_tokens, max(self.min_tokens, int(audio_seconds * self.tokens_per_second)))
 
 
@@ -97,10 +97,10 @@ class Candidates(NamedTuple):
 
 
 class Scorer(Protocol):
-    """What the search asks of a model."""
+    """What the search needs of a model."""
 
     def candidates(self, beams: Beams, number: int) -> Candidates:
-        """The best `number` continuations of the running hypotheses; called once a step."""
+        """Return the best `number` continuations of the running hypotheses; called once a step."""
 
     def select(self, rows: Tensor) -> None:
         """Keep the state of some utterances."""
@@ -110,15 +110,15 @@ class Scorer(Protocol):
 def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: SearchConfig) -> list[list[Hypothesis]]:
     """Search with any model.
 
-    The rules are those of `generate` in transformers (early_stopping=False) applied to each utterance by itself: 2 K
-    candidates a step, of which those that end among the best K are finished; an utterance is done when its best
-    running hypothesis cannot beat its worst finished one at the present length. Done utterances leave the batch.
+    The rules are those of `generate` in transformers (early_stopping=False), for each utterance. A step has 2 K
+    candidates; those that end, among the best K, are finished. An utterance is done when its best running hypothesis
+    cannot beat its worst finished one at the present length; then it leaves the batch.
 
     Args:
         scorer: The model, with the utterances it scores.
         limits: Most tokens per utterance (B,), int64, end of sequence included, each at least 1.
         eos_token_id: End of sequence.
-        config: Beam, penalty, n-best.
+        config: Settings of the search.
 
     Returns:
         Per utterance its hypotheses, best first, `config.nbest` of them (fewer only if fewer ended).
@@ -144,7 +144,7 @@ def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: Search
 
 
 def _start(batch: int, beam: int, device: torch.device) -> Beams:
-    # Only the first of the K equal beginnings counts, or the first step would choose the best token K times.
+    # Only the first of the K equal beginnings counts; otherwise the first step would choose the best token K times.
     scores = torch.full((batch, beam), IMPOSSIBLE, device=device)
     done_scores = scores.clone()
     scores[:, 0] = 0.0
@@ -155,13 +155,13 @@ def _start(batch: int, beam: int, device: torch.device) -> Beams:
 def _advance(
     beams: Beams, candidates: Candidates, limits: Tensor, eos_token_id: int, config: SearchConfig
 ) -> tuple[Beams, Tensor]:
-    """Write one token: returns the new state and which utterances have no hypothesis left to continue (A,)."""
+    """Write one token; return the new state and which utterances have no hypothesis left to continue (A,)."""
     beam, step = config.beam_size, beams.tokens.shape[2] + 1
     scores, parents, tokens = candidates
     extended = torch.cat((_gather(beams.tokens, parents), tokens[:, :, None]), dim=2)  # (A, 2 K, t)
     ends = (tokens == eos_token_id) | (step >= limits)[:, None]
 
-    # Finished: only candidates among the best K; the others are there so that K can continue.
+    # Only candidates among the best K finish; the others make sure that K can continue.
     done_now = scores / step**config.length_penalty
     done_now = done_now.masked_fill(~ends, IMPOSSIBLE)
     done_now[:, beam:] = IMPOSSIBLE
@@ -177,7 +177,7 @@ def _advance(
 
 
 def _finished(beams: Beams, ended: Tensor, step: int, config: SearchConfig) -> Tensor:
-    """Which utterances are done (A,): no continuation is left, or none can improve the worst finished hypothesis."""
+    """Tell which utterances are done (A,): none of their hypotheses can continue, or beat the worst finished one."""
     if config.beam_size == 1:
         return ended | (beams.done_scores[:, 0] > IMPOSSIBLE)  # greedy ends at its first end of sequence
     worst = beams.done_scores.min(1).values

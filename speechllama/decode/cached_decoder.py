@@ -1,4 +1,4 @@
-"""ESPnet's Transformer decoder one unit at a time, with keys and values kept.
+"""ESPnet's Transformer decoder, one unit at a time with cached keys and values.
 
     last units (A, K), history -> log-probabilities of the next (A, K, C + 1)
 
@@ -21,7 +21,7 @@ from speechllama.model.seq2seq import EncoderStates, Seq2Seq
 
 
 class CachedDecoder:
-    """A decoder, and what it has read of A utterances.
+    """A decoder with its cache for A utterances.
 
     Args:
         network: The encoder-decoder, in evaluation mode.
@@ -76,7 +76,7 @@ class CachedDecoder:
 
 
 def _attend(attention: Any, query: Tensor, cached: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
-    """Attention of ESPnet's module over keys and values that are kept -> (A, K, D)."""
+    """Run ESPnet's attention over cached keys and values -> (A, K, D)."""
     seen = F.scaled_dot_product_attention(query, *cached, attn_mask=mask)
     output: Tensor = attention.linear_out(seen.transpose(1, 2).flatten(2))
     return output

@@ -1,4 +1,4 @@
-"""Where each utterance's audio is; in the control, each gets the audio of another.
+"""The audio of each utterance; in the control, that of another utterance.
 
 data directory -> {utterance: place in an ark, seconds}
 """
@@ -24,7 +24,7 @@ COMPRESSED, FEATURES = "compressed.scp", "feats.scp"
 
 @dataclass(frozen=True)
 class Audio:
-    """Where each utterance's audio is; under the control, that of another one.
+    """Where each utterance's audio is; in the control, that of another utterance.
 
     Attributes:
         table: The scp it comes from.
@@ -39,7 +39,10 @@ class Audio:
     @property
     def kind(self) -> type[Compressed] | type[Features]:
         """What the table holds."""
-        from speechllama.model.audio import Compressed, Features  # torch, which takes seconds and merging does not need
+        from speechllama.model.audio import (
+            Compressed,
+            Features,
+        )  # imports torch, which takes seconds and is not needed to merge
 
         return Compressed if self.table == COMPRESSED else Features
 
@@ -49,10 +52,10 @@ class Audio:
 
 
 def find_audio(data: DataDir, control: bool) -> Audio:
-    """Choose the cache or the features, and for the control give every utterance another one's audio.
+    """Find the compressed features, or else the features; in the control, give each utterance another one's.
 
     Raises:
-        ValueError: There is neither, or a single utterance for a control.
+        ValueError: There is neither, or a control of a single utterance.
     """
     table = next((name for name in (COMPRESSED, FEATURES) if data.table(name)), None)
     if table is None:
@@ -70,17 +73,17 @@ def find_audio(data: DataDir, control: bool) -> Audio:
 
 
 def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str]:
-    """Give every utterance another one, drawn by a fixed seed, and of another text where there are enough of them.
+    """Assign another utterance to each, drawn with a fixed seed, with another text if possible.
 
-    Everyone gets the next one in a random circle. Who got an equal text then exchanges with somebody, so that both have
-    another one afterwards; as long as any such exchange exists for a text, it is found.
+    Each utterance gets the next one in a random circle. One that got an equal text then swaps with another utterance,
+    so that both have different texts; if such a swap exists, it is found.
 
     Args:
-        utterances: In any order, which changes nothing.
+        utterances: In any order; the result does not depend on it.
         text: Their references; utterances without one count as different.
 
     Returns:
-        Whose audio each utterance gets: never its own, and everybody's once.
+        The utterance whose audio each one gets: never its own, and each one once.
 
     Raises:
         ValueError: There is no other utterance.

@@ -2,7 +2,7 @@
 
     CTC log-probabilities (A, M, C), hypotheses (A, K) -> log-probabilities of their continuations (A, K, n)
 
-A hypothesis g is known by two rows over the frames: the log-probability that the first m frames wrote exactly g and
+A hypothesis g is described by two rows over the frames: the log-probability that the first m frames wrote exactly g and
 ended in its last unit, or in blank. Both are linear recurrences over the frames, and the prefix probability of g c is a
 sum over them; here they are cumulative sums over whole rows instead of a loop over frames. Sums of hundreds of frames
 cancel, so everything is float64.
@@ -19,7 +19,7 @@ from torch import Tensor
 from speechllama.constants import BLANK
 from speechllama.model.layers import length_mask
 
-LOWEST = -1.0e5  # in place of log 0, so that a difference of two is a number
+LOWEST = -1.0e5  # in place of log 0, so that differences are finite
 
 
 class CTCPrefix:

@@ -1,6 +1,6 @@
-"""Decode a data directory: batches by length, in parts, resumable by utterance, with or without the right audio.
+"""Decode a data directory in batches, in parts for parallel jobs, resumable by utterance.
 
-{feats,compressed}.scp -> nbest.J.jsonl -> (decoded_parts.py) nbest.jsonl, text, decode.json
+{feats,compressed}.scp -> nbest.J.jsonl -> (nbest.py) nbest.jsonl, text, decode.json
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DecodeJob:
     Attributes:
         data_dir: Data directory with compressed.scp or feats.scp, and utt2dur.
         output_dir: Where the parts, then text, nbest.jsonl and decode.json go.
-        batch_size: Utterances at once; halved where memory ends.
+        batch_size: Utterances at once; halved when memory runs out.
         control: Give each utterance another utterance's audio.
         num_jobs: Parts in all; a single one is merged at once.
         job: This part, from 1.
@@ -51,8 +51,8 @@ class DecodeJob:
 def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ()) -> dict[str, Any] | None:
     """Decode one part of a data directory.
 
-    The batches are those of a single job, and each part takes some of them: so the number of parts changes no score
-    in any digit. Finished utterances, of any part, are not decoded again if model, search and audio are the same.
+    The batches are those of a single job, and each part takes some of them, so scores do not depend on the number of
+    parts. Finished utterances of any part are not decoded again if model, search and audio are the same.
 
     Args:
         translate: The model and its search settings.
@@ -97,7 +97,7 @@ def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ())
 
 
 def own_batches(seconds: Mapping[str, float], job: DecodeJob) -> Iterator[list[str]]:
-    """The batches of this part: every num_jobs-th of all, which go from long utterances to short ones."""
+    """Yield the batches of this part: every num_jobs-th batch, from long utterances to short ones."""
     ordered = sorted(seconds, key=lambda utt: (-seconds[utt], utt))
     starts = range(0, len(ordered), job.batch_size)
     for start in starts[job.job - 1 :: job.num_jobs]:
@@ -105,7 +105,7 @@ def own_batches(seconds: Mapping[str, float], job: DecodeJob) -> Iterator[list[s
 
 
 def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audio) -> dict[str, Any]:
-    """What the hypotheses depend on, as JSON reads it; how they are shared out and batched is not among it."""
+    """Return what the hypotheses depend on, as JSON gives it back; batches and parts do not matter."""
     stamp = {
         "search": asdict(translate.config),
         "data_dir": job.data_dir,
@@ -119,7 +119,7 @@ def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audi
 
 
 def describe(translate: Translator, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
-    """What decode.json says besides counts and times."""
+    """Return the entries of decode.json other than counts and times."""
     parameters = list(translate.network.parameters())
     return {
         "beam_size": translate.config.beam_size,
@@ -136,7 +136,7 @@ def describe(translate: Translator, job: DecodeJob, words: Sequence[str]) -> dic
 
 
 def identify_llm(network: torch.nn.Module) -> str:
-    """Fingerprint of the LLM that a network holds as it was found, with LoRA or without; "" of one trained fully."""
+    """Return the fingerprint of a network's LLM, with LoRA or without; "" if it was fully trained."""
     llm = getattr(network, "llm", None)
     if not isinstance(llm, LLM) or llm.config.train == "full":
         return ""
@@ -146,10 +146,10 @@ def identify_llm(network: torch.nn.Module) -> str:
 def decode_batch(
     translate: Translator, data: DataDir, audio: Audio, batch: Sequence[str]
 ) -> Iterator[tuple[str, list[Translation]]]:
-    """Decode some utterances; where memory ends, each half by itself.
+    """Decode some utterances; if memory runs out, in halves.
 
     Raises:
-        ValueError: Not even one utterance fits; it is named.
+        ValueError: Not even one utterance fits; the message names it.
     """
     languages, templates = data.table("utt2lang"), data.table("prompt")
 
@@ -171,7 +171,7 @@ def decode_batch(
 
 
 def read_commit() -> str:
-    """The commit of the code that runs, "-dirty" with uncommitted changes; "" outside a checkout."""
+    """Return the commit of the running code, "-dirty" with uncommitted changes; "" outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

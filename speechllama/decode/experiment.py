@@ -1,4 +1,4 @@
-"""A trained experiment (or a packed one) made ready to translate.
+"""Load a trained experiment, or a packed one, for decoding; pack one into a zip.
 
 exp/<system>/ or <name>.zip -> network on a device, prompt, settings
 """
@@ -24,7 +24,7 @@ from speechllama.model.build import read_settings as read_config_file
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 
-NETWORK = "network."  # where ESPnet's model keeps ours
+NETWORK = "network."  # prefix of our network in ESPnet's model
 BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file")  # settings that are paths
 
 
@@ -58,7 +58,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
         The experiment.
 
     Raises:
-        FileNotFoundError: It is no finished experiment, or its LLM or CTC encoder is gone.
+        FileNotFoundError: It is not a finished experiment, or its LLM or CTC encoder is missing.
         ValueError: The weights belong to another LLM or CTC encoder, or do not fit the config; or there is no GPU.
     """
     folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
@@ -76,10 +76,10 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Read config.yaml, of any age; its paths count from the folder itself (packed) or the recipe above it, then here.
+    """Read config.yaml; its paths are relative to the folder (packed), to the recipe above it, or to the current one.
 
     Raises:
-        FileNotFoundError: It is no finished experiment.
+        FileNotFoundError: It is not a finished experiment.
     """
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
@@ -98,15 +98,15 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     Args:
         exp_dir: The experiment, at stage `average` or later.
         output: The zip.
-        include_llm: Put the LLM inside too (small ones); else the zip names it by path or hub id. Of a local LLM
-            that was trained fully its config and tokenizer are inside in any case: the weights are the experiment's.
+        include_llm: Put the LLM into the zip (small ones); otherwise the zip has its path or hub id. For a local
+            LLM that was fully trained, the zip has config and tokenizer in any case: the weights are the experiment's.
 
     Returns:
         The zip.
 
     Raises:
         FileNotFoundError: The experiment or one of its bases is not complete.
-        ValueError: The LLM should be inside, but is known by its hub id only.
+        ValueError: The LLM should be packed, but only its hub id is known.
     """
     folder, output = Path(exp_dir), Path(output)
     settings = read_settings(folder)
@@ -141,12 +141,12 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
 
 
 def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
-    """The LLM's record as it must read inside the zip, and the files that go there with it.
+    """Return the LLM's record for the zip, and the files to pack with it.
 
     Args:
         llm_dir: Where llm.json is.
         include_llm: Whether the LLM goes inside.
-        has_weights: False where the experiment's own weights replace the LLM's: a local one then goes inside without.
+        has_weights: False if the experiment's own weights replace the LLM's; a local LLM is then packed without them.
     """
     path, _ = read_llm_record(llm_dir)
     record = json.loads((Path(llm_dir) / LLM_FILE).read_text(encoding="utf-8"))

@@ -3,8 +3,8 @@
     speech (B, T, F) -> memory, CTC log-probabilities -> n-best units
 
 A hypothesis scores (1 - w) log p_attention + w log p_CTC, where CTC scores a running hypothesis as a beginning and an
-ended one as a whole. The rules of the search are those of the LLM's (`run_search`), so that systems differ in the
-model only.
+ended one as a whole. The rules of the search are those of the LLM's (`run_search`), so systems differ only in
+the model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from speechllama.model.seq2seq import Seq2Seq
 
 @dataclass(frozen=True)
 class JointSearchConfig(SearchConfig):
-    """How to search; these come on top of the settings of an LLM's search.
+    """Settings of the joint search, in addition to those of an LLM's search.
 
     Attributes:
         ctc_weight: Share w of CTC in the score, 0 (attention only) to below 1; None: as in training.
@@ -63,7 +63,7 @@ class JointScorer:
         step = beams.tokens.shape[2]
         log_probs = self._attend(beams)  # (A, K, C + 1)
         if step:
-            # Where fewer than K hypotheses continue, the rest are impossible and may have ended: CTC has no such unit.
+            # If fewer than K hypotheses continue, the others are impossible and may have ended: CTC has no such unit.
             self.ctc.extend(beams.parents, beams.tokens[:, :, -1].clamp(max=self.eos - 1))
         num_proposed = min(self.num_proposed, self.eos - 1)  # never blank
         attention, units = log_probs[:, :, : self.eos].topk(num_proposed, dim=2)  # (A, K, n)

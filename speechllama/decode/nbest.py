@@ -26,7 +26,7 @@ MERGED = "nbest.jsonl"
 
 @dataclass
 class Part:
-    """What one file holds.
+    """The content of a file.
 
     Attributes:
         stamp: What the hypotheses depend on; parts of one stamp belong together.
@@ -45,20 +45,20 @@ def decoded_part_path(output_dir: str | Path, job: int) -> Path:
 
 
 def read_parts(output_dir: Path) -> list[Part]:
-    """Everything that was decoded into a directory, finished or not, by whatever settings."""
+    """Read all that was decoded into a directory, finished or not, with any settings."""
     paths = [output_dir / MERGED, *sorted(output_dir.glob("nbest.*.jsonl"))]
     return [part for path in paths if (part := read_part(path))]
 
 
 def read_part(path: Path) -> Part | None:
-    """Read one file; what a kill or a full disk damaged is left out and counted, since it can be decoded again.
+    """Read one file; lines damaged by a kill or a full disk are left out and logged, since they can be decoded again.
 
     Returns:
         Its content; None if there is no file or its first line is damaged.
     """
     if not path.is_file():
         return None
-    # A line counts once its line break is there; a job may be writing the last one just now.
+    # A line counts once it ends in a line break; a job may still be writing the last one.
     lines = path.read_bytes().split(b"\n")[:-1]
     try:
         header = json.loads(lines[0])
@@ -77,7 +77,7 @@ def read_part(path: Path) -> Part | None:
 
 
 def start_part(path: Path, part: Part) -> None:
-    """Make a part's file ready for further lines: whole ones of the same stamp stay, anything else goes."""
+    """Prepare a part's file for further lines: keep complete lines of the same stamp, remove all others."""
     before = read_part(path)
     if before and before.stamp == part.stamp:
         part = before
@@ -140,7 +140,7 @@ def merge_decoded(data_dir: str, output_dir: str | Path, num_jobs: int, control:
 def make_report(
     reports: list[Mapping[str, Any]], records: Mapping[str, Mapping[str, Any]], audio_seconds: float
 ) -> dict[str, Any]:
-    """What decode.json says: the parts' own words, and counts and times over all of them."""
+    """Return the content of decode.json: the parts' reports, with counts and times over all parts."""
     spent = sum(record["spent"] for record in records.values())
     counted = {
         "num_jobs": len(reports),
@@ -173,7 +173,7 @@ class NBest:
 
     @property
     def stage(self) -> str:
-        """Where it was made, for messages."""
+        """The stage that wrote it, for messages."""
         return stage_of(self.path)
 
     def best(self) -> dict[str, str]:
@@ -191,8 +191,8 @@ def read_nbest(decode_dir: str | Path) -> NBest:
         Its hypotheses.
 
     Raises:
-        FileNotFoundError: Nothing was decoded into it, or not to the end.
-        ValueError: Lines are not as decoding writes them: all are counted, the first ten named.
+        FileNotFoundError: Decoding has not finished there.
+        ValueError: Lines are not as decoding writes them; the message counts them and names the first ten.
     """
     path = Path(decode_dir) / MERGED
     stage = stage_of(path)
@@ -231,7 +231,7 @@ def stage_of(path: Path) -> str:
 
 
 def _read_line(line: bytes, keys: tuple[str, ...]) -> tuple[dict[str, Any], str]:
-    """A line's JSON object and what is wrong with it."""
+    """Return a line's JSON object and what is wrong with it."""
     try:
         record = json.loads(line)
     except ValueError as error:

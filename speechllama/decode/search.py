@@ -28,7 +28,7 @@ def search(
         prefix: [prompt ; audio ; suffix], right-aligned.
         limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1.
         prefix_mask: Mask over the prefix, as in training.
-        config: Beam, penalty, n-best.
+        config: Settings of the search.
 
     Returns:
         As `run_search`.
@@ -38,7 +38,7 @@ def search(
 
 
 class LLMScorer:
-    """The LLM after its prefix.
+    """Scores continuations with the LLM, given a prefix.
 
     Args:
         llm: The language model.
@@ -56,7 +56,7 @@ class LLMScorer:
         self.real = columns[None] >= (width - prefix.lengths)[:, None]  # (A, P)
         mask = visible(prefix.lengths, width, 0, prefix_mask)
         positions = position_ids(prefix.lengths, width, 0)
-        # (A, 1, V): before the first token all hypotheses agree
+        # (A, 1, V): before the first token all hypotheses are equal
         self.first = llm(prefix.embeddings, _additive(mask, llm), positions, num_logits=1, cache=self.cache)
 
     def candidates(self, beams: Beams, number: int) -> Candidates:

@@ -1,4 +1,4 @@
-"""Seq2SeqToText: what Speech2Text is for the LLM systems, for the encoder-decoder B1.
+"""Seq2SeqToText: features to text with the encoder-decoder B1, as Speech2Text does with the LLM systems.
 
 log-mel (T, F) of some utterances -> encoder-decoder -> n-best text
 """
@@ -18,13 +18,13 @@ from speechllama.text.tokenizer import CTCTokenizer
 
 
 class Seq2SeqToText:
-    """Translates (or recognises, as trained) features.
+    """Translates features, or transcribes them, as the network was trained.
 
     Args:
         network: A trained encoder-decoder, in evaluation mode, on its device.
         tokenizer: Its units.
         folder: Where its model.pth is.
-        config: How to search.
+        config: Settings of the search.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Seq2SeqToText:
 
         Args:
             audio: Features; see `check_data`.
-            seconds: Duration of each recording; it limits the length of the text.
+            seconds: Duration of each recording, which limits the length of its text.
             languages: Not used; there is no prompt.
             templates: Not used.
 

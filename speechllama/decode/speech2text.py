@@ -38,11 +38,11 @@ class Translation(NamedTuple):
 
 
 class Translator(Protocol):
-    """What decoding asks of a system: `Speech2Text`, or `Seq2SeqToText` for B1."""
+    """What decoding needs of a system: `Speech2Text`, or `Seq2SeqToText` for B1."""
 
     @property
     def config(self) -> SearchConfig:
-        """How it searches."""
+        """Settings of its search."""
 
     @property
     def folder(self) -> Path:
@@ -57,7 +57,7 @@ class Translator(Protocol):
         """All of its parameters."""
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
-        """Refuse audio of another kind than the system was trained on."""
+        """Refuse audio of another kind than that on which the system was trained."""
 
     def translate(
         self,
@@ -70,11 +70,11 @@ class Translator(Protocol):
 
 
 class Speech2Text:
-    """Translates (or recognises, as trained) speech.
+    """Translates speech, or transcribes it, as the system was trained.
 
     Args:
         experiment: A loaded experiment.
-        config: How to search.
+        config: Settings of the search.
     """
 
     def __init__(self, experiment: Experiment, config: SearchConfig | None = None) -> None:
@@ -84,7 +84,7 @@ class Speech2Text:
 
     @functools.cached_property
     def front_end(self) -> FeatureExtractor:
-        """What makes features of a waveform; built when the first one comes, since data directories need none."""
+        """The front end; built for the first waveform, since data directories have features already."""
         return recorded_format(self.experiment.settings, str(self.folder)).build()
 
     @classmethod
@@ -99,14 +99,14 @@ class Speech2Text:
 
         Args:
             speech: Waveform (S,), float within +-1 or integers of full scale, or an audio file.
-            rate: Samples per second of the waveform; a file knows its own.
+            rate: Sampling rate of the waveform in Hz; ignored for a file, which has its own.
             language: Code of the source language, needed only if the prompt names it.
 
         Returns:
             The n-best hypotheses, best first.
 
         Raises:
-            ValueError: The recording is empty or shorter than one frame, or no waveform.
+            ValueError: The recording is empty, shorter than one frame, or not a waveform.
         """
         if isinstance(speech, (str, Path)):
             waveform = read_audio(speech)
@@ -132,10 +132,10 @@ class Speech2Text:
         """Translate a batch.
 
         Args:
-            audio: Features, or the compressor's output out of the cache.
-            seconds: Duration of each recording; it limits the length of the text.
-            languages: Source language codes, "" where the prompt needs none.
-            templates: Prompt templates of single utterances, "" for the model's own.
+            audio: Features, or compressed features from the cache.
+            seconds: Duration of each recording, which limits the length of its text.
+            languages: Source language codes; "" if the prompt needs none.
+            templates: Prompt templates of single utterances; "" for the model's own.
 
         Returns:
             N-best hypotheses of each utterance, best first.

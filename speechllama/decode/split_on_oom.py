@@ -1,4 +1,4 @@
-"""Batches that do not fit into memory, in halves.
+"""Split a batch into halves until it fits into memory.
 
 work, items -> a result of each item
 """
@@ -18,12 +18,12 @@ Result = TypeVar("Result")
 def split_on_oom(
     work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item], describe: Callable[[Item], str]
 ) -> Iterator[tuple[Item, Result]]:
-    """Do the work on all items at once; if memory runs out, on each half by itself.
+    """Do the work on all items at once; if memory runs out, on each half separately.
 
     Args:
         work: Gives one result for each item.
         items: A batch.
-        describe: What to say of an item that does not fit by itself: what it is and what to do.
+        describe: The message for an item that does not fit even by itself: what it is and what to do.
 
     Yields:
         Each item with its result.
@@ -52,5 +52,5 @@ def split_on_oom(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ended, the GPU's or, where torch raises a plain RuntimeError, the CPU's."""
+    """Whether memory ran out: the GPU's or, for which torch raises a plain RuntimeError, the CPU's."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

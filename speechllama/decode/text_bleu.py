@@ -1,4 +1,4 @@
-"""Text translation of an LLM: what it can do without audio.
+"""How well an LLM translates written text: BLEU without any audio.
 
 sentence -> [prompt ; sentence ; suffix] -> greedy search -> BLEU against its translation
 """
@@ -47,7 +47,7 @@ def text_bleu(
         sentences: Source sentences.
         translations: Their references.
         batch_size: Sentences at once.
-        target: The language of the translations: the prompt names it, and BLEU cuts words with its tokenizer.
+        target: The language of the translations, which the prompt names and whose tokenizer BLEU uses.
 
     Returns:
         BLEU, and the first sentence with its hypothesis as an example.
@@ -76,8 +76,8 @@ def text_bleu(
 def report_text_bleu(found: TextBleu, min_bleu: float, llm_dir: str | Path) -> dict[str, Any]:
     """Write report.md next to the LLM, with a warning where the score is low.
 
-    A frozen LLM that cannot translate written text will not translate speech: it writes what is likely and ignores the
-    audio.
+    A frozen LLM that cannot translate written text will not translate speech either: it writes likely text and ignores
+    the audio.
 
     Returns:
         Entries for the LLM's record.

@@ -1,1 +1,1 @@
-"""Text LLMs: which one, loading, its record, and those that a recipe trains itself."""
+"""Text LLMs: settings, loading, the record of which one, and those that a recipe trains itself."""

@@ -1,4 +1,4 @@
-"""A Hugging Face model directory: is it one, does its tokenizer fit, which weights are these.
+"""The files of a Hugging Face model: are they complete, does the tokenizer fit, which weights.
 
 path or hub id -> tokenizer, commit, fingerprint
 """

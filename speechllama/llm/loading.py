@@ -1,4 +1,4 @@
-"""Load a Hugging Face causal LM as a config says: precision, device, quantisation, adapters, recomputation.
+"""Load a Hugging Face causal LM as its config says: precision, device, quantisation, adapters.
 
 LLMConfig, device -> a causal LM of transformers, its end of sequence; adapters and recomputed layers in place
 """

@@ -1,4 +1,4 @@
-"""Words in other pieces than the tokenizer would take: subword regularisation with a seed.
+"""Subword regularisation with a seed: cut words into other pieces than the tokenizer would.
 
     "die Kinder", share 0.6 -> ids of [▁di, e, ▁Kinder] now, of [▁, die, ▁Ki, nder] another time
 

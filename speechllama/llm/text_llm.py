@@ -1,10 +1,10 @@
-"""The LLM that a recipe trains itself: a LLaMA that learns to translate and copy text before it meets speech.
+"""The LLM that a recipe trains itself: a LLaMA that learns to translate and to copy text.
 
     llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
 
 A frozen LLM uses audio only if its own training taught it to use what comes before the text (one trained on English
 only ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
-recipe's prompts, with the source sentence where the audio will be. A row without a sentence is plain English, learned
+recipe's prompts, with the source sentence where the audio will be. A row without a sentence is plain text, learned
 as it is.
 """
 
@@ -36,7 +36,7 @@ from speechllama.training_record import describe_machine, record_peak, update_tr
 SECONDS = "training_seconds"  # in the log of transformers' trainer
 
 TRANSLATE, COPY = "st", "asr"  # tasks that pairs of text teach; of the second the sentence itself is the answer
-MAX_PLAIN_TOKENS = 256  # of a line of plain English; what comes after them is not read
+MAX_PLAIN_TOKENS = 256  # of a line of plain text; what comes after them is not read
 NUM_CHECKPOINTS = 20  # written in a training, unless they would be less than SAVE_STEPS apart
 SAVE_STEPS = 200
 
@@ -51,7 +51,7 @@ class TextLLMConfig(LlamaConfig):
         learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
         copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
         cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
-        plain_share: Most that plain English may be of the lines, 0 to below 1: the pairs' English sides and the rows
+        plain_share: Most that plain text may be of the lines, 0 to below 1: the pairs' translations and the rows
             without a source sentence; where there is more of it, pairs are read more often. 0 reads none. Without
             any the LLM is no language model, which rescoring (B2) needs.
         seed: Of weights and batches.
@@ -76,7 +76,7 @@ class TextLLMConfig(LlamaConfig):
 
 
 class Line(NamedTuple):
-    """A source sentence and its translation; plain English has no source sentence."""
+    """A source sentence and its translation; plain text has no source sentence."""
 
     sentence: str
     translation: str
@@ -86,7 +86,7 @@ class Line(NamedTuple):
 class Lines(torch.utils.data.Dataset):
     """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned.
 
-    Of plain English everything after the start token is learned.
+    Of plain text everything after the start token is learned.
     """
 
     lines: Sequence[Line]
@@ -145,7 +145,7 @@ class TextCorpus:
     """Text that an LLM learns from.
 
     Attributes:
-        text: Pairs and plain English, see `read_lines`.
+        text: Pairs and plain text, see `read_lines`.
         held_out: Source sentences that the LLM is tested on; none of them may be among the text.
         target: The language of the translations, which the prompts name.
     """
@@ -251,7 +251,7 @@ def last_whole_checkpoint(work: Path) -> str | None:
 
 
 def read_lines(path: str | Path) -> list[Line]:
-    """Read the pairs of a TSV with columns lang, sentence, translation; a row without a sentence is plain English.
+    """Read the pairs of a TSV with columns lang, sentence, translation; a row without a sentence is plain text.
 
     Raises:
         ValueError: It has none.
@@ -266,14 +266,14 @@ def read_lines(path: str | Path) -> list[Line]:
 
 
 def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
-    """Add the pairs' English sides as plain English, and repeat the pairs until it is no more than its share.
+    """Add the pairs' translations as plain text, and repeat the pairs until it is no more than its share.
 
     Args:
-        lines: Pairs and plain English.
-        plain_share: Most that plain English may be, 0 to below 1; 0 leaves it out.
+        lines: Pairs and plain text.
+        plain_share: Most that plain text may be, 0 to below 1; 0 leaves it out.
 
     Returns:
-        Pairs, as often as needed, then plain English, each line once.
+        Pairs, as often as needed, then plain text, each line once.
 
     Raises:
         ValueError: The share is outside that range, or there is no pair.
@@ -282,12 +282,12 @@ def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
         raise ValueError(f"plain_share {plain_share} is not between 0 and below 1")
     pairs = [line for line in lines if line.sentence]
     if not pairs:
-        raise ValueError(f"{len(lines)} lines of plain English and no pair: the LLM would not learn to use audio")
+        raise ValueError(f"{len(lines)} lines of plain text and no pair: the LLM would not learn to use audio")
     if plain_share == 0:
         return pairs
     plain = [Line("", text) for text in dict.fromkeys(line.translation for line in lines)]
     times = math.ceil(len(plain) * (1 - plain_share) / (plain_share * len(pairs)))
-    logging.info("%d pairs, each %d times, and %d lines of plain English", len(pairs), times, len(plain))
+    logging.info("%d pairs, each %d times, and %d lines of plain text", len(pairs), times, len(plain))
     return pairs * times + plain
 
 

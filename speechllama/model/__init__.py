@@ -1,1 +1,1 @@
-"""The network, one file per station; plain PyTorch that imports neither ESPnet nor the rest of this package."""
+"""The network, one file per station of the flow: plain PyTorch, without ESPnet."""

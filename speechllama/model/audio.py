@@ -1,4 +1,4 @@
-"""Audio at each station of the flow, with its lengths; and what the network asks of an encoder.
+"""Audio at each station of the flow, with its lengths, and the protocol of an encoder.
 
 features (B, T, F) -> encoded (B, M, D) -> compressed (B, U, D) or units (B, U)
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 class Features(NamedTuple):
-    """What a front end made of a batch of recordings.
+    """The features of a batch of recordings.
 
     Attributes:
         values: Features (B, T, F), any padding value.
@@ -35,7 +35,7 @@ class Features(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What the encoder says of a batch.
+    """The encoder's output for a batch.
 
     Attributes:
         hidden: Encoder states (B, M, D), zero where padded.
@@ -49,13 +49,13 @@ class Encoded(NamedTuple):
 
 
 class Compressed(NamedTuple):
-    """A shortened batch, fresh from a compressor or out of the cache.
+    """The compressed frames of a batch, from a compressor or from the cache.
 
     Attributes:
         vectors: Compressed frames (B, U, D), or unit numbers (B, U), int64; zero where a compressor padded.
         lengths: Valid vectors U (B,), int64, each at least 1.
         runs: Output vector of each encoder frame (B, M), int64; -1 where the frame was dropped or is padding. None
-            where vectors share frames (`convolution`), and out of the cache.
+            if vectors share frames (`convolution`) or come from the cache.
     """
 
     vectors: Tensor
@@ -75,7 +75,7 @@ class Compressed(NamedTuple):
 
 @runtime_checkable
 class SpeechEncoder(Protocol):
-    """What the network asks of an encoder, which is a torch module."""
+    """What the network expects of an encoder, which is a torch module."""
 
     @property
     def dim(self) -> int:
@@ -89,11 +89,11 @@ class SpeechEncoder(Protocol):
         """Encode features (B, T, F), any padding value, of which the first `speech_lengths` (B,) frames are valid."""
 
 
-AudioInput = Features | Compressed  # what the network is given: features, or what stage `compress` made of them
+AudioInput = Features | Compressed  # what the network reads: features, or their compressed form from the cache
 
 
 def _pad(arrays: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Arrays (L_i, ...) to (B, L, ...) and lengths (B,); numbers become float32, whole numbers int64."""
+    """Arrays (L_i, ...) to (B, L, ...) and lengths (B,); floats become float32, integers int64."""
     kinds = [np.int64 if np.issubdtype(array.dtype, np.integer) else np.float32 for array in arrays]
     tensors = [torch.from_numpy(np.array(array, dtype=kind)) for array, kind in zip(arrays, kinds, strict=True)]
     padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)

@@ -14,8 +14,8 @@ from speechllama.model.layers import TransformerConfig, TransformerStack, length
 class AudioEncoder(nn.Module):
     """Four bidirectional layers (or none, for a decoder-only model from scratch) and a projection to the LLM's width.
 
-    The output passes a LayerNorm and is scaled to the standard deviation of the LLM's embeddings: vectors of another
-    scale than words push a frozen LLM far from where it was trained, and training starts with a large loss.
+    A LayerNorm scales the output to the standard deviation of the LLM's embeddings. Vectors of another scale take a
+    frozen LLM far from the inputs that it was trained on, and training starts with a large loss.
 
     Args:
         config: Sizes; the paper's by default (14.7 M with H = 4096).

@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor, nn
 
 from speechllama.config import from_mapping
-from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.constants import FRAME_SHIFT, NUM_MELS, SEQ2SEQ
 from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
@@ -31,7 +31,6 @@ from speechllama.registry import Choice, choose
 
 MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads
 CONFIG_FILE = "config.yaml"  # written by ESPnet next to them
-SEQ2SEQ = "seq2seq"  # `model` in the settings of the encoder-decoder
 
 
 def speech_llama_config(
@@ -41,7 +40,7 @@ def speech_llama_config(
 
     Args:
         settings: The experiment's settings (YAML keys, `config.yaml`); others are ignored.
-        where: The file, for messages.
+        where: Name of the file, for messages.
         llm: Path or hub id of the LLM, and its revision; None: those that `llm_dir` records.
 
     Returns:
@@ -79,7 +78,7 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
     Args:
         settings: As for `speech_llama_config`; a frozen encoder also needs `ctc_dir`, one that trains `cmvn_file`, the
             compressor `units` `centroids_file`.
-        where: The file, for messages.
+        where: Name of the file, for messages.
         device: Where it will compute; see `LLM`.
 
     Returns:
@@ -87,7 +86,7 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
         a fingerprint of LLM and encoder.
 
     Raises:
-        FileNotFoundError, ValueError: A file is not there, or settings contradict each other.
+        FileNotFoundError, ValueError: A file is missing, or settings contradict each other.
     """
     check_device(device)
     config = speech_llama_config(settings, where)
@@ -118,7 +117,7 @@ def is_seq2seq(exp_dir: str | Path) -> bool:
 
 
 def check_device(device: str | torch.device) -> None:
-    """Refuse a GPU that is not there before anything is loaded.
+    """Refuse a missing GPU before anything is loaded.
 
     Raises:
         ValueError: torch finds no GPU.
@@ -148,7 +147,7 @@ def load_ctc_encoder(ctc_dir: str | Path) -> Any:
     """Load the trained CTC encoder of an experiment directory: a torch module that is a `SpeechEncoder`.
 
     Raises:
-        FileNotFoundError: It is no finished CTC experiment.
+        FileNotFoundError: It is not a finished CTC experiment.
         ValueError: It is an experiment of another kind, or its weights do not fit its config.
     """
     folder = Path(ctc_dir)
@@ -183,7 +182,7 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
 
 
 def load_centroids(compressor: nn.Module, path: str) -> None:
-    """Give the compressor `units` what k-means found; other compressors need nothing.
+    """Load the centroids of the compressor `units`; other compressors have none.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -215,7 +214,7 @@ def base_fingerprint(network: SpeechLlama) -> bytes:
 
 
 def fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module that its state holds and no optimizer sees: its buffers."""
+    """Return the tensors of a module's state that are no parameters: its buffers."""
     parameters = dict(module.named_parameters())
     return {name: tensor for name, tensor in module.state_dict().items() if name not in parameters}
 
@@ -237,7 +236,7 @@ def describe_cache(encoder: nn.Module, compressor: nn.Module, choice: Choice[Com
 
 
 def expected_cache(settings: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """What `describe_cache` says of a system that is not built yet: from its settings, `ctc_dir` among them."""
+    """Return what `describe_cache` returns for a system that is not built yet, from its settings."""
     choice = choose_compressor(settings, where)
     encoder = load_ctc_encoder(str(settings.get("ctc_dir") or ""))
     compressor = choice.build(encoder.dim)

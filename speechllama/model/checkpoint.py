@@ -2,7 +2,7 @@
 
     model -> state_dict {trainable tensors, base_fingerprint} -> the same model on the same base
 
-An experiment with LLaMA-7B would otherwise write 13 GB every epoch, and nothing would notice another LLM under it.
+Otherwise an experiment with LLaMA-7B would write 13 GB every epoch, and a checkpoint could be loaded on another LLM.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ FINGERPRINT = "base_fingerprint"
 def keep_only_trainable(module: nn.Module, fingerprint: bytes, also: tuple[str, ...] = ()) -> None:
     """Make state_dict and load_state_dict of a module hold only its trainable parameters.
 
-    What trains is read now: a parameter that ESPnet freezes later is in no base either. Buffers count as frozen.
-    The fingerprint is stored as float32, one number a byte: ESPnet averages checkpoints key by key, and the mean of
-    equal bytes is the same byte, where integers would be added up.
+    Which parameters train is read now: one that ESPnet freezes later is not in the base either. Buffers count as
+    frozen. The fingerprint is stored as float32, one number a byte: ESPnet averages checkpoints key by key, and the
+    mean of equal bytes is the same byte, while integers would be added up.
 
     Args:
         module: The network.
@@ -45,7 +45,7 @@ def _drop_frozen(
 
 
 def _check_and_fill(expected: set[str], module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Refuse a checkpoint of another base or shape, then lend it the frozen tensors, which load onto themselves."""
+    """Refuse a checkpoint of another base or shape, then add the frozen tensors, which load onto themselves."""
     found = {name[len(prefix) :] for name in state if name.startswith(prefix)}
     own: Tensor = getattr(module, FINGERPRINT)
     if FINGERPRINT not in found:

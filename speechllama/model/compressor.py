@@ -2,8 +2,8 @@
 
     states (B, M, D), CTC logits (B, M, C) -> run of each frame (B, M) -> compressed (B, U, D)
 
-All but `convolution` say which output vector each frame belongs to, then average the frames of each vector. What
-there is to know of each before it is built is in compressors.py.
+All but `convolution` assign each frame to an output vector, then average the frames of each vector. The records of the
+compressors, with their settings, are in compressors.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from speechllama.constants import BLANK
 from speechllama.model.audio import Compressed, Encoded
 from speechllama.model.compressors import COMPRESSORS, CONVOLUTION_RATIO
-from speechllama.model.ctc_encoder import best_units
+from speechllama.model.ctc_encoder import best_units, find_starts
 from speechllama.model.layers import length_mask
 from speechllama.model.units import Codebook
 from speechllama.registry import choose
@@ -33,7 +33,7 @@ def build_compressor(name: str, conf: dict[str, Any], dim: int, where: str = "co
         name: In COMPRESSORS.
         conf: Its settings.
         dim: Width D of the encoder's states.
-        where: What the settings are called in messages.
+        where: Name of the settings, for messages.
 
     Returns:
         A module that maps `Encoded` to `Compressed`.
@@ -68,7 +68,7 @@ class FrameAverage(nn.Module):
     """Averages each run of frames with the same best CTC unit.
 
     Args:
-        drop_blank_runs: Leave out the runs of blanks; else such a run is a run like any other.
+        drop_blank_runs: Leave out the runs of blanks; otherwise they are averaged like other runs.
         max_compressed_length: Longest output; neighbouring runs are merged evenly beyond it. None: no limit.
 
     Source: Gaido et al. 2021 (arXiv 2102.01578); the frame kept of an all-blank utterance and the even merging are
@@ -107,7 +107,7 @@ class UnitCompressor(nn.Module):
         starts = valid & find_starts(labels)
         runs, lengths = number_runs(valid, starts)
         longest = int(lengths.max())
-        # Column `longest` collects what starts no run, and is cut off.
+        # Column `longest` collects the frames that start no run, and is cut off.
         column = torch.where(starts, runs, longest)
         units = labels.new_zeros(len(labels), longest + 1).scatter_(1, column, labels)[:, :longest]
         return Compressed(units, lengths, runs)
@@ -117,7 +117,7 @@ class NoCompressor(nn.Module):
     """Keeps every frame."""
 
     def forward(self, encoded: Encoded) -> Compressed:
-        """Pass the encoder's output (B, M, D) on, zero where padded."""
+        """Return the encoder's output (B, M, D), zero where padded."""
         valid = length_mask(encoded.lengths, encoded.hidden.shape[1])
         frames = torch.arange(valid.shape[1], device=valid.device).expand(valid.shape)
         vectors = encoded.hidden.masked_fill(~valid[:, :, None], 0.0)
@@ -135,15 +135,8 @@ def label_frames(encoded: Encoded) -> Tensor:
     return best_units(encoded.logits)
 
 
-def find_starts(labels: Tensor) -> Tensor:
-    """Mark the frames (B, M) that begin a run of equal labels."""
-    starts = torch.ones_like(labels, dtype=torch.bool)
-    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    return starts
-
-
 def number_runs(kept: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-    """Count runs: the output vector of each frame (B, M), -1 where it is not kept, and the number of vectors (B,)."""
+    """Number the runs: the output vector of each frame (B, M), -1 if it is not kept, and the number of vectors (B,)."""
     index = starts.cumsum(1)
     return torch.where(kept, index - 1, DROPPED), index[:, -1]
 
@@ -177,7 +170,7 @@ def average_kept(encoded: Encoded, kept: Tensor, starts: Tensor, limit: int | No
 def keep_least_blank(runs: Tensor, lengths: Tensor, logits: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Give each utterance without a vector one: its frame with the least blank probability.
 
-    An empty audio would leave the LLM with only the prompt, and the length statistics with a zero.
+    Without a vector the LLM would see only the prompt, and the length statistics would have a zero.
 
     Args:
         runs: Output vector of each frame (B, M).
@@ -215,7 +208,9 @@ def average_runs(hidden: Tensor, runs: Tensor, width: int) -> Tensor:
     counts = torch.zeros(batch * (width + 1), device=hidden.device).index_add_(
         0, index, torch.ones_like(index, dtype=torch.float32)
     )
-    means = sums.div_(counts.clamp(min=1.0)[:, None])  # in place: fresh memory would take longer than the sums
+    means = sums.div_(
+        counts.clamp(min=1.0)[:, None]
+    )  # in place, since allocating memory would take longer than the sums
     return means.view(batch, width + 1, dim)[:, :width].to(hidden.dtype)
 
 

@@ -3,7 +3,7 @@
     compressor: units                     COMPRESSORS["units"] -> settings class, builder, what it needs
     compressor_conf: {num_clusters: 500}
 
-Nothing heavy is imported here: a plan asks these records before any network exists.
+Nothing heavy is imported here, since the plan of a run reads these records.
 """
 
 from __future__ import annotations
@@ -91,19 +91,20 @@ class UnitSettings(CompressorSettings):
 
 @dataclass(frozen=True)
 class Compressor:
-    """What there is to know of a compressor.
+    """A compressor: its settings, its builder, what it needs.
 
     Attributes:
-        name: What `compressor:` says in a system's YAML.
+        name: Its name in a YAML, `compressor: NAME`.
         settings: Dataclass of `compressor_conf`.
         build: Settings and width D of the encoder's states -> module that maps `Encoded` to `Compressed`.
-        needs: What of a trained, frozen encoder it needs: the best units of its CTC head (`ctc_labels`), only its
-            states (`encoder_states`), or nothing; then the encoder may be fresh and train.
-        is_cached: Whether stage `compress` can write its output once, for every later epoch to read.
-        frames_per_vector: Encoder frames to a vector, where they are a fixed number; None where the speech decides,
-            with at most a vector for each frame.
-        output: `vectors` (B, U, D), which the audio encoder maps; or `units` (B, U), integers that are looked up.
-        learned_file: File that stage `compress` learns before anything is compressed; "" where nothing is learned.
+        needs: What it needs of a trained, frozen encoder: the best units of its CTC head (`ctc_labels`), only its
+            states (`encoder_states`), or nothing, in which case the encoder may be untrained.
+        is_cached: Whether the compress stage can write its output once, for all epochs.
+        frames_per_vector: Encoder frames to a vector, if that number is fixed; None if it depends on the speech, with
+            at most one vector for each frame.
+        output: `vectors` (B, U, D), which the audio encoder maps; or `units` (B, U), integers that have
+            embeddings.
+        learned_file: File with what must be learned before anything is compressed; "" if nothing.
     """
 
     name: str
@@ -117,7 +118,7 @@ class Compressor:
 
     @property
     def needs_trained_encoder(self) -> bool:
-        """Whether it works only on an encoder that was trained before."""
+        """Whether it works only on a trained encoder."""
         return self.needs != "nothing"
 
 

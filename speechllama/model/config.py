@@ -25,12 +25,12 @@ def _default_compressor() -> Choice[Compressor]:
 
 @dataclass(frozen=True)
 class SpeechLlamaConfig:
-    """Everything that shapes the network.
+    """The settings of the network.
 
     Attributes:
-        freeze_encoder: The encoder is a trained one, read from an experiment, and stays as it is. False: it is built
-            from `encoder` and trains with the rest (E0, D).
-        encoder: An encoder that trains, and its sizes.
+        freeze_encoder: The encoder is read from an experiment and does not train. False: it is built from `encoder` and
+            trains with the rest (E0, D).
+        encoder: The encoder and its sizes, if it trains.
         compressor: How the encoder's output is shortened.
         audio_encoder: Sizes of the audio encoder.
         train_audio_encoder: False freezes it (a switch for the LoRA stage).

@@ -16,7 +16,7 @@ from speechllama.model.audio import Encoded
 from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask
 from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
 
-ARGMAX_BLOCK = 64  # units; 32 to 256 are within a tenth of each other
+ARGMAX_BLOCK = 64  # units; 32 to 256 differ by less than a tenth in speed
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Conv2dSubsampling(nn.Module):
 
 
 class SpeechFront(nn.Module):
-    """What every encoder of speech begins with: normalised features, SpecAugment in training, subsampling.
+    """The first part of an encoder: normalised features, SpecAugment in training, subsampling.
 
     Args:
         feature_dim: Width F of the features.
@@ -160,7 +160,7 @@ class CTCEncoder(SpeechFront):
 def ctc_loss(encoded: Encoded, text: Tensor, text_lengths: Tensor) -> Tensor:
     """CTC loss, averaged over utterances.
 
-    An utterance whose labels do not fit its frames contributes zero (the data stage leaves such utterances out).
+    An utterance with too few frames for its labels contributes zero (the statistics stage leaves such utterances out).
 
     Args:
         encoded: The encoder's output.
@@ -182,8 +182,8 @@ def ctc_loss(encoded: Encoded, text: Tensor, text_lengths: Tensor) -> Tensor:
 def best_units(logits: Tensor) -> Tensor:
     """Index of the best unit of each frame, the first of equals: `logits.argmax(-1)`, read once at memory speed.
 
-    A maximum vectorises and an argmax does not: the maxima of blocks name the block, one block is then searched.
-    With 5,000 units this takes a third of the time of argmax on a CPU, which otherwise is most of the compressor.
+    A maximum vectorises and an argmax does not. So the maxima of blocks select a block, and only that one is searched.
+    With 5,000 units this takes a third of the time of argmax on a CPU, which would be most of the compressor's time.
 
     Args:
         logits: Scores (B, M, C).
@@ -205,10 +205,15 @@ def best_units(logits: Tensor) -> Tensor:
     return torch.where(rest > best, num_blocks * ARGMAX_BLOCK + index, unit)
 
 
+def find_starts(labels: Tensor) -> Tensor:
+    """Mark the frames (B, M) that begin a run of equal labels."""
+    starts = torch.ones_like(labels, dtype=torch.bool)
+    starts[:, 1:] = labels[:, 1:] != labels[:, :-1]
+    return starts
+
+
 def greedy_units(encoded: Encoded) -> list[list[int]]:
     """Best unit per frame, repeats merged, blanks removed: the CTC hypothesis of each utterance."""
     best = best_units(encoded.logits)  # (B, M)
-    starts = torch.ones_like(best, dtype=torch.bool)
-    starts[:, 1:] = best[:, 1:] != best[:, :-1]
-    kept = starts & (best != BLANK) & length_mask(encoded.lengths, best.shape[1])
+    kept = find_starts(best) & (best != BLANK) & length_mask(encoded.lengths, best.shape[1])
     return [row[keep].tolist() for row, keep in zip(best.cpu(), kept.cpu(), strict=True)]

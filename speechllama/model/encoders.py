@@ -18,7 +18,7 @@ from speechllama.registry import Choice, Registry, choose
 
 
 class TrainableEncoder(Protocol):
-    """What a builder returns besides a `SpeechEncoder`: a torch module that takes the statistics of its features."""
+    """What an encoder needs to be trained, in addition to `SpeechEncoder`: it takes the statistics of its features."""
 
     def set_normalization(self, mean: Tensor, std: Tensor) -> None:
         """Take the training data's mean and standard deviation of each feature (F,)."""
@@ -26,10 +26,10 @@ class TrainableEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Encoder:
-    """What there is to know of an encoder.
+    """An encoder: its settings, its builder, the length of its output.
 
     Attributes:
-        name: What `encoder:` says in a YAML.
+        name: Its name in a YAML, `encoder: NAME`.
         settings: Dataclass of `encoder_conf`.
         build: Settings, CTC units C (0: no CTC head), width F and shift in seconds of the features -> a torch module
             that is a `SpeechEncoder` and a `TrainableEncoder`.

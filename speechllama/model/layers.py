@@ -1,4 +1,4 @@
-"""What several stations share: masks from lengths, positions, and a padding-invariant Transformer.
+"""What several stations share: length masks, positions, a padding-invariant Transformer.
 
 hidden (B, M, D), lengths (B,) -> hidden (B, M, D)
 """
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-REACH = 64  # frames; all distances beyond share one bias
+REACH = 64  # frames; all greater distances share one bias
 
 
 def length_mask(lengths: Tensor, width: int) -> Tensor:
@@ -33,7 +33,7 @@ class TransformerConfig:
     """Sizes of a Transformer encoder; the defaults are the paper's (arXiv 2307.03917, section 4).
 
     Attributes:
-        num_layers: Layers; 0 passes the vectors on as they are.
+        num_layers: Layers; with 0 the vectors stay as they are.
         dim: Width D.
         num_heads: Attention heads; must divide `dim`.
         ffn_dim: Width of the feed-forward layer.
@@ -51,10 +51,10 @@ class TransformerStack(nn.Module):
     """Pre-norm bidirectional Transformer with sinusoidal positions and a learned bias by distance.
 
     The bias starts as a slope that differs from head to head, so that half of the heads look at neighbours from the
-    first step on. With only absolute positions, the hours of speech that the mini recipe has did not teach CTC
-    training to look there.
+    first step on. With absolute positions only, CTC training on the few hours of the mini recipe did not learn
+    to do so.
 
-    Without layers there are neither positions nor norm: what reads the vectors then (an LLM) has its own.
+    Without layers there are neither positions nor a norm, since the LLM that reads the vectors has its own.
 
     Source: layer sizes arXiv 2307.03917 section 4; pre-norm and positions ours (the paper names neither): the bias
     is that of T5 (arXiv 1910.10683, section 2.1), its start that of ALiBi (arXiv 2108.12409).

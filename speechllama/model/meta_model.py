@@ -1,4 +1,4 @@
-"""A network without its weights: sizes, names and shapes of any LLM, on any machine, in a second.
+"""Networks without weights: sizes and shapes with any LLM, on any machine, in a second.
 
 settings + the LLM's config.json -> SpeechLlama on the meta device
 """
@@ -24,19 +24,23 @@ from speechllama.registry import Choice
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """What an encoder is made by.
+    """What an encoder is built from.
 
     Attributes:
         choice: Its record and settings.
         num_units: CTC units C, blank included; 0 without a CTC head.
+        feature_dim: Width F of the features.
+        feature_shift: Seconds from a feature frame to the next.
     """
 
     choice: Choice[Encoder]
     num_units: int = 0
+    feature_dim: int = NUM_MELS
+    feature_shift: float = FRAME_SHIFT
 
     def build(self) -> Any:
-        """Make it for features of the default front end, on whatever device or mode is active."""
-        return self.choice.build(self.num_units, NUM_MELS, FRAME_SHIFT)
+        """Build it on the active device, or in the active mode."""
+        return self.choice.build(self.num_units, self.feature_dim, self.feature_shift)
 
     def num_frames(self, num_feature_frames: int) -> int:
         """Count the frames of its output."""
@@ -77,7 +81,7 @@ def meta_llm(config: LLMConfig, architecture: Any) -> LLM:
     """An LLM of that shape in the dtype the config names (bfloat16 for `auto`), its weights without memory.
 
     Args:
-        config: What of it trains. It is not quantised: that happens when weights are read.
+        config: Which part of it trains. Quantisation is ignored, since it happens when weights are read.
         architecture: Its transformers config.
     """
     from transformers import AutoModelForCausalLM
@@ -95,7 +99,7 @@ def meta_speech_llama(
     """The network that settings describe, without weights.
 
     Args:
-        settings: As for `speech_llama_config`; llm_dir does not count.
+        settings: As for `speech_llama_config`; llm_dir is ignored.
         where: The file, for messages.
         architecture: The LLM's transformers config.
         ctc: The trained CTC encoder; not used where the encoder is new (E0, D).

@@ -1,4 +1,4 @@
-"""Settings of older experiments: what a config.yaml said before a key got another name.
+"""Settings of older experiments, translated into today's keys.
 
 config.yaml of any age -> settings of today
 """

@@ -1,6 +1,6 @@
 """Layout and attention mask of the LLM's input: [padding ; prefix ; text ; padding].
 
-    parts (B, L_i, H) -> prefix (B, P, H), right-aligned; who sees whom (B, 1, Q, N)
+    parts (B, L_i, H) -> prefix (B, P, H), right-aligned; mask (B, 1, Q, N)
 
 The prefix (prompt and audio) ends in the same column for every utterance, so the text starts in one column, in
 training as in decoding; position ids count from the utterance's own first token.
@@ -52,7 +52,7 @@ def join_right_aligned(parts: list[tuple[Tensor, Tensor]]) -> Prefix:
 
 
 def position_ids(prefix_lengths: Tensor, prefix_width: int, num_text: int) -> Tensor:
-    """Positions as if each utterance were by itself: 0 at its first token, also 0 for padding in front.
+    """Count positions from each utterance's own first token; padding in front of it also gets 0.
 
     Args:
         prefix_lengths: Valid prefix vectors (B,).
@@ -67,7 +67,7 @@ def position_ids(prefix_lengths: Tensor, prefix_width: int, num_text: int) -> Te
 
 
 def visible(prefix_lengths: Tensor, prefix_width: int, num_text: int, kind: PrefixMaskName) -> Tensor:
-    """Who may attend to whom.
+    """Make the attention mask.
 
     Text never needs its padding masked: it comes after every valid position. A padded query sees only itself, so
     that no softmax is empty.

@@ -4,8 +4,8 @@
                                                        |
     text (B, L) ----------------------------> Transformer decoder (B, L + 1, C + 1)
 
-Encoder, decoder and CTC head are ESPnet's modules, made by `tasks` and handed in. Units 0..C-1 are those of the
-tokenizer, 0 is CTC's blank, which the decoder never writes; unit C is the decoder's start and end.
+Encoder, decoder and CTC head are ESPnet's modules, made in `train` and passed in. Units 0..C-1 are those of the
+tokenizer; 0 is CTC's blank, which the decoder never writes; unit C is the decoder's start and end.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Seq2SeqConfig:
         dim: Width D.
         num_heads: Attention heads; must divide `dim`.
         ffn_dim: Width of the feed-forward layers; the paper does not give it.
-        positions: What the encoder's attention knows of them: `absolute` (sinusoids added to the input) or `relative`
+        positions: Positions in the encoder's attention: `absolute` (sinusoids added to the input) or `relative`
             (every head weighs distances, Dai et al. 2019), which learns from less speech; the paper does not say.
         dropout: Dropout rate, 0 to 1.
-        ctc_weight: Share of CTC in the loss, and in the search unless it is told another, 0 to 1.
+        ctc_weight: Share of CTC in the loss and, unless its config says otherwise, in the search, 0 to 1.
         label_smoothing: Share of probability spread over all units in the attention loss, 0 to 1.
         spec_augment: Masks drawn over the features in training.
     """
@@ -104,15 +104,15 @@ class Seq2Seq(SpeechFront):
         parts: ESPnet's modules of these sizes.
         feature_dim: Width F of the features.
 
-    Source: arXiv 2307.03917, section 4 (layers and widths); subsampling as in the CTC encoder, since ESPnet's own
-    lets padding reach the last frames; loss as in Watanabe et al. 2017 (hybrid CTC/attention).
+    Source: arXiv 2307.03917, section 4 (layers and widths); subsampling as in the CTC encoder, since in
+    ESPnet's own padding changes the last frames; loss as in Watanabe et al. 2017 (hybrid CTC/attention).
     """
 
     def __init__(self, config: Seq2SeqConfig, num_units: int, parts: Parts, feature_dim: int = NUM_MELS) -> None:
         super().__init__(feature_dim, config.conv_channels, config.dim, config.spec_augment)
         self.config = config
         self.eos = num_units
-        self.encoder: Any = parts.encoder  # ESPnet's classes carry no types
+        self.encoder: Any = parts.encoder  # ESPnet's classes are not typed
         self.decoder: Any = parts.decoder
         self.ctc: Any = parts.ctc
         for parameter in self.parameters():

@@ -15,7 +15,7 @@ from speechllama.model.layers import length_mask
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """How much is masked.
+    """Settings of the masks.
 
     Attributes:
         num_freq_masks: Bands per utterance.
@@ -42,7 +42,7 @@ class SpecAugment(nn.Module):
         self.config = config
 
     def forward(self, speech: Tensor, lengths: Tensor) -> Tensor:
-        """Mask the features in training; pass them on in evaluation.
+        """Mask the features in training; return them as they are in evaluation.
 
         Args:
             speech: Normalised features (B, T, F); zero is the mean.

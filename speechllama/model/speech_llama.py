@@ -23,10 +23,10 @@ from speechllama.text.padding import PADDING
 
 
 class Batch(NamedTuple):
-    """What the LLM is given and asked, for B utterances.
+    """Audio and prompt of B utterances.
 
     Attributes:
-        audio: Features (B, T, F), or the compressor's output (B, U, D) out of the cache; with their lengths (B,).
+        audio: Features (B, T, F), or compressed features (B, U, D) or units (B, U) from the cache, with lengths (B,).
         prompt: Token ids before the audio (B, P), int64, padding -1; it starts with the LLM's start token.
         prompt_lengths: Their number (B,).
         suffix: Token ids between audio and text (B, Q), padding -1; Q may be 0.
@@ -53,12 +53,11 @@ class SpeechLlama(nn.Module):
 
     Args:
         config: Settings.
-        encoder: Any `SpeechEncoder`: the CTC encoder, trained before and then frozen, or a new one that trains with the
-            rest (E0, D).
+        encoder: Any `SpeechEncoder`: the trained CTC encoder, frozen, or a new one that trains with the rest (E0, D).
         llm: The language model.
 
     Raises:
-        TypeError: The module is no `SpeechEncoder`.
+        TypeError: The encoder is not a `SpeechEncoder`.
 
     Source: arXiv 2307.03917, section 3.
     """
@@ -80,7 +79,7 @@ class SpeechLlama(nn.Module):
         self.llm = llm
 
     def forward(self, batch: Batch, text: Tensor, text_lengths: Tensor) -> Loss:
-        """Teach the LLM to write the text that the audio says.
+        """Compute the loss of the text, given the audio and the prompt.
 
         Args:
             batch: Audio and prompt.
@@ -88,13 +87,13 @@ class SpeechLlama(nn.Module):
             text_lengths: Their number (B,), int64.
 
         Returns:
-            Cross-entropy over the text and its end of sequence, nothing else.
+            Cross-entropy of the text and its end of sequence only.
         """
         prefix = self.embed_prefix(batch)
         return self._loss(*read_text(self.llm, prefix, text, text_lengths, self.config.prefix_mask))
 
     def embed_prefix(self, batch: Batch) -> Prefix:
-        """Everything the LLM sees before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned.
+        """Embed all that the LLM reads before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned.
 
         Raises:
             ValueError: The batch comes from the cache, and the output of this compressor cannot be cached.

@@ -1,4 +1,4 @@
-"""Text after a prefix: what the LLM says of each token of it, in training as in rescoring.
+"""Logits of a text after a prefix, in training and in rescoring.
 
 [prefix (B, P, H) ; text (B, L)] -> LLM -> logits (B, L + 1, V) and labels (B, L + 1)
 """
@@ -30,17 +30,17 @@ class TextLogits(NamedTuple):
 
 
 def read_text(llm: LLM, prefix: Prefix, text: Tensor, text_lengths: Tensor, prefix_mask: PrefixMaskName) -> TextLogits:
-    """Let the LLM read a text after a prefix.
+    """Run the LLM over a text that follows a prefix.
 
     Args:
-        llm: The language model, which knows its end of sequence.
+        llm: The language model.
         prefix: Everything before the text.
         text: Token ids without end of sequence (B, L), int64, padding -1; the end is added here.
         text_lengths: Their number (B,), int64.
-        prefix_mask: Who sees whom in the prefix.
+        prefix_mask: Attention mask of the prefix.
 
     Returns:
-        Logits and labels of the text and its end; their cross-entropy is the text's.
+        Logits and labels of the text and its end; the text's loss is their cross-entropy.
     """
     width, num_text = prefix.embeddings.shape[1], text.shape[1]
     embeddings = torch.cat((prefix.embeddings, llm.embed(text).to(prefix.embeddings.dtype)), dim=1)
@@ -52,7 +52,7 @@ def read_text(llm: LLM, prefix: Prefix, text: Tensor, text_lengths: Tensor, pref
 
 
 def append_eos(text: Tensor, text_lengths: Tensor, eos_token_id: int) -> Tensor:
-    """Labels of the text: its tokens and the end of sequence (B, L + 1), padding -1.
+    """Return the labels of a text: its tokens and the end of sequence (B, L + 1), padding -1.
 
     Without the end among the labels the model would never learn to stop.
     """

@@ -1,4 +1,4 @@
-"""Discrete units in place of vectors: the cluster of each encoder state, and each cluster's embedding in the LLM.
+"""Discrete units: the cluster of each encoder state, and an embedding in the LLM for each cluster.
 
 hidden (B, M, D) -> units (B, M)        units (B, U) -> embeddings (B, U, H)
 """
@@ -12,14 +12,14 @@ from speechllama.model.layers import length_mask
 
 
 class Codebook(nn.Module):
-    """The nearest of K centroids; frozen, learned by k-means before (`compress/units.py`).
+    """Finds the nearest of K centroids, which k-means has learned (`compress/units.py`) and which stay frozen.
 
     Args:
         num_clusters: Centroids K.
         dim: Width D of the encoder's states.
 
     Source: units by k-means on the states of a speech encoder as in AudioPaLM (arXiv 2306.12925, section 3.1); the
-    states of a CTC encoder are the comparison's own.
+    states of a CTC encoder are ours.
     """
 
     centroids: Tensor
@@ -29,10 +29,10 @@ class Codebook(nn.Module):
         self.register_buffer("centroids", torch.zeros(num_clusters, dim))
 
     def set_centroids(self, centroids: Tensor) -> None:
-        """Take what k-means found (K, D).
+        """Set the centroids (K, D).
 
         Raises:
-            ValueError: Their number or width is another.
+            ValueError: Their number or width is not the expected one.
         """
         if centroids.shape != self.centroids.shape:
             found, expected = tuple(centroids.shape), tuple(self.centroids.shape)
@@ -44,16 +44,18 @@ class Codebook(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Name the nearest centroid (B, M), int64, of each state (B, M, D), padded ones included."""
-        with torch.autocast(hidden.device.type, enabled=False):  # eight bits would move frames to other clusters
+        with torch.autocast(
+            hidden.device.type, enabled=False
+        ):  # bfloat16's precision would move frames to other clusters
             # |h - c|^2 is least where h c - |c|^2 / 2 is largest
             scores = hidden.float() @ self.centroids.T - self.centroids.square().sum(1) / 2  # (B, M, K)
         return scores.argmax(-1)
 
 
 class UnitEmbedding(nn.Module):
-    """The LLM's vocabulary, extended by the units: only their embeddings, which train while the LLM's own do not.
+    """Embeddings of the units, which extend the LLM's input vocabulary and train while the LLM's own stay frozen.
 
-    They are read and never written, so the LLM's output layer knows nothing of them.
+    The LLM reads units and never writes them, so its output layer is not extended.
 
     Args:
         num_units: Units K.
@@ -79,7 +81,7 @@ class UnitEmbedding(nn.Module):
             Embeddings for the LLM (B, U, H), zero where padded.
 
         Raises:
-            ValueError: These are no units, or one of them has no embedding.
+            ValueError: The input has no unit numbers, or one of them has no embedding.
         """
         if units.dim() != 2:
             raise ValueError(

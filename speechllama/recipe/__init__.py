@@ -1,1 +1,1 @@
-"""What a run of a recipe is, decided once: options, system, layout, stages; and its preflight."""
+"""What a run of a recipe is, planned once: options, system, paths, stages; and its preflight."""

@@ -1,9 +1,9 @@
-"""The corpora: what stage data of a recipe prepares and what that is made of; to add one, add a record to CORPORA.
+"""The corpora that the data stage can prepare; to add one, add a record to CORPORA.
 
-    --corpus_kind covost2 -> CORPORA["covost2"] -> its options, its files, whose change is noticed, and its preparation
+    --corpus_kind covost2 -> CORPORA["covost2"] -> its options, its files, how to prepare it
 
-A recipe of one's own needs no record: its `local/data.sh` is enough. A record lets stage data notice a corpus that has
-changed, and the preflight look at it before hours are spent.
+A recipe of your own needs no record: its `local/data.sh` is enough. With a record, the data stage notices when the
+corpus has changed, and the preflight can check it.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from speechllama.corpora.tatoeba.options import TatoebaOptions
 from speechllama.registry import Registry
 
 if TYPE_CHECKING:
-    from speechllama.corpora.covost2.files import Sources as CovostPlaces
+    from speechllama.corpora.covost2.files import CorpusPlaces
 
 
 @dataclass
 class Sources:
-    """What a corpus is made of, as far as it is there.
+    """The files that a corpus is made of, those that exist.
 
     Attributes:
-        tables: Files whose content counts: another checksum makes stage data stale.
-        archives: Files too large for a checksum, of which name, bytes and time of change count.
+        tables: Files that are compared by checksum; a changed one makes the data stage stale.
+        archives: Files too large for a checksum; they are compared by name, size and modification time.
     """
 
     tables: list[str] = field(default_factory=list)
     archives: list[str] = field(default_factory=list)
 
     def stamps(self) -> str:
-        """Name, bytes and time of change of each archive, as a setting of stage data."""
+        """Name, size and modification time of each archive, as a setting of the data stage."""
         states = [(Path(path).name, Path(path).stat()) for path in self.archives]
         return " ".join(f"{name}:{state.st_size}:{int(state.st_mtime)}" for name, state in states)
 
@@ -60,14 +60,14 @@ class SizeEstimate:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What there is to know of a corpus.
+    """A corpus that the data stage can prepare.
 
     Attributes:
-        name: What `--corpus_kind` says.
+        name: Its name in `--corpus_kind`.
         options: Options of its local/data.sh: a dataclass of `option` fields.
         prepare: Write the data directories.
-        places: Those of its options that a recipe has as well; they say where the corpus is, and without a value it is
-            looked for in a folder of that name below `--downloads`.
+        places: Its options that run.sh has as well: where the corpus is. Without a value, it is looked for in a folder
+            of that name below `--downloads`.
         find_sources: What it is made of.
         estimate: What is known of it before it is prepared.
     """
@@ -94,17 +94,17 @@ def _prepare_covost2(options: CovostOptions) -> None:
     log_reports(reports)
 
 
-def _covost2_places(options: CovostOptions) -> CovostPlaces:
-    from speechllama.corpora.covost2.files import Sources as Places
+def _covost2_places(options: CovostOptions) -> CorpusPlaces:
+    from speechllama.corpora.covost2.files import CorpusPlaces
 
     common_voice, covost2 = options.places
-    return Places(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
+    return CorpusPlaces(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
 
 
 def _covost2_sources(options: CovostOptions) -> Sources:
-    from speechllama.corpora.covost2.files import list_sources
+    from speechllama.corpora.covost2.files import ENGLISH, list_sources
 
-    languages = [*options.languages, *(["en"] if options.english != "none" else [])]
+    languages = [*options.languages, *([ENGLISH] if options.english != "none" else [])]
     tables, archives = list_sources(_covost2_places(options), languages)
     return Sources(tables, [*archives, *([options.pseudo_labels] if Path(options.pseudo_labels).is_file() else [])])
 
@@ -141,7 +141,7 @@ def _prepare_tatoeba(options: TatoebaOptions) -> None:
 
 
 def _prepare_made(options: DataOptions) -> None:
-    """Prepare what a recipe has made in CoVoST 2's format, as the real corpus is prepared."""
+    """Prepare a generated corpus, which has CoVoST 2's format, as CoVoST 2 is prepared."""
     own = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(DataOptions)}
     _prepare_covost2(CovostOptions(**own))
 

@@ -1,8 +1,8 @@
-"""Where the files of a run are: every path pattern of a recipe is here, and nowhere else.
+"""The paths of a run: every path pattern of a recipe is here and nowhere else.
 
     Options, Selection, ConfFolders -> Layout
 
-Settings that change a result are part of a directory's name, so that a marker is only ever about its own settings.
+Settings that change a result are part of a directory's name, so a marker cannot vouch for other settings.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Layout:
 
     @cached_property
     def llm(self) -> Config | None:
-        """YAML of the LLM that the recipe trains itself; None where the recipe trains none."""
+        """YAML of the LLM that the recipe trains itself; None if it trains none."""
         is_own = not self.options.llm and not self.selection.scratch_llm and self.folders.has("llm")
         return self.folders.read("llm") if is_own else None
 
@@ -144,7 +144,7 @@ class Layout:
 
     @property
     def cached_compressor(self) -> tuple[Compressor, CompressorSettings]:
-        """What stage compress writes: the system's, or, only for the report, the default where nothing is cached."""
+        """The compressor of the compress stage: the system's if it is cached, else the default, only for the report."""
         system = self.selection.system
         if system.is_cached:
             return system.compressor, system.compressor_settings
@@ -159,7 +159,7 @@ class Layout:
 
     @property
     def learned_file(self) -> str:
-        """What the compressor learns before anything is compressed; "" where it learns nothing."""
+        """What the compressor learns before anything is compressed; "" if it learns nothing."""
         record, _ = self.cached_compressor
         return f"{self.compressed_dir}/{record.learned_file}" if record.learned_file else ""
 
@@ -182,7 +182,7 @@ class Layout:
 
     @property
     def _llm_name(self) -> str:
-        """What a given LLM adds to names."""
+        """What the name of a given LLM adds to the names of directories."""
         name = self.options.llm.rstrip("/").rpartition("/")[2]
         return name + (f"_{self.options.revision}" if self.options.revision else "")
 
@@ -203,7 +203,7 @@ class Layout:
 
     @property
     def _suffix(self) -> str:
-        """What the names of experiments end in, where they depend on LLM and CTC."""
+        """The end of an experiment's name, which depends on the LLM and on CTC."""
         suffix = self._seed_part
         if self.options.llm and not self.selection.scratch_llm:
             suffix += f"_{self._llm_name}"
@@ -219,14 +219,14 @@ class Layout:
 
     @property
     def base_dir(self) -> str:
-        """Experiment of what is trained and decoded; an encoder-decoder is the same whatever the LLM."""
+        """Experiment of what is trained and decoded; that of an encoder-decoder does not depend on the LLM."""
         system = self.selection.system
         suffix = self._seed_part + self._tag if system.is_seq2seq else self._suffix
         return f"{self.options.expdir}/{self.task.name}_{system.name}{suffix}"
 
     @property
     def system_dir(self) -> str:
-        """Experiment of the selected system; of a rescoring system its own, besides `base_dir`."""
+        """Experiment of the selected system; a rescoring system has its own besides `base_dir`."""
         if self.selection.rescoring is None:
             return self.base_dir
         return f"{self.options.expdir}/{self.task.name}_{self.selection.name}{self._suffix}"

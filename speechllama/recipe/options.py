@@ -17,14 +17,14 @@ from speechllama.options import at_least_one, not_empty, one_of, option, whole_n
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
-# Options that name a place of the user's: relative to where the user is, not to the recipe.
+# Options with a path of the user's, which is relative to where the user is, not to the recipe.
 PLACES = ("common_voice", "covost2", "llm", "token_file", "python", "cmd")
 # Folders that a target language other than English has of its own.
 OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
 
 def known_task(value: str) -> str:
-    """Refuse what is no task."""
+    """Refuse an unknown task."""
     from speechllama.text.tasks import TASKS
 
     return one_of(*TASKS)(value)
@@ -43,14 +43,14 @@ def known_ctc_target(value: str) -> str:
 
 
 def known_corpus(value: str) -> str:
-    """Refuse what is no kind of corpus."""
+    """Refuse an unknown kind of corpus."""
     from speechllama.recipe.corpora import CORPORA
 
     return one_of("", *CORPORA)(value)
 
 
 def known_sets(value: str) -> str:
-    """Refuse an empty list, and names that are no sets."""
+    """Refuse an empty list and unknown sets."""
     wrong = [name for name in value.split() if name not in SPLITS]
     if wrong:
         return f"unknown set {wrong[0]!r}, expected some of {', '.join(SPLITS)}"
@@ -58,7 +58,7 @@ def known_sets(value: str) -> str:
 
 
 def local_or_hub(value: str) -> str:
-    """Refuse an LLM that can be neither a directory with config.json nor a hub id; the llm stage would, hours later."""
+    """Refuse an LLM that is neither a directory with config.json nor a hub id, hours before the llm stage would."""
     path = Path(value)
     if not value or (path / "config.json").is_file():
         return ""
@@ -93,7 +93,9 @@ class Options:
     ctc_target: str = option("transcript", "what CTC learns: transcript or translation", known_ctc_target)
     ctc_units: str = option("", "SentencePiece units of CTC; empty: what ctc.yaml says", whole_number)
     target_units: str = option("", "units of what an encoder-decoder writes; empty: what its YAML says", whole_number)
-    seed: str = option("", "of trainings and units; empty: the YAML's; the corpus has its own", whole_number)
+    seed: str = option(
+        "", "seed of trainings and units; empty: that of each YAML; the corpus has its own", whole_number
+    )
     from_features: bool = option(False, "train and decode from features, without the cache: slower, other batches")
     tag: str = option("", "appended to the system's experiment directory, to tell trials apart")
     # Corpus

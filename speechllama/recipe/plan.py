@@ -1,4 +1,4 @@
-"""A run of a recipe, planned: its options, its system, its paths, and its stages in order.
+"""Plan a run of a recipe: its options, its system, its paths, and its stages in order.
 
     run.sh's own settings, the user's words -> Plan -> rows for utils/stages.sh, which runs them
 
@@ -22,13 +22,13 @@ from speechllama.recipe.options import Options
 from speechllama.recipe.stages import STAGES, Stage, stage_number
 from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, select_system
 
-# Of the options, those that say how this call runs and not what.
+# Options that say how this call runs, not what it runs.
 CALL = ("stage", "list", "dry_run", "help", "cmd", "python")
 # Options that hold options of single commands.
 FURTHER = ("ctc_options", "llm_options", "train_options", "decode_options")
-# The recipe's option of this name is of decoding; trainings have another one, ESPnet's.
+# The recipe's option of this name belongs to decoding; trainings have ESPnet's option of the same name.
 OF_DECODING = "batch_size"
-# Options that say where a corpus is; a local/data.sh of one's own may take them as well.
+# Options that say where a corpus is; a recipe's own local/data.sh may take them as well.
 CORPUS_PLACES = ("common_voice", "covost2")
 # What the shell must know of the options to run the rows.
 SHELL = ("stage", "stop_stage", "list", "dry_run", "ngpu", "num_nodes", "python")
@@ -36,7 +36,7 @@ SHELL = ("stage", "stop_stage", "list", "dry_run", "ngpu", "num_nodes", "python"
 
 @dataclass(frozen=True)
 class Plan:
-    """A run.
+    """A planned run.
 
     Attributes:
         options: Its options, with the user's paths made absolute.
@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Options that give this plan again, from the recipe's directory."""
+        """Options that give the same plan again in the recipe's directory."""
         return tuple(to_words(without_call(self.options)))
 
     @property
@@ -85,7 +85,7 @@ class Plan:
 
     @cached_property
     def data_options(self) -> DataOptions | None:
-        """The same, read as the corpus reads them; None for a corpus without a record.
+        """The options of local/data.sh as the corpus reads them; None for a corpus without a record.
 
         Raises:
             UsageError: The corpus has no such option.
@@ -94,7 +94,7 @@ class Plan:
 
     @cached_property
     def sources(self) -> Sources:
-        """What the corpus is made of, as far as it is there."""
+        """The files that the corpus is made of, those that exist."""
         return self.corpus.find_sources(self.data_options) if self.corpus else Sources()
 
     def estimate_corpus(self) -> SizeEstimate:
@@ -108,7 +108,7 @@ class Plan:
                 yield number, stage
 
     def shared_dirs(self) -> list[str]:
-        """Directories that this run reads while other runs may, too, besides the one that it writes."""
+        """Directories that this run reads and that other runs may read at the same time."""
         layout, system = self.layout, self.selection.system
         read = [layout.options.dumpdir, layout.init_dir, layout.llm_dir if self.selection.needs_llm else ""]
         read += [layout.ctc_dir if system.freezes_encoder else ""]
@@ -117,7 +117,7 @@ class Plan:
 
 
 def without_call(options: Options) -> Options:
-    """The options without those that say how this call runs and not what."""
+    """Reset the options that say how this call runs, not what it runs."""
     fresh: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Options) if field.name in CALL}
     return dataclasses.replace(options, **fresh)
 
@@ -133,8 +133,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
         The plan.
 
     Raises:
-        UsageError: Options that are wrong or contradict each other, or a YAML that is; one message with all faults of
-            a kind.
+        UsageError: Options or a YAML are wrong, or contradict each other; the message has all faults of a kind.
     """
     options = parse(Options, words, settings)
     _check_further(options)
@@ -142,7 +141,8 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     plan = Plan(options, folders, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
     _check_places(plan)
-    _ = plan.layout.units  # a YAML without units is said before anything runs, and so is a wrong option of the corpus
+    # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
+    _ = plan.layout.units
     if options.target_words and plan.corpus and "target_lang" not in vars(plan.corpus.options()):
         raise UsageError(
             f"--target_lang {options.target_lang}: the corpus {plan.corpus.name} is translated into English"
@@ -155,7 +155,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
 
 
 def _check_further(options: Options) -> None:
-    """Refuse options of single commands that would contradict what the stages go by, or be ignored."""
+    """Refuse options of single commands that would contradict the stages or be ignored."""
     known = {field.name for field in dataclasses.fields(Options)}
     faults = []
     for holder in FURTHER:
@@ -204,15 +204,15 @@ def plan_records(plan: Plan, template_cmd: Path) -> Iterator[tuple[str, ...]]:
         stage NUMBER NAME MARKER TITLE SETTINGS SKIP a row; the following records belong to it
         input PATH..., output PATH..., show PATH...  its files
         replan                                       the plan is made again when the row has run
-        clear HOW SHARED PATH...                     what is taken away before it begins again
+        clear HOW SHARED PATH...                     what is removed before it starts again
         job KIND NUMBER LOG WORD...                  its commands, in order
 
     Args:
         plan: The run.
-        template_cmd: Where jobs run unless the user or the recipe says otherwise.
+        template_cmd: The cmd.sh that is used if neither the user nor the recipe has one.
 
     Raises:
-        UsageError: The user's `--cmd` is not there, or a system's settings have no directory of their own.
+        UsageError: The file of `--cmd` does not exist.
     """
     options, layout = plan.options, plan.layout
     for name in SHELL:
@@ -244,7 +244,7 @@ def find_cmd(options: Options, template: Path) -> str:
     """Find the file that says where jobs run: the user's, the recipe's, or the template's.
 
     Raises:
-        UsageError: The user's is not there.
+        UsageError: The file of `--cmd` does not exist.
     """
     if options.cmd and not Path(options.cmd).is_file():
         raise UsageError(f"--cmd {options.cmd!r} is no file")

@@ -1,4 +1,4 @@
-"""What a system is: its YAML, read once; what it trains, starts from, rescores, and by which LLM.
+"""Systems: what a YAML trains, starts from or rescores, and with which LLM.
 
     --system e6 --size small -> conf/small, TEMPLATE/conf/small, conf, TEMPLATE/conf -> System
 
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechllama.config import from_mapping, load_config
+from speechllama.constants import SEQ2SEQ
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
 from speechllama.model.old_settings import COMPRESSOR_KEYS, FRESH_ENCODER
 from speechllama.options import UsageError
 from speechllama.registry import Registry
 
 Kind = Literal["speech_llm", "seq2seq"]
-SEQ2SEQ = "seq2seq"  # `model:` of an encoder-decoder's YAML
 CONF = "conf"
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
-# Keys of a YAML that say what a system is; on a command line they would contradict what the stages go by.
+# Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.
 SYSTEM_KEYS = (
     "model", "init_system", "rescore_system", "scratch_llm", "encoder", "freeze_encoder", "compressor",
     "compressor_conf", "ctc_units", "target_units",
@@ -39,7 +39,7 @@ class Config:
         name: Its file's name without the ending.
         path: How commands name it, from the recipe's directory.
         settings: Merged settings.
-        files: All that it was read from; a change of one of them makes stale what was trained by it.
+        files: All files that it was read from; if one changes, what was trained with it is stale.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Config:
 
 
 class ConfFolders:
-    """Where a recipe's YAML files are looked for: its own for the size, those of the size that all share, its own, all.
+    """Folders in which YAML files are looked for, in order: own and shared ones of the size, own, shared.
 
     Args:
         size: `--size`, "" for none.
@@ -65,7 +65,7 @@ class ConfFolders:
         shared: The folder that all recipes share.
 
     Raises:
-        UsageError: No folder has that size.
+        UsageError: There is no folder of that size.
     """
 
     def __init__(self, size: str = "", own: Path = Path(CONF), shared: Path = TEMPLATE_CONF) -> None:
@@ -89,7 +89,7 @@ class ConfFolders:
         """Read the first YAML of this name.
 
         Raises:
-            UsageError: There is none, it is faulty, or what it includes is not there.
+            UsageError: There is none, it is faulty, or what it includes does not exist.
         """
         for folder in self.folders:
             path = folder / f"{name}.yaml"
@@ -111,7 +111,7 @@ class System:
 
     Attributes:
         config: Its YAML.
-        init: The system it starts from (LoRA systems); None of others.
+        init: The system it starts from (LoRA systems); None for others.
     """
 
     config: Config
@@ -119,12 +119,12 @@ class System:
 
     @property
     def name(self) -> str:
-        """What `--system` says."""
+        """Its name in `--system`."""
         return self.config.name
 
     @property
     def kind(self) -> Kind:
-        """What its YAML is for."""
+        """Whether its YAML describes a speech LLM or an encoder-decoder."""
         return "seq2seq" if self.config.settings.get("model") == SEQ2SEQ else "speech_llm"
 
     @property
@@ -134,7 +134,7 @@ class System:
 
     @property
     def scratch_llm(self) -> str:
-        """Name of the YAML of the LLM that it trains from random weights; "" of others."""
+        """Name of the YAML of the LLM that it trains from random weights; "" for others."""
         return str(self.config.settings.get("scratch_llm") or "")
 
     @property
@@ -161,12 +161,12 @@ class System:
 
 @dataclass(frozen=True)
 class Selection:
-    """What `--system` chose.
+    """The system that `--system` selects.
 
     Attributes:
         name: Its name.
-        system: What is trained and decoded; of a rescoring system the one that it rescores.
-        rescoring: YAML of a rescoring system, whose LLM chooses among the hypotheses; None of others.
+        system: What is trained and decoded; for a rescoring system, the one that it rescores.
+        rescoring: YAML of a rescoring system, whose LLM chooses among the hypotheses; None for others.
     """
 
     name: str
@@ -180,7 +180,7 @@ class Selection:
 
     @property
     def scratch_llm(self) -> str:
-        """Name of the YAML of its LLM from random weights; "" of others."""
+        """Name of the YAML of its LLM from random weights; "" for others."""
         return self.system.scratch_llm
 
 
@@ -195,7 +195,7 @@ def select_system(name: str, folders: ConfFolders) -> Selection:
         The selection, with settings that fit each other.
 
     Raises:
-        UsageError: A YAML is not there, or its settings contradict each other.
+        UsageError: A YAML does not exist, or its settings contradict each other.
     """
     config = folders.read(name)
     rescored = str(config.settings.get("rescore_system") or "")

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from speechllama.report.table.run import RunPaths
 
 LAST_STAGE = "score"
-OWN_OPTIONS = ("system", "seed")  # of run.sh, which the rows say themselves
+OWN_OPTIONS = ("system", "seed")  # of run.sh, which the rows set themselves
 RECORDS = ("training.json", "average.json")  # what the table reads of a training
 
 
 @dataclass(frozen=True)
 class Row:
-    """A system with a seed.
+    """A row of the table: a system with a seed.
 
     Attributes:
         name: The system and its variants: "e6:asr".
@@ -44,11 +44,11 @@ class Row:
 
     @property
     def place(self) -> str:
-        """Its log and its failure, without their endings."""
+        """Path of its log and of the note of its failure, without their suffixes."""
         return f"{table_dir(self.plan.options.expdir)}/{self.name}.seed{self.seed}"
 
     def paths(self) -> RunPaths:
-        """The paths of all that it writes."""
+        """Paths of everything that it writes."""
         from speechllama.report.table.run import RunPaths
 
         layout, system = self.plan.layout, self.plan.selection.system
@@ -90,7 +90,7 @@ class TablePlan:
         return self.rows[0].plan.options.expdir
 
     def stage(self) -> Stage:
-        """The stage that writes the table, of what the rows have left so far."""
+        """The stage that writes the table, from what the rows have written so far."""
         folder = table_dir(self.expdir)
         failed = [(row, Path(f"{row.place}.failed")) for row in self.rows]
         made = "".join(f" {row.name}.{row.seed}: {path.read_text().strip()}" for row, path in failed if path.is_file())
@@ -116,7 +116,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Split a command line of run_table.sh: the table's own options, and those of run.sh.
 
     Raises:
-        UsageError: An option that the rows say themselves.
+        UsageError: An option that the rows set themselves.
     """
     own_names = {field.name for field in dataclasses.fields(TableOptions)}
     own: list[str] = []
@@ -141,7 +141,7 @@ def plan_table(words: Sequence[str], table_settings: Sequence[str], run_settings
         run_settings: Settings of run.sh.
 
     Raises:
-        UsageError: Options that are wrong, or rows that cannot be run.
+        UsageError: Options are wrong, or rows cannot be run.
     """
     own, further = split_words(words)
     options = parse(TableOptions, own, table_settings)
@@ -163,7 +163,7 @@ def row_options(name: str, seed: str) -> list[str]:
     """Options of run.sh for a row: a system and its variants.
 
     Raises:
-        UsageError: A variant that there is not.
+        UsageError: An unknown variant.
     """
     system, *variants = name.split(":")
     words = ["--system", system, "--seed", seed]
@@ -179,7 +179,7 @@ def row_options(name: str, seed: str) -> list[str]:
 
 
 def table_records(plan: TablePlan, template_cmd: Path) -> Iterator[tuple[str, ...]]:
-    """Give the table as records of words for the shell; see `plan_records`.
+    """Give the table as records for the shell; see `plan_records`.
 
     A further record for each row: row NAME SEED PLACE SYSTEM_DIR WORD..., with the options of run.sh.
 

@@ -1,4 +1,4 @@
-"""What the CTC encoder recognises and how much its compressor shortens.
+"""Report on CTC: what the encoder recognises, and how much the compressor shortens.
 
     <ctc>/compressed_<X>/<set>/{ctc_hyp, utt2num_frames} + dump/<set>/ -> report.json, report.md
 

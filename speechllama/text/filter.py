@@ -1,4 +1,4 @@
-"""Which transcripts can be right: language, text, duration -> a reason to leave the clip out, or none."""
+"""Filter transcripts: language, text, duration -> the reason to leave the clip out, or none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token ids of several utterances in one tensor.
+"""Pad the token ids of several utterances to one tensor.
 
 ids of each utterance -> (B, L), padded with -1, and lengths (B,)
 """

@@ -1,1 +1,1 @@
-"""The network as ESPnet tasks: the only package that imports ESPnet."""
+"""Trainings as ESPnet tasks."""

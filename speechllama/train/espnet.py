@@ -1,4 +1,4 @@
-"""Everything we take from ESPnet, imported in one place, and what we change for every task.
+"""All that is imported from ESPnet, and what is changed for every task.
 
 Works with 202511 (Python 3.10, 3.11) and 202611 (3.12, 3.13). `espnet2.tasks.asr` is not imported: it costs six
 seconds and tries to download.

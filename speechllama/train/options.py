@@ -1,4 +1,4 @@
-"""Command lines of the trainings: our options, a YAML's settings and what overrides them, keys that are no options.
+"""Command lines of the trainings: our options, a YAML and what overrides it.
 
 --config conf/e5.yaml --max_epoch 5 -> merged settings -> the options that ESPnet reads
 

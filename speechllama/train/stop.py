@@ -1,4 +1,4 @@
-"""When a training must stop; and a lock, so that no two trainings write to one experiment.
+"""Stop a training in time, and lock its directory against a second one.
 
 SIGTERM, SIGUSR1, a stop file, the clock -> CONTINUE, SAVE or STOP
 """

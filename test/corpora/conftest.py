@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllama.corpora.covost2.files import Sources
+from speechllama.corpora.covost2.files import CorpusPlaces
 
 Row = tuple[str, str, str, str, str]  # clip, client, sentence, translation, split
-MakeCorpus = Callable[..., Sources]
+MakeCorpus = Callable[..., CorpusPlaces]
 GOOD: list[Row] = [
     ("c1", "ann", 'Il a dit "oui.', 'He said "yes.', "train"),
     ("c2", "ann", "nan", "NA", "train"),
@@ -27,7 +27,7 @@ CLIP_HEADER = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\tacc
 def make_corpus(tmp_path: Path) -> MakeCorpus:
     """Write a language in CoVoST 2's format, below cv/ and covost2/; each clip is a second of noise."""
 
-    def make(rows: list[Row], language: str = "fr", extra: str = "") -> Sources:
+    def make(rows: list[Row], language: str = "fr", extra: str = "") -> CorpusPlaces:
         folder = tmp_path / "cv" / "cv-corpus-x" / language
         (folder / "clips").mkdir(parents=True, exist_ok=True)
         (tmp_path / "covost2").mkdir(exist_ok=True)
@@ -41,6 +41,6 @@ def make_corpus(tmp_path: Path) -> MakeCorpus:
         if language != "en":
             content = "\n".join(table) + "\n" + extra
             (tmp_path / f"covost2/covost_v2.{language}_en.tsv").write_text(content, encoding="utf-8")
-        return Sources(tmp_path / "cv", str(tmp_path / "covost2"), tmp_path / "work")
+        return CorpusPlaces(tmp_path / "cv", str(tmp_path / "covost2"), tmp_path / "work")
 
     return make

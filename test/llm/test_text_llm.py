@@ -73,7 +73,7 @@ def test_pairs_are_repeated_until_plain_english_has_its_share(num_given: int, sh
 def test_shares_and_texts_that_make_no_training_are_refused() -> None:
     with pytest.raises(ValueError, match="plain_share 1.0 is not between 0 and below 1"):
         mix_lines([PAIR, PLAIN], 1.0)
-    with pytest.raises(ValueError, match="2 lines of plain English and no pair"):
+    with pytest.raises(ValueError, match="2 lines of plain text and no pair"):
         mix_lines([PLAIN, PLAIN], 0.5)
 
 

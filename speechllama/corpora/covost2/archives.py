@@ -1,4 +1,4 @@
-"""Archives of Common Voice, unpacked: the tables and the clips that a corpus lists; a stopped run resumes.
+"""Unpack only what is needed of Common Voice's archives, tables and clips; a stopped run resumes.
 
 archive -> members wanted -> folder, marked when whole
 """

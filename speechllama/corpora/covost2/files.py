@@ -1,4 +1,4 @@
-"""Where CoVoST 2 is: trees, archives or a URL -> a folder of Common Voice and a table for each language."""
+"""Find the files of CoVoST 2 and Common Voice, in folders, archives or at a URL."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COVOST2_LANGUAGES = "ar ca cy de es et fa fr id it ja lv mn nl pt ru sl sv-SE ta
 
 
 @dataclass(frozen=True)
-class Sources:
+class CorpusPlaces:
     """Where the corpora are.
 
     Attributes:
@@ -89,7 +89,7 @@ def corpus_name(language: str) -> str:
 
 
 def find_languages(
-    sources: Sources,
+    sources: CorpusPlaces,
     languages: Sequence[str],
     more_clips: Callable[[str], set[str]] = lambda name: set(),
     english: str = "validated",
@@ -142,7 +142,7 @@ def find_languages(
 
 
 @dataclass(frozen=True)
-class SizeEstimate:
+class LanguageSize:
     """What is known of a language before its archives are unpacked.
 
     Attributes:
@@ -154,7 +154,7 @@ class SizeEstimate:
     bytes_to_unpack: float
 
 
-def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[str]) -> list[SizeEstimate]:
+def look_up_languages(sources: CorpusPlaces, languages: Sequence[str], faults: list[str]) -> list[LanguageSize]:
     """Look for every language's files without unpacking or downloading any, before a run.
 
     Args:
@@ -179,7 +179,7 @@ def look_up_languages(sources: Sources, languages: Sequence[str], faults: list[s
                 unpacked = unpacked_folder(archive, sources.work_dir, name)
                 if not (unpacked / MARKER).is_file():
                     size = bytes_to_unpack(archive, unpacked, sum(rows.values()) or None)
-        found.append(SizeEstimate(rows, size))
+        found.append(LanguageSize(rows, size))
     return found
 
 
@@ -193,7 +193,7 @@ def count_rows(table: Path, name: str) -> Counter[str]:
         return Counter(line.rstrip().rpartition(b"\t")[2].decode("utf-8", "replace").split("_")[0] for line in stream)
 
 
-def list_sources(sources: Sources, languages: Sequence[str]) -> tuple[list[str], list[str]]:
+def list_sources(sources: CorpusPlaces, languages: Sequence[str]) -> tuple[list[str], list[str]]:
     """List what the corpora are made of, as far as it is there; nothing is opened or unpacked.
 
     Args:
@@ -229,7 +229,7 @@ def collecting(faults: list[str]) -> Iterator[None]:
         faults.append(str(error))
 
 
-def _find_table(sources: Sources, name: str) -> Path:
+def _find_table(sources: CorpusPlaces, name: str) -> Path:
     """Find CoVoST 2's table; download or unpack it first where that is needed."""
     place, table = _locate_table(sources, name)
     if place is None:
@@ -240,7 +240,7 @@ def _find_table(sources: Sources, name: str) -> Path:
     return table
 
 
-def _locate_table(sources: Sources, name: str) -> tuple[Path | None, Path]:
+def _locate_table(sources: CorpusPlaces, name: str) -> tuple[Path | None, Path]:
     """Where CoVoST 2's table comes from (None: the URL) and where it can be read, once it is unpacked or downloaded."""
     file_name, local = table_name(name, sources.target), sources.work_dir / "covost2"
     if is_url(sources.covost2):
@@ -274,7 +274,7 @@ def _download_table(base: str, target: Path) -> None:
         fetch(f"{base}/{target.name}", target, lambda path: _check_columns(path, TABLE_COLUMNS))
 
 
-def _find_recordings(sources: Sources, name: str) -> tuple[Path | None, Path | None]:
+def _find_recordings(sources: CorpusPlaces, name: str) -> tuple[Path | None, Path | None]:
     """Find a language's unpacked folder, or else its archive; with a folder, also the archive next to it."""
     root = sources.common_voice
     if not root.is_dir():

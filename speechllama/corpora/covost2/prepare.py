@@ -1,4 +1,4 @@
-"""CoVoST 2: validated.tsv, clips, covost_v2.<lang>_<target>.tsv -> data/{train,dev,test} and a report."""
+"""Prepare CoVoST 2: its tables and Common Voice's clips -> data/{train,dev,test} and a report."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Literal
 from speechllama.constants import SPLITS
 from speechllama.corpora.covost2.files import (
     ENGLISH,
+    CorpusPlaces,
     Language,
-    Sources,
     collecting,
     corpus_name,
     find_languages,
@@ -73,7 +73,7 @@ class CorpusOptions:
 
 
 def prepare_covost2(
-    sources: Sources, languages: Sequence[str], output_dir: str | Path, options: CorpusOptions | None = None
+    sources: CorpusPlaces, languages: Sequence[str], output_dir: str | Path, options: CorpusOptions | None = None
 ) -> list[SourceReport]:
     """Make data directories, all languages together, and report.json and report.md next to them.
 

@@ -1,4 +1,4 @@
-"""What the miniature corpus says, and who says it: sentences, splits and readers, all from one seed.
+"""Plan the miniature corpus: sentences, splits and voices, all from one seed.
 
     grammar -> Pair (lang, sentence, translation) -> Utterance (pair, split, voice, speed, pitch, ...)
 

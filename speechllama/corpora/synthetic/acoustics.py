@@ -1,4 +1,4 @@
-"""Where somebody speaks: dry speech (S,) -> the same in a room and with noise (S,).
+"""Rooms and noise: dry speech (S,) -> the same speech in a room, with noise (S,).
 
 A room is a synthetic impulse response: the direct sound, a pause, then noise that decays exponentially, 60 dB in T60.
 Noise is Gaussian with a slope of its spectrum: 0 dB an octave is white, -3 pink, -6 brown.

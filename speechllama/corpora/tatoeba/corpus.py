@@ -1,4 +1,4 @@
-"""The spoken Tatoeba corpus: sentence pairs and plain English text -> clips and tables in CoVoST 2's format.
+"""Make the spoken Tatoeba corpus: sentence pairs, plain text -> clips and tables like CoVoST 2's.
 
     pairs -> plan -> corpora.mini.corpus.write_corpus; llm_text.tsv
 

@@ -1,4 +1,4 @@
-"""What the spoken Tatoeba corpus says, who says it and where: splits, voices and rooms, all from one seed.
+"""Plan the spoken Tatoeba corpus: splits, voices, rooms and noises, all from one seed.
 
     Pairs -> Pairs by split -> Utterance (pair, split, voice, speed, pitch, room, noise, ...) for as many hours as asked
 

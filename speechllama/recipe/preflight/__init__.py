@@ -1,1 +1,1 @@
-"""The preflight: what a run would need, estimated and measured in seconds, and every fault in one list."""
+"""The preflight: estimate and measure what a run needs, and list every fault at once."""

@@ -1,4 +1,4 @@
-"""How much speech there is and what it takes on disk, before any of it is read.
+"""How much speech there is and how much disk it takes, before any of it is read.
 
 data directories, or CoVoST 2's tables -> Amount by split -> gigabytes by folder
 """
@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllama.constants import FRAME_SHIFT, NUM_MELS, SPLITS
+from speechllama.constants import SPLITS
+from speechllama.data.front_ends import FeatureFormat
 from speechllama.files import read_table
 
-SECONDS_PER_CLIP = 5.0  # where nothing was measured: CoVoST 2's clips are 4 to 6 s long on average
-BYTES_PER_SECOND = NUM_MELS / FRAME_SHIFT * 4  # features: frames of 80 bins in float32
-VECTORS_PER_SECOND = 7.5  # compressed; CTC units and the pauses between them
+SECONDS_PER_CLIP = 5.0  # if durations are unknown; CoVoST 2's clips have 4 to 6 s on average
+VECTORS_PER_SECOND = 7.5  # compressed: CTC units, and the pauses between them
 MARGIN = 1.1  # of the estimate; a full disk costs more than a gigabyte that stays free
 
 
@@ -36,7 +36,7 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
         rows: Rows of CoVoST 2's tables by split, clips of typical length; without any, what is in `datadir` counts.
 
     Returns:
-        Amounts by split; empty where nothing is known yet.
+        Amounts by split; empty if nothing is known yet.
     """
     durations = [Path(datadir) / split / "utt2dur" for split in SPLITS]
     if not rows and all(path.is_file() for path in durations):
@@ -46,9 +46,10 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
     return {split: Amount(count, count * SECONDS_PER_CLIP) for split, count in counts.items()}
 
 
-def feature_bytes(amounts: Mapping[str, Amount]) -> float:
-    """Disk that stage `features` needs."""
-    return sum(amount.seconds for amount in amounts.values()) * BYTES_PER_SECOND
+def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> float:
+    """Disk that stage `features` needs, in float32."""
+    num_frames = sum(amount.seconds for amount in amounts.values()) / features.frame_shift
+    return num_frames * features.feature_dim * 4
 
 
 def compressed_bytes(amounts: Mapping[str, Amount], dim: int) -> float:
@@ -62,11 +63,11 @@ def checkpoint_bytes(num_trained: int, num_kept: int) -> float:
 
 
 def check_disk(needs: Sequence[tuple[str, str, float]], faults: list[str]) -> list[str]:
-    """Hold what is needed against what is free, folders of one disk together.
+    """Compare the disk space that is needed with what is free; folders of one disk are added up.
 
     Args:
-        needs: What for, the folder (it need not exist yet), bytes.
-        faults: Disks that are too small join them.
+        needs: Purpose, folder (it need not exist yet) and bytes.
+        faults: Gets a line for each disk that is too small.
 
     Returns:
         A line for each disk.

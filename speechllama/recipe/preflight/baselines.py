@@ -1,4 +1,4 @@
-"""B1 and B2 before they run: GPU memory, and time from a few measured batches.
+"""Memory and time of B1 and B2, estimated and measured before they run.
 
 Seq2SeqShape, batch -> MemoryEstimate of training and decoding; seconds of a training step and of a decoded batch
 shape of the LLM -> MemoryEstimate and seconds of rescoring
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.constants import NUM_MELS, SUBSAMPLING
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
 from speechllama.llm.config import LLMConfig
 from speechllama.model.meta_model import meta_llm, num_parameters
@@ -37,21 +37,23 @@ FORWARD = 1 / 2  # of a frozen LLM's training step: backward, its weights get no
 
 @dataclass(frozen=True)
 class Seq2SeqShape:
-    """What an encoder-decoder is made by.
+    """What an encoder-decoder is built from.
 
     Attributes:
         config: Sizes.
         num_units: Units C, blank included.
+        feature_dim: Width F of the features.
     """
 
     config: Seq2SeqConfig
     num_units: int
+    feature_dim: int = NUM_MELS
 
     def build(self) -> Seq2Seq:
-        """Make it, on whatever device or mode is active."""
+        """Build it on the active device, or in the active mode."""
         from speechllama.train.seq2seq import make_parts  # imports ESPnet, which takes seconds
 
-        return Seq2Seq(self.config, self.num_units, make_parts(self.config, self.num_units))
+        return Seq2Seq(self.config, self.num_units, make_parts(self.config, self.num_units), self.feature_dim)
 
     def count(self) -> int:
         """Parameters."""
@@ -70,8 +72,8 @@ def seq2seq_activations(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) ->
     """Bytes kept by encoder, decoder and CTC head, their losses included."""
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = shape.build().train()
-        network.spec_augment.eval()  # it draws numbers, and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, NUM_MELS)
+        network.spec_augment.eval()  # it draws random numbers and keeps nothing
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, shape.feature_dim)
     # Outside the mode, so that these are real: ESPnet reads the lengths to make its masks.
     lengths, text, text_lengths = make_batch(shape, batch, "cpu")
 
@@ -93,20 +95,20 @@ def seq2seq_memory(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) -> Memo
         is_amp: ESPnet's `use_amp`.
     """
     kept = seq2seq_activations(shape, batch, is_amp)
-    num_logits = batch.num_utterances * (batch.num_frames / 4 + batch.num_text + 1) * shape.num_units
+    num_logits = batch.num_utterances * (batch.num_frames / SUBSAMPLING + batch.num_text + 1) * shape.num_units
     scratch = num_logits * BYTES_LOGIT * FRAGMENTATION + RESERVE
     return MemoryEstimate(0.0, shape.count() * BYTES_TRAINED, kept * FRAGMENTATION, scratch)
 
 
 def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) -> MemoryEstimate:
     """Memory of the joint search (stage `decode`): weights, keys and values, CTC's probabilities in 64 bits."""
-    config, num_frames = shape.config, batch.num_frames // 4
+    config, num_frames = shape.config, batch.num_frames // SUBSAMPLING
     columns = num_frames + beam_size * 2 * batch.num_text  # twice the typical text
     kept = 2 * config.num_decoder_layers * config.dim * columns * 4 + num_frames * shape.num_units * 8
-    # CTC's rows over the frames of every proposed unit, and the temporary ones that they are summed from.
+    # CTC's rows over the frames of every proposed unit, and the temporary rows from which they are summed.
     proposed = beam_size * max(JointSearchConfig.num_proposed, 2 * beam_size) * num_frames * 8 * 4
     layer = 4 * num_frames * (config.ffn_dim + config.num_heads * num_frames)  # the widest that a layer makes
-    convolved = 4 * config.conv_channels * batch.num_frames * NUM_MELS / 4
+    convolved = 4 * config.conv_channels * batch.num_frames * shape.feature_dim / 4  # halved twice
     scratch = batch.num_utterances * max(proposed, layer, 2 * convolved) * FRAGMENTATION + RESERVE
     return MemoryEstimate(shape.count() * 4.0, 0.0, batch.num_utterances * kept * FRAGMENTATION, scratch)
 
@@ -126,17 +128,17 @@ def texts_of_batch(batch: BatchShape) -> BatchShape:
 
 
 def fit_cpu(batch: BatchShape, device: str) -> BatchShape:
-    """As much of a batch as is measured."""
+    """Reduce a batch to what is measured on a CPU."""
     if device != "cpu":
         return batch
-    return batch.of_bins(min(batch.num_utterances * batch.num_frames, CPU_FRAMES), 1)
+    return batch.of_frames(min(batch.num_utterances * batch.num_frames, CPU_FRAMES))
 
 
 def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> float:
     """Seconds of a training step for a second of speech."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).train()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.feature_dim, device=device)
     lengths, text, text_lengths = make_batch(shape, batch, device)
 
     def step() -> None:
@@ -144,22 +146,22 @@ def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> floa
             loss = network(speech, lengths, text, text_lengths).loss
         loss.backward()
 
-    return seconds_of(step, device) / (batch.num_utterances * batch.num_frames * FRAME_SHIFT)
+    return seconds_of(step, device) / batch.seconds
 
 
 def joint_search_seconds(shape: Seq2SeqShape, batch: BatchShape, beam_size: int, device: str) -> float:
     """Seconds of the search for a second of speech, with texts of typical length."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).eval()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.feature_dim, device=device)
     lengths, _, limits = make_batch(shape, batch, device)
     config = JointSearchConfig(beam_size)
     seconds = seconds_of(lambda: joint_search(network, speech, lengths, limits, config), device)
-    return seconds / (batch.num_utterances * batch.num_frames * FRAME_SHIFT)
+    return seconds / batch.seconds
 
 
 def rereading_seconds(architecture: Any, batch: BatchShape, device: str) -> float:
-    """Seconds in which the LLM reads one hypothesis."""
+    """Seconds that the LLM needs to read one hypothesis."""
     texts = texts_of_batch(batch)
     step, _, _ = llm_seconds(LLMConfig(), architecture, texts, device)
     return FORWARD * step / texts.num_utterances

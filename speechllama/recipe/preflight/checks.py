@@ -21,6 +21,7 @@ from speechllama.markdown import format_table
 from speechllama.model.meta_model import meta_encoder
 from speechllama.recipe.corpora import SizeEstimate
 from speechllama.recipe.preflight.amounts import (
+    SECONDS_PER_CLIP,
     Amount,
     check_disk,
     checkpoint_bytes,
@@ -29,7 +30,7 @@ from speechllama.recipe.preflight.amounts import (
     read_amounts,
 )
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
-from speechllama.recipe.preflight.run import CheckedRun
+from speechllama.recipe.preflight.run import CheckedRun, read_front_end
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings
 from speechllama.recipe.system import Config
@@ -59,6 +60,7 @@ class Report:
 def run_preflight(run: CheckedRun) -> Report:
     """Check everything that can be checked before hours are spent."""
     report = Report()
+    check_front_end(run, report)
     amounts, to_unpack = check_corpus(run, report)
     found = check_llm(run, report)
     architecture = found.architecture if found else None
@@ -77,7 +79,7 @@ def run_preflight(run: CheckedRun) -> Report:
 
 
 def write_report(report: Report, output_dir: str | Path) -> Path:
-    """Write the page where the run keeps it."""
+    """Write the page into the run's directory."""
     path = Path(output_dir) / REPORT_FILE
     with atomic_write(path) as stream:
         stream.write(report.text())
@@ -85,7 +87,7 @@ def write_report(report: Report, output_dir: str | Path) -> Path:
 
 
 def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], float]:
-    """Languages and the corpus; speech by split as far as it is known, and bytes to unpack."""
+    """Check languages and corpus; return the speech of each split, if it is known, and the bytes to unpack."""
     langs = run.options.langs.split()
     twice = [name for name, count in Counter(langs).items() if count > 1]
     if twice:
@@ -93,18 +95,26 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     estimate = SizeEstimate()
     if "data" not in run.finished:
         estimate = run.plan.estimate_corpus()
-        report.faults += dict.fromkeys(estimate.faults)  # a missing folder is told once, not for each language
+        report.faults += dict.fromkeys(estimate.faults)  # a missing folder is reported once, not for each language
     amounts = read_amounts(run.options.datadir, estimate.num_rows)
     for split, amount in amounts.items():
-        length = f"{amount.seconds / 3600:.1f} h" + (", at 5 s each" if estimate.num_rows else "")
+        length = f"{amount.seconds / 3600:.1f} h" + (f", at {SECONDS_PER_CLIP:g} s each" if estimate.num_rows else "")
         report.lines.append(f"{split}: {amount.num_utterances:,} utterances, {length}")
     if not amounts:
         report.lines.append("the corpus is not there yet: times are for an hour of speech, and disk for none")
     return amounts, estimate.bytes_to_unpack
 
 
+def check_front_end(run: CheckedRun, report: Report) -> None:
+    """Check the front end that `--feature_options` chooses."""
+    try:
+        read_front_end(run.options.feature_options)
+    except ValueError as error:
+        report.faults.append(f"--feature_options: {error}")
+
+
 def check_llm(run: CheckedRun, report: Report) -> FoundLLM | None:
-    """The LLM that is given, or the shape of the recipe's own; None where none is needed or known."""
+    """Check the given LLM, or find the shape of the recipe's own; None if none is needed or known."""
     if not run.uses_llm:
         return None
     scratch = run.plan.selection.scratch_llm
@@ -124,7 +134,7 @@ def check_llm(run: CheckedRun, report: Report) -> FoundLLM | None:
 
 
 def check_rescoring(run: CheckedRun, report: Report) -> None:
-    """The settings of a rescoring system."""
+    """Check the settings of a rescoring system."""
     rescoring = run.plan.selection.rescoring
     if rescoring:
         try:
@@ -134,7 +144,7 @@ def check_rescoring(run: CheckedRun, report: Report) -> None:
 
 
 def own_architecture(config: Config, kind: type[LlamaConfig]) -> Any:
-    """Shape of an LLM that the recipe makes itself, from its YAML."""
+    """Return the shape of an LLM that the recipe makes itself, from its YAML."""
     sizes = from_mapping(kind, config.settings, config.path)
     return llama_shape(sizes, sizes.vocab_size)
 
@@ -142,10 +152,10 @@ def own_architecture(config: Config, kind: type[LlamaConfig]) -> Any:
 def disk_needs(
     run: CheckedRun, trainings: list[PlannedTraining], amounts: dict[str, Amount], found: FoundLLM | None
 ) -> list[tuple[str, str, float]]:
-    """What is written where: what for, folder, bytes."""
+    """List what will be written: purpose, folder, bytes."""
     needs: list[tuple[str, str, float]] = []
     if "features" not in run.finished:
-        needs.append(("features", run.options.dumpdir, feature_bytes(amounts)))
+        needs.append(("features", run.options.dumpdir, feature_bytes(amounts, run.features)))
     for training in trainings:
         size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
         if training.network is None and training.encoder:
@@ -165,13 +175,13 @@ def num_kept(epochs: int | list[int]) -> int:
 def add_times(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, amounts: dict[str, Amount], report: Report
 ) -> None:
-    """Measure, where the run's device is at hand."""
+    """Measure times, if this machine has the run's device."""
     if run.options.ngpu and not torch.cuda.is_available():
         report.lines.append("times: not measured, since this machine has no GPU; the jobs run on another")
         return
     try:
         rows = estimate_times(run, trainings, architecture, amounts)
-    except torch.cuda.OutOfMemoryError:  # on a cluster its cards may be larger; here, memory has been checked
+    except torch.cuda.OutOfMemoryError:  # only on a cluster, whose cards may be larger; here, memory has been checked
         report.lines.append("times: not measured, since the batches do not fit on this machine's GPU")
         return
     what = "time" if amounts else "time for an hour of speech"

@@ -26,8 +26,8 @@ class FoundLLM:
 
     Attributes:
         architecture: Its transformers config.
-        bytes_to_fetch: What the hub will send.
-        line: What the report says of it.
+        bytes_to_fetch: What must be downloaded from the hub.
+        line: What the report says about it.
     """
 
     architecture: Any
@@ -41,10 +41,10 @@ def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | N
     Args:
         path: Directory or hub id.
         revision: Revision on the hub.
-        faults: What is wrong with it joins them.
+        faults: Gets a line for each thing that is wrong with it.
 
     Returns:
-        The LLM, or None where not even its shape is known.
+        The LLM; None if not even its shape is known.
     """
     try:
         check_llm_path(path)
@@ -67,15 +67,15 @@ def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | N
 
 
 def bytes_on_hub(path: str, revision: str | None, faults: list[str]) -> float:
-    """Size of the weights that the cache does not hold yet; a hub that refuses joins the faults."""
+    """Return the size of the weights that the cache does not have yet; a refusal of the hub is a fault."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    with contextlib.suppress(OSError):  # all of it is in the cache: the hub need not be there
+    with contextlib.suppress(OSError):  # if all of it is in the cache, no hub is needed
         if not missing_weights(resolve_folder(path, revision)):
             return 0.0
     try:
         listed = HfApi().model_info(path, revision=revision, files_metadata=True).siblings or []
-    except Exception as error:  # the hub's library lets those of its HTTP client through, whichever that is
+    except Exception as error:  # the hub's library lets exceptions of its HTTP client pass, whatever client that is
         reason = explain_hub_error(error) or f"the hub did not answer ({type(error).__name__}: {error}); try again"
         faults.append(f"{path}: {reason}")
         return 0.0

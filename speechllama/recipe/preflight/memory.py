@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from speechllama.constants import NUM_MELS
+from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.data.front_ends import FeatureFormat
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
@@ -27,6 +28,7 @@ from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_llm, num_parameters
 from speechllama.model.spec_augment import SpecAugment
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP
 
 BYTES_TRAINED = 16  # float32 weight and gradient, Adam's two moments
 BYTES_QUANTIZED = {"8bit": 1.0, "4bit": 0.516}  # a weight of a linear layer; 4 bit: with its quantised scales
@@ -46,6 +48,8 @@ class BatchShape:
         num_text: Text tokens L.
         num_frames: Feature frames T.
         num_hypotheses: Beam K of decoding.
+        feature_dim: Width F of the features.
+        frame_shift: Seconds from a feature frame to the next.
     """
 
     num_utterances: int = 1
@@ -54,6 +58,19 @@ class BatchShape:
     num_text: int = 22
     num_frames: int = 500
     num_hypotheses: int = 4
+    feature_dim: int = NUM_MELS
+    frame_shift: float = FRAME_SHIFT
+
+    @classmethod
+    def of_features(cls, features: FeatureFormat) -> BatchShape:
+        """The typical utterance in the features of a front end."""
+        num_frames = round(SECONDS_PER_CLIP / features.frame_shift)
+        return cls(num_frames=num_frames, feature_dim=features.feature_dim, frame_shift=features.frame_shift)
+
+    @property
+    def seconds(self) -> float:
+        """Speech of all utterances."""
+        return self.num_utterances * self.num_frames * self.frame_shift
 
     @property
     def num_positions(self) -> int:
@@ -64,14 +81,18 @@ class BatchShape:
         """As many utterances as fit into that many LLM positions."""
         return dataclasses.replace(self, num_utterances=max(1, total // self.num_positions))
 
-    def of_bins(self, total: int, feature_dim: int) -> BatchShape:
+    def of_bins(self, total: int) -> BatchShape:
         """As many utterances as fit into that many feature values."""
-        return dataclasses.replace(self, num_utterances=max(1, total // (self.num_frames * feature_dim)))
+        return self.of_frames(total // self.feature_dim)
+
+    def of_frames(self, total: int) -> BatchShape:
+        """As many utterances as fit into that many feature frames."""
+        return dataclasses.replace(self, num_utterances=max(1, total // self.num_frames))
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes, by what they are for: frozen weights; what trains, with optimizer; activations; scratch and reserve."""
+    """Bytes by purpose: frozen weights; what trains, with its optimizer; activations; scratch and reserve."""
 
     weights: float
     trained: float
@@ -165,8 +186,8 @@ def encoder_activations(shape: EncoderShape, batch: BatchShape, is_amp: bool) ->
         encoder = shape.build()
         for module in encoder.modules():
             if isinstance(module, SpecAugment):
-                module.eval()  # it draws numbers, and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, NUM_MELS)
+                module.eval()  # it draws random numbers and keeps nothing
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, batch.feature_dim)
         lengths = torch.full((batch.num_utterances,), batch.num_frames)
 
         def forward() -> Tensor:
@@ -193,7 +214,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     """Memory of training a Speech-LLaMA (stages `train` and `lora`).
 
     Args:
-        network: It, on the meta device.
+        network: The network, on the meta device.
         architecture: The LLM's transformers config.
         batch: What one GPU gets of a batch.
         is_amp: ESPnet's `use_amp`.
@@ -202,10 +223,12 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     kept, layer = llm_activations(config.llm, architecture, batch)
     kept += audio_encoder_activations(network, batch, is_amp)
     if not config.freeze_encoder:
-        kept += encoder_activations(EncoderShape(config.encoder), batch, is_amp)
+        kept += encoder_activations(
+            EncoderShape(config.encoder, 0, batch.feature_dim, batch.frame_shift), batch, is_amp
+        )
     scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
     if config.llm.gradient_checkpointing:
-        scratch = max(scratch, layer)  # the layer that is computed again, long after the logits
+        scratch = max(scratch, layer)  # the layer that is computed again when the logits are long gone
     trained = num_parameters(network, trainable_only=True) * BYTES_TRAINED
     frozen = sum(weight.nbytes for weight in network.encoder.parameters() if not weight.requires_grad)
     return MemoryEstimate(

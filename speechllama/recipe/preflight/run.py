@@ -1,15 +1,19 @@
-"""What the preflight checks: a planned run, what of it is finished, and the settings of its trainings.
+"""The run that the preflight checks: its plan, its finished stages, its trainings' settings.
 
 Plan + options of single commands -> settings of a training
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import NoneType
 from typing import Any
 
+from speechllama.cli import add_front_end
+from speechllama.data.front_ends import FeatureFormat, choose_front_end, describe_features
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan
@@ -17,7 +21,7 @@ from speechllama.recipe.stages import stage_number
 from speechllama.recipe.system import Config
 from speechllama.train.options import check_settings, known_options, override
 
-WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # that the preflight computes with
+WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # which the preflight computes with
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class CheckedRun:
     Attributes:
         plan: The run.
         finished: Names of its finished stages.
-        launcher: How jobs start; on a cluster (not `local`) this machine need not have the GPUs.
+        launcher: How jobs start; unless it is `local`, this machine need not have the GPUs.
     """
 
     plan: Plan
@@ -41,8 +45,16 @@ class CheckedRun:
 
     @property
     def layout(self) -> Layout:
-        """Where everything of the run lies."""
+        """The paths of the run."""
         return self.plan.layout
+
+    @cached_property
+    def features(self) -> FeatureFormat:
+        """What the front end writes; the default's if it cannot be built, which `check_front_end` reports."""
+        try:
+            return read_front_end(self.options.feature_options)
+        except ValueError:
+            return FeatureFormat()
 
     @property
     def uses_llm(self) -> bool:
@@ -55,16 +67,35 @@ class CheckedRun:
         return "cuda" if self.options.ngpu else "cpu"
 
 
+def read_front_end(options: str) -> FeatureFormat:
+    """Find what the front end writes that `--feature_options` chooses.
+
+    Args:
+        options: `--feature_options`.
+
+    Raises:
+        ValueError: There is no such front end, or it has no such setting.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    add_front_end(parser)
+    try:
+        chosen, _ = parser.parse_known_args(options.split())
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from error
+    choice = choose_front_end(chosen.frontend, chosen.frontend_conf)
+    return describe_features(choice, choice.build())
+
+
 def read_settings(config: Config, options: str, kind: str) -> Mapping[str, Any]:
-    """A YAML with what it includes, and the options that override it.
+    """Read the settings of a training: a YAML with what it includes, and the options that override it.
 
     Args:
         config: The YAML.
         options: Words of a command line, "--max_epoch 5".
-        kind: Whose options its keys are: `ctc`, `system` or `seq2seq`.
+        kind: The training whose options its keys are: `ctc`, `system` or `seq2seq`.
 
     Raises:
-        ValueError: A key or option that is none, or a value of another kind.
+        ValueError: A key or option is unknown, or a value is of the wrong type.
     """
     known = known_options(kind)
     check_settings(config.settings, known, config.path)

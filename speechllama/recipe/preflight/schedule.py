@@ -1,10 +1,11 @@
-"""How long each stage will take on this machine: seconds of measured batches times how many there will be.
+"""Time of each stage on this machine: measured seconds of a batch, times the number of batches.
 
 CheckedRun, trainings, amounts -> rows of stage, rate, time
 """
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +15,12 @@ import numpy as np
 import soundfile
 
 from speechllama.config import from_mapping
-from speechllama.constants import FRAME_SHIFT
 from speechllama.data.audio import read_audio
 from speechllama.files import read_table
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.meta_model import EncoderShape
-from speechllama.recipe.preflight.amounts import Amount
+from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP, Amount
 from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
 from speechllama.recipe.preflight.memory import BatchShape
 from speechllama.recipe.preflight.run import CheckedRun
@@ -34,21 +34,20 @@ from speechllama.recipe.preflight.speed import (
 from speechllama.recipe.preflight.systems import PlannedTraining
 
 COMMON_VOICE_RATE = 48000  # Hz, of its newer releases' MP3
-NUM_CLIPS = 5  # read to know what reading costs
+NUM_CLIPS = 5  # read to measure the time of reading
 VALIDATION = 1 / 3  # of a training step: no backward pass
-TOKENS_PER_TEXT = 22  # steps of decoding; see BatchShape
 
 
 def estimate_times(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, amounts: Mapping[str, Amount]
 ) -> list[list[str]]:
-    """Measure and multiply.
+    """Measure seconds per batch and multiply.
 
     Args:
         run: The run.
-        trainings: Those that build.
+        trainings: Those whose YAML files build.
         architecture: Shape of the LLM.
-        amounts: Speech by split; without it, times are for an hour of speech.
+        amounts: Speech by split; if it is empty, times are for an hour of speech.
 
     Returns:
         Rows: stage, what was measured, time.
@@ -58,16 +57,14 @@ def estimate_times(
     train = amounts["train"] if known else hour
     others = [amounts[split] for split in ("dev", "test")] if known else []
     everything = train.seconds + sum(amount.seconds for amount in others)
-    jobs = (
-        run.options.num_processes if run.options.ngpu else 1
-    )  # of compression and decoding; on a CPU they share its cores
+    jobs = run.options.num_processes if run.options.ngpu else 1  # compression, decoding; on a CPU jobs share its cores
     # What an epoch costs, in training steps: validation has no backward pass.
     dev = amounts["dev"] if known else Amount(0, 0.0)
     speech_seconds = train.seconds + VALIDATION * dev.seconds
     seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows: list[list[str]] = []
 
-    reading = feature_seconds() + reading_seconds(run.options.datadir)
+    reading = feature_seconds(run.features) + reading_seconds(run.options.datadir)
     rows.append(_row("features", f"{1 / reading:.0f} x real time a process", everything * reading / run.options.nj))
     if run.layout.llm and run.uses_llm:
         rows.append(_own_llm_row(run, architecture))
@@ -98,21 +95,29 @@ def estimate_times(
 def _decoding_rows(
     run: CheckedRun, training: PlannedTraining, architecture: Any, test: Amount, dev: Amount
 ) -> list[list[str]]:
-    """Stage decode; a rescoring system decodes the dev set, too, and its LLM reads the hypotheses."""
+    """Rows of the decode stage; a rescoring system also decodes dev, and its LLM reads the hypotheses."""
     rows: list[list[str]] = []
     decoded = [test, dev] if run.plan.selection.rescoring else [test]
     jobs = run.options.num_processes if run.options.ngpu else 1
-    shape = BatchShape(num_utterances=run.options.batch_size, num_hypotheses=run.options.beam_size)
+    shape = dataclasses.replace(
+        BatchShape.of_features(run.features),
+        num_utterances=run.options.batch_size,
+        num_hypotheses=run.options.beam_size,
+    )
     if training.seq2seq:
         search = joint_search_seconds(training.seq2seq, shape, run.options.beam_size, run.device)
         seconds = 2 * sum(amount.seconds for amount in decoded) * search  # the control, too
         rows.append(_row("decode", f"{1 / search:.0f} x real time", seconds / jobs))
     elif training.network is not None:
         _, prefix, token = llm_seconds(training.network.config.llm, architecture, shape, run.device)
-        batch = prefix + TOKENS_PER_TEXT * token
+        batch = prefix + shape.num_text * token
         num_batches = 2 * sum(amount.num_utterances for amount in decoded) / run.options.batch_size
         rows.append(
-            _row("decode", f"{run.options.batch_size * 5.0 / batch:.0f} x real time", num_batches * batch / jobs)
+            _row(
+                "decode",
+                f"{run.options.batch_size * SECONDS_PER_CLIP / batch:.0f} x real time",
+                num_batches * batch / jobs,
+            )
         )
     if run.plan.selection.rescoring and architecture:
         reading = rereading_seconds(architecture, shape, run.device)
@@ -122,7 +127,7 @@ def _decoding_rows(
 
 
 def _own_llm_row(run: CheckedRun, architecture: Any) -> list[str]:
-    """Stage llm where the recipe trains its LLM, on as many processors as there are."""
+    """Row of the llm stage of a recipe that trains its own LLM."""
     own = run.layout.llm
     assert own is not None
     settings = from_mapping(TextLLMConfig, own.settings, own.path)
@@ -133,19 +138,21 @@ def _own_llm_row(run: CheckedRun, architecture: Any) -> list[str]:
 
 def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRun) -> tuple[float, float, float]:
     assert training.network is not None
-    config = training.network.config
-    step, prefix, token = llm_seconds(config.llm, architecture, training.batch, run.device)
+    config, batch = training.network.config, training.batch
+    step, prefix, token = llm_seconds(config.llm, architecture, batch, run.device)
     if config.compressor.record.output == "units":
-        return step, prefix, token  # a table in the audio encoder's place
+        return step, prefix, token  # embeddings in place of the audio encoder
     if training.encoder is None:  # E0 and D train their own
-        own, _ = encoder_seconds(EncoderShape(config.encoder), training.batch, run.device)
-        step += own * training.batch.num_utterances * training.batch.num_frames * FRAME_SHIFT
+        own, _ = encoder_seconds(
+            EncoderShape(config.encoder, 0, batch.feature_dim, batch.frame_shift), batch, run.device
+        )
+        step += own * batch.seconds
     dims = (training.network.encoder.dim, training.network.llm.dim)
-    return step + audio_encoder_seconds(config.audio_encoder, *dims, training.batch, run.device), prefix, token
+    return step + audio_encoder_seconds(config.audio_encoder, *dims, batch, run.device), prefix, token
 
 
 def reading_seconds(datadir: str) -> float:
-    """Seconds to read a second of speech, from the first training clips; of noise as MP3 before stage `data`."""
+    """Seconds to read a second of speech: of the first training clips, or, before the data stage, of an MP3."""
     place = Path(datadir) / "train"
     if not (place / "wav.scp").is_file() or not (place / "utt2dur").is_file():
         return mp3_seconds()

@@ -1,8 +1,8 @@
-"""Time of each stage, from a few measured batches.
+"""Measure a few batches of each network: seconds per batch on this machine.
 
     networks of the true width with random weights, batches of the true shape -> seconds per batch on this machine
 
-Of an LLM one and two layers are measured, and all the others added: LLaMA-7B need not be loaded to know its step.
+Of an LLM, one and two layers are measured and the others extrapolated, so LLaMA-7B need not be loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from speechllama.constants import FRAME_SHIFT, NUM_MELS, SAMPLE_RATE
+from speechllama.constants import SAMPLE_RATE
 from speechllama.data.front_ends import FeatureFormat
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
@@ -27,13 +27,15 @@ from speechllama.model.layers import TransformerConfig
 from speechllama.model.meta_model import EncoderShape
 from speechllama.recipe.preflight.memory import BatchShape
 
-NUM_RUNS = 2  # counted, after one that is not
-CPU_FRAMES = 2000  # feature frames measured at most on a CPU; larger batches are as many times slower
+NUM_RUNS = 2  # that count, after one that does not
+CPU_FRAMES = (
+    2000  # feature frames, at most, that are measured on a CPU; larger batches are taken to be slower in proportion
+)
 CPU_POSITIONS = 600  # LLM positions, likewise
 
 
 def seconds_of(call: Callable[[], Any], device: str) -> float:
-    """The faster of a few runs."""
+    """Return the time of the fastest of a few runs."""
     times = []
     for _ in range(NUM_RUNS + 1):
         start = time.perf_counter()
@@ -44,19 +46,19 @@ def seconds_of(call: Callable[[], Any], device: str) -> float:
     return min(times[1:])
 
 
-def feature_seconds() -> float:
-    """Seconds of one process for the features of a second of speech, without reading it."""
+def feature_seconds(features: FeatureFormat) -> float:
+    """Seconds that one process needs for the features of a second of speech, without reading it."""
     waveform = np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE).astype(np.float32) * 0.1
-    front_end = FeatureFormat().build()
+    front_end = features.build()
     return seconds_of(lambda: front_end(waveform), "cpu") / 10
 
 
 def encoder_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> tuple[float, float]:
-    """Seconds of an encoder for a second of speech: a training step, and only a pass."""
+    """Seconds of an encoder for a second of speech: in a training step, and in a forward pass only."""
     if device == "cpu":
-        batch = batch.of_bins(min(batch.num_utterances * batch.num_frames, CPU_FRAMES), 1)
+        batch = batch.of_frames(min(batch.num_utterances * batch.num_frames, CPU_FRAMES))
     encoder = shape.build().to(device)
-    speech = torch.randn(batch.num_utterances, batch.num_frames, NUM_MELS, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, batch.feature_dim, device=device)
     lengths = torch.full((batch.num_utterances,), batch.num_frames, device=device)
     units = torch.randint(1, max(2, shape.num_units), (batch.num_utterances, batch.num_text), device=device)
     unit_lengths = torch.full_like(lengths, batch.num_text)
@@ -72,8 +74,7 @@ def encoder_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> tupl
     def pass_once() -> None:
         encoder(speech, lengths)
 
-    audio = batch.num_utterances * batch.num_frames * FRAME_SHIFT
-    return seconds_of(step, device) / audio, seconds_of(pass_once, device) / audio
+    return seconds_of(step, device) / batch.seconds, seconds_of(pass_once, device) / batch.seconds
 
 
 def llm_seconds(config: LLMConfig, architecture: Any, batch: BatchShape, device: str) -> tuple[float, float, float]:
@@ -94,7 +95,7 @@ def llm_seconds(config: LLMConfig, architecture: Any, batch: BatchShape, device:
 def _shallow_seconds(
     config: LLMConfig, architecture: Any, num_layers: int, batch: BatchShape, device: str
 ) -> tuple[float, float, float]:
-    """The same for an LLM of that few layers."""
+    """The same for an LLM of so few layers."""
     from transformers import AutoModelForCausalLM
 
     shallow = copy.deepcopy(architecture)
@@ -138,7 +139,7 @@ def fill(model: nn.Module, device: str) -> nn.Module:
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(0.0, 0.02) if weight.dim() > 1 else weight.fill_(1.0)
-    # Buffers that no file holds (rotary frequencies) are computed by the module itself.
+    # Modules compute the buffers that no file holds (rotary frequencies).
     for module in model.modules():
         if "inv_freq" in module._buffers:
             fresh = type(module)(module.config)

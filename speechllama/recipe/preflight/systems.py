@@ -1,4 +1,4 @@
-"""The trainings of a run: do their YAML files build, what does an update see, what do they need.
+"""The trainings of a run: build their YAML files, count parameters, estimate what they need.
 
 CheckedRun, shape of the LLM -> PlannedTraining of CTC, of the first system, of the system
 """
@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.constants import NUM_MELS
 from speechllama.llm.loading import check_quantization
-from speechllama.model.encoders import choose_encoder
+from speechllama.model.encoders import Encoder, choose_encoder
 from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_speech_llama, num_parameters
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
@@ -23,8 +22,8 @@ from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_me
 from speechllama.recipe.preflight.memory import BatchShape, MemoryEstimate, ctc_memory, decoding_memory, training_memory
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.system import System
+from speechllama.registry import Choice
 
-TYPICAL_UTTERANCE = BatchShape()
 DEFAULT_BINS = 1_000_000  # ESPnet's, where a YAML has no batch_bins
 
 
@@ -35,7 +34,7 @@ class PlannedTraining:
     Attributes:
         stage: Name of its stage.
         path: Its YAML.
-        settings: Its settings, with the options that override them.
+        settings: Its settings, overridden by options.
         batch: What one GPU gets of a batch.
         num_trained: Parameters that train.
         network: On the meta device; None for CTC and the encoder-decoder.
@@ -58,7 +57,7 @@ class PlannedTraining:
         return bool(self.settings.get("use_amp", False))
 
     def memory(self, architecture: Any) -> MemoryEstimate:
-        """What it takes of a GPU."""
+        """GPU memory of the training."""
         if self.seq2seq:
             return seq2seq_memory(self.seq2seq, self.batch, self.is_amp)
         if self.network is None:
@@ -67,7 +66,7 @@ class PlannedTraining:
         return training_memory(self.network, architecture, self.batch, self.is_amp)
 
     def describe(self, num_processes: int) -> str:
-        """What an update sees."""
+        """Say what an update sees."""
         bins = f"{int(self.settings.get('batch_bins', DEFAULT_BINS)):,}"
         kind = "feature values" if self.network is None else "LLM positions"
         accumulated = int(self.settings.get("accum_grad", 1))
@@ -79,12 +78,12 @@ class PlannedTraining:
 
 
 def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> list[PlannedTraining]:
-    """Build every network of the run without its weights; YAML files that do not build join the faults.
+    """Build every network of the run without its weights.
 
     Args:
         run: The run.
         architecture: Shape of the LLM; None if it is not known.
-        faults: What is wrong.
+        faults: Gets a line for each YAML that does not build.
     """
     system = run.plan.selection.system
     if system.is_seq2seq:
@@ -96,7 +95,7 @@ def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> lis
     trainings: list[PlannedTraining] = []
     encoder: EncoderShape | None = None
     if system.freezes_encoder:
-        encoder = EncoderShape(choose_encoder({}, ""), run.layout.units)  # where its own YAML is wrong
+        encoder = encoder_shape(run, choose_encoder({}, ""), run.layout.units)  # used if its own YAML is wrong
         try:
             training = ctc_training(run)
             encoder = training.encoder
@@ -116,8 +115,8 @@ def ctc_training(run: CheckedRun) -> PlannedTraining:
     """Training of the CTC encoder."""
     path, units = run.layout.ctc.path, run.layout.units
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
-    shape = EncoderShape(choose_encoder(settings, path), units)
-    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), NUM_MELS)
+    shape = encoder_shape(run, choose_encoder(settings, path), units)
+    batch = BatchShape.of_features(run.features).of_bins(bins_of_process(run, settings))
     return PlannedTraining("ctc", path, settings, batch, num_parameters(meta_encoder(shape)), None, shape)
 
 
@@ -126,9 +125,14 @@ def seq2seq_training(run: CheckedRun) -> PlannedTraining:
     system = run.plan.selection.system.config
     settings = read_settings(system, run.options.train_options, "seq2seq")
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, f"{system.path}: network_conf")
-    shape = Seq2SeqShape(config, run.layout.units + 1)
-    batch = TYPICAL_UTTERANCE.of_bins(bins_of_process(run, settings), NUM_MELS)
+    shape = Seq2SeqShape(config, run.layout.units + 1, run.features.feature_dim)
+    batch = BatchShape.of_features(run.features).of_bins(bins_of_process(run, settings))
     return PlannedTraining("train", system.path, settings, batch, shape.count(), None, None, shape)
+
+
+def encoder_shape(run: CheckedRun, choice: Choice[Encoder], num_units: int = 0) -> EncoderShape:
+    """An encoder of what the run's front end writes."""
+    return EncoderShape(choice, num_units, run.features.feature_dim, run.features.frame_shift)
 
 
 def bins_of_process(run: CheckedRun, settings: Mapping[str, Any]) -> int:
@@ -155,15 +159,15 @@ def system_training(
     settings = read_settings(system.config, run.options.train_options, "system")
     if architecture is None:
         raise ValueError(f"{path}: cannot be built before the LLM is there")
-    network = meta_speech_llama(settings, path, architecture, encoder)
+    network = meta_speech_llama({**settings, **dataclasses.asdict(run.features)}, path, architecture, encoder)
     if run.launcher == "local":
         try:
             check_quantization(network.config.llm, run.device)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    typical, ratio = TYPICAL_UTTERANCE, system.compressor.frames_per_vector
+    typical, ratio = BatchShape.of_features(run.features), system.compressor.frames_per_vector
     if ratio:
-        used = encoder if encoder and system.freezes_encoder else EncoderShape(network.config.encoder)
+        used = encoder if encoder and system.freezes_encoder else encoder_shape(run, network.config.encoder)
         typical = dataclasses.replace(typical, num_audio=-(-used.num_frames(typical.num_frames) // ratio))
     if system.scratch_llm:
         typical = dataclasses.replace(typical, num_prompt=1)  # only the start token
@@ -175,20 +179,20 @@ def system_training(
 def check_gpu(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, faults: list[str]
 ) -> list[list[str]]:
-    """Hold the memory of each training, and of decoding, against the card.
+    """Compare the memory of each training, and of decoding, with the card's.
 
     Args:
         run: The run.
-        trainings: Those that build.
+        trainings: Those whose YAML files build.
         architecture: Shape of the LLM.
-        faults: What does not fit joins them.
+        faults: Gets a line for each thing that does not fit.
 
     Returns:
-        Rows: what, frozen weights, trained with optimizer, activations, scratch, total, in GB.
+        Rows: purpose, frozen weights, trained with optimizer, activations, scratch, total, in GB.
     """
     card = 0.0
     ngpu = run.options.ngpu
-    if ngpu and run.launcher == "local" and torch.cuda.is_available():  # a cluster's cards are not this one
+    if ngpu and run.launcher == "local" and torch.cuda.is_available():  # a cluster has other cards
         card = float(torch.cuda.get_device_properties(0).total_memory)
         if torch.cuda.device_count() < ngpu:
             faults.append(f"--ngpu {ngpu}: torch finds {torch.cuda.device_count()} GPUs here")
@@ -211,10 +215,11 @@ def check_gpu(
 def decoding_needs(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any
 ) -> list[tuple[str, MemoryEstimate]]:
-    """What stage decode takes of a GPU: decoding and, of a rescoring system, the LLM that reads the hypotheses."""
+    """GPU memory of the decode stage: of decoding and, for a rescoring system, of the LLM that reads hypotheses."""
     needs = []
     batch_size, beam_size = run.options.batch_size, run.options.beam_size
-    batch, last = BatchShape(num_utterances=batch_size), trainings[-1] if trainings else None
+    batch = dataclasses.replace(BatchShape.of_features(run.features), num_utterances=batch_size)
+    last = trainings[-1] if trainings else None
     what = f"stage decode, {batch_size} utterances, beam {beam_size}"
     if last and last.seq2seq:
         needs.append((what, joint_search_memory(last.seq2seq, batch, beam_size)))

@@ -1,4 +1,4 @@
-"""The stages of every recipe, from a corpus to scores: one function a stage; the order of STAGES is the numbering.
+"""The stages of every recipe, one function each; their order in STAGES is the numbering.
 
     Plan -> Stage(name, title, settings, inputs, outputs, jobs, ...) -> printed for utils/stages.sh, which runs them
 

@@ -14,33 +14,33 @@ if TYPE_CHECKING:
 
 
 def as_seen_here(path: str) -> str:
-    """A path below the recipe's directory as the relative one, however it was given."""
+    """Return a path below the recipe's directory as a relative one."""
     here = f"{Path.cwd()}/"
     return path.removeprefix(here).rstrip("/")
 
 
 def given(name: str, value: str) -> list[str]:
-    """An option where it has a value."""
+    """Return an option with its value; nothing if the value is empty."""
     return [f"--{name}", value] if value else []
 
 
 def config_words(plan: Plan, config: Config) -> list[str]:
-    """A YAML and where its includes are looked for."""
+    """Return the options that name a YAML and where its includes are looked for."""
     return ["--config", config.path, "--conf_path", plan.folders.conf_path]
 
 
 def statistics_files(plan: Plan) -> tuple[str, ...]:
-    """What stage `statistics` writes, as far as trainings read it."""
+    """Return the files of the statistics stage that trainings read."""
     return (plan.layout.cmvn, *(f"{plan.layout.stats_dir}/{name}/speech_shape" for name in ("train", "dev")))
 
 
 def training_features(plan: Plan) -> tuple[str, ...]:
-    """The tables of the two sets that trainings from features read."""
+    """Return the tables that trainings from features read."""
     return tables(map(plan.layout.dump, ("train", "dev")), ("feats.scp", plan.layout.ctc_table))
 
 
 def trainer(plan: Plan, name: str, config: Config, words: Sequence[str]) -> tuple[str, ...]:
-    """The command of a training, which several GPUs or nodes share through torchrun."""
+    """Return the command of a training; several GPUs or nodes share it through torchrun."""
     options, entry = plan.options, f"speechllama.bin.{name}"
     command = ["python3", "-m", entry, "--ngpu", str(options.ngpu)]
     if options.num_processes > 1:
@@ -58,7 +58,7 @@ def data_options(
     entries: Callable[[str], Sequence[tuple[str, str, str]]],
     shapes: Callable[[str], Sequence[str]],
 ) -> list[str]:
-    """ESPnet's options for the training and the validation data.
+    """Return ESPnet's options for the training and the validation data.
 
     Args:
         inputs: Set and table -> path.
@@ -75,7 +75,7 @@ def data_options(
 
 
 def train_on_features(plan: Plan, name: str, config: Config, folder: str, further: str) -> Job:
-    """A training from features to the units of stage tokenizer."""
+    """Return a training from features to the units of the tokenizer stage."""
     layout = plan.layout
     entries = [("feats.scp", "speech", "kaldi_ark"), (layout.ctc_table, "text", "text")]
 
@@ -94,6 +94,6 @@ def train_on_features(plan: Plan, name: str, config: Config, folder: str, furthe
 
 
 def average_job(plan: Plan, folder: str, output: str) -> Job:
-    """Average the best epochs of an experiment."""
+    """Return the job that averages the best epochs of an experiment."""
     words = ["--exp_dir", folder, "--num_best", plan.options.num_best, "--output_dir", output]
     return Job("cpu", module("average_checkpoints", *words), f"{output}/average.log")

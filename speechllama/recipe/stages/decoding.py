@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def decode(plan: Plan) -> list[Stage]:
-    """Decoding, a part for each set: what one list of sets has decoded, another finds; then rescoring."""
+    """Decoding, then rescoring; each set is a part with its own marker, so it is decoded once."""
     sets = plan.options.sets.split()
     if plan.selection.rescoring is None:
         return [_decode_set(plan, name) for name in sets]
@@ -75,7 +75,7 @@ def pack(plan: Plan) -> list[Stage]:
 
 
 def _decode_set(plan: Plan, name: str) -> Stage:
-    """Hypotheses of a set and of its control, each utterance of which has another one's audio."""
+    """Decode a set, and its control."""
     options, layout, jobs = plan.options, plan.layout, []
     for control in (False, True):
         folder = layout.decoded_base(name, control)
@@ -106,7 +106,7 @@ def _decode_set(plan: Plan, name: str) -> Stage:
 
 
 def _tune(plan: Plan, rescoring: Config) -> Stage:
-    """Weight and length norm of the LLM's score, found on dev."""
+    """Tune weight and length norm of the LLM's score on dev."""
     options, layout = plan.options, plan.layout
     command = module(
         *("tune_rescoring", *config_words(plan, rescoring), "--llm_dir", layout.llm_dir),
@@ -124,7 +124,7 @@ def _tune(plan: Plan, rescoring: Config) -> Stage:
 
 
 def _rescore_set(plan: Plan, name: str) -> Stage:
-    """A set's hypotheses chosen anew, and its control's."""
+    """Rescore the hypotheses of a set, and those of its control."""
     options, layout, jobs = plan.options, plan.layout, []
     for control in (False, True):
         folder = layout.decoded(name, control)

@@ -95,7 +95,7 @@ def compress(plan: Plan) -> list[Stage]:
 
 
 def conf_json(settings: CompressorSettings) -> str:
-    """Settings as one word of a command: those that are not the defaults; "" where all are."""
+    """Return the settings that are not defaults as JSON; "" if there are none."""
     changed = {
         field.name: getattr(settings, field.name)
         for field in fields(settings)

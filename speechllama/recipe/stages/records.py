@@ -1,4 +1,4 @@
-"""What a stage is: frozen records, which utils/stages.sh is given and runs."""
+"""Frozen records of stages and jobs, which are printed for utils/stages.sh to run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-# cpu: on CPUs. gpu: with a GPU for each job, where there are any. train: one job on all nodes and GPUs of a training.
-# check: here and now, also in a dry run.
+# cpu: on CPUs. gpu: with one GPU for each job, if there are any. train: one job on all nodes and GPUs of a training.
+# check: on this machine at once, also in a dry run.
 JobKind = Literal["cpu", "gpu", "train", "check"]
 JOB = "JOB"  # in a command and in the name of a log: the job's number
 FINISHED = "FINISHED"  # in a command: the names of the stages that are finished
@@ -18,10 +18,10 @@ class Job:
     """A command, run as parallel jobs.
 
     Attributes:
-        kind: What it needs of the machine.
+        kind: Where it runs, see `JobKind`.
         command: Its words.
         log: Its log; with several jobs `.JOB.` is in its name.
-        number: Parallel jobs.
+        number: Number of parallel jobs.
     """
 
     kind: JobKind
@@ -32,12 +32,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Clear:
-    """What is taken away before a stage begins again with other settings or inputs.
+    """What is moved aside or removed before a stage starts again with other settings or inputs.
 
     Attributes:
         how: Move a directory aside, where it is kept, or remove files and directories.
         paths: Which.
-        shared: Directory that other runs may read just now, which is refused then; "" where only this run does.
+        shared: Directory that other runs may be reading, in which case this run is refused; "" if none can.
     """
 
     how: Literal["move_aside", "remove"]
@@ -52,14 +52,14 @@ class Stage:
     Attributes:
         name: Its name; parts of a stage share it.
         title: What it makes, and where.
-        marker: File written when all is done; "" for a check, which is done whenever work is ahead.
-        settings: What its outputs depend on besides inputs and the names of directories.
+        marker: File written when all is done; "" for a check, which runs before any stage that is not finished.
+        settings: What its outputs depend on, besides its inputs and the names of directories.
         inputs: Files it reads; one that is newer than the marker makes it stale.
-        outputs: Files it must leave.
+        outputs: Files it must write.
         jobs: Commands, one after the other.
         skip: Why there is nothing to do; "" if there is.
-        clears: What other settings had made.
-        shows: Reports shown when it is done, as far as they are there.
+        clears: What is left of other settings or inputs.
+        shows: Reports that are printed when it is done, if they exist.
         replan: Whether the plan of later stages depends on which files it has written.
     """
 
@@ -77,11 +77,11 @@ class Stage:
 
 
 def module(name: str, *options: object) -> tuple[str, ...]:
-    """The command of one of our entry points."""
+    """Return the command of an entry point."""
     words = [str(word).lower() if isinstance(word, bool) else str(word) for word in options]
     return ("python3", "-m", f"speechllama.bin.{name}", *words)
 
 
 def tables(folders: Iterable[str], names: Iterable[str]) -> tuple[str, ...]:
-    """Every table of every directory."""
+    """Return the paths of some tables in several directories."""
     return tuple(f"{folder}/{name}" for folder in folders for name in names)

@@ -19,12 +19,12 @@ DATA_TABLES = ("wav.scp", "text", "src_text", "utt2lang")
 FEATURE_TABLES = ("feats.scp", "text", "src_text", "utt2lang")
 OPTIONAL_TABLES = ("segments", "prompt")
 LIMITS = ("--max_bad_share",)  # options of make_features that change no features
-COVERAGE = "0.9995"  # of characters by units of CTC: the rarest characters of all languages are no units
-FULL_COVERAGE = "1.0"  # of an encoder-decoder: a character without a unit could never be written
+COVERAGE = "0.9995"  # share of characters that CTC units cover: the rarest characters of all languages get no unit
+FULL_COVERAGE = "1.0"  # for an encoder-decoder: a character without a unit could never be written
 
 
 def preflight(plan: Plan) -> list[Stage]:
-    """What can be checked before hours are spent: every fault in one list."""
+    """What can be checked before hours are spent, with every fault in one list."""
     layout = plan.layout
     options = ["--finished", FINISHED, *([] if plan.options.dry_run else ["--output_dir", layout.preflight_dir])]
     command = module("preflight", *plan.words, *options)

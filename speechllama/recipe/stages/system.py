@@ -45,7 +45,7 @@ def llm(plan: Plan) -> list[Stage]:
         further = [*given("seed", options.seed), *options.target_words, *options.llm_options.split()]
         command = module("train_text_llm", *config_words(plan, layout.llm), *words, "--ngpu", on_gpu, *further)
         inputs = (*layout.llm.files, layout.llm_text, *tables([layout.data("dev")], ("src_text", "text", "utt2lang")))
-    else:  # only --list and runs that stop before come here
+    else:  # reached only by --list and by runs that stop before this stage
         command = module("prepare_llm", "--output_dir", folder)
     return [
         Stage(
@@ -63,7 +63,7 @@ def llm(plan: Plan) -> list[Stage]:
 
 
 def train(plan: Plan) -> list[Stage]:
-    """Training of the audio encoder, or of the encoder-decoder; of a LoRA system, of the system that it starts from."""
+    """Training of the audio encoder, of the encoder-decoder, or of the system from which a LoRA system starts."""
     options, layout, system = plan.options, plan.layout, plan.selection.system
     first, folder = system.init or system, layout.init_dir or layout.base_dir
     settings = _training_settings(plan, first)
@@ -133,7 +133,7 @@ def _training_settings(plan: Plan, system: System) -> str:
 
 
 def _system_inputs(plan: Plan) -> tuple[str, ...]:
-    """What the training of a speech LLM reads besides its YAML."""
+    """Files that the training of a speech LLM reads besides its YAML."""
     layout = plan.layout
     names = (layout.llm_input_table[0], "utt2lang", layout.task.reference)
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
@@ -142,12 +142,12 @@ def _system_inputs(plan: Plan) -> tuple[str, ...]:
 
 
 def _learned_file(plan: Plan) -> str:
-    """What the system's own compressor has learned."""
+    """What the system's compressor has learned, in a file; "" if nothing."""
     return plan.layout.learned_file if plan.selection.system.is_cached else ""
 
 
 def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[Job]:
-    """Positions of every utterance, for batches; then the training of a speech LLM."""
+    """Count the LLM positions of every utterance, for batches; then train a speech LLM."""
     layout, task = plan.layout, plan.options.task
     learned = given("centroids_file", _learned_file(plan))
     encoder = ["--ctc_dir", layout.ctc_dir, *learned]

@@ -1,1 +1,1 @@
-"""Many systems in one table: what each wrote -> scores with significance, the paper's claims, a figure."""
+"""Many systems in one table, with significance, the paper's claims and a figure."""

@@ -1,4 +1,4 @@
-"""All rows of the table: runs -> numbers, as table.json has them.
+"""Compute the rows of the table: runs -> the numbers of table.json.
 
     Run of each row and seed -> {"rows": [...], "claims": [...]}
 

@@ -1,4 +1,4 @@
-"""What the paper and one other study report, and what this table shows.
+"""Claims of the paper and of one other study, judged by the differences in the table.
 
     claims, differences -> agrees | disagrees | no difference shown | not run
 

@@ -1,4 +1,4 @@
-"""The scores as a picture: BLEU with its interval and the control, a bar a row.
+"""Draw the scores: BLEU with its interval and the control, a bar for each row.
 
 table.json -> scores.svg
 """

@@ -1,4 +1,4 @@
-"""Where the table is written.
+"""Names of the files of the table.
 
 <exp_dir>/table/{table.json, scores.svg}, <exp_dir>/CLAIMS.md; its part of RESULTS.md: report/results.py
 """

@@ -1,4 +1,4 @@
-"""table.json -> what people read: the table's part of RESULTS.md, and CLAIMS.md."""
+"""Write the table as people read it: table.json -> its part of RESULTS.md, and CLAIMS.md."""
 
 from __future__ import annotations
 

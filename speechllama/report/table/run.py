@@ -1,4 +1,4 @@
-"""One system with one seed: all that its run wrote.
+"""Read all that the run of one row and seed wrote.
 
 RunPaths -> score, hypotheses, training records, and what must be equal for a fair comparison
 """

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from speechllama.corpora.covost2 import archives
-from speechllama.corpora.covost2.files import Sources, corpus_name, find_languages
+from speechllama.corpora.covost2.files import CorpusPlaces, corpus_name, find_languages
 from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
 from test.corpora.conftest import MakeCorpus
 
@@ -37,7 +37,7 @@ def pack(path: Path, **members: Path) -> Path:
 
 
 @pytest.fixture()
-def archived(make_corpus: MakeCorpus, tmp_path: Path) -> Sources:
+def archived(make_corpus: MakeCorpus, tmp_path: Path) -> CorpusPlaces:
     """French in an archive as release 6.1 has it, Chinese in one as release 4 has it; no tree is left."""
     sources = make_corpus(ROWS)
     chinese = zip(ROWS, ("是。", "不。", "啊。"), strict=True)
@@ -62,7 +62,7 @@ def test_a_language_has_one_name(given: str, name: str) -> None:
     assert corpus_name(given) == name
 
 
-def test_archives_are_unpacked_as_far_as_needed(archived: Sources, tmp_path: Path) -> None:
+def test_archives_are_unpacked_as_far_as_needed(archived: CorpusPlaces, tmp_path: Path) -> None:
     reports = prepare_covost2(archived, ["zh", "fr"], tmp_path / "data")
     assert [[split.kept for split in report.splits.values()] for report in reports] == [[1, 1, 1]] * 2
     folder = archived.work_dir / "unpacked/cv-corpus-6.1-2020-12-11-fr/fr"
@@ -79,7 +79,7 @@ def test_archives_are_unpacked_as_far_as_needed(archived: Sources, tmp_path: Pat
 
 
 def test_of_english_only_the_clips_of_its_table_are_unpacked(
-    archived: Sources, make_corpus: MakeCorpus, tmp_path: Path
+    archived: CorpusPlaces, make_corpus: MakeCorpus, tmp_path: Path
 ) -> None:
     make_corpus([("e1", "amy", "Good day.", "", ""), ("e2", "zoe", "Good night.", "", "")], "en")
     tree = archived.common_voice / "cv-corpus-x/en"
@@ -94,7 +94,7 @@ def test_of_english_only_the_clips_of_its_table_are_unpacked(
         assert sorted(path.name for path in (folder / "clips").iterdir()) == clips
 
 
-def test_a_cut_archive_is_told_and_the_whole_one_is_resumed(archived: Sources, tmp_path: Path) -> None:
+def test_a_cut_archive_is_told_and_the_whole_one_is_resumed(archived: CorpusPlaces, tmp_path: Path) -> None:
     archive = archived.common_voice / "cv-corpus-6.1-2020-12-11-fr.tar.gz"
     whole = archive.read_bytes()
     archive.write_bytes(whole[: len(whole) // 2])
@@ -109,7 +109,7 @@ def test_a_cut_archive_is_told_and_the_whole_one_is_resumed(archived: Sources, t
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
-def test_no_member_leaves_the_folder(archived: Sources, tmp_path: Path) -> None:
+def test_no_member_leaves_the_folder(archived: CorpusPlaces, tmp_path: Path) -> None:
     archive = archived.common_voice / "zh-CN.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         for name in (
@@ -128,7 +128,7 @@ def test_no_member_leaves_the_folder(archived: Sources, tmp_path: Path) -> None:
 
 
 def test_a_disk_without_room_is_refused_before_unpacking(
-    archived: Sources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archived: CorpusPlaces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=10)
     monkeypatch.setattr(archives.shutil, "disk_usage", lambda path: usage)
@@ -149,9 +149,9 @@ def test_all_that_is_missing_is_told_at_once(make_corpus: MakeCorpus, tmp_path: 
     assert f"language 'xx': looked for {tmp_path}/covost2/[xx/]covost_v2.xx_en.tsv" in message
     assert "xx/validated.tsv and an archive of it (.tar.gz); languages there: fr" in message
     with pytest.raises(ValueError, match="nowhere: no such folder; --common_voice"):
-        find_languages(Sources(tmp_path / "nowhere", sources.covost2, tmp_path), ["fr"])
+        find_languages(CorpusPlaces(tmp_path / "nowhere", sources.covost2, tmp_path), ["fr"])
     with pytest.raises(ValueError, match="^2 faults of the corpus:"):  # told once each, not once a language
-        find_languages(Sources(tmp_path / "nowhere", str(tmp_path / "no"), tmp_path), ["fr", "de", "it"])
+        find_languages(CorpusPlaces(tmp_path / "nowhere", str(tmp_path / "no"), tmp_path), ["fr", "de", "it"])
 
 
 def test_a_half_unpacked_tree_names_the_archive_next_to_it(make_corpus: MakeCorpus, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_tables_come_from_a_server_packed_or_plain(
     with tarfile.open(folder / "covost/covost_v2.fr_en.tsv.tar.gz", "w:gz") as tar:
         tar.add(tables / "covost_v2.fr_en.tsv", "covost_v2.fr_en.tsv")
     shutil.copy(tables / "covost_v2.sv-SE_en.tsv", folder / "covost")
-    remote = Sources(local.common_voice, f"{url}/", tmp_path / "work")
+    remote = CorpusPlaces(local.common_voice, f"{url}/", tmp_path / "work")
     reports = prepare_covost2(remote, ["fr", "sv"], tmp_path / "data")
     assert [report.name for report in reports] == ["fr", "sv-SE"]
     shutil.rmtree(folder / "covost")  # what was fetched is not fetched again
@@ -215,7 +215,7 @@ def test_a_page_in_place_of_a_table_is_refused(
     with pytest.raises(
         ValueError, match="what arrived is not what was expected, and was deleted: .*truncated or damaged"
     ):
-        find_languages(Sources(local.common_voice, url, tmp_path / "work"), ["fr"])
+        find_languages(CorpusPlaces(local.common_voice, url, tmp_path / "work"), ["fr"])
     assert not list((tmp_path / "work").rglob("*.part")) and not list((tmp_path / "work").rglob("*.tsv"))
 
 

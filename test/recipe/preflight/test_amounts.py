@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.corpora.covost2.files import Sources, look_up_languages
+from speechllama.corpora.covost2.files import CorpusPlaces, look_up_languages
 from speechllama.recipe.preflight.amounts import Amount, check_disk, read_amounts
 
 
@@ -34,7 +34,7 @@ def test_a_corpus_in_archives_is_counted_and_its_clips_need_disk(tmp_path: Path,
         table.unlink()
     (tmp_path / "de.tar.gz").write_bytes(bytes(1_000_000))
     faults: list[str] = []
-    (language,) = look_up_languages(Sources(tmp_path, str(tmp_path), tmp_path / "downloads"), ["de"], faults)
+    (language,) = look_up_languages(CorpusPlaces(tmp_path, str(tmp_path), tmp_path / "downloads"), ["de"], faults)
     assert faults == [] and language.rows == {"train": 2, "dev": 1, "test": 1}
     assert language.bytes_to_unpack == 4 * 50_000  # 50 kB a clip; not the whole archive
     assert not (tmp_path / "downloads").exists()

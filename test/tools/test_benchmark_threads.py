@@ -51,6 +51,6 @@ def test_free_and_busy_runs_alternate_and_ratios_are_taken_pair_by_pair(
     monkeypatch.setattr(benchmark, "run", run)
     seconds = benchmark.measure(num_steps=1, repeats=2)
     assert calls[:6] == ["launcher", "busy", "launcher", "active", "busy", "active"]
-    assert seconds["active"] == ([0.004, 0.016], [0.006, 0.018])
+    assert seconds["active"] == ([0.004, 0.019], [0.006, 0.021])
     rows = benchmark.format_rows(seconds)
-    assert rows[3] == "| active | 10.0 | 12.0 | 1.31 (1.12 to 1.50) | 1.00 (1.00 to 1.00) |"
+    assert rows[3] == "| active | 11.5 | 13.5 | 1.30 (1.11 to 1.50) | 1.00 (1.00 to 1.00) |"

@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$root/utils/parse_options.sh"
 # shellcheck source=stages.sh
 . "$root/utils/stages.sh"
-: "${python:=}" "${ngpu:=0}" "${num_nodes:=1}" "${system_dir:=}" "${launcher:=local}" "${retries:=0}" "${poll:=10}"
+: "${python:=}" "${ngpu:=0}" "${num_nodes:=1}" "${system_dir:=}"
 
 plan_words=() # all words of the plan; rows name theirs by their place in it
 plan_request=() # what the plan was made of
@@ -83,6 +83,7 @@ take_set() { printf -v "$1" '%s' "$2"; }
 take_cmd() {
   # shellcheck source=../egs/TEMPLATE/cmd.sh
   . "$1"
+  : "${launcher:=local}" "${retries:=0}" "${poll:=10}" # not before: a cmd.sh asks whether the user has set them
   export launcher # for the check
   case $launcher in
     local | slurm | site) ;;

@@ -116,7 +116,7 @@ def test_an_unknown_launcher_is_refused_and_the_check_is_told_a_known_one(checko
     result = checkout.run()
     assert result.returncode == 2
     assert "cmd.sh: unknown launcher 'slrum', expected one of local, slurm, site" in result.stderr
-    cmd.write_text("launcher=slurm\n")  # not exported
+    cmd.write_text("launcher=${launcher:-slurm}\n")  # not exported, and a default as in the template
     told = checkout.directory / "told"
     fake = checkout.bin / "python3"
     fake.write_text(fake.read_text().replace("out=$", f'echo "$module $launcher" >>"{told}"\nout=$', 1))

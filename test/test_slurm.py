@@ -190,7 +190,7 @@ def prepared(cluster: Cluster) -> Cluster:
     """The stages of data work, as arrays."""
     said = cluster.recipe("--stop_stage", "4")
     assert said.count(": 2 jobs\n") == 1  # features, of all sets in one array
-    logs = [cluster.folder / f"recipe/dumpdir/log/features_train.{job}.log" for job in (1, 2)]
+    logs = [cluster.folder / f"recipe/dumpdir/log/features.{job}.log" for job in (1, 2)]
     assert all(" on n" in log.read_text().splitlines()[0] for log in logs)
     assert not list(cluster.folder.rglob(".*.jobs"))
     return cluster

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+
+from speechllama.registry import Registry
 
 # A shell starts background jobs with SIGINT ignored, and scripts cannot undo that; a handler of ours is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -45,6 +48,20 @@ TRAINER = {
 def root() -> Path:
     """The repository."""
     return ROOT
+
+
+@pytest.fixture
+def add() -> Iterator[Callable[[Registry[Any], Any], Any]]:
+    """Add a record to a registry, for the time of a test."""
+    added: list[tuple[Registry[Any], str]] = []
+
+    def add_record(registry: Registry[Any], record: Any) -> Any:
+        added.append((registry, record.name))
+        return registry.add(record)
+
+    yield add_record
+    for registry, name in added:
+        registry.remove(name)
 
 
 @pytest.fixture(scope="session")

@@ -9,25 +9,23 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from torch import Tensor, nn
 
 from speechllama.bin import make_features, score
 from speechllama.constants import SAMPLE_RATE, SPLITS
 from speechllama.corpora.covost2.files import table_name
 from speechllama.corpora.options import DataOptions
-from speechllama.data.front_ends import FRONT_ENDS, FrontEnd, read_format
-from speechllama.model.audio import Compressed, Encoded
-from speechllama.model.compressors import COMPRESSORS, Compressor, CompressorSettings
-from speechllama.model.encoders import ENCODERS, Encoder, choose_encoder
+from speechllama.data.front_ends import FRONT_ENDS, read_format
+from speechllama.model.audio import Encoded
+from speechllama.model.compressors import COMPRESSORS, Compressor
+from speechllama.model.encoders import ENCODERS, choose_encoder
 from speechllama.options import UsageError, at_least_one, format_help, option, parse, to_words
 from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
 from speechllama.recipe.options import Options
@@ -35,25 +33,12 @@ from speechllama.recipe.plan import Plan, make_plan
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.systems import find_trainings
 from speechllama.recipe.stages import STAGES, Job, Stage, module, stage_number
-from speechllama.registry import Registry
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import TARGETS, Target
 from speechllama.text.tasks import BLEU, CHRF, TASKS, Task
+from test.toys import ENERGY, STACK, Every, EverySettings
 
 LANGS = ("--langs", "de", "--llm", "some/llm")
-
-
-@pytest.fixture
-def add() -> Iterator[Callable[[Registry[Any], Any], None]]:
-    """Add a record to a registry, for the time of a test."""
-    added: list[tuple[Registry[Any], str]] = []
-
-    def add_record(registry: Registry[Any], record: Any) -> None:
-        added.append((registry, registry.add(record).name))
-
-    yield add_record
-    for registry, name in added:
-        registry.remove(name)
 
 
 @pytest.fixture
@@ -151,24 +136,6 @@ def test_a_system_is_a_yaml(recipe: Callable[..., Path]) -> None:
     )
 
 
-@dataclass(frozen=True)
-class EverySettings(CompressorSettings):
-    """Settings of the toy: keep one frame of `step`."""
-
-    step: int = 8
-
-
-class Every(nn.Module):
-    """Keeps one frame of `step`."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def forward(self, encoded: Encoded) -> Compressed:
-        return Compressed(encoded.hidden[:, :: self.step], -(-encoded.lengths // self.step))
-
-
 def test_a_compressor_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
     every = Compressor("every", EverySettings, lambda settings, dim: Every(settings.step), "encoder_states", True)
     add(COMPRESSORS, every)
@@ -198,34 +165,9 @@ def test_a_compressor_that_reads_states_of_a_trained_encoder_is_refused_on_a_fre
         make_plan([*LANGS, "--system", "mine"])
 
 
-@dataclass(frozen=True)
-class StackSettings:
-    """Settings of the toy: neighbouring frames to a state."""
-
-    num_frames: int = 8
-
-
-class Stack(nn.Module):
-    """Joins neighbouring frames."""
-
-    def __init__(self, settings: StackSettings, num_units: int, feature_dim: int, feature_shift: float) -> None:
-        super().__init__()
-        self.num_frames = settings.num_frames
-        self.dim, self.frame_shift = settings.num_frames * feature_dim, settings.num_frames * feature_shift
-        self.head = nn.Linear(self.dim, num_units)
-
-    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
-        """Nothing is normalised."""
-
-    def forward(self, speech: Tensor, speech_lengths: Tensor) -> Encoded:
-        whole = speech[:, : speech.shape[1] // self.num_frames * self.num_frames]
-        hidden = whole.unflatten(1, (-1, self.num_frames)).flatten(2)
-        return Encoded(hidden, self.head(hidden), speech_lengths // self.num_frames)
-
-
 def test_an_encoder_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
-    add(ENCODERS, Encoder("stack", StackSettings, Stack, lambda num_frames: num_frames // 8))
-    stack = "encoder: stack\nencoder_conf: {num_frames: 4}\n"
+    add(ENCODERS, STACK)
+    stack = "encoder: stack\nencoder_conf: {num_stacked: 4, dim: 32}\n"
     recipe(ctc=f"include: gpu.yaml\nctc_units: 30\n{stack}", mine=f"freeze_encoder: no\n{stack}compressor: none\n")
     plan = make_plan([*LANGS, "--system", "e5"])
     assert values_of(rows_of(plan)["ctc"], "config") == ["conf/ctc.yaml"]
@@ -233,32 +175,15 @@ def test_an_encoder_is_a_record(add: Callable[..., None], recipe: Callable[..., 
     faults: list[str] = []
     run = CheckedRun(make_plan([*LANGS, "--system", "e5", "--stop_stage", "6"]))
     (training,) = find_trainings(run, None, faults)
-    assert faults == [] and training.num_trained == 320 * 30 + 30
+    assert faults == [] and training.num_trained == (320 + 1) * 32 + (32 + 1) * 30
     for config in (plan.layout.ctc, plan.folders.read("mine")):
         encoder = choose_encoder(config.settings, config.path).build(30, 80, 0.01)
-        assert (encoder.dim, encoder.frame_shift) == (320, pytest.approx(0.04))
+        assert (encoder.dim, encoder.frame_shift) == (32, pytest.approx(0.04))
         assert encoder(torch.zeros(1, 9, 80), torch.tensor([9])).logits.shape == (1, 2, 30)
 
 
-@dataclass(frozen=True)
-class EnergySettings:
-    """Settings of the toy: none."""
-
-
-class Energy:
-    """Log energy of every 10 ms."""
-
-    dim = 1
-    frame_shift = 0.010
-
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        frames = waveform[: len(waveform) // 160 * 160].reshape(-1, 160)
-        energy: np.ndarray = np.log((frames**2).mean(axis=1, keepdims=True) + 1e-10).astype(np.float32)
-        return energy
-
-
 def test_a_front_end_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:
-    add(FRONT_ENDS, FrontEnd("energy", EnergySettings, lambda settings: Energy()))
+    add(FRONT_ENDS, ENERGY)
     folder = recipe()
     for name in SPLITS:
         (folder / "data" / name).mkdir(parents=True)

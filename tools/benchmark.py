@@ -27,10 +27,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the tool also runs where the package is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tool also runs where the package is not installed
+
+from tools.pairs import Pairs, alternate
 
 NUM_UTTERANCES, NUM_PROMPT, NUM_TEXT, VOCABULARY = 16, 12, 25, 32000
 NUM_FRAMES, NUM_UNITS = 300, 120  # features of 3 s, CTC units
@@ -74,7 +75,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    seed()
+    torch.manual_seed(0)  # both sides draw the same numbers
     if args.step:
         serve_steps(args.step, args.num_audio)
         return
@@ -89,42 +90,6 @@ def main() -> None:
     compare_epochs(args.repeats)
     for beam in (1, 4):
         compare_decoding(beam, args.repeats)
-
-
-def seed() -> None:
-    """Make both sides draw the same numbers."""
-    import torch
-
-    torch.manual_seed(0)
-
-
-class Pairs(NamedTuple):
-    """Seconds of two sides that ran in turn."""
-
-    ours: list[float]
-    other: list[float]
-
-    def ratio(self, is_faster: bool) -> str:
-        """Median of the ratios pair by pair, with the least and the most.
-
-        Args:
-            is_faster: How many times faster ours is; else which share of the other's time it takes.
-        """
-        ratios = [two / one if is_faster else one / two for one, two in zip(self.ours, self.other, strict=True)]
-        words = "times faster" if is_faster else "of the time"
-        return f"{statistics.median(ratios):.2f} {words} ({min(ratios):.2f} to {max(ratios):.2f})"
-
-
-def alternate(ours: Callable[[], Any], other: Callable[[], Any], repeats: int) -> Pairs:
-    """Seconds of two calls taken in turn, after one uncounted call of each."""
-    ours(), other()
-    pairs = Pairs([], [])
-    for _ in range(repeats):
-        for call, spent in zip((ours, other), pairs, strict=True):
-            start = time.perf_counter()
-            call()
-            spent.append(time.perf_counter() - start)
-    return pairs
 
 
 def row(what: str, ours: float, other: float, unit: str, ratio: str) -> None:

@@ -28,9 +28,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the tool also runs where the package is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tool also runs where the package is not installed
 
+from tools.pairs import format_ratios
+
+ROOT = Path(__file__).resolve().parents[1]
 NUM_UNITS, NUM_UTTERANCES, NUM_FRAMES, NUM_TEXT = 120, 5, 300, 20  # a batch of the mini recipe: 1,500 frames
 LAUNCHER = "launcher"
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_DYNAMIC", "OMP_PROC_BIND", "MKL_NUM_THREADS")
@@ -125,16 +127,10 @@ def format_rows(seconds: dict[str, tuple[list[float], list[float]]]) -> list[str
     """Medians in milliseconds, and medians of the ratios taken run by run, with the least and the most."""
     rows = ["| threads | free, ms | busy, ms | busy / free | free / active's |", "|---|---|---|---|---|"]
     for name, (free, busy) in seconds.items():
-        slower = format_ratio(busy, free)
+        slower = format_ratios(busy, free)
         row = (name, f"{statistics.median(free) * 1e3:.1f}", f"{statistics.median(busy) * 1e3:.1f}", slower)
-        rows.append(f"| {' | '.join(row)} | {format_ratio(free, seconds['active'][0])} |")
+        rows.append(f"| {' | '.join(row)} | {format_ratios(free, seconds['active'][0])} |")
     return rows
-
-
-def format_ratio(ours: Sequence[float], other: Sequence[float]) -> str:
-    """The median of the ratios, pair by pair, with the least and the most."""
-    ratios = [one / two for one, two in zip(ours, other, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def main(cmd: Sequence[str] | None = None) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from speechllama.bin import make_features
-from speechllama.constants import SAMPLE_RATE
 from speechllama.data.ark import read_matrix
 from speechllama.data.front_ends import (
     FRONT_ENDS,
@@ -21,40 +18,13 @@ from speechllama.data.front_ends import (
     write_format,
 )
 from speechllama.files import read_table
-
-
-@dataclass(frozen=True)
-class EnergySettings:
-    """Settings of the toy: seconds of a frame."""
-
-    seconds: float = 0.02
-
-
-class Energy:
-    """The energy of each frame, and nothing else."""
-
-    dim = 1
-
-    def __init__(self, settings: EnergySettings) -> None:
-        self.frame_shift = settings.seconds
-
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        size = round(self.frame_shift * SAMPLE_RATE)
-        frames = waveform[: len(waveform) // size * size].reshape(-1, size)
-        energy: np.ndarray = np.square(frames).mean(1, keepdims=True).astype(np.float32)
-        return energy
-
-
-@pytest.fixture
-def energy() -> Iterator[FrontEnd]:
-    """A front end from outside the package, for the time of a test."""
-    yield FRONT_ENDS.add(FrontEnd("energy", EnergySettings, Energy))
-    FRONT_ENDS.remove("energy")
+from test.toys import ENERGY
 
 
 def test_a_front_end_from_outside_needs_one_record(
-    energy: FrontEnd, make_data_dir: Callable[..., Path], tmp_path: Path
+    add: Callable[..., FrontEnd], make_data_dir: Callable[..., Path], tmp_path: Path
 ) -> None:
+    add(FRONT_ENDS, ENERGY)
     output = tmp_path / "dump"
     options = ["--frontend", "energy", "--frontend_conf", '{"seconds": 0.04}']
     make_features.main(["--data_dir", str(make_data_dir("train")), "--output_dir", str(output), *options])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,7 @@ def test_an_untrained_llm_is_scored_with_a_signature(tiny_llm: Path) -> None:
     assert found.signature.startswith("nrefs:1|case:mixed") and found.example.startswith("Der Hund schläft. -> ")
 
 
-def test_another_target_language_is_cut_into_words_by_its_tokenizer(tiny_llm: Path) -> None:
-    TARGETS.add(Target("zh", "Chinese", ("CJK",), "zh"))
-    try:
-        found = text_bleu(str(tiny_llm), ["Der Hund schläft."], ["狗在睡觉。"], target="zh")
-    finally:
-        TARGETS.remove("zh")
+def test_another_target_language_is_cut_into_words_by_its_tokenizer(add: Callable[..., Target], tiny_llm: Path) -> None:
+    add(TARGETS, Target("zh", "Chinese", ("CJK",), "zh"))
+    found = text_bleu(str(tiny_llm), ["Der Hund schläft."], ["狗在睡觉。"], target="zh")
     assert "tok:zh" in found.signature

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from speechllama.model.audio import Compressed, Encoded, Features
-from speechllama.model.compressors import COMPRESSORS, Compressor, CompressorSettings
+from speechllama.model.audio import Encoded, Features
+from speechllama.model.compressors import COMPRESSORS, Compressor
 from speechllama.registry import choose
 from test.model.conftest import build, compressor, make_batch
+from test.toys import Every, EverySettings
 
 
 def make_encoded() -> Encoded:
@@ -47,34 +46,9 @@ def test_settings_name_their_directory(name: str, conf: dict[str, object], label
     assert choose(COMPRESSORS, name, conf, "test").settings.label() == label
 
 
-@dataclass(frozen=True)
-class EverySettings(CompressorSettings):
-    """Settings of the toy: keep every n-th frame."""
-
-    step: int = 2
-
-
-class Every(nn.Module):
-    """Keeps every n-th frame."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step = step
-
-    def forward(self, encoded: Encoded) -> Compressed:
-        return Compressed(encoded.hidden[:, :: self.step], -(-encoded.lengths // self.step))
-
-
-@pytest.fixture
-def every() -> Iterator[Compressor]:
-    """A compressor from outside the package, for the time of a test."""
-    yield COMPRESSORS.add(
-        Compressor("every", EverySettings, lambda settings, dim: Every(settings.step), "nothing", is_cached=False)
-    )
-    COMPRESSORS.remove("every")
-
-
-def test_a_compressor_from_outside_needs_one_record(every: Compressor, tiny_llm: Path) -> None:
+def test_a_compressor_from_outside_needs_one_record(add: Callable[..., Compressor], tiny_llm: Path) -> None:
+    toy = Compressor("every", EverySettings, lambda settings, dim: Every(settings.step), "nothing", is_cached=False)
+    every = add(COMPRESSORS, toy)
     network = build(tiny_llm, freeze_encoder=False, compressor=compressor("every", step=4))
     batch, text, lengths = make_batch()
     assert isinstance(batch.audio, Features)

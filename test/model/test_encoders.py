@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
-from speechllama.model.audio import Encoded, SpeechEncoder
+from speechllama.model.audio import SpeechEncoder
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.encoders import ENCODERS, Encoder, choose_encoder
 from speechllama.model.speech_llama import SpeechLlama
 from test.model.conftest import NUM_FEATURES, SIZES, compressor, make_batch
-
-
-@dataclass(frozen=True)
-class StackSettings:
-    """Settings of the toy: neighbouring frames to a state."""
-
-    num_stacked: int = 3
-
-
-class Stack(nn.Module):
-    """Joins neighbouring frames; normalises nothing."""
-
-    def __init__(self, settings: StackSettings, num_units: int, feature_dim: int, feature_shift: float) -> None:
-        super().__init__()
-        self.num_stacked = settings.num_stacked
-        self.dim, self.frame_shift = SIZES.dim, settings.num_stacked * feature_shift
-        self.linear = nn.Linear(settings.num_stacked * feature_dim, self.dim)
-        self.head = nn.Linear(self.dim, num_units)
-
-    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
-        """Nothing is normalised."""
-
-    def forward(self, speech: Tensor, speech_lengths: Tensor) -> Encoded:
-        whole = speech[:, : speech.shape[1] // self.num_stacked * self.num_stacked]
-        hidden = self.linear(whole.unflatten(1, (-1, self.num_stacked)).flatten(2))
-        return Encoded(hidden, self.head(hidden), speech_lengths // self.num_stacked)
-
-
-@pytest.fixture
-def stack() -> Iterator[Encoder]:
-    """An encoder from outside the package, for the time of a test."""
-    yield ENCODERS.add(Encoder("stack", StackSettings, Stack, lambda num_frames: num_frames // 3))
-    ENCODERS.remove("stack")
+from test.toys import STACK
 
 
 def test_the_records_count_of_frames_is_that_of_the_module() -> None:
@@ -64,7 +31,8 @@ def test_the_records_count_of_frames_is_that_of_the_module() -> None:
 
 
 @pytest.mark.parametrize("freeze", [True, False])
-def test_an_encoder_from_outside_needs_one_record(stack: Encoder, tiny_llm: Path, freeze: bool) -> None:
+def test_an_encoder_from_outside_needs_one_record(add: Callable[..., Encoder], tiny_llm: Path, freeze: bool) -> None:
+    add(ENCODERS, STACK)
     choice = choose_encoder({"encoder": "stack", "encoder_conf": {"num_stacked": 3}}, "e0.yaml")
     shortened = compressor("frame_average" if freeze else "convolution")
     llm = LLMConfig(str(tiny_llm))

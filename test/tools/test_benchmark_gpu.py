@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from speechllama.recipe.preflight.memory import BatchShape
 from test.recipe_configs import conf_folders
-
-
-@pytest.fixture(scope="module")
-def benchmark(root: Path) -> ModuleType:
-    """The tool as a module."""
-    spec = importlib.util.spec_from_file_location("benchmark_gpu", root / "tools" / "benchmark_gpu.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["benchmark_gpu"] = module
-    spec.loader.exec_module(module)
-    return module
+from tools import benchmark_gpu as benchmark
 
 
 @pytest.fixture
@@ -34,9 +21,7 @@ def arguments(tiny_llm: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("more", [[], ["--checkpointing"]])
-def test_every_table_is_printed(
-    benchmark: ModuleType, arguments: list[str], more: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_table_is_printed(arguments: list[str], more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     benchmark.main([*arguments, *more])
     page = capsys.readouterr().out
     assert "matrix rate" in page and "frame_average of it" in page
@@ -49,7 +34,7 @@ def test_every_table_is_printed(
     assert [row[1] for row in rows] == ["2", "4", "2", "4"]  # 75 positions an utterance
 
 
-def test_the_operations_of_a_step_are_those_of_a_plain_count(benchmark: ModuleType, arguments: list[str]) -> None:
+def test_the_operations_of_a_step_are_those_of_a_plain_count(arguments: list[str]) -> None:
     network, _, _ = benchmark.build(benchmark.get_parser().parse_args(arguments), "e5")
     shape = BatchShape(2, 3, 4, 5, 40)
     # The tiny LLM of the tests: 2 layers, width 32, feed-forward 64, 150 tokens; 12 positions an utterance.
@@ -59,12 +44,12 @@ def test_the_operations_of_a_step_are_those_of_a_plain_count(benchmark: ModuleTy
     assert benchmark.step_operations(network, shape) == 2 * (plain + 4 * 6 * audio)
 
 
-def test_a_system_that_is_nowhere_is_named_with_the_folders(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_a_system_that_is_nowhere_is_named_with_the_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=rf"e9\.yaml: no such config in {tmp_path}"):
         benchmark.read_settings(str(tmp_path), "e9")
 
 
-def test_without_a_gpu_it_says_so(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit, match="torch finds no GPU here"):
         benchmark.main([])

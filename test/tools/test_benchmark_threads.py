@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-
-@pytest.fixture
-def benchmark(root: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The tool as a module, with a small batch."""
-    spec = importlib.util.spec_from_file_location("benchmark_threads", root / "tools" / "benchmark_threads.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "benchmark_threads", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "NUM_UTTERANCES", 1)
-    monkeypatch.setattr(module, "NUM_FRAMES", 100)
-    return module
+from tools import benchmark_threads as benchmark
 
 
-def test_a_run_under_the_launcher_gives_the_seconds_of_an_update(benchmark: ModuleType) -> None:
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small batch."""
+    monkeypatch.setattr(benchmark, "NUM_UTTERANCES", 1)
+    monkeypatch.setattr(benchmark, "NUM_FRAMES", 100)
+
+
+def test_a_run_under_the_launcher_gives_the_seconds_of_an_update() -> None:
     assert 0 < benchmark.run("launcher", 1) < 60
 
 
-def test_a_step_is_a_training_step(benchmark: ModuleType) -> None:
+def test_a_step_is_a_training_step() -> None:
     assert 0 < benchmark.measure_steps(2) < 60
 
 
 def test_free_and_busy_runs_alternate_and_ratios_are_taken_pair_by_pair(
-    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[str] = []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.train.espnet import left_out
+from speechllama.train.light_import import left_out
 
 # What ESPnet would load, and none of our trainings uses before it builds a network.
 HEAVY = ("transformers", "librosa", "inflect", "g2p_en", "numba", "sklearn", "matplotlib", "peft")

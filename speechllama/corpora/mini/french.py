@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from speechllama.corpora.mini.meaning import Clause, NounPhrase, Place, Sentence, Word
+from speechllama.corpora.mini.meaning import Clause, NounPhrase, Place, Sentence, agreement, inflect
 
 DETERMINERS = {  # masculine, feminine, plural
     "def": ("le", "la", "les"),
@@ -48,18 +48,6 @@ ADJUSTMENTS = (
 )
 
 
-def features(subject: NounPhrase | str) -> tuple[bool, bool]:
-    """Whether the subject is feminine, and plural."""
-    if isinstance(subject, str):
-        return subject == "she", subject in ("we", "they")
-    return subject.noun.forms["fr"][0] == "f", subject.plural
-
-
-def inflect(adjective: Word, feminine: bool, plural: bool) -> str:
-    """An adjective that agrees."""
-    return adjective.forms["fr"][2 * plural + feminine]
-
-
 def noun_phrase(phrase: NounPhrase) -> str:
     """A noun phrase before elision; a short adjective comes before the noun, others after it."""
     gender, singular, plural = phrase.noun.forms["fr"]
@@ -68,7 +56,7 @@ def noun_phrase(phrase: NounPhrase) -> str:
     if phrase.adjective is None:
         return f"{article} {noun}"
     forms = phrase.adjective.forms["fr"]
-    adjective = inflect(phrase.adjective, gender == "f", phrase.plural)
+    adjective = inflect(phrase.adjective, "fr", gender == "f", phrase.plural)
     if forms[4] == "post":
         return f"{article} {noun} {adjective}"
     if len(forms) > 5 and not phrase.plural and gender == "m" and re.match(VOWEL, noun):
@@ -94,7 +82,7 @@ def verb_parts(clause: Clause) -> tuple[str, str]:
     if clause.tense != "past":
         return AUXILIARIES[clause.tense][slot], infinitive
     if auxiliary == "être":
-        feminine, plural = features(clause.subject)
+        feminine, plural = agreement(clause.subject, "fr")
         participle += "e" * feminine + "s" * plural
     return AUXILIARIES[auxiliary][slot], participle
 
@@ -112,7 +100,7 @@ def clause_text(clause: Clause, fronted: bool = False) -> str:
         finite,
         "pas" if clause.negated else frequency,
         closing,
-        inflect(clause.state, *features(clause.subject)) if clause.state else "",
+        inflect(clause.state, "fr", *agreement(clause.subject, "fr")) if clause.state else "",
         noun_phrase(clause.object) if clause.object else "",
         place_text(clause.place) if clause.place else "",
         "" if fronted else time,

@@ -93,6 +93,18 @@ class Sentence:
     second: Clause | None = None
 
 
+def agreement(subject: NounPhrase | str, lang: str) -> tuple[bool, bool]:
+    """Whether a subject is feminine, and plural, in a language where adjectives agree with it: "fr" or "es"."""
+    if isinstance(subject, str):
+        return subject == "she", subject in ("we", "they")
+    return subject.noun.forms[lang][0] == "f", subject.plural
+
+
+def inflect(adjective: Word, lang: str, feminine: bool, plural: bool) -> str:
+    """Return the form of an adjective that agrees; "fr" or "es"."""
+    return adjective.forms[lang][2 * plural + feminine]
+
+
 @cache
 def read_lexicon() -> tuple[Word, ...]:
     """Read lexicon.tsv next to this file.

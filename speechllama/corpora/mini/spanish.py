@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from speechllama.corpora.mini.meaning import Clause, NounPhrase, Place, Sentence, Word
+from speechllama.corpora.mini.meaning import Clause, NounPhrase, Place, Sentence, agreement, inflect
 
 DETERMINERS = {  # masculine, feminine, masculine plural, feminine plural
     "def": ("el", "la", "los", "las"),
@@ -42,18 +42,6 @@ AUXILIARIES = {
 CONTRACTIONS = {"de el": "del", "a el": "al"}
 
 
-def features(subject: NounPhrase | str) -> tuple[bool, bool]:
-    """Whether the subject is feminine, and plural."""
-    if isinstance(subject, str):
-        return subject == "she", subject in ("we", "they")
-    return subject.noun.forms["es"][0] == "f", subject.plural
-
-
-def inflect(adjective: Word, feminine: bool, plural: bool) -> str:
-    """An adjective that agrees."""
-    return adjective.forms["es"][2 * plural + feminine]
-
-
 def noun_phrase(phrase: NounPhrase) -> str:
     """A noun phrase; "agua" is feminine but takes "el"."""
     gender, singular, plural = phrase.noun.forms["es"]
@@ -61,7 +49,7 @@ def noun_phrase(phrase: NounPhrase) -> str:
     article = DETERMINERS[phrase.determiner][2 * phrase.plural + (gender == "f")]
     if noun == "agua" and article == "la":
         article = "el"
-    adjective = inflect(phrase.adjective, gender == "f", phrase.plural) if phrase.adjective else ""
+    adjective = inflect(phrase.adjective, "es", gender == "f", phrase.plural) if phrase.adjective else ""
     return " ".join(word for word in (article, noun, adjective) if word)
 
 
@@ -101,7 +89,7 @@ def clause_text(clause: Clause, question: bool = False, fronted: bool = False) -
         *((finite, subject) if question else (subject, finite)),
         frequency,
         closing,
-        inflect(clause.state, *features(clause.subject)) if clause.state else "",
+        inflect(clause.state, "es", *agreement(clause.subject, "es")) if clause.state else "",
         thing,
         place_text(clause.place) if clause.place else "",
         "" if fronted else time,

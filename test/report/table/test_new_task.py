@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,16 +44,14 @@ def score_labels(pairs: Pairs, target: Target, num_bootstrap: int) -> LabelScore
 
 
 @pytest.fixture
-def task() -> Iterator[Task]:
+def task(add: Callable[..., Task]) -> Task:
     scorer = f"{score_labels.__module__}:score_labels"
-    yield TASKS.add(Task("lid", "Language", "utt2lang", "Which language? {audio} It is", (ACCURACY, ERRORS), scorer))
-    TASKS.remove("lid")
+    return add(TASKS, Task("lid", "Language", "utt2lang", "Which language? {audio} It is", (ACCURACY, ERRORS), scorer))
 
 
 @pytest.fixture
-def chinese() -> Iterator[Target]:
-    yield TARGETS.add(Target("zh", "Chinese", ("CJK",), "zh"))
-    TARGETS.remove("zh")
+def chinese(add: Callable[..., Target]) -> Target:
+    return add(TARGETS, Target("zh", "Chinese", ("CJK",), "zh"))
 
 
 def test_a_task_is_one_record_and_is_scored_listed_and_compared(task: Task, experiment: Experiment) -> None:

@@ -1,0 +1,87 @@
+"""Components from outside the package: what a user might add to its registries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from speechllama.constants import SAMPLE_RATE
+from speechllama.data.front_ends import FrontEnd
+from speechllama.model.audio import Compressed, Encoded
+from speechllama.model.compressors import CompressorSettings
+from speechllama.model.encoders import Encoder
+
+
+@dataclass(frozen=True)
+class EverySettings(CompressorSettings):
+    """Settings of the compressor: keep one frame of `step`."""
+
+    step: int = 8
+
+
+class Every(nn.Module):
+    """Keeps one frame of `step`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, encoded: Encoded) -> Compressed:
+        return Compressed(encoded.hidden[:, :: self.step], -(-encoded.lengths // self.step))
+
+
+@dataclass(frozen=True)
+class StackSettings:
+    """Settings of the encoder: neighbouring frames to a state, and its width."""
+
+    num_stacked: int = 8
+    dim: int = 16
+
+
+class Stack(nn.Module):
+    """Joins neighbouring frames; normalises nothing."""
+
+    def __init__(self, settings: StackSettings, num_units: int, feature_dim: int, feature_shift: float) -> None:
+        super().__init__()
+        self.num_stacked, self.dim = settings.num_stacked, settings.dim
+        self.frame_shift = settings.num_stacked * feature_shift
+        self.linear = nn.Linear(settings.num_stacked * feature_dim, self.dim)
+        self.head = nn.Linear(self.dim, num_units)
+
+    def set_normalization(self, mean: Tensor, std: Tensor) -> None:
+        """Nothing is normalised."""
+
+    def forward(self, speech: Tensor, speech_lengths: Tensor) -> Encoded:
+        whole = speech[:, : speech.shape[1] // self.num_stacked * self.num_stacked]
+        hidden = self.linear(whole.unflatten(1, (-1, self.num_stacked)).flatten(2))
+        return Encoded(hidden, self.head(hidden), speech_lengths // self.num_stacked)
+
+
+STACK = Encoder("stack", StackSettings, Stack, lambda num_frames: num_frames // StackSettings.num_stacked)
+
+
+@dataclass(frozen=True)
+class EnergySettings:
+    """Settings of the front end: seconds of a frame."""
+
+    seconds: float = 0.02
+
+
+class Energy:
+    """The energy of each frame, and nothing else."""
+
+    dim = 1
+
+    def __init__(self, settings: EnergySettings) -> None:
+        self.frame_shift = settings.seconds
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        size = round(self.frame_shift * SAMPLE_RATE)
+        frames = waveform[: len(waveform) // size * size].reshape(-1, size)
+        energy: np.ndarray = np.square(frames).mean(1, keepdims=True).astype(np.float32)
+        return energy
+
+
+ENERGY = FrontEnd("energy", EnergySettings, Energy)

@@ -152,6 +152,17 @@ do_job() {
   fi
 }
 
+# finished_stages: names of the finished stages -> names.
+finished_stages() {
+  local number verdict reason
+  names=""
+  for number in "${stage_numbers[@]}"; do
+    if [[ -z ${stage_markers[$number]} || -n ${stage_skips[$number]:-} ]]; then continue; fi
+    judge_stage "$number"
+    if [[ $verdict == finished ]]; then names+="${names:+ }${stage_names[$number]}"; fi
+  done
+}
+
 # check_now WORD...: a check, which a dry run really does, with an effect on its exit status. FINISHED in the command stands
 # for the names of the finished stages.
 check_now() {

@@ -251,17 +251,6 @@ attend() {
   return "$status"
 }
 
-# finished_stages: names of the finished stages -> names.
-finished_stages() {
-  local number verdict reason
-  names=""
-  for number in "${stage_numbers[@]}"; do
-    if [[ -z ${stage_markers[$number]} || -n ${stage_skips[$number]:-} ]]; then continue; fi
-    judge_stage "$number"
-    if [[ $verdict == finished ]]; then names+="${names:+ }${stage_names[$number]}"; fi
-  done
-}
-
 # run_stage NUMBER: one stage. `do_stage` is a plain command here, never in `if` or `||`, where `set -e` would be off.
 run_stage() {
   local number=$1 started=$SECONDS

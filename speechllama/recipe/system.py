@@ -12,16 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from speechllama.config import from_mapping, load_config
+from speechllama.config import find_config, load_config
 from speechllama.constants import SEQ2SEQ
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
 from speechllama.model.old_settings import COMPRESSOR_KEYS, FRESH_ENCODER
 from speechllama.options import UsageError
-from speechllama.registry import Registry
+from speechllama.registry import Choice, choose
 
-Kind = Literal["speech_llm", "seq2seq"]
 CONF = "conf"
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
 # Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.
@@ -83,7 +82,7 @@ class ConfFolders:
 
     def has(self, name: str) -> bool:
         """Whether there is such a YAML."""
-        return any((folder / f"{name}.yaml").is_file() for folder in self.folders)
+        return find_config(f"{name}.yaml", self.folders) is not None
 
     def read(self, name: str) -> Config:
         """Read the first YAML of this name.
@@ -91,11 +90,8 @@ class ConfFolders:
         Raises:
             UsageError: There is none, it is faulty, or what it includes does not exist.
         """
-        for folder in self.folders:
-            path = folder / f"{name}.yaml"
-            if path.is_file():
-                break
-        else:
+        path = find_config(f"{name}.yaml", self.folders)
+        if path is None:
             there = sorted({path.stem for folder in self.folders for path in folder.glob("*.yaml")})
             raise UsageError(f"no system {name!r}; in {self.conf_path} there are: {' '.join(there) or 'none'}")
         try:
@@ -123,30 +119,31 @@ class System:
         return self.config.name
 
     @property
-    def kind(self) -> Kind:
-        """Whether its YAML describes a speech LLM or an encoder-decoder."""
-        return "seq2seq" if self.config.settings.get("model") == SEQ2SEQ else "speech_llm"
-
-    @property
     def is_seq2seq(self) -> bool:
         """Whether it is an encoder-decoder, without an LLM."""
-        return self.kind == "seq2seq"
+        return self.config.settings.get("model") == SEQ2SEQ
 
     @property
     def scratch_llm(self) -> str:
         """Name of the YAML of the LLM that it trains from random weights; "" for others."""
         return str(self.config.settings.get("scratch_llm") or "")
 
+    @cached_property
+    def _compressor(self) -> Choice[Compressor]:
+        settings = self.config.settings
+        name = str(settings.get("compressor", DEFAULT_COMPRESSOR))
+        return choose(COMPRESSORS, name, settings.get("compressor_conf") or {}, "compressor_conf")
+
     @property
     def compressor(self) -> Compressor:
         """The record of its compressor."""
-        return COMPRESSORS[str(self.config.settings.get("compressor", DEFAULT_COMPRESSOR))]
+        return self._compressor.record
 
-    @cached_property
+    @property
     def compressor_settings(self) -> CompressorSettings:
         """Settings of its compressor."""
-        values = self.config.settings.get("compressor_conf") or {}
-        return from_mapping(self.compressor.settings, values, f"{self.config.path}: compressor_conf")
+        settings: CompressorSettings = self._compressor.settings
+        return settings
 
     @property
     def freezes_encoder(self) -> bool:
@@ -219,27 +216,21 @@ def _read_system(config: Config, folders: ConfFolders) -> System:
     """A system that trains, and the one it starts from."""
     first = str(config.settings.get("init_system") or "")
     system = System(config, System(folders.read(first)) if first else None)
+    trained = [name for name, record in COMPRESSORS.items() if record.needs_trained_encoder]
     for each in (system, system.init):
         if each is None or each.is_seq2seq:
             continue
         _check_old_keys(each)
-        name = str(each.config.settings.get("compressor", DEFAULT_COMPRESSOR))
-        if name not in COMPRESSORS:
-            known = ", ".join(COMPRESSORS)
-            raise UsageError(f"{each.config.path}: unknown compressor {name!r}, expected one of {known}")
         try:
-            _ = each.compressor_settings  # checked
+            record = each.compressor
         except ValueError as error:
-            raise UsageError(str(error)) from error
-        record = each.compressor
+            raise UsageError(f"{each.config.path}: {error}") from error
         if record.needs_trained_encoder and not each.freezes_encoder:
             raise UsageError(
                 f"{each.config.path}: the compressor {record.name} needs a trained CTC encoder, and freeze_encoder is "
-                f"false; choose another compressor than {', '.join(_on_trained_encoders(COMPRESSORS))}"
+                f"false; choose another compressor than {', '.join(trained)}"
             )
-    for each in (system, system.init):
-        if each and not each.is_seq2seq:
-            _check_freezing(each)
+        _check_freezing(each)
     if system.scratch_llm and not folders.has(system.scratch_llm):
         raise UsageError(
             f"{config.path}: scratch_llm names {system.scratch_llm}.yaml, which is not in {folders.conf_path}"
@@ -267,7 +258,3 @@ def _check_freezing(system: System) -> None:
             f"{system.config.path}: {why} needs freeze_encoder: false trains an encoder from scratch with the LLM's "
             "loss, true keeps the CTC encoder"
         )
-
-
-def _on_trained_encoders(compressors: Registry[Compressor]) -> list[str]:
-    return [name for name, record in compressors.items() if record.needs_trained_encoder]

@@ -24,16 +24,16 @@ def select(make_recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) ->
     return make
 
 
-# System of TEMPLATE -> kind, what it starts from, LLM of its own, frozen encoder, cached, compressor.
+# System of TEMPLATE -> encoder-decoder or not, what it starts from, LLM of its own, frozen encoder, cached, compressor.
 SYSTEMS = {
-    "b1": ("seq2seq", "", "", False, False, "frame_average"),
-    "d": ("speech_llm", "", "decoder", False, False, "none"),
-    "e0": ("speech_llm", "", "", False, False, "convolution"),
-    "e1": ("speech_llm", "", "", True, True, "blank_removal"),
-    "e5": ("speech_llm", "", "", True, True, "frame_average"),
-    "e6": ("speech_llm", "e5", "", True, True, "frame_average"),
-    "u_frozen": ("speech_llm", "", "", True, True, "units"),
-    "u": ("speech_llm", "u_frozen", "", True, True, "units"),
+    "b1": (True, "", "", False, False, "frame_average"),
+    "d": (False, "", "decoder", False, False, "none"),
+    "e0": (False, "", "", False, False, "convolution"),
+    "e1": (False, "", "", True, True, "blank_removal"),
+    "e5": (False, "", "", True, True, "frame_average"),
+    "e6": (False, "e5", "", True, True, "frame_average"),
+    "u_frozen": (False, "", "", True, True, "units"),
+    "u": (False, "u_frozen", "", True, True, "units"),
 }
 
 
@@ -42,7 +42,7 @@ def test_a_system_is_what_its_yaml_says(name: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(EGS / "mini_covost2")
     selection = select_system(name, ConfFolders())
     system = selection.system
-    found = (system.kind, system.init.name if system.init else "", system.scratch_llm, system.freezes_encoder)
+    found = (system.is_seq2seq, system.init.name if system.init else "", system.scratch_llm, system.freezes_encoder)
     assert (*found, system.is_cached, system.compressor.name) == SYSTEMS[name]
     assert selection.name == system.name == name and selection.rescoring is None
     assert selection.needs_llm is (name != "b1") and selection.scratch_llm == system.scratch_llm

@@ -46,21 +46,19 @@ for_job() {
   word=${word//.JOB./.$1.}
 }
 
-# free_cores: the cores of this job that no other process computes on, at least one. What runs at the moment is the median of
-# nine looks within 0.2 s; this shell is one of them.
+# free_cores: the cores of this job that no other process computes on, at least one. What runs is the least of nine
+# looks within 0.2 s, so that a command of a moment does not count; this shell is one of them.
 free_cores() {
-  local cores all running free
-  local -a looks=()
+  local cores all running free look least=""
   cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
   if [[ -r /proc/loadavg ]]; then
     all=$(getconf _NPROCESSORS_ONLN)
-    while ((${#looks[@]} < 9)); do
+    for ((look = 1; look <= 9; look++)); do
       read -r _ _ _ running _ </proc/loadavg
-      looks+=("${running%%/*}")
+      if [[ -z $least ]] || ((${running%%/*} < least)); then least=${running%%/*}; fi
       sleep 0.02
     done
-    running=$(printf '%s\n' "${looks[@]}" | sort -n | sed -n 5p)
-    free=$((all - running + 1))
+    free=$((all - least + 1))
     if ((free < cores)); then cores=$((free > 1 ? free : 1)); fi
   fi
   echo "$cores"

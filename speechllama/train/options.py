@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import yaml
 
-from speechllama.cli import new_parser, str2bool
+from speechllama.cli import add_conf_path, new_parser, str2bool
 from speechllama.config import read_config
 from speechllama.constants import DEFAULT_ENCODER
 from speechllama.files import atomic_write
@@ -44,7 +44,7 @@ def str_or_none(value: str) -> str | None:
 
 def add_trainer_options(parser: argparse.ArgumentParser) -> None:
     """Add what our trainer adds to ESPnet's, the same for every training."""
-    parser.add_argument("--conf_path", default="", help="folders, separated by colons, where a YAML's includes are")
+    add_conf_path(parser)
     parser.add_argument(
         "--save_minutes",
         type=float,

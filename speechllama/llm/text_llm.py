@@ -27,7 +27,7 @@ from speechllama.faults import first_ten
 from speechllama.llm.scratch_llm import MODEL_DIR, LlamaConfig, build_llama, train_llama_tokenizer
 from speechllama.llm.subword_cuts import SubwordCutter
 from speechllama.peak_memory import PeakMemory
-from speechllama.text.padding import pad_ids
+from speechllama.text.padding import PADDING, pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS
@@ -118,26 +118,55 @@ class Lines(torch.utils.data.Dataset):
         return {"input_ids": given + target, "labels": [-100] * len(given) + target}  # -100: no loss
 
 
-def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
-    """Pad lines on the right; a causal model never looks there, so it needs no mask."""
-    ids, lengths = pad_ids([row["input_ids"] for row in rows])
-    labels, _ = pad_ids([row["labels"] for row in rows])
-    columns = torch.arange(ids.shape[1])[None] < lengths[:, None]
-    return {"input_ids": ids.clamp(min=0), "labels": labels.masked_fill(~columns, -100)}
+def collate(lines: Sequence[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Pack lines one after another into rows twice as long as the longest line.
+
+    Of a row for each line a third would be padding, since the lines of a batch differ in length. Positions start anew
+    with each line, by which transformers tells that a line does not see the one before it.
+
+    Args:
+        lines: `input_ids` and `labels` of each.
+
+    Returns:
+        `input_ids` and `position_ids` (B, N), and `labels` (B, N), -100 where there is nothing to learn.
+    """
+    width = 2 * max(len(line["input_ids"]) for line in lines)
+    rows: list[list[dict[str, list[int]]]] = []
+    room: list[int] = []
+    for line in sorted(lines, key=lambda line: -len(line["input_ids"])):
+        length = len(line["input_ids"])
+        row = next((row for row, left in enumerate(room) if left >= length), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(width)
+        rows[row].append(line)
+        room[row] -= length
+
+    def join(name: str) -> Tensor:
+        return pad_ids([[token for line in row for token in line[name]] for row in rows])[0]
+
+    ids, labels = join("input_ids"), join("labels")
+    positions, _ = pad_ids([[place for line in row for place in range(len(line["input_ids"]))] for row in rows])
+    return {
+        "input_ids": ids.clamp(min=0),
+        "position_ids": positions.clamp(min=0),
+        "labels": labels.masked_fill(ids == PADDING, -100),
+    }
 
 
-def target_loss(llm: Any, input_ids: Tensor, labels: Tensor) -> Tensor:
+def target_loss(llm: Any, input_ids: Tensor, position_ids: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of the targets; the LLM's head runs on their positions only, a sixth of all.
 
     Args:
         llm: A causal LM of transformers.
-        input_ids: Token ids (B, N), padded on the right with any id.
-        labels: The same ids where the LLM should learn them, else -100 (B, N).
+        input_ids: Token ids (B, N), several lines a row, padded on the right with any id.
+        position_ids: Positions (B, N), from 0 in every line.
+        labels: The same ids where the LLM should learn them, else -100 (B, N); a line's first is not learned.
     """
-    hidden = llm.model(input_ids=input_ids, use_cache=False).last_hidden_state[:, :-1]  # column n predicts n + 1
-    expected = labels[:, 1:]
+    states = llm.model(input_ids=input_ids, position_ids=position_ids, use_cache=False).last_hidden_state
+    expected = labels[:, 1:]  # column n predicts n + 1
     learned = expected != -100
-    return torch.nn.functional.cross_entropy(llm.lm_head(hidden[learned]), expected[learned])
+    return torch.nn.functional.cross_entropy(llm.lm_head(states[:, :-1][learned]), expected[learned])
 
 
 @dataclass(frozen=True)

@@ -83,13 +83,19 @@ def test_rows_without_a_sentence_are_plain_english(tmp_path: Path) -> None:
     assert read_lines(path) == [PAIR, PLAIN]
 
 
-def test_the_loss_of_the_targets_is_that_of_the_whole_model_with_a_mask(tiny_llm: Path) -> None:
+def test_the_loss_of_packed_targets_is_that_of_the_lines_one_by_one(tiny_llm: Path) -> None:
     llm = LlamaForCausalLM.from_pretrained(tiny_llm)
-    rows = [
+    lines = [
         {"input_ids": [1, 5, 6, 7, 8, 9, 2], "labels": [-100, -100, -100, -100, 8, 9, 2]},
         {"input_ids": [1, 9, 4, 2], "labels": [-100, -100, 4, 2]},
+        {"input_ids": [1, 7, 2], "labels": [-100, 7, 2]},
+        {"input_ids": [1, 5, 8, 8, 2], "labels": [-100, -100, -100, 8, 2]},
     ]
-    batch = collate(rows)
-    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
-    expected = llm(**batch, attention_mask=mask).loss
+    batch = collate(lines)
+    assert [tensor.shape for tensor in batch.values()] == [(2, 12)] * 3  # 7 + 5 tokens, 4 + 3
+    losses, counts = [], []
+    for line in lines:
+        losses.append(llm(**{name: torch.tensor([ids]) for name, ids in line.items()}).loss)
+        counts.append(sum(token != -100 for token in line["labels"]))
+    expected = sum(loss * count for loss, count in zip(losses, counts, strict=True)) / sum(counts)
     torch.testing.assert_close(target_loss(llm, **batch), expected)

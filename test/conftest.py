@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import yaml
 
@@ -108,22 +109,24 @@ def seq2seq_sizes() -> dict[str, Any]:
 def tiny_seq2seq() -> Any:
     """An encoder-decoder of ESPnet's modules with random weights: 10 mel bins, 8 units, sharper than at birth."""
     from speechllama.config import from_mapping
+    from speechllama.feature_shape import FeatureShape
     from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
     from speechllama.train.seq2seq import make_parts
 
     torch.manual_seed(3)
     config = from_mapping(Seq2SeqConfig, SEQ2SEQ_SIZES, "test")
-    network = Seq2Seq(config, 8, make_parts(config, 8), feature_dim=10).eval()
+    network = Seq2Seq(config, 8, make_parts(config, 8), FeatureShape(10)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(2.0 if parameter.dim() > 1 else 1.0)
     return network
 
 
-def make_set(path: Path, num_utterances: int, seed: int) -> None:
-    """A data directory with features of noise, 0.6 to 1.2 s each."""
+def make_set(path: Path, num_utterances: int, seed: int, front_end: Any = None) -> None:
+    """A data directory with features of noise, 0.6 to 1.2 s each, or with recordings and their features."""
     from speechllama.data.ark import ark_writer, merge_parts
     from speechllama.data.data_dir import DataDir, write_data_dir
+    from speechllama.data.features import Extraction, make_features
     from speechllama.files import write_table
 
     random = np.random.default_rng(seed)
@@ -138,8 +141,14 @@ def make_set(path: Path, num_utterances: int, seed: int) -> None:
     }
     frames = {utt: int(random.integers(60, 120)) for utt in texts}
     tables["utt2dur"] = {utt: f"{count / 100:.2f}" for utt, count in frames.items()}
-    tables["wav.scp"] = {utt: f"{utt}.wav" for utt in texts}
+    tables["wav.scp"] = {utt: str(path / f"{utt}.wav") for utt in texts}
     write_data_dir(DataDir(path / "data", tables), path / "data")
+    if front_end is not None:
+        for utt, count in frames.items():
+            soundfile.write(tables["wav.scp"][utt], random.normal(size=160 * count) * 0.1, 16000)
+        make_features(path / "data", path / "dump", extraction=Extraction(front_end))
+        merge_parts(path / "data", path / "dump", 1, "feats")
+        return
     with ark_writer(path / "dump", "feats", 1) as write:
         for utt, count in frames.items():
             write(utt, random.normal(size=(count, 80)).astype(np.float32))
@@ -152,19 +161,19 @@ class Recipe:
 
     sizes, masks, lora = SIZES, MASKS, LORA
 
-    def __init__(self, root: Path, llm: Path) -> None:
-        from speechllama.data.stats import collect_stats
+    def __init__(self, root: Path, llm: Path, front_end: Any = None) -> None:
+        from speechllama.bin import collect_stats
         from speechllama.files import read_table
         from speechllama.llm.record import prepare_llm
-        from speechllama.model.ctc_encoder import num_encoder_frames
         from speechllama.text.tokenizer import train_tokenizer
 
         self.root = root
         for name, count in (("train", 12), ("dev", 4), ("test", 6)):
-            make_set(root / name, count, len(name))
+            make_set(root / name, count, len(name), front_end)
         train_tokenizer(list(read_table(root / "train/dump/src_text").values()), root / "bpe", 40)
-        data_dirs = {name: root / name / "dump" for name in ("train", "dev")}
-        collect_stats(data_dirs, root / "bpe/bpe.model", root / "stats", num_encoder_frames)
+        folders = ["--train_dir", str(root / "train/dump"), "--dev_dir", str(root / "dev/dump")]
+        units = ["--tokenizer", str(root / "bpe/bpe.model")]
+        collect_stats.main([*folders, *units, "--output_dir", str(root / "stats")])
         prepare_llm(str(llm), None, root / "llm")
 
     def config(self, name: str, **settings: object) -> str:
@@ -265,10 +274,9 @@ class Recipe:
         return words
 
 
-@pytest.fixture(scope="session")
-def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Recipe:
-    """A trained CTC encoder, its cache, E5 and E6 on it."""
-    made = Recipe(tmp_path_factory.mktemp("recipe"), tiny_llm)
+def train_recipe(root: Path, llm: Path, front_end: Any = None) -> Recipe:
+    """Train a CTC encoder, its cache, E5 and E6 on it."""
+    made = Recipe(root, llm, front_end)
     made.train_ctc("ctc")
     for part in ("train", "dev", "test"):
         made.compress(part)
@@ -277,3 +285,36 @@ def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Recipe:
     made.train_llm("e6", "--init_from", str(made.root / "e5"), prefix_mask="non_causal", llm_conf=LORA)
     made.average("e6")
     return made
+
+
+@pytest.fixture(scope="session")
+def recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> Recipe:
+    """A trained CTC encoder, its cache, E5 and E6 on it."""
+    return train_recipe(tmp_path_factory.mktemp("recipe"), tiny_llm)
+
+
+@pytest.fixture()
+def make_data_dir(tmp_path: Path) -> Callable[..., Path]:
+    """Make a data directory of noise: `num` utterances of two speakers."""
+    from speechllama.data.data_dir import DataDir, write_data_dir
+
+    def make(name: str = "data", num: int = 6) -> Path:
+        path = tmp_path / name
+        random = np.random.default_rng(1)
+        tables: dict[str, dict[str, str]] = {
+            table: {} for table in ("wav.scp", "text", "src_text", "utt2spk", "utt2lang", "utt2dur")
+        }
+        (tmp_path / "clips").mkdir(exist_ok=True)
+        for index in range(num):
+            speaker = f"fr_{index % 2}"
+            utterance = f"{speaker}-clip{index:02d}"
+            clip = tmp_path / "clips" / f"{utterance}.wav"
+            samples = 8000 + 800 * index
+            soundfile.write(clip, random.normal(0, 0.1, samples).astype(np.float32), 16000)
+            values = (str(clip), "Hello there.", "Bonjour là.", speaker, "fr", f"{samples / 16000:.3f}")
+            for table, value in zip(tables, values, strict=True):
+                tables[table][utterance] = value
+        write_data_dir(DataDir(path, tables), path)
+        return path
+
+    return make

@@ -22,7 +22,8 @@ from speechllama.bin import make_features, score
 from speechllama.constants import SAMPLE_RATE, SPLITS
 from speechllama.corpora.covost2.files import table_name
 from speechllama.corpora.options import DataOptions
-from speechllama.data.front_ends import FRONT_ENDS, read_format
+from speechllama.feature_shape import FeatureShape
+from speechllama.frontend.front_ends import FRONT_ENDS, read_format
 from speechllama.model.audio import Encoded
 from speechllama.model.compressors import COMPRESSORS, Compressor
 from speechllama.model.encoders import ENCODERS, choose_encoder
@@ -177,7 +178,7 @@ def test_an_encoder_is_a_record(add: Callable[..., None], recipe: Callable[..., 
     (training,) = find_trainings(run, None, faults)
     assert faults == [] and training.num_trained == (320 + 1) * 32 + (32 + 1) * 30
     for config in (plan.layout.ctc, plan.folders.read("mine")):
-        encoder = choose_encoder(config.settings, config.path).build(30, 80, 0.01)
+        encoder = choose_encoder(config.settings, config.path).build(30, FeatureShape())
         assert (encoder.dim, encoder.frame_shift) == (32, pytest.approx(0.04))
         assert encoder(torch.zeros(1, 9, 80), torch.tensor([9])).logits.shape == (1, 2, 30)
 
@@ -192,12 +193,16 @@ def test_a_front_end_is_a_record(add: Callable[..., None], recipe: Callable[...,
         tables = {"wav.scp": f"data/{name}/a.wav", "text": "a", "src_text": "a", "utt2lang": "de", "utt2spk": "s_a"}
         for table, value in {**tables, "utt2dur": "1.0"}.items():
             (folder / "data" / name / table).write_text(f"s_a {value}\n")
-    plain, plan = (make_plan([*LANGS, "--nj", "1", *more]) for more in ((), ("--feature_options", "--frontend energy")))
+    (folder / "conf/frontend").mkdir()
+    (folder / "conf/frontend/loudness.yaml").write_text("frontend: energy\nfrontend_conf: {seconds: 0.04}\n")
+    plan = make_plan([*LANGS, "--nj", "1", "--frontend", "loudness"])
     stage = rows_of(plan)["features"]
     assert values_of(stage, "frontend", "make_features") == ["energy"]
-    assert stage.settings != rows_of(plain)["features"].settings  # other features are stale
     make_features.main([word.replace("JOB", "1") for word in stage.jobs[0].command[3:]])
-    assert read_format(folder / "dump/train").build().dim == 1
+    features = read_format(folder / "dump_loudness/train")
+    assert (features.build().dim, features.frame_shift) == (1, 0.04)
+    layout = plan.layout  # other features go to other places, and so does all that is trained on them
+    assert (layout.ctc_dir, layout.system_dir) == ("exp/ctc_transcript_bpe500_loudness", "exp/st_e6_loudness_llm")
     assert CheckedRun(plan).features.feature_dim == 1  # the preflight's estimates are of these features
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from speechllama.data.front_ends import FRONT_ENDS
+from speechllama.frontend.front_ends import FRONT_ENDS
 from speechllama.model.compressors import COMPRESSORS
 from speechllama.model.encoders import ENCODERS
 from speechllama.recipe.corpora import CORPORA
@@ -21,7 +21,7 @@ RUNNER = [ROOT / "egs/TEMPLATE/speech_llama.sh", ROOT / "egs/TEMPLATE/table.sh"]
 SCRIPTS = sorted([*(ROOT / "egs/TEMPLATE").glob("*.sh"), *(ROOT / "utils").glob("*.sh")])
 MAX_LINES = 350  # of both together
 # Names that are also options and programs of the shell, plain English in a message, or kinds of jobs.
-PLAIN_WORDS = {"d", "u", "id", "tr", "it", "none", "data", "cpu", "gpu", "train"}
+PLAIN_WORDS = {"d", "u", "id", "tr", "it", "none", "given", "data", "cpu", "gpu", "train"}
 
 
 def code_of(script: Path) -> str:

@@ -8,7 +8,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.data.front_ends import FrontEnd
+from speechllama.feature_shape import FeatureShape
+from speechllama.frontend.front_ends import FrontEnd
 from speechllama.model.audio import Compressed, Encoded
 from speechllama.model.compressors import CompressorSettings
 from speechllama.model.encoders import Encoder
@@ -43,11 +44,11 @@ class StackSettings:
 class Stack(nn.Module):
     """Joins neighbouring frames; normalises nothing."""
 
-    def __init__(self, settings: StackSettings, num_units: int, feature_dim: int, feature_shift: float) -> None:
+    def __init__(self, settings: StackSettings, num_units: int, features: FeatureShape) -> None:
         super().__init__()
         self.num_stacked, self.dim = settings.num_stacked, settings.dim
-        self.frame_shift = settings.num_stacked * feature_shift
-        self.linear = nn.Linear(settings.num_stacked * feature_dim, self.dim)
+        self.frame_shift = settings.num_stacked * features.frame_shift
+        self.linear = nn.Linear(settings.num_stacked * features.dim, self.dim)
         self.head = nn.Linear(self.dim, num_units)
 
     def set_normalization(self, mean: Tensor, std: Tensor) -> None:
@@ -59,7 +60,7 @@ class Stack(nn.Module):
         return Encoded(hidden, self.head(hidden), speech_lengths // self.num_stacked)
 
 
-STACK = Encoder("stack", StackSettings, Stack, lambda num_frames: num_frames // StackSettings.num_stacked)
+STACK = Encoder("stack", StackSettings, Stack, lambda num_frames, _: num_frames // StackSettings.num_stacked)
 
 
 @dataclass(frozen=True)

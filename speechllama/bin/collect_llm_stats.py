@@ -40,6 +40,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.ark import check_maker
     from speechllama.data.data_dir import read_data_dir
     from speechllama.data.llm_shapes import write_llm_shapes
+    from speechllama.frontend.front_ends import read_format
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record
     from speechllama.model.build import choose_compressor, expected_cache
@@ -50,14 +51,14 @@ def main(cmd: Sequence[str] | None = None) -> None:
     prompt_conf = {**(settings.get("prompt_conf") or {}), **({"target": args.target_lang} if args.target_lang else {})}
     config = from_mapping(PromptConfig, prompt_conf, f"{args.config}: prompt_conf")
     prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
-    num_frames = choose_encoder(settings, args.config).record.num_frames
+    encoder = choose_encoder(settings, args.config).record
     frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1
 
     def num_vectors(frames: int) -> int:
-        return -(-num_frames(frames) // frames_per_vector)
+        return -(-encoder.num_frames(frames, shift) // frames_per_vector)
 
     for data_dir, output_file in pair_up(args.data_dir, args.output_file, "--output_file"):
-        data = read_data_dir(data_dir)
+        data, shift = read_data_dir(data_dir), read_format(data_dir).frame_shift
         if data.table("compressed.scp"):
             own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
             check_maker(data.path, "compressed", expected_cache(own, args.config))

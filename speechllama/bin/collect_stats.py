@@ -29,12 +29,17 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Collect."""
     args = get_parser().parse_args(cmd)
     from speechllama.data.stats import collect_stats
+    from speechllama.frontend.front_ends import read_format
     from speechllama.model.encoders import ENCODERS
     from speechllama.progress import setup_logging
 
     setup_logging()
     data_dirs = {"train": args.train_dir, "dev": args.dev_dir}
-    num_frames = ENCODERS[args.encoder].num_frames
+    record, shift = ENCODERS[args.encoder], read_format(args.train_dir).frame_shift
+
+    def num_frames(count: int) -> int:
+        return record.num_frames(count, shift)
+
     collect_stats(data_dirs, args.tokenizer, args.output_dir, num_frames, args.text_name)
 
 

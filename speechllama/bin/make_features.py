@@ -15,7 +15,12 @@ from speechllama.cli import add_front_end, new_parser, pair_up, run_main
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
-    parser.add_argument("--data_dir", nargs="+", required=True, help="data directories with wav.scp")
+    parser.add_argument(
+        "--data_dir",
+        nargs="+",
+        required=True,
+        help="data directories with wav.scp (for the front end given: feats.scp)",
+    )
     parser.add_argument(
         "--output_dir",
         nargs="+",
@@ -23,6 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
         help="for each, what gets feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J, frontend.json",
     )
     add_front_end(parser)
+    parser.add_argument("--ngpu", type=int, default=0, help="1: a front end with weights computes on the GPU")
     parser.add_argument("--num_jobs", type=int, default=1, help="number of parts")
     parser.add_argument("--job", type=int, default=1, help="which part, from 1")
     parser.add_argument(
@@ -34,14 +40,14 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> None:
     """Compute one part of each."""
     args = get_parser().parse_args(cmd)
-    from speechllama.data.features import make_features
-    from speechllama.data.front_ends import choose_front_end
+    from speechllama.data.features import Extraction, make_features
+    from speechllama.frontend.front_ends import choose_front_end
     from speechllama.progress import setup_logging
 
     setup_logging()
-    front_end = choose_front_end(args.frontend, args.frontend_conf)
+    extraction = Extraction(choose_front_end(args.frontend, args.frontend_conf), "cuda" if args.ngpu else "cpu")
     for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
-        make_features(data_dir, output_dir, (args.job, args.num_jobs), args.max_bad_share, front_end)
+        make_features(data_dir, output_dir, (args.job, args.num_jobs), args.max_bad_share, extraction)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> int:
     """Check; 1 if there is a fault."""
     args, words = get_parser().parse_known_args(cmd)
-    from speechllama.llm.files import use_token_file
+    from speechllama.hub import use_token_file
     from speechllama.recipe.plan import make_plan
     from speechllama.recipe.preflight.checks import run_preflight, write_report
     from speechllama.recipe.preflight.run import CheckedRun

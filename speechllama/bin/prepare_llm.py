@@ -28,7 +28,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Prepare."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    from speechllama.llm.files import use_token_file
+    from speechllama.hub import use_token_file
     from speechllama.llm.record import prepare_llm
     from speechllama.model.build import check_device
 

@@ -1,31 +1,52 @@
-"""Features of a data directory, in parts: wav.scp -> front end -> feats.ark (T, F), frontend.json."""
+"""Features of a data directory, in parts: wav.scp, or feats.scp -> front end -> feats.ark (T, F), frontend.json."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from speechllama.constants import DEFAULT_FRONT_END
-from speechllama.data.ark import ark_writer, num_allowed, part_path, split_part
+from speechllama.constants import DEFAULT_FRONT_END, SAMPLE_RATE
+from speechllama.data.ark import ark_writer, num_allowed, part_path, read_matrix, split_part
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
-from speechllama.data.front_ends import (
+from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
+from speechllama.faults import first_ten
+from speechllama.files import read_json, write_json, write_table
+from speechllama.frontend.front_ends import (
     FeatureExtractor,
     FrontEnd,
+    PretrainedExtractor,
     choose_front_end,
     describe_features,
     write_format,
 )
-from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
-from speechllama.faults import first_ten
-from speechllama.files import read_json, write_json, write_table
 from speechllama.progress import progress
 from speechllama.registry import Choice
+
+SOURCES = {"audio": "wav.scp", "features": "feats.scp"}  # what a front end reads -> the table with it
+READ_AHEAD = 64  # recordings, from which batches of like length are made for a front end with weights
+BATCH_SECONDS = 120.0  # of speech, with the padding
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What computes features, and where.
+
+    Attributes:
+        front_end: The front end.
+        device: The torch device of a front end with weights.
+    """
+
+    front_end: Choice[FrontEnd]
+    device: str = "cpu"
 
 
 def make_features(
@@ -33,30 +54,35 @@ def make_features(
     output_dir: str | Path,
     part: tuple[int, int] = (1, 1),
     max_bad_share: float = 0.05,
-    front_end: Choice[FrontEnd] | None = None,
+    extraction: Extraction | None = None,
 ) -> None:
     """Write the features of one part of a data directory; a finished part of the same input is kept.
 
     Writes frontend.json, feats.J.ark, feats.J.scp, utt2num_frames.J, skipped.J, and last feats.J.done (the input's
     digest).
 
+    Features that were made elsewhere (front end `given`) are only checked: the scp names their own places, and there is
+    no ark.
+
     Args:
-        data_dir: Data directory with wav.scp.
+        data_dir: Data directory with wav.scp, or with feats.scp for a front end that reads features.
         output_dir: Where the part goes; the ark's path is written into the scp as given here.
         part: Which part, from 1, of how many.
         max_bad_share: Utterances that may fail, as a share of the whole data directory; one always may. What all parts
             lost together is checked where they are merged.
-        front_end: What computes them; None: log-mel energies with the default settings.
+        extraction: What computes them, and where; None: log-mel energies with the default settings.
 
     Raises:
         ValueError: More utterances failed; what is done is kept, the next call only repeats the check.
     """
-    data = read_data_dir(data_dir)
-    if not data.table("wav.scp"):
-        raise ValueError(f"{data_dir}: has no wav.scp (or an empty one), features need recordings")
+    data, extraction = read_data_dir(data_dir), extraction or Extraction(choose_front_end(DEFAULT_FRONT_END, {}))
+    choice = extraction.front_end
+    source = SOURCES[choice.record.reads]
+    if not data.table(source):
+        name = choice.record.name
+        raise ValueError(f"{data_dir}: has no {source} (or an empty one), which the front end {name} reads")
     job, num_jobs = part
     utterances = split_part(data.utterances, num_jobs, job)
-    choice = front_end or choose_front_end(DEFAULT_FRONT_END, {})
     output_dir = Path(output_dir)
     done = part_path(output_dir, "feats", job, "done")
     fingerprint = _fingerprint(data, utterances, choice)
@@ -65,8 +91,13 @@ def make_features(
     else:
         done.unlink(missing_ok=True)
         extractor: FeatureExtractor = choice.build()
+        if isinstance(extractor, PretrainedExtractor):
+            extractor.to(extraction.device)
         write_format(output_dir, describe_features(choice, extractor))
-        _write_part(data, utterances, extractor, output_dir, job)
+        if choice.record.reads == "features":
+            _check_part(data, utterances, extractor, output_dir, job)
+        else:
+            _write_part(data, utterances, extractor, output_dir, job)
         write_json(done, {"input": fingerprint})
     skipped = read_skipped(output_dir / f"skipped.{job}")
     allowed = num_allowed(max_bad_share, len(data.utterances))
@@ -82,19 +113,92 @@ def make_features(
 
 
 def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
+    """Write the features of recordings."""
     num_frames: dict[str, str] = {}
     skipped: dict[str, Skip] = {}
     with ark_writer(output_dir, "feats", job) as write:
-        for utterance in progress(utterances, len(utterances), "utterances"):
-            try:
-                features = extractor(_read_utterance(data, utterance))
-            except (ValueError, OSError) as error:
-                skipped[utterance] = Skip(Reason.NO_FEATURES, str(error))
+        for utterance, features in _extract_all(data, utterances, extractor):
+            if isinstance(features, Exception):
+                skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))
                 continue
             write(utterance, features)
             num_frames[utterance] = str(len(features))
         write_table(output_dir / f"utt2num_frames.{job}", num_frames)
         write_skipped(output_dir / f"skipped.{job}", skipped)
+
+
+def _check_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
+    """Check features that were made elsewhere, and name their places."""
+    places: dict[str, str] = {}
+    num_frames: dict[str, str] = {}
+    skipped: dict[str, Skip] = {}
+    for utterance in progress(utterances, len(utterances), "utterances"):
+        place = data.table("feats.scp")[utterance]
+        try:
+            num_frames[utterance] = str(len(_check_finite(extractor(read_matrix(place)))))
+            places[utterance] = place
+        except ValueError as error:
+            skipped[utterance] = Skip(Reason.NO_FEATURES, f"{place}: {error}")
+    write_table(part_path(output_dir, "feats", job, "scp"), places)
+    write_table(output_dir / f"utt2num_frames.{job}", num_frames)
+    write_skipped(output_dir / f"skipped.{job}", skipped)
+
+
+def _extract_all(
+    data: DataDir, utterances: list[str], extractor: FeatureExtractor
+) -> Iterator[tuple[str, np.ndarray | Exception]]:
+    """Give each utterance its features, or what went wrong; a front end with weights gets utterances of like length."""
+    size = READ_AHEAD if isinstance(extractor, PretrainedExtractor) else 1
+    done = progress(utterances, len(utterances), "utterances")
+    for start in range(0, len(utterances), size):
+        results: dict[str, np.ndarray | Exception] = {}
+        waveforms: dict[str, np.ndarray] = {}
+        for utterance in itertools.islice(done, size):
+            try:
+                waveforms[utterance] = _read_utterance(data, utterance)
+            except (ValueError, OSError) as error:
+                results[utterance] = error
+        for batch in _batches(waveforms):
+            results.update(_extract({utterance: waveforms[utterance] for utterance in batch}, extractor))
+        yield from ((utterance, results[utterance]) for utterance in utterances[start : start + size])
+
+
+def _batches(waveforms: Mapping[str, np.ndarray]) -> Iterator[list[str]]:
+    """Group utterances by length, up to BATCH_SECONDS with the padding."""
+    batch: list[str] = []
+    for utterance in sorted(waveforms, key=lambda utterance: len(waveforms[utterance])):
+        if batch and (len(batch) + 1) * len(waveforms[utterance]) > BATCH_SECONDS * SAMPLE_RATE:
+            yield batch
+            batch = []
+        batch.append(utterance)
+    if batch:
+        yield batch
+
+
+def _extract(waveforms: Mapping[str, np.ndarray], extractor: FeatureExtractor) -> dict[str, np.ndarray | Exception]:
+    """Extract a batch; if something is wrong with it, one by one, so that only the faulty utterance is lost."""
+    if isinstance(extractor, PretrainedExtractor) and len(waveforms) > 1:
+        with contextlib.suppress(ValueError):
+            features = [_check_finite(matrix) for matrix in extractor.many([*waveforms.values()])]
+            return dict(zip(waveforms, features, strict=True))
+    results: dict[str, np.ndarray | Exception] = {}
+    for utterance, waveform in waveforms.items():
+        try:
+            results[utterance] = _check_finite(extractor(waveform))
+        except ValueError as error:
+            results[utterance] = error
+    return results
+
+
+def _check_finite(features: np.ndarray) -> np.ndarray:
+    """Refuse NaN and infinity: one of them in one utterance would ruin a training.
+
+    Raises:
+        ValueError: There is one.
+    """
+    if not np.isfinite(features).all():
+        raise ValueError("its features hold numbers that are not finite")
+    return features
 
 
 def _read_utterance(data: DataDir, utterance: str) -> np.ndarray:
@@ -106,12 +210,14 @@ def _read_utterance(data: DataDir, utterance: str) -> np.ndarray:
 
 
 def _fingerprint(data: DataDir, utterances: list[str], choice: Choice[FrontEnd]) -> str:
-    """Digest what a part depends on: settings, utterances, each recording's path, size and time of change."""
+    """Digest what a part depends on: settings, utterances, path, size and time of change of each file that is read."""
     digest = hashlib.sha256(json.dumps([choice.record.name, choice.conf()], sort_keys=True).encode())
-    recordings: Mapping[str, str] = data.table("wav.scp")
+    recordings: Mapping[str, str] = data.table(SOURCES[choice.record.reads])
     for utterance in utterances:
         segment = data.table("segments").get(utterance, "")
         path = Path(recordings.get(segment.split()[0] if segment else utterance, ""))
+        if choice.record.reads == "features":
+            path = Path(recordings.get(utterance, "").rpartition(":")[0])
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
         facts = (utterance, segment, str(path), state)
         digest.update(repr(facts).encode())
@@ -120,7 +226,7 @@ def _fingerprint(data: DataDir, utterances: list[str], choice: Choice[FrontEnd])
 
 def _is_finished(output_dir: Path, job: int, fingerprint: str) -> bool:
     done = part_path(output_dir, "feats", job, "done")
-    written = [part_path(output_dir, "feats", job, kind) for kind in ("ark", "scp")]
+    written = [part_path(output_dir, "feats", job, "scp")]
     written += [output_dir / f"utt2num_frames.{job}", output_dir / f"skipped.{job}"]
     if not done.is_file() or not all(path.is_file() for path in written):
         return False

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from speechllama.constants import NUM_MELS
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import first_ten
 from speechllama.files import write_table
+from speechllama.frontend.front_ends import read_format
 from speechllama.progress import progress
 from speechllama.text.tokenizer import CTCTokenizer
 
@@ -99,6 +101,8 @@ def write_shapes(
 ) -> dict[str, Skip]:
     """Write "utterance T,F" and "utterance L" for the utterances that CTC can learn from.
 
+    T and F are those that log-mel features would have, whatever the front end: see `FeatureShape.log_mel_frames`.
+
     Args:
         data: Data directory with features.
         tokenizer: CTC units.
@@ -112,7 +116,7 @@ def write_shapes(
     Raises:
         ValueError: None is left.
     """
-    width = read_matrix(next(iter(data.table("feats.scp").values()))).shape[1]
+    features = read_format(data.path).shape
     speech: dict[str, str] = {}
     text: dict[str, str] = {}
     skipped: dict[str, Skip] = {}
@@ -126,7 +130,8 @@ def write_shapes(
             found = f"{num_frames} frames become {available}, {len(units)} units need {needed}"
             skipped[utterance] = Skip(Reason.TOO_SHORT, found)
         else:
-            speech[utterance], text[utterance] = f"{num_frames},{width}", str(len(units))
+            frames = features.log_mel_frames(num_frames)
+            speech[utterance], text[utterance] = f"{frames},{NUM_MELS}", str(len(units))
     shown = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     languages = Counter(data.table("utt2lang").get(utterance, "") for utterance in skipped)
     counts = ", ".join(f"{language} {count:,}" for language, count in sorted(languages.items()))

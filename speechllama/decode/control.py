@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir
-from speechllama.data.front_ends import read_format
+from speechllama.frontend.front_ends import read_format
 
 if TYPE_CHECKING:
     from speechllama.model.audio import AudioInput, Compressed, Features

@@ -22,7 +22,7 @@ from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Translation, Translator
 from speechllama.decode.split_on_oom import split_on_oom
-from speechllama.llm.files import fingerprint
+from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.progress import progress
 

@@ -9,6 +9,7 @@ import json
 import logging
 import shutil
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import torch
 import yaml
 
 from speechllama.config import from_mapping
-from speechllama.llm.files import WEIGHT_FILES, load_tokenizer
+from speechllama.hub import WEIGHT_FILES
+from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
 from speechllama.model.build import read_settings as read_config_file
@@ -86,10 +88,22 @@ def read_settings(folder: Path) -> dict[str, Any]:
             raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage `average`")
     settings = read_config_file(folder)
     for name in BASES:
-        value = str(settings.get(name) or "")
-        places = [place / value for place in (folder, *folder.resolve().parents) if value]
-        settings[name] = next((str(place) for place in places if place.exists()), value)
+        settings[name] = _find(str(settings.get(name) or ""), folder)
+    weights = front_end_path(settings)
+    if weights:
+        settings["frontend_conf"] = {**settings["frontend_conf"], "path": _find(weights, folder)}
     return settings
+
+
+def front_end_path(settings: Mapping[str, Any]) -> str:
+    """Return where the front end's weights are; "" if it has none."""
+    return str((settings.get("frontend_conf") or {}).get("path") or "")
+
+
+def _find(value: str, folder: Path) -> str:
+    """Return the path that a setting means; one that is nowhere, such as a hub id, stays as it is."""
+    places = [place / value for place in (folder, *folder.resolve().parents) if value]
+    return next((str(place) for place in places if place.exists()), value)
 
 
 def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
@@ -98,8 +112,9 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     Args:
         exp_dir: The experiment, at stage `average` or later.
         output: The zip.
-        include_llm: Put the LLM into the zip (small ones); otherwise the zip has its path or hub id. For a local
-            LLM that was fully trained, the zip has config and tokenizer in any case: the weights are the experiment's.
+        include_llm: Put the LLM (small ones) and the weights of the front end into the zip; otherwise it has their
+            paths or hub ids. For a local LLM that was fully trained, the zip has config and tokenizer in any case: the
+            weights are the experiment's.
 
     Returns:
         The zip.
@@ -120,6 +135,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     if settings.get("centroids_file"):
         files.append((Path(settings["centroids_file"]), "centroids.npz"))
         settings["centroids_file"] = "centroids.npz"
+    files += pack_front_end(settings, include_llm)
     llm_conf = settings.get("llm_conf") or {}
     record, llm_files = pack_llm(settings["llm_dir"], include_llm, has_weights=llm_conf.get("train") != "full")
     if llm_files and llm_conf.get("train") == "full":
@@ -138,6 +154,16 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     partial.replace(output)
     logging.info("%s: %d files, %.1f MB", output, len(files) + 2, output.stat().st_size / 1e6)
     return output
+
+
+def pack_front_end(settings: dict[str, Any], include_weights: bool) -> list[tuple[Path, str]]:
+    """Return the files of a front end to pack, and write into the settings where it will be; a hub id stays."""
+    folder = Path(front_end_path(settings) or "no weights")
+    if not folder.is_dir():
+        return []
+    settings["frontend_conf"]["path"] = "frontend" if include_weights else str(folder.resolve())
+    inside = sorted(file for file in folder.iterdir() if file.is_file()) if include_weights else []
+    return [(file, f"frontend/{file.name}") for file in inside]
 
 
 def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[str, Any], list[tuple[Path, str]]]:

@@ -20,9 +20,9 @@ import torch
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.ark import check_maker
 from speechllama.data.audio import read_audio, resample, to_unit_scale
-from speechllama.data.front_ends import FeatureExtractor, recorded_format
 from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import SearchConfig, search
+from speechllama.frontend.front_ends import FeatureExtractor, recorded_format
 from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import describe_cache
 from speechllama.model.speech_llama import Batch

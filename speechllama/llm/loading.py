@@ -14,8 +14,9 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from speechllama.hub import explain_hub_error
 from speechllama.llm.config import LLMConfig, LoRAConfig
-from speechllama.llm.files import check_llm_path, explain_hub_error, load_tokenizer
+from speechllama.llm.files import check_llm_path, load_tokenizer
 
 CAST_SWITCH = "cast_input_dtype_enabled"  # of peft's layers
 

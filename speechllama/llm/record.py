@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
+from speechllama.hub import fingerprint, resolve_commit
 from speechllama.llm.config import LLMConfig
-from speechllama.llm.files import fingerprint, load_tokenizer, resolve_commit
+from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.peak_memory import PeakMemory
 

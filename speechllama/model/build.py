@@ -16,8 +16,9 @@ import yaml
 from torch import Tensor, nn
 
 from speechllama.config import from_mapping
-from speechllama.constants import FRAME_SHIFT, NUM_MELS, SEQ2SEQ
-from speechllama.llm.files import fingerprint
+from speechllama.constants import SEQ2SEQ
+from speechllama.feature_shape import FeatureShape
+from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
 from speechllama.model.checkpoint import keep_only_trainable
@@ -103,7 +104,7 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
     if config.freeze_encoder:
         encoder = load_ctc_encoder(ctc_dir)
     else:
-        encoder = config.encoder.build(0, *feature_format(settings))
+        encoder = config.encoder.build(0, FeatureShape.recorded(settings))
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
     model = SpeechLlama(config, encoder, llm)
     load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
@@ -124,11 +125,6 @@ def check_device(device: str | torch.device) -> None:
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ValueError("torch finds no GPU here; take --ngpu 0, or see tools/check_install.py for what is installed")
-
-
-def feature_format(settings: Mapping[str, Any]) -> tuple[int, float]:
-    """Width F and shift in seconds of the features that an experiment's settings record."""
-    return int(settings.get("feature_dim") or NUM_MELS), float(settings.get("frame_shift") or FRAME_SHIFT)
 
 
 def read_settings(exp_dir: str | Path) -> dict[str, Any]:
@@ -158,7 +154,7 @@ def load_ctc_encoder(ctc_dir: str | Path) -> Any:
     if not settings.get("num_units"):
         raise ValueError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give the directory of stage `ctc`")
     choice = choose_encoder(settings, str(folder / CONFIG_FILE))
-    encoder = choice.build(settings["num_units"], *feature_format(settings))
+    encoder = choice.build(settings["num_units"], FeatureShape.recorded(settings))
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
     try:
         encoder.load_state_dict(state)

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from speechllama.constants import DEFAULT_ENCODER
-from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig, num_encoder_frames
+from speechllama.feature_shape import FeatureShape, num_encoder_frames
+from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.registry import Choice, Registry, choose
 
 
@@ -31,15 +32,16 @@ class Encoder:
     Attributes:
         name: Its name in a YAML, `encoder: NAME`.
         settings: Dataclass of `encoder_conf`.
-        build: Settings, CTC units C (0: no CTC head), width F and shift in seconds of the features -> a torch module
-            that is a `SpeechEncoder` and a `TrainableEncoder`.
-        num_frames: Feature frames T -> frames M of its output, as the data stages count them before it is built.
+        build: Settings, CTC units C (0: no CTC head), shape of the features -> a torch module that is a
+            `SpeechEncoder` and a `TrainableEncoder`.
+        num_frames: Feature frames T, their shift in seconds -> frames M of its output, as the data stages count them
+            before it is built.
     """
 
     name: str
     settings: type[Any]
-    build: Callable[[Any, int, int, float], nn.Module]
-    num_frames: Callable[[int], int]
+    build: Callable[[Any, int, FeatureShape], nn.Module]
+    num_frames: Callable[[int, float], int]
 
 
 ENCODERS: Registry[Encoder] = Registry(

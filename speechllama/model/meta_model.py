@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.feature_shape import FeatureShape
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
-from speechllama.model.build import feature_format, speech_llama_config
+from speechllama.model.build import speech_llama_config
 from speechllama.model.encoders import Encoder
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.registry import Choice
@@ -29,22 +29,20 @@ class EncoderShape:
     Attributes:
         choice: Its record and settings.
         num_units: CTC units C, blank included; 0 without a CTC head.
-        feature_dim: Width F of the features.
-        feature_shift: Seconds from a feature frame to the next.
+        features: Shape of the features.
     """
 
     choice: Choice[Encoder]
     num_units: int = 0
-    feature_dim: int = NUM_MELS
-    feature_shift: float = FRAME_SHIFT
+    features: FeatureShape = FeatureShape()
 
     def build(self) -> Any:
         """Build it on the active device, or in the active mode."""
-        return self.choice.build(self.num_units, self.feature_dim, self.feature_shift)
+        return self.choice.build(self.num_units, self.features)
 
     def num_frames(self, num_feature_frames: int) -> int:
         """Count the frames of its output."""
-        return self.choice.record.num_frames(num_feature_frames)
+        return self.choice.record.num_frames(num_feature_frames, self.features.frame_shift)
 
 
 def read_architecture(path: str | Path, revision: str | None = None) -> Any:
@@ -111,7 +109,7 @@ def meta_speech_llama(
     llm = meta_llm(config.llm, architecture)
     with torch.device("meta"):
         trained = ctc.build() if ctc and config.freeze_encoder else None
-        return SpeechLlama(config, trained or config.encoder.build(0, *feature_format(settings)), llm)
+        return SpeechLlama(config, trained or config.encoder.build(0, FeatureShape.recorded(settings)), llm)
 
 
 def num_parameters(module: torch.nn.Module, trainable_only: bool = False) -> int:

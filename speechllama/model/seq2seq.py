@@ -1,6 +1,6 @@
 """The paper's baseline B1: an encoder-decoder from scratch, with CTC next to the attention.
 
-    log-mel (B, T, F) -> conv2d 4x (B, M, D) -> Transformer encoder (B, M, D) -> CTC logits (B, M, C)
+    features (B, T, F) -> subsampled (B, M, D) -> Transformer encoder (B, M, D) -> CTC logits (B, M, C)
                                                        |
     text (B, L) ----------------------------> Transformer decoder (B, L + 1, C + 1)
 
@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechllama.constants import BLANK, NUM_MELS
-from speechllama.model.ctc_encoder import SpeechFront
+from speechllama.constants import BLANK
+from speechllama.feature_shape import FeatureShape
 from speechllama.model.layers import length_mask
 from speechllama.model.spec_augment import SpecAugmentConfig
+from speechllama.model.subsampling import SpeechFront
 from speechllama.text.padding import PADDING
 
 
@@ -102,14 +103,16 @@ class Seq2Seq(SpeechFront):
         config: Sizes.
         num_units: The tokenizer's units C, blank included.
         parts: ESPnet's modules of these sizes.
-        feature_dim: Width F of the features.
+        features: Shape of the features.
 
     Source: arXiv 2307.03917, section 4 (layers and widths); subsampling as in the CTC encoder, since in
     ESPnet's own padding changes the last frames; loss as in Watanabe et al. 2017 (hybrid CTC/attention).
     """
 
-    def __init__(self, config: Seq2SeqConfig, num_units: int, parts: Parts, feature_dim: int = NUM_MELS) -> None:
-        super().__init__(feature_dim, config.conv_channels, config.dim, config.spec_augment)
+    def __init__(
+        self, config: Seq2SeqConfig, num_units: int, parts: Parts, features: FeatureShape | None = None
+    ) -> None:
+        super().__init__(features or FeatureShape(), config.conv_channels, config.dim, config.spec_augment)
         self.config = config
         self.eos = num_units
         self.encoder: Any = parts.encoder  # ESPnet's classes are not typed
@@ -123,7 +126,7 @@ class Seq2Seq(SpeechFront):
         """Loss of a batch.
 
         Args:
-            speech: Log-mel features (B, T, F), any padding value.
+            speech: Features (B, T, F), any padding value.
             speech_lengths: Valid frames (B,), int64.
             text: Units 1..C-1 (B, L), int64, padding -1.
             text_lengths: Their number (B,), int64.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
 from speechllama.options import UsageError
+from speechllama.recipe.front_end import SelectedFrontEnd
 from speechllama.recipe.options import Options
 from speechllama.recipe.system import ConfFolders, Config, Selection
 from speechllama.text.tasks import TABLES, TASKS, CTCTarget, Task
@@ -38,11 +39,13 @@ class Layout:
         options: The run's options.
         selection: Its system.
         folders: Where YAML files are looked for.
+        front_end: Its front end.
     """
 
     options: Options
     selection: Selection
     folders: ConfFolders
+    front_end: SelectedFrontEnd
 
     @property
     def task(self) -> Task:
@@ -70,9 +73,14 @@ class Layout:
         """Name a data directory of stage data, or a table in it."""
         return f"{self.options.datadir}/{set_name}" + (f"/{table}" if table else "")
 
+    @property
+    def dumpdir(self) -> str:
+        """Features of all sets."""
+        return self.options.dumpdir + self.front_end.suffix
+
     def dump(self, set_name: str, table: str = "") -> str:
         """Name a data directory with features, or a table in it."""
-        return f"{self.options.dumpdir}/{set_name}" + (f"/{table}" if table else "")
+        return f"{self.dumpdir}/{set_name}" + (f"/{table}" if table else "")
 
     @property
     def llm_text(self) -> str:
@@ -127,7 +135,7 @@ class Layout:
     @property
     def stats_dir(self) -> str:
         """Mean, variance and lengths of the features."""
-        return f"{self.options.expdir}/stats_{self._units_name}"
+        return f"{self.options.expdir}/stats_{self._units_name}{self.front_end.suffix}"
 
     @property
     def cmvn(self) -> str:
@@ -140,7 +148,8 @@ class Layout:
     def ctc_dir(self) -> str:
         """Experiment of the CTC encoder."""
         seed = self.ctc.seed_suffix(self.options.seed)
-        return f"{self.options.expdir}/ctc_{self.ctc_target}_bpe{self.units}{self._size}{seed}"
+        name = f"ctc_{self.ctc_target}_bpe{self.units}{self.front_end.suffix}"
+        return f"{self.options.expdir}/{name}{self._size}{seed}"
 
     @property
     def cached_compressor(self) -> tuple[Compressor, CompressorSettings]:
@@ -170,7 +179,7 @@ class Layout:
 
     def llm_input(self, set_name: str, table: str = "") -> str:
         """Name the data directory that the LLM's training and decoding read, or a table in it."""
-        folder = f"{self.compressed_dir if self.reads_cache else self.options.dumpdir}/{set_name}"
+        folder = f"{self.compressed_dir if self.reads_cache else self.dumpdir}/{set_name}"
         return folder + (f"/{table}" if table else "")
 
     @property
@@ -199,7 +208,7 @@ class Layout:
 
     @property
     def _seed_part(self) -> str:
-        return self._size + self.selection.system.config.seed_suffix(self.options.seed)
+        return self.front_end.suffix + self._size + self.selection.system.config.seed_suffix(self.options.seed)
 
     @property
     def _suffix(self) -> str:

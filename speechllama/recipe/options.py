@@ -12,13 +12,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllama.constants import SPLITS
+from speechllama.constants import DEFAULT_FRONT_END, SPLITS
 from speechllama.options import at_least_one, not_empty, one_of, option, whole_number, whole_numbers
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
-PLACES = ("common_voice", "covost2", "llm", "token_file", "python", "cmd")
+PLACES = ("common_voice", "covost2", "frontend_path", "llm", "token_file", "python", "cmd")
 # Folders that a target language other than English has of its own.
 OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
@@ -81,6 +81,8 @@ class Options:
     task: str = option("st", "what to write: st (translation) or asr (recognition)", known_task, "The experiment")
     system: str = option("e6", "the system to train and score: conf/SYSTEM.yaml, here or in TEMPLATE", not_empty)
     size: str = option("", "look for YAML files in conf/SIZE first")
+    frontend: str = option(DEFAULT_FRONT_END, "what computes features: conf/frontend/FRONTEND.yaml", not_empty)
+    frontend_path: str = option("", "the front end's weights, directory or hub id, if not those that its YAML names")
     langs: str = option("", "source languages, separated by spaces", not_empty)
     target_lang: str = option(
         DEFAULT_TARGET,

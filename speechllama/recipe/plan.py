@@ -17,6 +17,7 @@ from typing import Any
 from speechllama.corpora.options import DataOptions
 from speechllama.options import UsageError, parse, to_words
 from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
+from speechllama.recipe.front_end import SelectedFrontEnd, select_front_end
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.stages import STAGES, Stage, stage_number
@@ -25,9 +26,10 @@ from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, selec
 # Options that say how this call runs, not what it runs.
 CALL = ("stage", "list", "dry_run", "help", "cmd", "python")
 # Options that hold options of single commands.
-FURTHER = ("ctc_options", "llm_options", "train_options", "decode_options")
+FURTHER = ("feature_options", "ctc_options", "llm_options", "train_options", "decode_options")
 # The recipe's option of this name belongs to decoding; trainings have ESPnet's option of the same name.
 OF_DECODING = "batch_size"
+OF_FRONT_ENDS = "frontend_conf"
 # Options that say where a corpus is; a recipe's own local/data.sh may take them as well.
 CORPUS_PLACES = ("common_voice", "covost2")
 # What the shell must know of the options to run the rows.
@@ -41,19 +43,21 @@ class Plan:
     Attributes:
         options: Its options, with the user's paths made absolute.
         folders: Where YAML files are looked for.
+        front_end: Its front end.
         selection: Its system.
         recipe_name: Name of the recipe's directory, in which all commands run.
     """
 
     options: Options
     folders: ConfFolders
+    front_end: SelectedFrontEnd
     selection: Selection
     recipe_name: str
 
     @cached_property
     def layout(self) -> Layout:
         """Where everything lies."""
-        return Layout(self.options, self.selection, self.folders)
+        return Layout(self.options, self.selection, self.folders, self.front_end)
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -110,7 +114,7 @@ class Plan:
     def shared_dirs(self) -> list[str]:
         """Directories that this run reads and that other runs may read at the same time."""
         layout, system = self.layout, self.selection.system
-        read = [layout.options.dumpdir, layout.init_dir, layout.llm_dir if self.selection.needs_llm else ""]
+        read = [layout.dumpdir, layout.init_dir, layout.llm_dir if self.selection.needs_llm else ""]
         read += [layout.ctc_dir if system.freezes_encoder else ""]
         read += [layout.base_dir if layout.base_dir != layout.system_dir else ""]
         return [folder for folder in read if folder]
@@ -138,7 +142,8 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     options = parse(Options, words, settings)
     _check_further(options)
     folders = ConfFolders(options.size)
-    plan = Plan(options, folders, select_system(options.system, folders), Path.cwd().name)
+    front_end = select_front_end(options.frontend, options.frontend_path, folders)
+    plan = Plan(options, folders, front_end, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
     _check_places(plan)
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
@@ -161,12 +166,14 @@ def _check_further(options: Options) -> None:
     for holder in FURTHER:
         for word in getattr(options, holder).split():
             name = word.removeprefix("--").partition("=")[0]
-            if not word.startswith("--") or name not in {*known, *SYSTEM_KEYS}:
+            if not word.startswith("--") or name not in {*known, *SYSTEM_KEYS, OF_FRONT_ENDS}:
                 continue
             if name == OF_DECODING and holder != "decode_options":
                 continue
             advice = "give it to the recipe itself"
-            if name not in known:
+            if name == OF_FRONT_ENDS:
+                advice = "write it into a YAML of conf/frontend and choose that with --frontend"
+            elif name not in known:
                 advice = "write it into a system's YAML and choose that with --system"
             faults.append(f"--{holder} holds --{name}, which the stages must know: {advice}")
     if faults:

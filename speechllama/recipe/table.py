@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.options import UsageError, parse, to_words
+from speechllama.recipe.front_end import front_end_names
 from speechllama.recipe.layout import table_dir
 from speechllama.recipe.options import Options, TableOptions
 from speechllama.recipe.plan import Plan, find_cmd, make_plan, stage_records, without_call
@@ -172,8 +173,10 @@ def row_options(name: str, seed: str) -> list[str]:
             words += ["--task", variant]
         elif variant == "ctc_translation":
             words += ["--ctc_target", "translation"]
+        elif variant in front_end_names():
+            words += ["--frontend", variant]
         else:
-            known = ", ".join([*TASKS, "ctc_translation"])
+            known = ", ".join([*TASKS, "ctc_translation", *front_end_names()])
             raise UsageError(f"--systems: {name!r}: unknown variant {variant!r}, expected one of {known}")
     return words
 

@@ -14,6 +14,7 @@ from typing import Any
 from speechllama.constants import SUBSAMPLING
 from speechllama.faults import first_ten
 from speechllama.files import atomic_write, read_table, write_json
+from speechllama.frontend.front_ends import read_format
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.score import pair, score_recognition, split_by_language
 
@@ -70,7 +71,7 @@ def report_compression(
     """Compare the lengths of some utterances before and after compression.
 
     Args:
-        frames: Feature frames (10 ms) by utterance.
+        frames: Feature frames of 10 ms, whatever the front end, by utterance.
         vectors: Compressed vectors by utterance.
         utterances: Which of them.
 
@@ -107,7 +108,9 @@ def report_set(compressed_dir: str | Path, data_dir: str | Path, text_name: str)
     compressed_dir, data_dir = Path(compressed_dir), Path(data_dir)
     hypothesis_file = compressed_dir / "ctc_hyp"
     pairs = pair(read_table(hypothesis_file), read_table(data_dir / text_name), str(hypothesis_file))
-    frames = read_lengths(data_dir / "utt2num_frames", pairs.utterances)
+    features = read_format(data_dir).shape
+    lengths = read_lengths(data_dir / "utt2num_frames", pairs.utterances)
+    frames = {utterance: features.log_mel_frames(length) for utterance, length in lengths.items()}
     vectors = read_lengths(compressed_dir / "utt2num_frames", pairs.utterances)
     parts = split_by_language(pairs, read_table(data_dir / "utt2lang"))
     values: dict[str, dict[str, Any]] = {}

@@ -24,7 +24,7 @@ from speechllama.decode.decode_set import read_commit
 from speechllama.decode.nbest import MERGED, NBest, Part, write_part
 from speechllama.faults import first_ten
 from speechllama.files import read_json, write_json, write_table
-from speechllama.llm.files import fingerprint
+from speechllama.hub import fingerprint
 from speechllama.rescore.text_scorer import TextScorer
 from speechllama.text.prompt import PromptConfig
 

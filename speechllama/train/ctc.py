@@ -109,8 +109,7 @@ class CTCTask(SpeechTask):
         choice = choose_encoder(vars(args), str(args.config))
         args.encoder_conf = choice.conf()
         args.num_units = CTCTokenizer(args.tokenizer).num_units
-        features = record_features(args)
-        encoder = choice.build(args.num_units, features.feature_dim, features.frame_shift)
+        encoder = choice.build(args.num_units, record_features(args).shape)
         encoder.set_normalization(*read_cmvn(args.cmvn_file))
         model = CTCModel(encoder)
         cls.check_options(args, model)

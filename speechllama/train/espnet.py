@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from speechllama.data.front_ends import FeatureFormat, read_format
 from speechllama.data.sampling import BatchLimits, LanguageSampler
 from speechllama.files import read_table
+from speechllama.frontend.front_ends import FeatureFormat, read_format
 from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
 from speechllama.train.light_import import light_import

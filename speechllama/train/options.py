@@ -66,6 +66,8 @@ def add_feature_options(group: argparse._ArgumentGroup, nested: NestedAction) ->
     group.add_argument("--frontend_conf", action=nested, default={}, help=recorded)
     group.add_argument("--feature_dim", type=int, default=None, help=recorded)
     group.add_argument("--frame_shift", type=float, default=None, help=recorded)
+    group.add_argument("--num_layers", type=int, default=None, help=recorded)
+    group.add_argument("--weights", type=str_or_none, default=None, help=recorded)
 
 
 def add_ctc_options(parser: argparse.ArgumentParser, nested: NestedAction = "store") -> None:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from speechllama.config import from_mapping
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, feature_format, read_cmvn, read_settings
+from speechllama.feature_shape import FeatureShape
+from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, read_cmvn, read_settings
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.ctc import CTCTask
@@ -58,8 +59,8 @@ class Seq2SeqTask(CTCTask):
         config = from_mapping(Seq2SeqConfig, args.network_conf, f"{args.config}: network_conf")
         args.network_conf = dataclasses.asdict(config)
         args.num_units = CTCTokenizer(args.tokenizer).num_units
-        dim = record_features(args).feature_dim
-        model = Seq2SeqModel(config, args.num_units, make_parts(config, args.num_units), dim)
+        features = record_features(args).shape
+        model = Seq2SeqModel(config, args.num_units, make_parts(config, args.num_units), features)
         model.set_normalization(*read_cmvn(args.cmvn_file))
         cls.check_options(args, model)
         count = sum(parameter.numel() for parameter in model.parameters())
@@ -124,8 +125,9 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
             f"{tokenizer.path}: {tokenizer.num_units} units, but {folder} was trained with {settings['num_units']}; "
             "train it again"
         )
-    dim, _ = feature_format(settings)
-    network = Seq2Seq(config, tokenizer.num_units, make_parts(config, tokenizer.num_units), dim)
+    network = Seq2Seq(
+        config, tokenizer.num_units, make_parts(config, tokenizer.num_units), FeatureShape.recorded(settings)
+    )
     try:
         network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
     except RuntimeError as error:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
-from speechllama.data.front_ends import recorded_format
+from speechllama.frontend.front_ends import recorded_format
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
 from speechllama.model.audio import AudioInput, Compressed, Features

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,16 @@ import pytest
 from speechllama.bin import make_features as entry
 from speechllama.bin import merge_parts
 from speechllama.data import features as features_module
-from speechllama.data.ark import read_matrix
+from speechllama.data.ark import ark_writer, read_matrix
+from speechllama.data.ark import merge_parts as ark_merge
 from speechllama.data.audio import read_audio
-from speechllama.data.data_dir import DataDir
-from speechllama.data.fbank import Fbank
-from speechllama.data.features import make_features
-from speechllama.data.front_ends import FbankSettings
+from speechllama.data.data_dir import DataDir, write_data_dir
+from speechllama.data.features import Extraction, make_features
 from speechllama.data.skipped import Reason, read_skipped
+from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_table
+from speechllama.frontend.fbank import Fbank
+from speechllama.frontend.front_ends import FRONT_ENDS, FbankSettings, FrontEnd, choose_front_end, read_format
 
 
 def plain_log_mel(waveform: np.ndarray) -> np.ndarray:
@@ -173,3 +175,84 @@ def test_one_program_makes_and_merges_several_sets(make_data_dir: Callable[..., 
         assert read_table(dump / "feats.scp").keys() == read_table(data / "text").keys()
     with pytest.raises(ValueError, match="--output_dir: 1 given, expected one for each of 2"):
         merge_parts.main(["--data_dir", *map(str, sets), "--output_dir", str(dumps[0])])
+
+
+def given_dir(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """A data directory whose features somebody else wrote."""
+    with ark_writer(path / "elsewhere", "feats", 1) as write:
+        for utterance, array in arrays.items():
+            write(utterance, array)
+    places = read_table(path / "elsewhere/feats.1.scp")
+    tables: dict[str, dict[str, str]] = {"feats.scp": places}
+    for table, value in (("text", "Hello."), ("utt2spk", "s"), ("utt2lang", "fr"), ("utt2dur", "1.0")):
+        tables[table] = dict.fromkeys(arrays, value)
+    write_data_dir(DataDir(path / "data", tables), path / "data")
+    return path / "data"
+
+
+def test_given_features_stay_where_they_are(tmp_path: Path) -> None:
+    arrays = {f"s-{index}": np.random.default_rng(index).normal(size=(5 + index, 3)) for index in range(3)}
+    data = given_dir(tmp_path, arrays)
+    given = Extraction(choose_front_end("given", {"dim": 3, "frame_shift_ms": 40}))
+    make_features(data, tmp_path / "dump", extraction=given)
+    assert read_table(tmp_path / "dump/feats.1.scp") == read_table(data / "feats.scp")
+    assert not list((tmp_path / "dump").glob("*.ark"))
+    assert read_table(tmp_path / "dump/utt2num_frames.1") == {"s-0": "5", "s-1": "6", "s-2": "7"}
+    merged = ark_merge(data, tmp_path / "dump", 1)
+    assert merged.table("feats.scp").keys() == arrays.keys()
+    features = read_format(tmp_path / "dump")
+    assert (features.shape, features.frontend) == (FeatureShape(3, 0.04), "given")
+    with pytest.raises(ValueError, match="this model reads features that were made elsewhere"):
+        features.build()(np.zeros(16000, np.float32))
+
+
+def test_given_features_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    wide, unfinished = np.zeros((4, 5)), np.full((4, 3), np.nan)
+    data = given_dir(tmp_path, {"s-a": wide, "s-b": unfinished, "s-c": np.zeros((4, 3))})
+    given = Extraction(choose_front_end("given", {"dim": 3, "frame_shift_ms": 40}))
+    with pytest.raises(ValueError, match=r"(?s)2 failed.*s-a: .*shape \(4, 5\), expected \(T, 3\).*s-b: .*not finite"):
+        make_features(data, tmp_path / "dump", extraction=given)
+    with pytest.raises(ValueError, match="has no wav.scp .*, which the front end fbank reads"):
+        make_features(data, tmp_path / "dump2")
+
+
+class Doubling:
+    """A front end with weights that counts how many waveforms it gets at once; too loud ones are refused."""
+
+    dim, frame_shift, num_layers, weights = 1, 0.01, 1, "00"
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    def to(self, device: str) -> Doubling:
+        return self
+
+    def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.batches.append([len(waveform) for waveform in waveforms])
+        return [self(waveform) for waveform in waveforms]
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        if len(waveform) == 9600:
+            raise ValueError("of an odd length")
+        return 2 * waveform[:: len(waveform) // 10, None]
+
+
+def test_a_front_end_with_weights_gets_utterances_of_like_length(
+    add: Callable[..., FrontEnd],
+    make_data_dir: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    doubling = Doubling()
+    add(FRONT_ENDS, FrontEnd("doubling", FbankSettings, lambda _: doubling, has_weights=True))
+    monkeypatch.setattr(features_module, "BATCH_SECONDS", 1.3)  # 20,800 samples
+    data = make_data_dir(num=4)  # of 8,000, 8,800, 9,600 and 10,400 samples
+    make_features(data, tmp_path / "dump", extraction=Extraction(choose_front_end("doubling", {})))
+    assert doubling.batches == [[8000, 8800], [9600, 10400]]
+    (lost,) = read_skipped(tmp_path / "dump/skipped.1").values()
+    assert lost.detail == "of an odd length"
+    places = read_table(tmp_path / "dump/feats.1.scp")
+    assert list(places) == sorted(places) and len(places) == 3
+    for utterance, place in places.items():
+        waveform = read_audio(read_table(data / "wav.scp")[utterance])
+        np.testing.assert_array_equal(read_matrix(place), doubling(waveform))

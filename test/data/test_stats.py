@@ -13,8 +13,8 @@ from speechllama.bin import collect_stats as entry
 from speechllama.data.ark import ark_writer, merge_parts, read_matrix
 from speechllama.data.features import make_features
 from speechllama.data.stats import collect_stats, feature_statistics, num_frames_needed
+from speechllama.feature_shape import num_encoder_frames
 from speechllama.files import read_table
-from speechllama.model.ctc_encoder import num_encoder_frames
 from speechllama.text.tokenizer import CTCTokenizer, train_tokenizer
 
 

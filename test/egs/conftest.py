@@ -48,6 +48,8 @@ class Checkout:
                 (self.directory / "egs" / conf / name).write_text(text)
         for conf in ("covost2/conf", "covost2/conf/small"):  # which has none of its own
             (self.directory / "egs" / conf / "llm.yaml").unlink()
+        front_ends = "egs/TEMPLATE/conf/frontend"
+        shutil.copytree(root / front_ends, self.directory / front_ends)
         self.bin.mkdir()
         shutil.copy(root / "test" / "fakes" / "python3", self.bin / "python3")
         self.mini = self.directory / "egs" / "mini_covost2"

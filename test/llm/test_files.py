@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from speechllama.llm.files import fingerprint, load_tokenizer, missing_weights, use_token_file
+from speechllama.hub import fingerprint, missing_weights, use_token_file
+from speechllama.llm.files import load_tokenizer
 from test.model.conftest import change_config
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from speechllama.hub import fingerprint
 from speechllama.llm.config import LLMConfig
-from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import prepare_llm, read_llm_record
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from speechllama.feature_shape import FeatureShape
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import Features
@@ -43,7 +44,7 @@ def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
     torch.manual_seed(1)
     config = SpeechLlamaConfig(encoder=encoder(ENCODER), audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
     config = dataclasses.replace(config, **changes)
-    module = config.encoder.build(6 if config.freeze_encoder else 0, NUM_FEATURES, 0.01)
+    module = config.encoder.build(6 if config.freeze_encoder else 0, FeatureShape(NUM_FEATURES))
     network = SpeechLlama(config, module, LLM(config.llm)).eval()
     if isinstance(network.compressor, UnitCompressor):
         codebook = network.compressor.codebook

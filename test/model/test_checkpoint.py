@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from speechllama.hub import fingerprint
 from speechllama.llm.config import LLMConfig, LoRAConfig
-from speechllama.llm.files import fingerprint
 from speechllama.model.build import base_fingerprint, digest_tensors
 from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable
 from speechllama.model.speech_llama import SpeechLlama

@@ -8,15 +8,14 @@ import math
 import pytest
 import torch
 
+from speechllama.feature_shape import FeatureShape
 from speechllama.model.ctc_encoder import (
-    Conv2dSubsampling,
     CTCEncoder,
     CTCEncoderConfig,
     Encoded,
     best_units,
     ctc_loss,
     greedy_units,
-    num_encoder_frames,
 )
 from speechllama.model.layers import TransformerConfig
 
@@ -30,40 +29,13 @@ def test_the_default_encoder_has_the_papers_size() -> None:
     assert sum(parameter.numel() for parameter in encoder.parameters()) == pytest.approx(15.8e6, rel=0.005)
 
 
-def test_subsampling_is_a_convolution_written_out() -> None:
+SHAPES = {"log-mel": FeatureShape(10), "states": FeatureShape(10, 0.02), "layers of states": FeatureShape(10, 0.02, 2)}
+
+
+@pytest.mark.parametrize("features", SHAPES.values(), ids=SHAPES)
+def test_padding_never_changes_an_utterance(features: FeatureShape) -> None:
     torch.manual_seed(0)
-    module = Conv2dSubsampling(feature_dim=5, channels=2, dim=3)
-    speech = torch.randn(1, 6, 5)
-
-    def convolve(image: torch.Tensor, conv: torch.nn.Conv2d) -> torch.Tensor:
-        channels, rows, columns = image.shape
-        out = torch.zeros(conv.out_channels, (rows + 1) // 2, (columns + 1) // 2)
-        for target, row, column in itertools.product(*(range(size) for size in out.shape)):
-            total = conv.bias[target].clone()  # type: ignore[index]
-            for source, i, j in itertools.product(range(channels), range(3), range(3)):
-                y, x = 2 * row + i - 1, 2 * column + j - 1
-                if 0 <= y < rows and 0 <= x < columns:
-                    total += conv.weight[target, source, i, j] * image[source, y, x]
-            out[target, row, column] = max(total, torch.tensor(0.0))
-        return out
-
-    with torch.no_grad():
-        hidden = convolve(convolve(speech, module.conv1), module.conv2)  # (2, 2, 2)
-        expected = torch.stack([module.linear(hidden[:, frame].flatten()) for frame in range(hidden.shape[1])])
-        vectors, lengths = module(speech, torch.tensor([6]))
-    assert lengths.tolist() == [2]
-    torch.testing.assert_close(vectors[0], expected, atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize(("frames", "expected"), [(1, 1), (2, 1), (4, 1), (5, 2), (8, 2), (9, 3), (100, 25)])
-def test_the_length_rounds_up_twice_as_the_data_stages_count_it(frames: int, expected: int) -> None:
-    _, lengths = Conv2dSubsampling(8, 1, 2)(torch.zeros(1, frames, 8), torch.tensor([frames]))
-    assert lengths.item() == num_encoder_frames(frames) == expected
-
-
-def test_padding_never_changes_an_utterance() -> None:
-    torch.manual_seed(0)
-    encoder = CTCEncoder(SMALL, 7, feature_dim=10).eval()
+    encoder = CTCEncoder(SMALL, 7, features).eval()
     encoder.set_normalization(torch.randn(10), torch.rand(10) + 0.5)
     lengths = torch.tensor([9, 30, 17, 1])
     speech = torch.randn(4, 33, 10) * 5  # also the padding holds noise
@@ -115,4 +87,4 @@ def test_best_units_are_the_argmax_also_among_equals(num_units: int) -> None:
 
 def test_statistics_of_other_width_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the statistics are of \(80,\) features, the network expects \(10,\)"):
-        CTCEncoder(SMALL, 5, feature_dim=10).set_normalization(torch.zeros(80), torch.ones(80))
+        CTCEncoder(SMALL, 5, FeatureShape(10)).set_normalization(torch.zeros(80), torch.ones(80))

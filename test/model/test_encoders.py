@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from speechllama.feature_shape import FeatureShape
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import SpeechEncoder
@@ -19,15 +20,16 @@ from test.model.conftest import NUM_FEATURES, SIZES, compressor, make_batch
 from test.toys import STACK
 
 
-def test_the_records_count_of_frames_is_that_of_the_module() -> None:
+@pytest.mark.parametrize(("shift", "expected"), [(0.005, 0.02), (0.01, 0.04), (0.02, 0.04), (0.04, 0.04), (0.08, 0.08)])
+def test_the_records_count_of_frames_is_that_of_the_module(shift: float, expected: float) -> None:
     record = ENCODERS["transformer"]
     conf = {"conv_channels": 2, "transformer": {"num_layers": 1, "dim": 8, "num_heads": 2, "ffn_dim": 8}}
-    encoder = choose_encoder({"encoder_conf": conf}, "e0.yaml").build(5, NUM_FEATURES, 0.02).eval()
+    encoder = choose_encoder({"encoder_conf": conf}, "e0.yaml").build(5, FeatureShape(NUM_FEATURES, shift)).eval()
     assert isinstance(encoder, SpeechEncoder)
-    assert (encoder.dim, encoder.frame_shift) == (8, pytest.approx(0.08))
+    assert (encoder.dim, encoder.frame_shift) == (8, pytest.approx(expected))
     lengths = torch.tensor([61, 4, 7])
     encoded = encoder(torch.randn(3, 61, NUM_FEATURES), lengths)
-    assert encoded.lengths.tolist() == [record.num_frames(int(length)) for length in lengths]
+    assert encoded.lengths.tolist() == [record.num_frames(int(length), shift) for length in lengths]
 
 
 @pytest.mark.parametrize("freeze", [True, False])
@@ -37,7 +39,7 @@ def test_an_encoder_from_outside_needs_one_record(add: Callable[..., Encoder], t
     shortened = compressor("frame_average" if freeze else "convolution")
     llm = LLMConfig(str(tiny_llm))
     config = SpeechLlamaConfig(freeze, choice, shortened, audio_encoder=SIZES, llm=llm)
-    network = SpeechLlama(config, choice.build(6, NUM_FEATURES, 0.01), LLM(llm))
+    network = SpeechLlama(config, choice.build(6, FeatureShape(NUM_FEATURES)), LLM(llm))
     loss = network(*make_batch()).loss
     loss.backward()
     assert loss.isfinite()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechllama.feature_shape import FeatureShape
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.train.seq2seq import make_parts
 
@@ -65,7 +66,7 @@ def test_the_loss_is_that_of_a_loop_over_units(tiny_seq2seq: Any, speech: torch.
 def test_padding_never_changes_an_utterance(tiny_seq2seq: Any, speech: torch.Tensor, positions: str) -> None:
     torch.manual_seed(1)
     config = replace(tiny_seq2seq.config, positions=positions)
-    network = Seq2Seq(config, 8, make_parts(config, 8), feature_dim=10).eval()
+    network = Seq2Seq(config, 8, make_parts(config, 8), FeatureShape(10)).eval()
     with torch.no_grad():
         together = network.encode(torch.cat((speech, torch.randn(3, 9, 10)), dim=1), FRAMES)
         for row, length in enumerate(FRAMES.tolist()):
@@ -117,6 +118,6 @@ def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the statistics are of \(80,\) features, the network expects \(10,\)"):
         none = torch.nn.Identity()
         config = Seq2SeqConfig(conv_channels=1, dim=12)
-        Seq2Seq(config, 3, Parts(none, none, none), feature_dim=10).set_normalization(
+        Seq2Seq(config, 3, Parts(none, none, none), FeatureShape(10)).set_normalization(
             *torch.from_numpy(np.ones((2, 80)))
         )

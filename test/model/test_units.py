@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from speechllama.feature_shape import FeatureShape
 from speechllama.model.audio import Encoded
 from speechllama.model.compressor import UnitCompressor
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
@@ -54,7 +55,7 @@ def test_units_are_the_nearest_centroids_with_repeats_merged(seed: int) -> None:
 def test_units_are_the_same_for_a_padded_and_an_unpadded_utterance() -> None:
     torch.manual_seed(0)
     sizes = TransformerConfig(num_layers=1, dim=DIM, num_heads=2, ffn_dim=16, dropout=0.0)
-    encoder = CTCEncoder(CTCEncoderConfig(4, sizes, SpecAugmentConfig(0, 0, 0, 0.0)), 5, feature_dim=10).eval()
+    encoder = CTCEncoder(CTCEncoderConfig(4, sizes, SpecAugmentConfig(0, 0, 0, 0.0)), 5, FeatureShape(10)).eval()
     speech, lengths, compressor = torch.randn(4, 160, 10), LENGTHS * 4, make_compressor()
     batched = compressor(encoder(speech, lengths))
     assert len(set(batched.vectors.flatten().tolist())) > 2

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllama.constants import SPLITS
-from speechllama.data.front_ends import FeatureFormat
 from speechllama.files import read_table
+from speechllama.frontend.front_ends import FRONT_ENDS, FeatureFormat
 
 SECONDS_PER_CLIP = 5.0  # if durations are unknown; CoVoST 2's clips have 4 to 6 s on average
 VECTORS_PER_SECOND = 7.5  # compressed: CTC units, and the pauses between them
@@ -47,9 +47,11 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
 
 
 def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> float:
-    """Disk that stage `features` needs, in float32."""
+    """Disk that stage `features` needs; nothing where the features stay where they are."""
+    if FRONT_ENDS[features.frontend].reads == "features":
+        return 0.0
     num_frames = sum(amount.seconds for amount in amounts.values()) / features.frame_shift
-    return num_frames * features.feature_dim * 4
+    return num_frames * features.feature_dim * (2 if features.frontend_conf.get("stored_as") == "float16" else 4)
 
 
 def compressed_bytes(amounts: Mapping[str, Amount], dim: int) -> float:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from speechllama.constants import NUM_MELS, SUBSAMPLING
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
+from speechllama.feature_shape import FeatureShape, frames_to_stack, num_encoder_frames
 from speechllama.llm.config import LLMConfig
 from speechllama.model.meta_model import meta_llm, num_parameters
 from speechllama.model.seq2seq import Seq2Seq, Seq2SeqConfig
@@ -42,18 +42,18 @@ class Seq2SeqShape:
     Attributes:
         config: Sizes.
         num_units: Units C, blank included.
-        feature_dim: Width F of the features.
+        features: Shape of the features.
     """
 
     config: Seq2SeqConfig
     num_units: int
-    feature_dim: int = NUM_MELS
+    features: FeatureShape = FeatureShape()
 
     def build(self) -> Seq2Seq:
         """Build it on the active device, or in the active mode."""
         from speechllama.train.seq2seq import make_parts  # imports ESPnet, which takes seconds
 
-        return Seq2Seq(self.config, self.num_units, make_parts(self.config, self.num_units), self.feature_dim)
+        return Seq2Seq(self.config, self.num_units, make_parts(self.config, self.num_units), self.features)
 
     def count(self) -> int:
         """Parameters."""
@@ -73,7 +73,7 @@ def seq2seq_activations(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) ->
     with FakeTensorMode(allow_non_fake_inputs=True):
         network = shape.build().train()
         network.spec_augment.eval()  # it draws random numbers and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, shape.feature_dim)
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, shape.features.dim)
     # Outside the mode, so that these are real: ESPnet reads the lengths to make its masks.
     lengths, text, text_lengths = make_batch(shape, batch, "cpu")
 
@@ -95,20 +95,22 @@ def seq2seq_memory(shape: Seq2SeqShape, batch: BatchShape, is_amp: bool) -> Memo
         is_amp: ESPnet's `use_amp`.
     """
     kept = seq2seq_activations(shape, batch, is_amp)
-    num_logits = batch.num_utterances * (batch.num_frames / SUBSAMPLING + batch.num_text + 1) * shape.num_units
+    num_frames = num_encoder_frames(batch.num_frames, shape.features.frame_shift)
+    num_logits = batch.num_utterances * (num_frames + batch.num_text + 1) * shape.num_units
     scratch = num_logits * BYTES_LOGIT * FRAGMENTATION + RESERVE
     return MemoryEstimate(0.0, shape.count() * BYTES_TRAINED, kept * FRAGMENTATION, scratch)
 
 
 def joint_search_memory(shape: Seq2SeqShape, batch: BatchShape, beam_size: int) -> MemoryEstimate:
     """Memory of the joint search (stage `decode`): weights, keys and values, CTC's probabilities in 64 bits."""
-    config, num_frames = shape.config, batch.num_frames // SUBSAMPLING
+    config, num_frames = shape.config, num_encoder_frames(batch.num_frames, shape.features.frame_shift)
     columns = num_frames + beam_size * 2 * batch.num_text  # twice the typical text
     kept = 2 * config.num_decoder_layers * config.dim * columns * 4 + num_frames * shape.num_units * 8
     # CTC's rows over the frames of every proposed unit, and the temporary rows from which they are summed.
     proposed = beam_size * max(JointSearchConfig.num_proposed, 2 * beam_size) * num_frames * 8 * 4
     layer = 4 * num_frames * (config.ffn_dim + config.num_heads * num_frames)  # the widest that a layer makes
-    convolved = 4 * config.conv_channels * batch.num_frames * shape.feature_dim / 4  # halved twice
+    convolved = 4 * config.conv_channels * batch.num_frames * shape.features.dim / 4  # halved twice
+    convolved = 0.0 if frames_to_stack(shape.features.frame_shift) else convolved
     scratch = batch.num_utterances * max(proposed, layer, 2 * convolved) * FRAGMENTATION + RESERVE
     return MemoryEstimate(shape.count() * 4.0, 0.0, batch.num_utterances * kept * FRAGMENTATION, scratch)
 
@@ -138,7 +140,7 @@ def seq2seq_seconds(shape: Seq2SeqShape, batch: BatchShape, device: str) -> floa
     """Seconds of a training step for a second of speech."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).train()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.feature_dim, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.features.dim, device=device)
     lengths, text, text_lengths = make_batch(shape, batch, device)
 
     def step() -> None:
@@ -153,7 +155,7 @@ def joint_search_seconds(shape: Seq2SeqShape, batch: BatchShape, beam_size: int,
     """Seconds of the search for a second of speech, with texts of typical length."""
     batch = fit_cpu(batch, device)
     network = shape.build().to(device).eval()
-    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.feature_dim, device=device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, shape.features.dim, device=device)
     lengths, _, limits = make_batch(shape, batch, device)
     config = JointSearchConfig(beam_size)
     seconds = seconds_of(lambda: joint_search(network, speech, lengths, limits, config), device)

@@ -30,7 +30,7 @@ from speechllama.recipe.preflight.amounts import (
     read_amounts,
 )
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
-from speechllama.recipe.preflight.run import CheckedRun, read_front_end
+from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings
 from speechllama.recipe.system import Config
@@ -106,11 +106,9 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
 
 
 def check_front_end(run: CheckedRun, report: Report) -> None:
-    """Check the front end that `--feature_options` chooses."""
-    try:
-        read_front_end(run.options.feature_options)
-    except ValueError as error:
-        report.faults.append(f"--feature_options: {error}")
+    """Check that the front end can be built."""
+    if isinstance(run.front_end, Exception):
+        report.faults.append(f"--frontend {run.options.frontend}: {run.front_end}")
 
 
 def check_llm(run: CheckedRun, report: Report) -> FoundLLM | None:
@@ -155,7 +153,7 @@ def disk_needs(
     """List what will be written: purpose, folder, bytes."""
     needs: list[tuple[str, str, float]] = []
     if "features" not in run.finished:
-        needs.append(("features", run.options.dumpdir, feature_bytes(amounts, run.features)))
+        needs.append(("features", run.layout.dumpdir, feature_bytes(amounts, run.features)))
     for training in trainings:
         size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
         if training.network is None and training.encoder:

@@ -10,13 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllama.llm.files import (
-    check_llm_path,
-    explain_hub_error,
-    load_tokenizer,
-    missing_weights,
-    resolve_folder,
-)
+from speechllama.hub import explain_hub_error, missing_weights, resolve_folder
+from speechllama.llm.files import check_llm_path, load_tokenizer
 from speechllama.model.meta_model import read_architecture
 
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from speechllama.constants import FRAME_SHIFT, NUM_MELS
-from speechllama.data.front_ends import FeatureFormat
+from speechllama.constants import NUM_MELS
+from speechllama.feature_shape import FeatureShape
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
@@ -48,8 +48,7 @@ class BatchShape:
         num_text: Text tokens L.
         num_frames: Feature frames T.
         num_hypotheses: Beam K of decoding.
-        feature_dim: Width F of the features.
-        frame_shift: Seconds from a feature frame to the next.
+        features: Shape of the features.
     """
 
     num_utterances: int = 1
@@ -58,19 +57,17 @@ class BatchShape:
     num_text: int = 22
     num_frames: int = 500
     num_hypotheses: int = 4
-    feature_dim: int = NUM_MELS
-    frame_shift: float = FRAME_SHIFT
+    features: FeatureShape = FeatureShape()
 
     @classmethod
-    def of_features(cls, features: FeatureFormat) -> BatchShape:
+    def of_features(cls, features: FeatureShape) -> BatchShape:
         """The typical utterance in the features of a front end."""
-        num_frames = round(SECONDS_PER_CLIP / features.frame_shift)
-        return cls(num_frames=num_frames, feature_dim=features.feature_dim, frame_shift=features.frame_shift)
+        return cls(num_frames=round(SECONDS_PER_CLIP / features.frame_shift), features=features)
 
     @property
     def seconds(self) -> float:
         """Speech of all utterances."""
-        return self.num_utterances * self.num_frames * self.frame_shift
+        return self.num_utterances * self.num_frames * self.features.frame_shift
 
     @property
     def num_positions(self) -> int:
@@ -82,8 +79,9 @@ class BatchShape:
         return dataclasses.replace(self, num_utterances=max(1, total // self.num_positions))
 
     def of_bins(self, total: int) -> BatchShape:
-        """As many utterances as fit into that many feature values."""
-        return self.of_frames(total // self.feature_dim)
+        """As many utterances as fit into that many feature values, counted as log-mel ones; see `log_mel_frames`."""
+        size = NUM_MELS * self.features.log_mel_frames(self.num_frames)
+        return dataclasses.replace(self, num_utterances=max(1, total // size))
 
     def of_frames(self, total: int) -> BatchShape:
         """As many utterances as fit into that many feature frames."""
@@ -187,7 +185,7 @@ def encoder_activations(shape: EncoderShape, batch: BatchShape, is_amp: bool) ->
         for module in encoder.modules():
             if isinstance(module, SpecAugment):
                 module.eval()  # it draws random numbers and keeps nothing
-        speech = torch.zeros(batch.num_utterances, batch.num_frames, batch.feature_dim)
+        speech = torch.zeros(batch.num_utterances, batch.num_frames, batch.features.dim)
         lengths = torch.full((batch.num_utterances,), batch.num_frames)
 
         def forward() -> Tensor:
@@ -223,9 +221,7 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     kept, layer = llm_activations(config.llm, architecture, batch)
     kept += audio_encoder_activations(network, batch, is_amp)
     if not config.freeze_encoder:
-        kept += encoder_activations(
-            EncoderShape(config.encoder, 0, batch.feature_dim, batch.frame_shift), batch, is_amp
-        )
+        kept += encoder_activations(EncoderShape(config.encoder, 0, batch.features), batch, is_amp)
     scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
     if config.llm.gradient_checkpointing:
         scratch = max(scratch, layer)  # the layer that is computed again when the logits are long gone

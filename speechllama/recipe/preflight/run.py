@@ -5,15 +5,13 @@ Plan + options of single commands -> settings of a training
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
 from typing import Any
 
-from speechllama.cli import add_front_end
-from speechllama.data.front_ends import FeatureFormat, choose_front_end, describe_features
+from speechllama.frontend.front_ends import FeatureExtractor, FeatureFormat, describe_features
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan
@@ -49,12 +47,20 @@ class CheckedRun:
         return self.plan.layout
 
     @cached_property
+    def front_end(self) -> FeatureExtractor | Exception:
+        """The front end, or why it cannot be built."""
+        try:
+            extractor: FeatureExtractor = self.plan.front_end.choice.build()
+        except (ValueError, OSError) as error:
+            return error
+        return extractor
+
+    @cached_property
     def features(self) -> FeatureFormat:
         """What the front end writes; the default's if it cannot be built, which `check_front_end` reports."""
-        try:
-            return read_front_end(self.options.feature_options)
-        except ValueError:
+        if isinstance(self.front_end, Exception):
             return FeatureFormat()
+        return describe_features(self.plan.front_end.choice, self.front_end)
 
     @property
     def uses_llm(self) -> bool:
@@ -65,25 +71,6 @@ class CheckedRun:
     def device(self) -> str:
         """Where training runs."""
         return "cuda" if self.options.ngpu else "cpu"
-
-
-def read_front_end(options: str) -> FeatureFormat:
-    """Find what the front end writes that `--feature_options` chooses.
-
-    Args:
-        options: `--feature_options`.
-
-    Raises:
-        ValueError: There is no such front end, or it has no such setting.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    add_front_end(parser)
-    try:
-        chosen, _ = parser.parse_known_args(options.split())
-    except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from error
-    choice = choose_front_end(chosen.frontend, chosen.frontend_conf)
-    return describe_features(choice, choice.build())
 
 
 def read_settings(config: Config, options: str, kind: str) -> Mapping[str, Any]:

@@ -64,7 +64,7 @@ def estimate_times(
     seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows: list[list[str]] = []
 
-    reading = feature_seconds(run.features) + reading_seconds(run.options.datadir)
+    reading = feature_seconds(run.front_end) + reading_seconds(run.options.datadir)
     rows.append(_row("features", f"{1 / reading:.0f} x real time a process", everything * reading / run.options.nj))
     if run.layout.llm and run.uses_llm:
         rows.append(_own_llm_row(run, architecture))
@@ -100,7 +100,7 @@ def _decoding_rows(
     decoded = [test, dev] if run.plan.selection.rescoring else [test]
     jobs = run.options.num_processes if run.options.ngpu else 1
     shape = dataclasses.replace(
-        BatchShape.of_features(run.features),
+        BatchShape.of_features(run.features.shape),
         num_utterances=run.options.batch_size,
         num_hypotheses=run.options.beam_size,
     )
@@ -143,9 +143,7 @@ def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRu
     if config.compressor.record.output == "units":
         return step, prefix, token  # embeddings in place of the audio encoder
     if training.encoder is None:  # E0 and D train their own
-        own, _ = encoder_seconds(
-            EncoderShape(config.encoder, 0, batch.feature_dim, batch.frame_shift), batch, run.device
-        )
+        own, _ = encoder_seconds(EncoderShape(config.encoder, 0, batch.features), batch, run.device)
         step += own * batch.seconds
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, batch, run.device), prefix, token

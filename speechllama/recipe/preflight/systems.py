@@ -116,7 +116,7 @@ def ctc_training(run: CheckedRun) -> PlannedTraining:
     path, units = run.layout.ctc.path, run.layout.units
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
     shape = encoder_shape(run, choose_encoder(settings, path), units)
-    batch = BatchShape.of_features(run.features).of_bins(bins_of_process(run, settings))
+    batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
     return PlannedTraining("ctc", path, settings, batch, num_parameters(meta_encoder(shape)), None, shape)
 
 
@@ -125,14 +125,14 @@ def seq2seq_training(run: CheckedRun) -> PlannedTraining:
     system = run.plan.selection.system.config
     settings = read_settings(system, run.options.train_options, "seq2seq")
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, f"{system.path}: network_conf")
-    shape = Seq2SeqShape(config, run.layout.units + 1, run.features.feature_dim)
-    batch = BatchShape.of_features(run.features).of_bins(bins_of_process(run, settings))
+    shape = Seq2SeqShape(config, run.layout.units + 1, run.features.shape)
+    batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
     return PlannedTraining("train", system.path, settings, batch, shape.count(), None, None, shape)
 
 
 def encoder_shape(run: CheckedRun, choice: Choice[Encoder], num_units: int = 0) -> EncoderShape:
     """An encoder of what the run's front end writes."""
-    return EncoderShape(choice, num_units, run.features.feature_dim, run.features.frame_shift)
+    return EncoderShape(choice, num_units, run.features.shape)
 
 
 def bins_of_process(run: CheckedRun, settings: Mapping[str, Any]) -> int:
@@ -165,7 +165,7 @@ def system_training(
             check_quantization(network.config.llm, run.device)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
-    typical, ratio = BatchShape.of_features(run.features), system.compressor.frames_per_vector
+    typical, ratio = BatchShape.of_features(run.features.shape), system.compressor.frames_per_vector
     if ratio:
         used = encoder if encoder and system.freezes_encoder else encoder_shape(run, network.config.encoder)
         typical = dataclasses.replace(typical, num_audio=-(-used.num_frames(typical.num_frames) // ratio))
@@ -218,7 +218,7 @@ def decoding_needs(
     """GPU memory of the decode stage: of decoding and, for a rescoring system, of the LLM that reads hypotheses."""
     needs = []
     batch_size, beam_size = run.options.batch_size, run.options.beam_size
-    batch = dataclasses.replace(BatchShape.of_features(run.features), num_utterances=batch_size)
+    batch = dataclasses.replace(BatchShape.of_features(run.features.shape), num_utterances=batch_size)
     last = trainings[-1] if trainings else None
     what = f"stage decode, {batch_size} utterances, beam {beam_size}"
     if last and last.seq2seq:

@@ -71,7 +71,7 @@ def compress(plan: Plan) -> list[Stage]:
     jobs.append(Job("gpu", work, f"{folder}/log/compress.JOB.log", options.decode_jobs))
     jobs.append(Job("cpu", module("merge_parts", *places, "--name", "compressed"), f"{folder}/log/merge.log"))
     report = module(
-        *("ctc_report", "--compressed_dir", folder, "--data_root", options.dumpdir, "--sets", "dev test"),
+        *("ctc_report", "--compressed_dir", folder, "--data_root", layout.dumpdir, "--sets", "dev test"),
         *("--text_name", layout.ctc_table, "--output_dir", folder),
     )
     jobs.append(Job("cpu", report, f"{folder}/log/report.log"))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
 
 
-DATA_TABLES = ("wav.scp", "text", "src_text", "utt2lang")
+TEXT_TABLES = ("text", "src_text", "utt2lang")
+DATA_TABLES = {"audio": ("wav.scp", *TEXT_TABLES), "features": ("feats.scp", *TEXT_TABLES)}  # by what a front end reads
 FEATURE_TABLES = ("feats.scp", "text", "src_text", "utt2lang")
 OPTIONAL_TABLES = ("segments", "prompt")
 LIMITS = ("--max_bad_share",)  # options of make_features that change no features
@@ -50,7 +51,7 @@ def data(plan: Plan) -> list[Stage]:
     places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
     settings = f"langs={options.langs}{places} data_options={options.data_options}"
     settings += f" files= {stamps}" if stamps else ""  # the space is in the markers of older runs
-    outputs = tables(map(layout.data, SPLITS), DATA_TABLES)
+    outputs = tables(map(layout.data, SPLITS), DATA_TABLES[plan.front_end.choice.record.reads])
     return [
         Stage(
             "data",
@@ -67,27 +68,29 @@ def data(plan: Plan) -> list[Stage]:
 
 
 def features(plan: Plan) -> list[Stage]:
-    """Log-mel features."""
-    options, layout = plan.options, plan.layout
-    log, further = f"{options.dumpdir}/log", options.feature_options.split()
+    """What the front end computes."""
+    options, layout, front_end = plan.options, plan.layout, plan.front_end
+    record = front_end.choice.record
+    log, further = f"{layout.dumpdir}/log", options.feature_options.split()
     folders = ["--data_dir", *map(layout.data, SPLITS), "--output_dir", *map(layout.dump, SPLITS)]
     folders += ["--num_jobs", str(options.nj)]
-    make = module("make_features", *folders, "--job", JOB, *further)
+    on_gpu = ["--ngpu", "1"] if record.has_weights and options.ngpu else []
+    make = module("make_features", *folders, "--job", JOB, *front_end.words, *on_gpu, *further)
     merge = module("merge_parts", *folders, "--name", "feats", *further)
     optional = [path for path in tables(map(layout.data, SPLITS), OPTIONAL_TABLES) if Path(path).is_file()]
     return [
         Stage(
             "features",
-            f"log-mel features ({options.dumpdir})",
-            f"{options.dumpdir}/.features.done",
-            _features_of(further),
-            inputs=(
-                *tables(map(layout.data, SPLITS), DATA_TABLES),
-                *optional,
-            ),
+            f"{record.title} ({layout.dumpdir})",
+            f"{layout.dumpdir}/.features.done",
+            " ".join(filter(None, [*front_end.words, _features_of(further)])),
+            inputs=(*tables(map(layout.data, SPLITS), DATA_TABLES[record.reads]), *optional),
             outputs=tables(map(layout.dump, SPLITS), FEATURE_TABLES),
-            jobs=(Job("cpu", make, f"{log}/features.JOB.log", options.nj), Job("cpu", merge, f"{log}/merge.log")),
-            clears=(Clear("remove", tuple(map(layout.dump, SPLITS)), options.dumpdir),),
+            jobs=(
+                Job("gpu" if on_gpu else "cpu", make, f"{log}/features.JOB.log", options.nj),
+                Job("cpu", merge, f"{log}/merge.log"),
+            ),
+            clears=(Clear("remove", tuple(map(layout.dump, SPLITS)), layout.dumpdir),),
         )
     ]
 
@@ -127,7 +130,7 @@ def statistics(plan: Plan) -> list[Stage]:
         *("--tokenizer", layout.tokenizer, "--text_name", layout.ctc_table, "--output_dir", layout.stats_dir),
     )
     report = module(
-        *("report_left_out", "--data_root", options.datadir, "--dump_root", options.dumpdir),
+        *("report_left_out", "--data_root", options.datadir, "--dump_root", layout.dumpdir),
         *("--stats_dir", layout.stats_dir),
     )
     return [

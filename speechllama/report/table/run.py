@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_json, read_table
 from speechllama.model.compressors import COMPRESSORS
 from speechllama.model.old_settings import upgrade_settings
@@ -152,10 +153,13 @@ def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterab
         return None
     from speechllama.model.encoders import choose_encoder  # brings torch, which most tables do without
 
-    num_frames = choose_encoder(settings, str(dirs["base_dir"])).record.num_frames
+    record, features = choose_encoder(settings, str(dirs["base_dir"])).record, FeatureShape.recorded(settings)
     frames = read_lengths(dirs["data_dir"] / "utt2num_frames", list(utterances))
-    vectors = {utterance: -(-num_frames(count) // factor) for utterance, count in frames.items()}
-    return float(report_compression(frames, vectors, frames)["compression_ratio"])
+    vectors = {
+        utterance: -(-record.num_frames(count, features.frame_shift) // factor) for utterance, count in frames.items()
+    }
+    log_mel = {utterance: features.log_mel_frames(count) for utterance, count in frames.items()}
+    return float(report_compression(log_mel, vectors, frames)["compression_ratio"])
 
 
 def read_identity(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from speechllama.data.front_ends import FeatureFormat
+from speechllama.frontend.front_ends import FeatureFormat
 from speechllama.recipe.preflight import checks, systems
 from speechllama.recipe.preflight.amounts import Amount, feature_bytes
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
@@ -94,22 +95,32 @@ def test_a_run_says_what_it_needs_of_the_machine(
     assert run == CheckedRun(run.plan)
 
 
-def test_the_front_end_says_what_its_features_are(checked_run: MakeRun) -> None:
-    conf = '{"num_mel_bins":40,"frame_shift_ms":20}'
-    default, other = (
-        checked_run("covost2", "--llm", "some/llm", "--feature_options", options)
-        for options in ("", f"--max_bad_share 0.2 --frontend_conf {conf}")
-    )
+def a_recipe(folder: Path, **front_ends: str) -> Path:
+    """covost2's settings, with front ends of its own."""
+    shutil.copytree(EGS / "covost2/conf", folder / "conf")
+    (folder / "conf/frontend").mkdir()
+    for name, text in front_ends.items():
+        (folder / f"conf/frontend/{name}.yaml").write_text(text)
+    return folder
+
+
+def test_the_front_end_says_what_its_features_are(checked_run: MakeRun, tmp_path: Path) -> None:
+    narrow = "frontend: fbank\nfrontend_conf: {num_mel_bins: 40, frame_shift_ms: 5}\n"
+    lips = "frontend: given\nfrontend_conf: {dim: 7, frame_shift_ms: 20}\n"
+    folder = a_recipe(tmp_path / "recipe", narrow=narrow, given=lips)
+    words = ("--llm", "some/llm", "--frontend")
+    default, other, given = (checked_run(folder, *words, name) for name in ("fbank", "narrow", "given"))
     assert (default.features.feature_dim, default.features.frame_shift) == (80, pytest.approx(0.01))
-    assert (other.features.feature_dim, other.features.frame_shift) == (40, pytest.approx(0.02))
+    assert (other.features.feature_dim, other.features.frame_shift) == (40, pytest.approx(0.005))
     hour = {"train": Amount(720, 3600.0)}
     assert feature_bytes(hour, default.features) == pytest.approx(3600 * 100 * 80 * 4)
-    assert feature_bytes(hour, other.features) == pytest.approx(feature_bytes(hour, default.features) / 4)
+    assert feature_bytes(hour, other.features) == pytest.approx(feature_bytes(hour, default.features))
+    assert feature_bytes(hour, given.features) == 0  # they stay where they are
     first, second = (systems.ctc_training(run) for run in (default, other))
-    # 5 s are half as many frames, of half the width: four times the utterances in as many feature values
-    assert (first.batch.num_frames, second.batch.num_frames) == (500, 250)
-    assert second.batch.num_utterances == pytest.approx(4 * first.batch.num_utterances, abs=4)
-    assert first.batch.seconds == pytest.approx(5 * first.batch.num_utterances)
+    # A batch is as much speech with every front end.
+    assert (first.batch.num_frames, second.batch.num_frames) == (500, 1000)
+    assert first.batch.num_utterances == second.batch.num_utterances
+    assert first.batch.seconds == second.batch.seconds == pytest.approx(5 * first.batch.num_utterances)
     assert first.encoder is not None and second.encoder is not None
     assert second.encoder.build().mean.shape == (40,)
     # 10 bins less leave the convolutions, which the linear layer after them reads
@@ -117,17 +128,10 @@ def test_the_front_end_says_what_its_features_are(checked_run: MakeRun) -> None:
     assert first.num_trained - second.num_trained == 10 * config.conv_channels * config.transformer.dim
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--frontend fbonk", "unknown front end 'fbonk', expected one of fbank; did you mean 'fbank'?"),
-        ('--frontend_conf {"bins":40}', "frontend_conf: unknown key 'bins'"),
-        ("--frontend_conf 40", "expected settings such as"),
-    ],
-)
-def test_a_front_end_that_cannot_be_built_is_a_fault(checked_run: MakeRun, options: str, message: str) -> None:
-    run, report = checked_run("covost2", "--llm", "some/llm", "--feature_options", options), checks.Report()
+def test_a_front_end_that_cannot_be_built_is_a_fault(checked_run: MakeRun, tmp_path: Path, tiny_llm: Path) -> None:
+    folder = a_recipe(tmp_path / "recipe", mine=f"frontend: hf\nfrontend_conf: {{path: {tiny_llm}}}\n")
+    run, report = checked_run(folder, "--llm", "some/llm", "--frontend", "mine"), checks.Report()
     checks.check_front_end(run, report)
-    assert len(report.faults) == 1
-    assert report.faults[0].startswith("--feature_options: ") and message in report.faults[0]
+    (fault,) = report.faults
+    assert fault.startswith(f"--frontend mine: {tiny_llm}: no preprocessor_config.json of a speech encoder")
     assert run.features == FeatureFormat()

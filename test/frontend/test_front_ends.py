@@ -9,7 +9,8 @@ import pytest
 
 from speechllama.bin import make_features
 from speechllama.data.ark import read_matrix
-from speechllama.data.front_ends import (
+from speechllama.files import read_table
+from speechllama.frontend.front_ends import (
     FRONT_ENDS,
     FeatureFormat,
     FrontEnd,
@@ -17,7 +18,6 @@ from speechllama.data.front_ends import (
     recorded_format,
     write_format,
 )
-from speechllama.files import read_table
 from test.toys import ENERGY
 
 
@@ -44,7 +44,9 @@ def test_features_without_a_record_are_log_mel_energies_of_10_ms(tmp_path: Path)
 
 def test_a_wrong_record_is_refused(tmp_path: Path) -> None:
     write_format(tmp_path, FeatureFormat("fbnak"))
-    with pytest.raises(ValueError, match="unknown front end 'fbnak', expected one of fbank; did you mean 'fbank'"):
+    with pytest.raises(
+        ValueError, match="unknown front end 'fbnak', expected one of fbank, hf, given; did you mean 'fbank'"
+    ):
         read_format(tmp_path).build()
     (tmp_path / "frontend.json").write_text('{"width": 80}')
     with pytest.raises(ValueError, match="frontend.json: unknown key 'width'"):

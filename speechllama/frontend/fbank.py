@@ -6,7 +6,7 @@ import kaldi_native_fbank
 import numpy as np
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.data.front_ends import FbankSettings
+from speechllama.frontend.front_ends import FbankSettings
 
 INT16_SCALE = 32768.0  # Kaldi computes on 16-bit sample values, a waveform here is within +-1
 

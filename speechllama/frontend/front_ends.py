@@ -1,0 +1,286 @@
+"""The front ends: what turns a recording into features; to add one, add a record to FRONT_ENDS.
+
+    --frontend whisper_base -> conf/frontend/whisper_base.yaml: frontend, frontend_conf -> FRONT_ENDS["hf"]
+    waveform (S,) -> features (T, F)             dump/<set>/frontend.json: what wrote them, F, their shift
+
+Code that reads features takes their width and shift from frontend.json, or from the config.yaml that recorded it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+from speechllama.config import from_mapping
+from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS
+from speechllama.feature_shape import FeatureShape
+from speechllama.files import read_json, write_json
+from speechllama.registry import Choice, Registry, choose
+
+FORMAT_FILE = "frontend.json"
+
+
+class FeatureExtractor(Protocol):
+    """What a front end builds."""
+
+    @property
+    def dim(self) -> int:
+        """Width F of its features."""
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds from a feature frame to the next."""
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Compute features.
+
+        Args:
+            waveform: Samples (S,) at 16 kHz, within about +-1. A front end that reads features gets a matrix (T, F).
+
+        Returns:
+            Features (T, F), float32.
+
+        Raises:
+            ValueError: The waveform is not one-dimensional, or too short for a frame.
+        """
+
+
+@runtime_checkable
+class PretrainedExtractor(FeatureExtractor, Protocol):
+    """A front end with weights: it can run on a GPU, and on several waveforms at once."""
+
+    @property
+    def num_layers(self) -> int:
+        """Layers that lie side by side in F."""
+
+    @property
+    def weights(self) -> str:
+        """Fingerprint of the weights, in hexadecimal digits."""
+
+    def to(self, device: str) -> PretrainedExtractor:
+        """Move it to a device."""
+
+    def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute features of several waveforms; each gets those that it has by itself."""
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """What there is to know of a front end.
+
+    Attributes:
+        name: What `frontend` says in its YAML.
+        settings: Dataclass of `frontend_conf`.
+        build: Settings -> a `FeatureExtractor`.
+        reads: What it gets of an utterance: "audio" by wav.scp, or "features" by feats.scp, which stay where they are.
+        has_weights: Whether it is a `PretrainedExtractor`, which a GPU makes faster.
+        title: What its features are called in the title of the stage.
+    """
+
+    name: str
+    settings: type[Any]
+    build: Callable[[Any], FeatureExtractor]
+    reads: str = "audio"
+    has_weights: bool = False
+    title: str = "features"
+
+
+@dataclass(frozen=True)
+class FbankSettings:
+    """Settings of `fbank`, log-mel energies as Kaldi computes them.
+
+    Attributes:
+        num_mel_bins: F.
+        frame_length_ms: Window, in milliseconds.
+        frame_shift_ms: Step, in milliseconds.
+    """
+
+    num_mel_bins: int = NUM_MELS
+    frame_length_ms: float = 25.0
+    frame_shift_ms: float = 1000 * FRAME_SHIFT
+
+
+@dataclass(frozen=True)
+class HfSettings:
+    """Settings of `hf`, the states of a speech encoder of transformers, frozen.
+
+    Attributes:
+        path: Its directory, or its id on the hub.
+        revision: Branch, tag or commit on the hub.
+        layers: Which states: 0 is the input of the first layer, n the output of layer n, -1 the last, after the
+            encoder's own normalisation. Several lie side by side, and the network learns the weights of their sum.
+        window: Longest input in seconds; longer ones are cut into windows that overlap. 0: the encoder's own limit
+            (Whisper: 30 s), else 30 s.
+        overlap: Seconds that two windows share; each gives the half that is nearer to it.
+        dtype: What it computes in: auto (float32 on a CPU, what the weights are stored in on a GPU), float32, bfloat16
+            or float16.
+        stored_as: What the features are stored in, float32 or float16, which takes half the disk.
+    """
+
+    path: str = ""
+    revision: str | None = None
+    layers: tuple[int, ...] = (-1,)
+    window: float = 0.0
+    overlap: float = 4.0
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    stored_as: Literal["float32", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError("path is empty; expected the directory of a speech encoder, or its id on the hub")
+        if not self.layers:
+            raise ValueError("layers is empty; expected for example [-1]")
+        if self.window < 0 or self.overlap < 0 or (self.window and self.overlap >= self.window):
+            raise ValueError(f"overlap {self.overlap} s and window {self.window} s: expected 0 <= overlap < window")
+
+
+@dataclass(frozen=True)
+class GivenSettings:
+    """Settings of `given`, features from elsewhere: another encoder, lip video, sensors.
+
+    Attributes:
+        dim: Width F.
+        frame_shift_ms: Step, in milliseconds.
+        num_layers: Layers that lie side by side in F.
+    """
+
+    dim: int = 0
+    frame_shift_ms: float = 0.0
+    num_layers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.dim < 1 or self.frame_shift_ms <= 0 or self.num_layers < 1 or self.dim % self.num_layers:
+            raise ValueError(
+                f"dim {self.dim}, frame_shift_ms {self.frame_shift_ms}, num_layers {self.num_layers}: expected the "
+                "width and the step of the features, and num_layers that divide the width"
+            )
+
+
+class Given:
+    """Features as they are; only checked.
+
+    Args:
+        settings: What they must be.
+    """
+
+    def __init__(self, settings: GivenSettings) -> None:
+        self.dim, self.frame_shift, self.num_layers = settings.dim, settings.frame_shift_ms / 1000, settings.num_layers
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Check features (T, F).
+
+        Raises:
+            ValueError: They are of another width, or it is a waveform.
+        """
+        if waveform.ndim == 1:
+            raise ValueError(
+                "a recording, but this model reads features that were made elsewhere (front end given); give it a data "
+                "directory with feats.scp"
+            )
+        if waveform.ndim != 2 or waveform.shape[1] != self.dim or not len(waveform):
+            raise ValueError(f"features of shape {waveform.shape}, expected (T, {self.dim}) with T of at least 1")
+        return waveform
+
+
+def _build_fbank(settings: FbankSettings) -> FeatureExtractor:
+    from speechllama.frontend.fbank import Fbank
+
+    return Fbank(settings)
+
+
+def _build_hf(settings: HfSettings) -> FeatureExtractor:
+    from speechllama.frontend.hf_encoder import HfEncoder
+
+    return HfEncoder(settings)
+
+
+FRONT_ENDS: Registry[FrontEnd] = Registry(
+    "front end",
+    [
+        FrontEnd(DEFAULT_FRONT_END, FbankSettings, _build_fbank, title="log-mel features"),
+        FrontEnd("hf", HfSettings, _build_hf, has_weights=True, title="states of a pre-trained encoder"),
+        FrontEnd("given", GivenSettings, Given, reads="features", title="features from elsewhere"),
+    ],
+)
+
+
+@dataclass(frozen=True)
+class FeatureFormat:
+    """What features are, as frontend.json and config.yaml record it; the defaults are those of the paper.
+
+    Attributes:
+        frontend: The front end that wrote them.
+        frontend_conf: All of its settings.
+        feature_dim: Width F.
+        frame_shift: Seconds from a frame to the next.
+        num_layers: Layers of an encoder that lie side by side in F.
+        weights: Fingerprint of the weights that computed them, in hexadecimal digits; "" if there are none.
+    """
+
+    frontend: str = DEFAULT_FRONT_END
+    frontend_conf: dict[str, Any] = field(default_factory=dict)
+    feature_dim: int = NUM_MELS
+    frame_shift: float = FRAME_SHIFT
+    num_layers: int = 1
+    weights: str = ""
+
+    @property
+    def shape(self) -> FeatureShape:
+        """What a network must know of them."""
+        return FeatureShape(self.feature_dim, self.frame_shift, self.num_layers)
+
+    def build(self) -> FeatureExtractor:
+        """Build the front end.
+
+        Raises:
+            ValueError: There is no such front end, it has no such setting, or its weights are no longer the same.
+        """
+        extractor: FeatureExtractor = choose_front_end(self.frontend, self.frontend_conf).build()
+        if self.weights and isinstance(extractor, PretrainedExtractor) and extractor.weights != self.weights:
+            raise ValueError(
+                f"{self.frontend_conf.get('path')}: other weights than those of the features that the model learned "
+                "from; give the encoder that was used, or train on the features of this one"
+            )
+        return extractor
+
+
+def choose_front_end(name: str, conf: Mapping[str, Any]) -> Choice[FrontEnd]:
+    """Look a front end up and read its settings.
+
+    Raises:
+        ValueError: There is no such front end, or it has no such setting.
+    """
+    return choose(FRONT_ENDS, name, conf, "frontend_conf")
+
+
+def describe_features(choice: Choice[FrontEnd], extractor: FeatureExtractor) -> FeatureFormat:
+    """Say what a front end writes."""
+    layers = int(getattr(extractor, "num_layers", 1))
+    weights = extractor.weights if isinstance(extractor, PretrainedExtractor) else ""
+    return FeatureFormat(choice.record.name, choice.conf(), extractor.dim, extractor.frame_shift, layers, weights)
+
+
+def write_format(data_dir: str | Path, features: FeatureFormat) -> None:
+    """Write frontend.json of a data directory with features."""
+    write_json(Path(data_dir) / FORMAT_FILE, dataclasses.asdict(features))
+
+
+def read_format(data_dir: str | Path) -> FeatureFormat:
+    """Read frontend.json; without one (features of before there was a choice) the defaults hold.
+
+    Raises:
+        ValueError: It says something that is no format of features.
+    """
+    path = Path(data_dir) / FORMAT_FILE
+    return from_mapping(FeatureFormat, read_json(path), str(path)) if path.is_file() else FeatureFormat()
+
+
+def recorded_format(settings: Mapping[str, Any], where: str) -> FeatureFormat:
+    """Read what an experiment's settings say of its features; keys that are absent or empty keep their default."""
+    names = [entry.name for entry in dataclasses.fields(FeatureFormat)]
+    return from_mapping(FeatureFormat, {name: settings[name] for name in names if settings.get(name)}, where)

@@ -1,0 +1,276 @@
+"""The front end `hf`: the states of any speech encoder of transformers.
+
+waveform (S,) -> the encoder's own input -> windows, where it is long -> states of some layers (T, F)
+
+How many frames a waveform gives, and how far apart they are, is measured once, so nothing about an encoder is listed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechllama.constants import SAMPLE_RATE
+from speechllama.frontend.front_ends import HfSettings
+from speechllama.hub import explain_hub_error, fingerprint
+
+DEFAULT_WINDOW = 30.0  # seconds; attention over more takes memory by its square
+SHORT, LONG = 0.4, 2.0  # seconds of noise that frames are counted in; multiples of every frame shift in use
+AGREEMENT = 1e-2  # how far a state of a batch may be from the same one by itself, in standard deviations of the states
+
+
+class HfEncoder:
+    """States of a frozen speech encoder.
+
+    Args:
+        settings: Which encoder, which layers.
+        device: Where it computes.
+
+    Raises:
+        ValueError: It is no speech encoder, it does not read 16 kHz, it has no such layer, or the hub refuses it.
+    """
+
+    def __init__(self, settings: HfSettings, device: str = "cpu") -> None:
+        self.settings, self.device = settings, device
+        self.extractor = load_extractor(settings)
+        self.encoder = load_encoder(settings, device)
+        self.num_layers = len(settings.layers)
+        short, long = (self._measure(seconds) for seconds in (SHORT, LONG))
+        self.dim = short.shape[1]
+        self.frame_shift = round((LONG - SHORT) / (len(long) - len(short)), 6)
+        limit = position_limit(self.encoder) * self.frame_shift
+        self.window = min(filter(None, (settings.window or limit or DEFAULT_WINDOW, limit)))
+        self._check_window()
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """Fingerprint of the weights, in hexadecimal digits."""
+        return fingerprint(self.settings.path, self.settings.revision).hex()
+
+    def to(self, device: str) -> HfEncoder:
+        """Move it to a device, in the dtype for it."""
+        self.device = device
+        self.encoder = self.encoder.to(device, choose_dtype(self.settings, self.encoder, device))
+        return self
+
+    def __call__(self, waveform: np.ndarray) -> np.ndarray:
+        """Compute the states of one waveform (S,): (T, F), float32 or what `stored_as` says.
+
+        Raises:
+            ValueError: It is not one-dimensional, or too short for a state.
+        """
+        return self.many([waveform])[0]
+
+    def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute the states of several waveforms, each as by itself; errors as of one.
+
+        They go through the encoder together if it gives states in a batch as it gives them one by one.
+        """
+        for waveform in waveforms:
+            self._check(waveform)
+        windows = [self._cut(len(waveform)) for waveform in waveforms]
+        pieces = [waveform[start:end] for waveform, cuts in zip(waveforms, windows, strict=True) for start, end in cuts]
+        together = len(pieces) > 1 and self.device != "cpu" and self._is_batchable
+        states = iter(self._run(pieces) if together else [self._run([piece])[0] for piece in pieces])
+        return [self._join([next(states) for _ in cuts], cuts) for cuts in windows]
+
+    def num_frames(self, num_samples: int) -> int:
+        """Count the frames of a waveform that fits into a window."""
+        return (num_samples + self._offset) // self._hop
+
+    @property
+    def _hop(self) -> int:
+        return round(self.frame_shift * SAMPLE_RATE)
+
+    @functools.cached_property
+    def _offset(self) -> int:
+        """Samples c in T = (S + c) // hop, which holds for every chain of strided steps; found by bisection."""
+        base = round(SHORT * SAMPLE_RATE)
+        first = len(self._run([np.zeros(base, np.float32)])[0])
+        low, high = 0, self._hop  # the count grows somewhere in (low, high]
+        while high - low > 1:
+            middle = (low + high) // 2
+            if len(self._run([np.zeros(base + middle, np.float32)])[0]) > first:
+                high = middle
+            else:
+                low = middle
+        return (first + 1) * self._hop - (base + high)
+
+    @functools.cached_property
+    def _is_batchable(self) -> bool:
+        """Whether a padded waveform gives the states that it gives by itself."""
+        noise = np.random.default_rng(0).standard_normal(round(LONG * SAMPLE_RATE)).astype(np.float32) * 0.1
+        pair = [noise, noise[: round(SHORT * SAMPLE_RATE)]]
+        alone = self._run(pair[1:])[0].astype(np.float64)
+        padded = self._run(pair)[1].astype(np.float64)
+        worst = float(np.abs(padded - alone).max() / (alone.std() + 1e-9)) if padded.shape == alone.shape else np.inf
+        if worst > AGREEMENT:
+            logging.info("%s: padding changes its states by %.2g, so it gets one at a time", self.settings.path, worst)
+        return worst <= AGREEMENT
+
+    def _measure(self, seconds: float) -> np.ndarray:
+        return self._run([np.zeros(round(seconds * SAMPLE_RATE), np.float32)])[0]
+
+    def _check(self, waveform: np.ndarray) -> None:
+        if waveform.ndim != 1 or self.num_frames(len(waveform)) < 1:
+            least = self._hop - self._offset
+            raise ValueError(f"a waveform of shape {waveform.shape}, expected (S,) with at least {least} samples")
+
+    def _check_window(self) -> None:
+        if self.settings.window > self.window:
+            raise ValueError(f"window {self.settings.window} s: {self.settings.path} reads at most {self.window:.2f} s")
+        if self.settings.overlap >= self.window:
+            raise ValueError(f"overlap {self.settings.overlap} s is not less than the window, {self.window:.2f} s")
+
+    def _cut(self, num_samples: int) -> list[tuple[int, int]]:
+        """Windows of a waveform, from sample to sample; all but the last end are whole frames."""
+        size = int(self.window * SAMPLE_RATE) // self._hop * self._hop
+        if num_samples <= size:
+            return [(0, num_samples)]
+        step = size - round(self.settings.overlap * SAMPLE_RATE) // self._hop * self._hop
+        last = -(-(num_samples - size) // self._hop) * self._hop
+        return [*((start, start + size) for start in range(0, last, step)), (last, num_samples)]
+
+    def _join(self, states: list[np.ndarray], windows: list[tuple[int, int]]) -> np.ndarray:
+        """Of neighbouring windows (T', F) each gives the half of what they share that is nearer to it."""
+        parts, done = [], 0  # frames of the whole that are there
+        for index, (piece, (start, end)) in enumerate(zip(states, windows, strict=True)):
+            first = start // self._hop
+            until = first + len(piece)
+            if index + 1 < len(windows):
+                until = (windows[index + 1][0] + end) // 2 // self._hop
+            parts.append(piece[done - first : until - first])
+            done = until
+        stored = np.float16 if self.settings.stored_as == "float16" else np.float32
+        return np.concatenate(parts).astype(stored)
+
+    @torch.inference_mode()
+    def _run(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """States of waveforms that fit into a window, in one batch: (T, F), float32."""
+        audio = [np.asarray(waveform, np.float32) for waveform in waveforms]
+        batch = self.extractor(
+            audio, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest", return_attention_mask=True
+        )
+        name = self.encoder.main_input_name
+        inputs = {name: batch[name].to(self.device, self.encoder.dtype)}
+        if len(audio) > 1 and "attention_mask" in batch:
+            inputs["attention_mask"] = batch["attention_mask"].to(self.device)
+        with fitting_positions(self.encoder, inputs):
+            output = self.encoder(**inputs, output_hidden_states=True)
+        chosen = [pick_layer(output, layer, self.settings.path) for layer in self.settings.layers]
+        states = torch.cat(chosen, dim=2).float().cpu().numpy()  # (B, T, F)
+        if len(audio) == 1:
+            return [states[0]]
+        return [row[: self.num_frames(len(waveform))] for row, waveform in zip(states, audio, strict=True)]
+
+
+def pick_layer(output: Any, layer: int, path: str) -> Tensor:
+    """Return the states (B, T, F) of a layer.
+
+    Raises:
+        ValueError: The encoder has no such layer.
+    """
+    hidden = output.hidden_states or (output.last_hidden_state,)
+    if layer == -1:
+        states: Tensor = output.last_hidden_state
+        return states
+    if not -len(hidden) <= layer < len(hidden):
+        raise ValueError(f"{path}: layer {layer}, expected {-len(hidden)} to {len(hidden) - 1}")
+    picked: Tensor = hidden[layer]
+    return picked
+
+
+def position_limit(encoder: Any) -> int:
+    """States that fit into an encoder's table of positions; 0 where there is none."""
+    table = getattr(encoder, "embed_positions", None)
+    is_table = isinstance(table, nn.Embedding) and hasattr(encoder.config, "max_source_positions")
+    return int(table.num_embeddings) if is_table else 0  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def fitting_positions(encoder: Any, inputs: dict[str, Tensor]) -> Iterator[None]:
+    """Cut the table of positions to the input, for encoders that take only their longest (Whisper: 30 s).
+
+    The input (B, mel, frames) is padded to whole states. Padding it to 30 s would cost ten times the time for a short
+    utterance, and its states would be written along with those of the speech.
+    """
+    limit = position_limit(encoder)
+    if not limit:
+        yield
+        return
+    name = encoder.main_input_name
+    stride = int(encoder.conv1.stride[0] * encoder.conv2.stride[0])
+    features = inputs[name]
+    num_states = min(limit, -(-features.shape[-1] // stride))
+    missing = num_states * stride - features.shape[-1]
+    inputs[name] = nn.functional.pad(features, (0, missing), value=float(features.min()))
+    inputs.pop("attention_mask", None)  # it would not be read
+    table, longest = encoder.embed_positions, encoder.config.max_source_positions
+    encoder.embed_positions = nn.Embedding.from_pretrained(table.weight[:num_states], freeze=True)
+    encoder.config.max_source_positions = num_states
+    try:
+        yield
+    finally:
+        encoder.embed_positions, encoder.config.max_source_positions = table, longest
+
+
+def load_extractor(settings: HfSettings) -> Any:
+    """Load what makes the encoder's input of a waveform, with the encoder's own normalisation.
+
+    Raises:
+        ValueError: There is none, or it is for another sampling rate than 16 kHz.
+    """
+    from transformers import AutoFeatureExtractor
+
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(settings.path, revision=settings.revision)
+    except (OSError, ValueError, KeyError) as error:
+        reason = explain_hub_error(error) or f"no preprocessor_config.json of a speech encoder: {error}"
+        raise ValueError(f"{settings.path}: {reason}") from error
+    rate = getattr(extractor, "sampling_rate", None)
+    if rate != SAMPLE_RATE:
+        raise ValueError(f"{settings.path}: its input has a sampling rate of {rate} Hz, expected {SAMPLE_RATE}")
+    return extractor
+
+
+def load_encoder(settings: HfSettings, device: str) -> Any:
+    """Load the encoder, without the decoder where there is one.
+
+    Raises:
+        ValueError: transformers cannot load it, weights are missing, or it reads no audio.
+    """
+    from transformers import AutoModel
+
+    try:
+        model, report = AutoModel.from_pretrained(
+            settings.path, revision=settings.revision, dtype="auto", output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = explain_hub_error(error) or f"transformers cannot load it: {error}"
+        raise ValueError(f"{settings.path}: {reason}") from error
+    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+    if not str(encoder.main_input_name).startswith("input_") or encoder.main_input_name == "input_ids":
+        raise ValueError(f"{settings.path}: no speech encoder, a {type(encoder).__name__} of {encoder.main_input_name}")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = {names[id(parameter)] for parameter in encoder.parameters() if id(parameter) in names}
+    missing = sorted(own & set(report["missing_keys"]))
+    if missing:
+        raise ValueError(f"{settings.path}: {len(missing)} weights of the encoder are missing, first {missing[:3]}")
+    encoder = encoder.requires_grad_(False).eval()
+    return encoder.to(device, choose_dtype(settings, encoder, device))
+
+
+def choose_dtype(settings: HfSettings, encoder: Any, device: str) -> torch.dtype:
+    """Return the dtype to compute in: `auto` is float32 on a CPU, and on a GPU what the weights are stored in."""
+    if settings.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, settings.dtype)
+        return dtype
+    own: torch.dtype = encoder.dtype
+    return torch.float32 if device == "cpu" else own

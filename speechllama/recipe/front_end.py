@@ -1,0 +1,95 @@
+"""The front end of a run: what conf/frontend/NAME.yaml says.
+
+--frontend whisper_base, --frontend_path DIR -> conf/frontend/whisper_base.yaml -> SelectedFrontEnd
+
+frontend: hf                              a record of FRONT_ENDS
+frontend_conf: {path: ORGANISATION/NAME}  its settings
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechllama.constants import DEFAULT_FRONT_END
+from speechllama.frontend.front_ends import FRONT_ENDS, FrontEnd, choose_front_end
+from speechllama.options import UsageError
+from speechllama.recipe.system import CONF, TEMPLATE_CONF, ConfFolders, Config
+from speechllama.registry import Choice
+
+FOLDER = "frontend"  # in conf
+KEYS = ("frontend", "frontend_conf")
+
+
+@dataclass(frozen=True)
+class SelectedFrontEnd:
+    """A front end and its name in a recipe.
+
+    Attributes:
+        config: Its YAML.
+        name: The YAML's name.
+        choice: Its record and settings.
+    """
+
+    config: Config
+    name: str
+    choice: Choice[FrontEnd]
+
+    @property
+    def suffix(self) -> str:
+        """What it adds to the names of directories; nothing if it is the default."""
+        return "" if self.name == DEFAULT_FRONT_END else f"_{self.name}"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Options of make_features; none for the default with its default settings."""
+        record, settings = self.choice.record, self.choice.settings
+        changed = {
+            field.name: getattr(settings, field.name)
+            for field in dataclasses.fields(settings)
+            if getattr(settings, field.name) != field.default
+        }
+        words = ["--frontend", record.name] if changed or record.name != DEFAULT_FRONT_END else []
+        return (*words, *(["--frontend_conf", json.dumps(changed)] if changed else []))
+
+
+def front_end_names() -> list[str]:
+    """Name the front ends of a recipe, in whose directory this is called, and those of all recipes."""
+    folders = (Path(CONF) / FOLDER, TEMPLATE_CONF / FOLDER)
+    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+
+
+def select_front_end(name: str, path: str, folders: ConfFolders) -> SelectedFrontEnd:
+    """Read the YAML of a front end.
+
+    Args:
+        name: `--frontend`.
+        path: `--frontend_path`, in place of the path of `frontend_conf`; "": what the YAML says.
+        folders: Where YAML files are looked for.
+
+    Returns:
+        The front end.
+
+    Raises:
+        UsageError: There is no such YAML, it has other keys, or its settings are wrong.
+    """
+    known = front_end_names()
+    if name not in known:
+        raise UsageError(f"--frontend: unknown front end {name!r}, expected one of {', '.join(known)}")
+    config = folders.read(f"{FOLDER}/{name}")
+    wrong = [key for key in config.settings if key not in KEYS]
+    if wrong:
+        raise UsageError(f"{config.path}: unknown key {wrong[0]!r}, expected one of {', '.join(KEYS)}")
+    conf = dict(config.settings.get("frontend_conf") or {})
+    try:
+        if path:
+            record = FRONT_ENDS[config.settings.get("frontend", DEFAULT_FRONT_END)]
+            if "path" not in {field.name for field in dataclasses.fields(record.settings)}:
+                raise ValueError(f"--frontend_path: the front end {name} has no weights")
+            conf["path"] = path
+        choice = choose_front_end(config.settings.get("frontend", DEFAULT_FRONT_END), conf)
+    except ValueError as error:
+        raise UsageError(f"{config.path}: {error}") from error
+    return SelectedFrontEnd(config, name, choice)

@@ -1,0 +1,266 @@
+"""Speech encoders of transformers as front ends: tiny ones with random weights, of each kind that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from speechllama.frontend.front_ends import FeatureFormat, HfSettings, choose_front_end
+from speechllama.frontend.hf_encoder import HfEncoder
+
+CONVOLUTIONS: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "conv_dim": (8, 8, 8, 8, 8, 8, 8),
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+}
+# Name -> configuration class, its settings, what makes its input, seconds from a state to the next.
+ENCODERS: dict[str, tuple[str, dict[str, Any], Any, float]] = {
+    "whisper": (
+        "WhisperConfig",
+        {
+            "d_model": 16,
+            "encoder_layers": 2,
+            "decoder_layers": 0,
+            "encoder_attention_heads": 2,
+            "encoder_ffn_dim": 32,
+            "max_source_positions": 150,
+            "vocab_size": 8,
+            "num_mel_bins": 8,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 1,
+        },
+        transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=3),
+        0.02,
+    ),
+    "wav2vec2": (
+        "Wav2Vec2Config",
+        {**CONVOLUTIONS, "feat_extract_norm": "layer", "do_stable_layer_norm": True},
+        transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True),
+        0.02,
+    ),
+    "wav2vec2 with group norm": (
+        "Wav2Vec2Config",
+        CONVOLUTIONS,
+        transformers.Wav2Vec2FeatureExtractor(return_attention_mask=False),
+        0.02,
+    ),
+    "hubert": ("HubertConfig", CONVOLUTIONS, transformers.Wav2Vec2FeatureExtractor(), 0.02),
+    "wavlm": ("WavLMConfig", CONVOLUTIONS, transformers.Wav2Vec2FeatureExtractor(), 0.02),
+    "w2v-bert": (
+        "Wav2Vec2BertConfig",
+        {
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "feature_projection_input_dim": 160,
+            "output_hidden_size": 16,
+        },
+        transformers.SeamlessM4TFeatureExtractor(),
+        0.02,
+    ),
+}
+
+
+def make_encoder(folder: Path, name: str, **more: Any) -> Path:
+    """Save a tiny encoder with random weights."""
+    kind, settings, extractor, _ = ENCODERS[name]
+    torch.manual_seed(1)
+    config = getattr(transformers, kind)(**settings, **more)
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    return folder
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(round(seconds * 16000)).astype(np.float32) * 0.1
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., HfEncoder]:
+    folders: dict[str, Path] = {}
+
+    def make(name: str, **settings: Any) -> HfEncoder:
+        if name not in folders:
+            folders[name] = make_encoder(tmp_path_factory.mktemp("encoder"), name)
+        return HfEncoder(HfSettings(str(folders[name]), **settings))
+
+    return make
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_kind_of_encoder_gives_its_states(build: Callable[..., HfEncoder], name: str) -> None:
+    front_end = build(name, overlap=1.0)
+    assert (front_end.dim, front_end.frame_shift) == (16, ENCODERS[name][3])
+    for seconds in (0.1, 0.5, 1.2345, 2.9):
+        states = front_end(noise(seconds))
+        assert states.shape == (front_end.num_frames(round(seconds * 16000)), 16) and states.dtype == np.float32
+        assert np.isfinite(states).all()
+    assert len(front_end.weights) == 64
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_batch_gives_what_its_members_give(build: Callable[..., HfEncoder], name: str) -> None:
+    front_end = build(name, overlap=1.0)
+    waveforms = [noise(1.0, 1), noise(2.3, 2), noise(0.7, 3)]
+    single = [front_end(waveform) for waveform in waveforms]
+    front_end.device = "batched"  # as on a GPU, without one
+    try:
+        front_end._run = run_on_cpu(front_end)  # type: ignore[method-assign]
+        batched = front_end.many(waveforms)
+    finally:
+        front_end.device = "cpu"
+    for alone, together in zip(single, batched, strict=True):
+        # A batch may differ by what the check of padding admits: a hundredth of a standard deviation.
+        np.testing.assert_allclose(together, alone, atol=1e-2 * alone.std())
+
+
+def run_on_cpu(front_end: HfEncoder) -> Callable[[Any], list[np.ndarray]]:
+    """The encoder's own `_run`, whatever device it believes to be on."""
+    run = type(front_end)._run
+
+    def call(waveforms: Any) -> list[np.ndarray]:
+        device, front_end.device = front_end.device, "cpu"
+        try:
+            return run(front_end, waveforms)
+        finally:
+            front_end.device = device
+
+    return call
+
+
+def test_whisper_without_padding_is_transformers_own_encoder_with_fewer_positions(
+    build: Callable[..., HfEncoder],
+) -> None:
+    front_end = build("whisper", overlap=1.0)
+    waveform = noise(3.0)  # all of its positions: transformers takes it as it is
+    features = front_end.extractor(waveform, sampling_rate=16000, return_tensors="pt").input_features
+    with torch.no_grad():
+        expected = front_end.encoder(features).last_hidden_state[0].numpy()
+    np.testing.assert_allclose(front_end(waveform), expected, atol=1e-5)
+    assert front_end(noise(1.0)).shape == (50, 16)
+    assert front_end.encoder.embed_positions.num_embeddings == 150  # as it was
+
+
+def test_the_states_of_a_layer_and_of_several(build: Callable[..., HfEncoder]) -> None:
+    waveform = noise(1.0)
+    first, second = (build("wav2vec2", layers=(layer,), overlap=1.0)(waveform) for layer in (1, 2))
+    several = build("wav2vec2", layers=(1, 2), overlap=1.0)
+    assert (several.dim, several.num_layers) == (32, 2)
+    np.testing.assert_allclose(several(waveform), np.concatenate([first, second], axis=1), atol=1e-6)
+    with pytest.raises(ValueError, match="layer 7, expected -3 to 2"):
+        build("wav2vec2", layers=(7,), overlap=1.0)
+
+
+def test_long_recordings_are_cut_into_windows_that_overlap(build: Callable[..., HfEncoder]) -> None:
+    front_end = build("whisper", overlap=1.0)
+    assert front_end.window == pytest.approx(3.0)
+    waveform = noise(8.13)
+    size, shift = 48000, 320
+    states = front_end(waveform)
+    last = -(-(len(waveform) - size) // shift) * shift
+    starts = [*range(0, last, 32000), last]
+    assert starts == [0, 32000, 64000, 82240]
+    pieces = [front_end(waveform[start : start + size]) for start in starts]
+    # Of what two windows share, each gives the half that is nearer to it.
+    borders = [0, *((after + before + size) // 2 // shift for before, after in zip(starts, starts[1:], strict=False))]
+    borders.append(last // shift + len(pieces[-1]))
+    expected = [
+        piece[low - start // shift : high - start // shift]
+        for piece, start, low, high in zip(pieces, starts, borders, borders[1:], strict=False)
+    ]
+    np.testing.assert_allclose(states, np.concatenate(expected), atol=1e-5)
+    assert len(states) == len(waveform) // shift + 1
+
+
+def test_features_in_half_precision_take_half_the_disk(build: Callable[..., HfEncoder]) -> None:
+    states = build("wav2vec2", stored_as="float16", overlap=1.0)(noise(1.0))
+    assert states.dtype == np.float16
+
+
+@pytest.mark.parametrize("shape", [(0,), (100,), (1, 16000)])
+def test_what_is_no_waveform_is_refused(build: Callable[..., HfEncoder], shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"a waveform of shape .*, expected \(S,\) with at least 400 samples"):
+        build("wav2vec2", overlap=1.0)(np.zeros(shape, np.float32))
+
+
+def test_what_is_no_speech_encoder_is_refused(tmp_path: Path, tiny_llm: Path) -> None:
+    with pytest.raises(ValueError, match="no preprocessor_config.json of a speech encoder"):
+        HfEncoder(HfSettings(str(tiny_llm)))
+    folder = make_encoder(tmp_path / "telephone", "hubert")
+    transformers.Wav2Vec2FeatureExtractor(sampling_rate=8000).save_pretrained(folder)
+    with pytest.raises(ValueError, match="telephone: its input has a sampling rate of 8000 Hz, expected 16000"):
+        HfEncoder(HfSettings(str(folder)))
+    text = transformers.LlamaConfig(
+        vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    transformers.AutoModel.from_config(text).save_pretrained(tmp_path / "text")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "text")
+    with pytest.raises(ValueError, match="text: no speech encoder, a LlamaModel of input_ids"):
+        HfEncoder(HfSettings(str(tmp_path / "text")))
+
+
+def test_missing_weights_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = make_encoder(tmp_path, "hubert")
+    weights = load_file(folder / "model.safetensors")
+    save_file(
+        {name: tensor for name, tensor in weights.items() if "layers.1" not in name}, folder / "model.safetensors"
+    )
+    with pytest.raises(ValueError, match=r"\d+ weights of the encoder are missing, first \['encoder.layers.1"):
+        HfEncoder(HfSettings(str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("conf", "message"),
+    [
+        ({}, "path is empty"),
+        ({"path": "x", "layers": []}, "layers is empty"),
+        ({"path": "x", "window": 4.0, "overlap": 4.0}, "overlap 4.0 s and window 4.0 s"),
+        ({"path": "x", "dtype": "int8"}, "dtype: unknown value 'int8', expected one of auto, float32"),
+        ({"path": "x", "layer": -1}, "unknown key 'layer'; did you mean 'layers'"),
+    ],
+)
+def test_wrong_settings_are_refused(conf: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose_front_end("hf", conf)
+
+
+def test_a_window_beyond_the_encoders_own_is_refused(build: Callable[..., HfEncoder]) -> None:
+    with pytest.raises(ValueError, match="window 30.0 s: .* reads at most 3.00 s"):
+        build("whisper", window=30.0)
+    with pytest.raises(ValueError, match="overlap 4.0 s is not less than the window, 3.00 s"):
+        build("whisper")
+
+
+def test_other_weights_than_those_of_the_features_are_refused(tmp_path: Path) -> None:
+    folder = make_encoder(tmp_path, "hubert")
+    choice = choose_front_end("hf", {"path": str(folder)})
+    weights = choice.build().weights
+    features = FeatureFormat("hf", choice.conf(), 16, 0.02, 1, weights)
+    assert features.build().dim == 16
+    make_encoder(tmp_path, "hubert", initializer_range=0.5)
+    with pytest.raises(ValueError, match="other weights than those of the features that the model learned from"):
+        features.build()
+
+
+def test_whisper_base_reads_real_speech(shared_data: Path) -> None:
+    folder = shared_data / "whisper_base_encoder"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    front_end = HfEncoder(HfSettings(str(folder)))
+    assert (front_end.dim, front_end.frame_shift, front_end.window) == (512, 0.02, pytest.approx(30.0))
+    assert front_end(noise(2.0)).shape == (100, 512)

@@ -1,0 +1,63 @@
+"""A recipe on the states of a pre-trained encoder: from recordings to a packed model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from speechllama.bin import decode, pack, translate
+from speechllama.decode.speech2text import Speech2Text
+from speechllama.files import read_table
+from speechllama.frontend.front_ends import choose_front_end
+from test.conftest import Recipe, train_recipe
+from test.frontend.test_hf_encoder import make_encoder
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny HuBERT."""
+    return make_encoder(tmp_path_factory.mktemp("hubert"), "hubert")
+
+
+@pytest.fixture(scope="module")
+def hf_recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path, encoder: Path) -> Recipe:
+    """E5 and E6 on two of its layers, in half precision."""
+    conf = {"path": str(encoder), "layers": [1, 2], "stored_as": "float16"}
+    return train_recipe(tmp_path_factory.mktemp("hf"), tiny_llm, choose_front_end("hf", conf))
+
+
+def test_training_records_what_its_features_are(hf_recipe: Recipe, encoder: Path) -> None:
+    for system in ("ctc", "e5", "e6"):
+        settings = yaml.safe_load((hf_recipe.root / system / "config.yaml").read_text())
+        assert (settings["frontend"], settings["feature_dim"], settings["num_layers"]) == ("hf", 32, 2)
+        assert settings["frame_shift"] == 0.02 and len(settings["weights"]) == 64
+        assert settings["frontend_conf"]["path"] == str(encoder)
+    weights = hf_recipe.load(hf_recipe.root / "ctc/model.pth")["layer_weights"]
+    assert weights.shape == (2,) and weights.abs().max() > 0  # they train
+
+
+def test_recordings_and_prepared_features_give_the_same_text(
+    hf_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], encoder: Path
+) -> None:
+    decode.main(
+        ["--exp_dir", str(hf_recipe.root / "e6"), "--data_dir", str(hf_recipe.root / "test/dump")]
+        + ["--output_dir", str(tmp_path / "decoded"), "--beam_size", "4", "--nbest", "1"]
+    )
+    texts = read_table(tmp_path / "decoded/text")
+    archive = tmp_path / "e6.zip"
+    pack.main(["--exp_dir", str(hf_recipe.root / "e6"), "--output", str(archive), "--include_llm", "true"])
+    shutil.move(encoder, tmp_path / "gone")  # the weights are in the zip
+    try:
+        recordings = read_table(hf_recipe.root / "test/data/wav.scp")
+        translate_speech = Speech2Text.from_pretrained(archive)
+        for utterance, path in recordings.items():
+            assert translate_speech(path)[0].text == texts[utterance]
+        assert translate.main(["--model", str(archive), next(iter(recordings.values()))]) in (0, None)
+        assert capsys.readouterr().out.rstrip("\n").split("\t")[1] == next(iter(texts.values()))
+        with pytest.raises(ValueError, match="no preprocessor_config.json of a speech encoder"):
+            Speech2Text.from_pretrained(hf_recipe.root / "e6")(next(iter(recordings.values())))
+    finally:
+        shutil.move(tmp_path / "gone", encoder)

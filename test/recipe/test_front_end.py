@@ -1,0 +1,105 @@
+"""The front end of a run: its YAML, its names in paths and commands, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from speechllama.options import UsageError
+from speechllama.recipe.plan import Plan, make_plan
+from speechllama.recipe.table import row_options
+
+Write = Callable[[str, str], None]
+WORDS = ["--langs", "de", "--llm", "some/llm"]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a front end of a recipe, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf/frontend").mkdir(parents=True)
+
+    def write_yaml(name: str, text: str) -> None:
+        (tmp_path / f"conf/frontend/{name}.yaml").write_text(text)
+
+    return write_yaml
+
+
+def features_command(plan: Plan) -> tuple[str, ...]:
+    (stage,) = (stage for _, stage in plan.stages() if stage.name == "features")
+    return stage.jobs[0].command
+
+
+def test_the_default_adds_nothing_to_names_and_commands(write: Write) -> None:
+    plan = make_plan(WORDS)
+    assert plan.layout.dump("train") == "dump/train"
+    assert "--frontend" not in features_command(plan)
+
+
+def test_another_front_end_is_part_of_every_name_that_depends_on_it(write: Write) -> None:
+    write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder, layers: [3, 4]}\n")
+    plan = make_plan([*WORDS, "--frontend", "mine"])
+    layout = plan.layout
+    assert layout.dump("train") == "dump_mine/train"
+    assert layout.cmvn == "exp/stats_transcript_bpe500_mine/cmvn.npz"
+    assert layout.ctc_dir == "exp/ctc_transcript_bpe500_mine"
+    assert (layout.system_dir, layout.init_dir) == ("exp/st_e6_mine_llm", "exp/st_e5_mine_llm")
+    command = features_command(plan)
+    assert command[command.index("--frontend") + 1] == "hf"
+    assert command[command.index("--frontend_conf") + 1] == '{"path": "some/encoder", "layers": [3, 4]}'
+    assert "--ngpu" not in command
+    assert "--ngpu" in features_command(make_plan([*WORDS, "--frontend", "mine", "--ngpu", "1"]))
+
+
+def test_weights_elsewhere_need_no_yaml(write: Write) -> None:
+    write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder}\n")
+    plan = make_plan([*WORDS, "--frontend", "mine", "--frontend_path", "/data/encoder"])
+    assert plan.front_end.choice.settings.path == "/data/encoder"
+    with pytest.raises(UsageError, match="--frontend_path: the front end fbank has no weights"):
+        make_plan([*WORDS, "--frontend_path", "/data/encoder"])
+
+
+def test_given_features_are_read_from_the_data_directories(write: Write) -> None:
+    write("lips", "frontend: given\nfrontend_conf: {dim: 96, frame_shift_ms: 40}\n")
+    stages = {stage.name: stage for _, stage in make_plan([*WORDS, "--frontend", "lips"]).stages()}
+    assert "data/train/feats.scp" in stages["features"].inputs
+    assert "data/train/wav.scp" not in (*stages["features"].inputs, *stages["data"].outputs)
+
+
+def test_a_front_end_is_a_variant_of_a_row(write: Write) -> None:
+    write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder}\n")
+    assert row_options("e6:mine:asr", "2") == [
+        *("--system", "e6", "--seed", "2", "--frontend", "mine", "--task", "asr"),
+    ]
+    with pytest.raises(UsageError, match="unknown variant 'nine', expected one of .*mine"):
+        row_options("e6:nine", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("frontend: fbnak\n", "mine.yaml: unknown front end 'fbnak', expected one of fbank, .*; did you mean 'fbank'"),
+        ("frontend_conf: {bins: 40}\n", "mine.yaml: frontend_conf: unknown key 'bins'"),
+        ("frontend: hf\n", "mine.yaml: frontend_conf: path is empty"),
+        ("frontend: given\n", "mine.yaml: frontend_conf: dim 0, frame_shift_ms 0.0, num_layers 1: expected the width"),
+        ("front_end: hf\n", "mine.yaml: unknown key 'front_end', expected one of frontend, frontend_conf"),
+    ],
+)
+def test_a_wrong_yaml_is_refused(write: Write, text: str, message: str) -> None:
+    write("mine", text)
+    with pytest.raises(UsageError, match=message):
+        make_plan([*WORDS, "--frontend", "mine"])
+
+
+def test_an_unknown_front_end_is_refused(write: Write) -> None:
+    with pytest.raises(UsageError, match="--frontend: unknown front end 'whisper', expected one of fbank, w2v_bert_2"):
+        make_plan([*WORDS, "--frontend", "whisper"])
+
+
+def test_a_front_end_among_the_options_of_a_command_is_refused(write: Write) -> None:
+    with pytest.raises(UsageError, match="--feature_options holds --frontend, .*: give it to the recipe itself"):
+        make_plan([*WORDS, "--feature_options", "--frontend hf"])
+    with pytest.raises(UsageError, match="holds --frontend_conf, .*: write it into a YAML of conf/frontend"):
+        make_plan([*WORDS, "--feature_options", "--frontend_conf={}"])

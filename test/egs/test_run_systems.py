@@ -126,7 +126,7 @@ def test_the_decoder_from_scratch_needs_neither_ctc_nor_an_llm(checkout: Checkou
     calls = {call[0]: call for call in checkout.calls()}
     assert not {"ctc_train", "ctc_compress", "prepare_llm", "train_text_llm"} & set(calls)
     made, training = calls["make_scratch_llm"], " ".join(calls["llm_train"])
-    assert made[1:5] == "--config conf/small/decoder.yaml --conf_path conf/small:conf".split()
+    assert made[1:5] == "--config conf/small/decoder.yaml --conf_path conf/small:conf:../TEMPLATE/conf".split()
     assert made[5:] == "--text data/train/text --output_dir exp/llm_decoder_small_st".split()
     assert "--llm_dir exp/llm_decoder_small_st --cmvn_file" in training and "--ctc_dir" not in training
     assert "dump/train/feats.scp,speech,kaldi_ark" in training

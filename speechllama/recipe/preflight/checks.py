@@ -164,6 +164,8 @@ def disk_needs(
     if found and found.bytes_to_fetch:
         home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
         needs.append(("LLM", home, found.bytes_to_fetch))
+    if found and found.bytes_to_write and "llm" not in run.finished:
+        needs.append(("LLM, unpacked", run.options.expdir, found.bytes_to_write))
     return needs
 
 

@@ -37,9 +37,10 @@ def llm(plan: Plan) -> list[Stage]:
         settings, inputs = "", (*shape.files, text)
     elif options.llm:
         words = ["--llm", options.llm, *given("revision", options.revision), *given("token_file", options.token_file)]
-        command = module("prepare_llm", *words, "--output_dir", folder, "--ngpu", on_gpu)
-        config = f"{options.llm}/config.json"
-        inputs = (as_seen_here(config),) if Path(config).is_file() else ()
+        further = options.llm_options.split()
+        command = module("prepare_llm", *words, "--output_dir", folder, "--ngpu", on_gpu, *further)
+        places = (options.llm, f"{options.llm}/config.json")  # a GGUF file, or a directory's
+        inputs = tuple(as_seen_here(place) for place in places if Path(place).is_file())
     elif layout.llm:
         words = ["--text", layout.llm_text, "--dev_dir", layout.data("dev"), "--output_dir", folder]
         further = [*given("seed", options.seed), *options.target_words, *options.llm_options.split()]

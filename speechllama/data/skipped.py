@@ -19,6 +19,8 @@ class Reason(str, Enum):
     NO_FEATURES = "no_features"
     NO_UNITS = "no_units"
     TOO_SHORT = "too_short"
+    NO_TOKENS = "no_tokens"
+    BEYOND_CONTEXT = "beyond_context"
     OTHER = "other"
 
     @property
@@ -31,6 +33,8 @@ _IN_WORDS = {
     Reason.NO_FEATURES: "without features, since the audio cannot be read",
     Reason.NO_UNITS: "without CTC units, left out of CTC training",
     Reason.TOO_SHORT: "with fewer encoder frames than CTC needs, left out of CTC training",
+    Reason.NO_TOKENS: "without tokens of the LLM, left out of its training",
+    Reason.BEYOND_CONTEXT: "with more positions than the LLM has, left out of its training",
     Reason.OTHER: "for a reason without a code, see their details",
 }
 

@@ -83,6 +83,7 @@ def train(plan: Plan) -> list[Stage]:
             outputs=(f"{folder}/config.yaml",),
             jobs=tuple(jobs),
             clears=(Clear("move_aside", (folder,), folder),),
+            shows=_positions_pages(folder),
         )
     ]
 
@@ -108,6 +109,7 @@ def lora(plan: Plan) -> list[Stage]:
                 *_train_system(plan, system, layout.base_dir, "--init_from", start),
             ),
             clears=(Clear("move_aside", (layout.base_dir,), layout.base_dir),),
+            shows=_positions_pages(layout.base_dir),
         )
     ]
 
@@ -140,6 +142,11 @@ def _system_inputs(plan: Plan) -> tuple[str, ...]:
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
+
+
+def _positions_pages(folder: str) -> tuple[str, ...]:
+    """What the count of LLM positions left out, and what the LLM's tokenizer cannot encode."""
+    return tuple(f"{folder}/llm_stats/{name}.md" for name in ("train", "dev"))
 
 
 def _learned_file(plan: Plan) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from speechllama.constants import DEFAULT_FRONT_END
-from speechllama.data.ark import ark_writer, num_allowed, part_path, split_part
+from speechllama.data.ark import ark_writer, check_finite, num_allowed, part_path, split_part
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.front_ends import (
@@ -90,6 +90,11 @@ def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
                 features = extractor(_read_utterance(data, utterance))
             except (ValueError, OSError) as error:
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(error))
+                continue
+            try:
+                check_finite(features, "its features")
+            except ValueError as error:
+                skipped[utterance] = Skip(Reason.NOT_FINITE, str(error))
                 continue
             write(utterance, features)
             num_frames[utterance] = str(len(features))

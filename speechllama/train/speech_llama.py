@@ -34,6 +34,7 @@ from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
 from speechllama.train.options import Kind
+from speechllama.train.same_settings import recorded_settings
 
 
 class SpeechLlamaModel(AbsESPnetModel):
@@ -150,7 +151,10 @@ class SpeechLlamaTask(SpeechTask):
             if name == "compressed":
                 check_maker(Path(path).parent, name, expected)
         # All settings go into config.yaml: a later default must not change an old experiment.
-        args.prompt_conf = {"template": task.prompt, "target": DEFAULT_TARGET, **args.prompt_conf}
+        # One that began with an older version keeps its start token.
+        start = (recorded_settings(args).get("prompt_conf") or {}).get("start_token", PromptConfig.start_token)
+        defaults = {"template": task.prompt, "target": DEFAULT_TARGET, "start_token": start}
+        args.prompt_conf = {**defaults, **args.prompt_conf}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
         args.compressor_conf = network.config.compressor.conf()
         if not network.config.freeze_encoder:

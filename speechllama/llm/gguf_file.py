@@ -8,6 +8,7 @@ the llm stage reads the directory and knows nothing of GGUF.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -36,7 +37,6 @@ def check_gguf(path: str) -> dict[str, Any]:
     if importlib.util.find_spec("gguf") is None:
         raise ValueError(f"{path}: reading a GGUF file needs the package gguf: pip install -e '.[gguf]'")
     from gguf import GGUFReader
-    from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
     try:
         reader = GGUFReader(path)
@@ -48,15 +48,34 @@ def check_gguf(path: str) -> dict[str, Any]:
         raise ValueError(
             f"{path}: a damaged GGUF file ({type(error).__name__}: {error}); fetch it again and compare its size"
         ) from error
-    known = {name.replace("_", "").replace("-", "") for name in GGUF_SUPPORTED_ARCHITECTURES}
-    if architecture.replace("_", "").replace("-", "") not in known:
+    known = known_architectures()
+    if known and _plain(architecture) not in map(_plain, known):
         raise ValueError(
             f"{path}: this transformers cannot unpack a GGUF file of the architecture {architecture!r}, expected one "
-            f"of {', '.join(sorted(GGUF_SUPPORTED_ARCHITECTURES))}; take the LLM as a Hugging Face directory"
+            f"of {', '.join(sorted(known))}; take the LLM as a Hugging Face directory"
         )
     if not num_parameters:
         raise ValueError(f"{path}: a GGUF file without weights (a vocabulary only?); expected a whole model")
     return {"architecture": architecture, "num_parameters": num_parameters, "quantization": kinds}
+
+
+def known_architectures() -> set[str]:
+    """What this release of transformers can unpack, by llama.cpp's names; empty where it does not say."""
+    known: set[str] = set()
+    with contextlib.suppress(ImportError):
+        from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
+
+        known |= set(GGUF_SUPPORTED_ARCHITECTURES)
+    with contextlib.suppress(ImportError):  # since 5.24, some are read in another way
+        from transformers.integrations.gguf import GGUF_ARCHS, GGUF_CONFIG_ARCHS
+
+        known |= set(GGUF_ARCHS) & set(GGUF_CONFIG_ARCHS)
+    return known
+
+
+def _plain(architecture: str) -> str:
+    """A name without the marks that llama.cpp and transformers write differently."""
+    return architecture.replace("_", "").replace("-", "")
 
 
 def convert_gguf(

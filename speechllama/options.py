@@ -15,12 +15,14 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from speechllama.faults import InputError
+
 Check = Callable[[Any], str]  # value -> what is wrong with it, "" if nothing
 Record = TypeVar("Record")
 NUMBER = r"-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
 
 
-class UsageError(ValueError):
+class UsageError(InputError):
     """A command line that cannot be meant: the message names every fault; exit status 2."""
 
 

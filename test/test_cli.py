@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from speechllama.cli import mapping, new_parser, pair_up, run_main, str2bool
+from speechllama.faults import InputError, MissingFileError
 
 ENTRY_POINTS = sorted(
     path.stem for path in (Path(__file__).resolve().parents[1] / "speechllama" / "bin").glob("[!_]*.py")
@@ -37,7 +39,7 @@ def test_the_result_is_the_exit_status(result: int | None, status: int) -> None:
     assert caught.value.code == status
 
 
-@pytest.mark.parametrize("error", [ValueError("bad x"), FileNotFoundError("bad x"), PermissionError("bad x")])
+@pytest.mark.parametrize("error", [InputError("bad x"), MissingFileError("bad x"), PermissionError("bad x")])
 def test_a_wrong_input_gives_its_message_and_status_1(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run_main(_raiser(error))
@@ -45,9 +47,18 @@ def test_a_wrong_input_gives_its_message_and_status_1(error: Exception, capsys: 
     assert capsys.readouterr().err == "ERROR: bad x\n"
 
 
-def test_a_fault_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(KeyError):
-        run_main(_raiser(KeyError("ours")))
+@pytest.mark.parametrize("error", [KeyError("ours"), ValueError("too many values to unpack"), RuntimeError("ours")])
+def test_a_fault_of_the_program_or_a_library_keeps_its_traceback(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_main(_raiser(error))
+    assert caught.value.code == 1
+    *trace, summary, last = capsys.readouterr().err.rstrip("\n").split("\n")
+    assert trace[0] == "Traceback (most recent call last):" and "    raise error" in trace
+    assert summary == f"FAULT: {type(error).__name__}: {error}"
+    assert last.startswith("This is a fault of the program or of a library. Please report it with the traceback above")
+    assert f"python {platform.python_version()}, " in last and "torch " in last
 
 
 def _raiser(error: Exception) -> Callable[[], None]:

@@ -39,8 +39,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.config import from_mapping, read_config
     from speechllama.data.ark import check_maker
     from speechllama.data.data_dir import read_data_dir
-    from speechllama.data.llm_shapes import write_llm_shapes
+    from speechllama.data.llm_shapes import PositionCounter, write_llm_shapes
     from speechllama.frontend.front_ends import read_format
+    from speechllama.llm.context import read_context
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record
     from speechllama.model.build import choose_compressor, expected_cache
@@ -50,19 +51,22 @@ def main(cmd: Sequence[str] | None = None) -> None:
     settings = read_config(args.config, args.conf_path)
     prompt_conf = {**(settings.get("prompt_conf") or {}), **({"target": args.target_lang} if args.target_lang else {})}
     config = from_mapping(PromptConfig, prompt_conf, f"{args.config}: prompt_conf")
-    prompt = Prompt(config, args.task, load_tokenizer(*read_llm_record(args.llm_dir)))
+    llm = read_llm_record(args.llm_dir)
+    prompt = Prompt(config, args.task, load_tokenizer(*llm))
+    is_new = bool((settings.get("llm_conf") or {}).get("random_weights"))
     encoder = choose_encoder(settings, args.config).record
     frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1
 
     def num_vectors(frames: int) -> int:
         return -(-encoder.num_frames(frames, shift) // frames_per_vector)
 
+    counter = PositionCounter(prompt, args.text_name, num_vectors, read_context(*llm, is_new))
     for data_dir, output_file in pair_up(args.data_dir, args.output_file, "--output_file"):
         data, shift = read_data_dir(data_dir), read_format(data_dir).frame_shift
         if data.table("compressed.scp"):
             own = {**settings, "ctc_dir": args.ctc_dir, "centroids_file": args.centroids_file}
             check_maker(data.path, "compressed", expected_cache(own, args.config))
-        write_llm_shapes(data, prompt, args.text_name, output_file, num_vectors)
+        write_llm_shapes(data, counter, output_file)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
     Yields:
         `write(utterance, array)`: numbers (T, F) are written as float32, or as float16 if they are, for which Kaldi's
         format has no type and numpy's is written; whole numbers (U,) as Kaldi's int32 vector.
+
+    Raises:
+        ValueError: An utterance is written twice, or holds NaN or infinity.
     """
     ark, scp = part_path(output_dir, name, job, "ark"), part_path(output_dir, name, job, "scp")
     ark.parent.mkdir(parents=True, exist_ok=True)
@@ -60,6 +63,7 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
             def write(utterance: str, array: np.ndarray) -> None:
                 if utterance in places:
                     raise ValueError(f"{ark}: utterance {utterance!r} is written a second time")
+                check_finite(array, f"{ark}: {name} of utterance {utterance!r}")
                 # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
                 is_half = array.dtype == np.float16
@@ -73,6 +77,25 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
         write_table(scp, places)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_finite(array: np.ndarray, what: str) -> None:
+    """Refuse NaN and infinity where they are written: in training one of them undoes a whole epoch.
+
+    Args:
+        array: Numbers.
+        what: What they are, for the message.
+
+    Raises:
+        ValueError: Some are no finite numbers.
+    """
+    if np.isfinite(array).all():
+        return
+    rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
+    raise ValueError(
+        f"{what} hold NaN or infinity in {len(rows):,} of {len(array):,} frames, the first is {rows[0]}; expected "
+        "finite numbers: look at the recording, or at the weights of what made them"
+    )
 
 
 def read_matrix(place: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from speechllama.constants import DEFAULT_FRONT_END, SAMPLE_RATE
-from speechllama.data.ark import ark_writer, num_allowed, part_path, read_matrix, split_part
+from speechllama.data.ark import ark_writer, check_finite, num_allowed, part_path, read_matrix, split_part
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
@@ -121,6 +121,11 @@ def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
             if isinstance(features, Exception):
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))
                 continue
+            try:
+                check_finite(features, "its features")
+            except ValueError as error:
+                skipped[utterance] = Skip(Reason.NOT_FINITE, str(error))
+                continue
             write(utterance, features)
             num_frames[utterance] = str(len(features))
         write_table(output_dir / f"utt2num_frames.{job}", num_frames)
@@ -134,11 +139,15 @@ def _check_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
     skipped: dict[str, Skip] = {}
     for utterance in progress(utterances, len(utterances), "utterances"):
         place = data.table("feats.scp")[utterance]
+        reason = Reason.NO_FEATURES
         try:
-            num_frames[utterance] = str(len(_check_finite(extractor(read_matrix(place)))))
-            places[utterance] = place
+            features = extractor(read_matrix(place))
+            reason = Reason.NOT_FINITE
+            check_finite(features, "its features")
         except ValueError as error:
-            skipped[utterance] = Skip(Reason.NO_FEATURES, f"{place}: {error}")
+            skipped[utterance] = Skip(reason, f"{place}: {error}")
+            continue
+        places[utterance], num_frames[utterance] = place, str(len(features))
     write_table(part_path(output_dir, "feats", job, "scp"), places)
     write_table(output_dir / f"utt2num_frames.{job}", num_frames)
     write_skipped(output_dir / f"skipped.{job}", skipped)
@@ -179,26 +188,14 @@ def _extract(waveforms: Mapping[str, np.ndarray], extractor: FeatureExtractor) -
     """Extract a batch; if something is wrong with it, one by one, so that only the faulty utterance is lost."""
     if isinstance(extractor, PretrainedExtractor) and len(waveforms) > 1:
         with contextlib.suppress(ValueError):
-            features = [_check_finite(matrix) for matrix in extractor.many([*waveforms.values()])]
-            return dict(zip(waveforms, features, strict=True))
+            return dict(zip(waveforms, extractor.many([*waveforms.values()]), strict=True))
     results: dict[str, np.ndarray | Exception] = {}
     for utterance, waveform in waveforms.items():
         try:
-            results[utterance] = _check_finite(extractor(waveform))
+            results[utterance] = extractor(waveform)
         except ValueError as error:
             results[utterance] = error
     return results
-
-
-def _check_finite(features: np.ndarray) -> np.ndarray:
-    """Refuse NaN and infinity: one of them in one utterance would ruin a training.
-
-    Raises:
-        ValueError: There is one.
-    """
-    if not np.isfinite(features).all():
-        raise ValueError("its features hold numbers that are not finite")
-    return features
 
 
 def _read_utterance(data: DataDir, utterance: str) -> np.ndarray:

@@ -17,8 +17,11 @@ class Reason(str, Enum):
     """Why an utterance is left out; the value is what files hold."""
 
     NO_FEATURES = "no_features"
+    NOT_FINITE = "not_finite"
     NO_UNITS = "no_units"
     TOO_SHORT = "too_short"
+    NO_TOKENS = "no_tokens"
+    BEYOND_CONTEXT = "beyond_context"
     OTHER = "other"
 
     @property
@@ -29,8 +32,11 @@ class Reason(str, Enum):
 
 _IN_WORDS = {
     Reason.NO_FEATURES: "without features, since the audio cannot be read",
+    Reason.NOT_FINITE: "without features, since the front end gave NaN or infinity",
     Reason.NO_UNITS: "without CTC units, left out of CTC training",
     Reason.TOO_SHORT: "with fewer encoder frames than CTC needs, left out of CTC training",
+    Reason.NO_TOKENS: "without tokens of the LLM, left out of its training",
+    Reason.BEYOND_CONTEXT: "with more positions than the LLM has, left out of its training",
     Reason.OTHER: "for a reason without a code, see their details",
 }
 

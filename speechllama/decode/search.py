@@ -5,12 +5,14 @@ prefix (B, P, H) -> keys and values, once per utterance -> n-best token sequence
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
+from speechllama.llm.context import tokens_left
 from speechllama.llm.llm import LLM
 from speechllama.model.prefix_mask import Prefix, PrefixMaskName, additive, position_ids, visible
 
@@ -26,13 +28,32 @@ def search(
     Args:
         llm: The language model.
         prefix: [prompt ; audio ; suffix], right-aligned.
-        limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1.
+        limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1; less where the
+            prefix leaves less of the LLM's context, which a warning says.
         prefix_mask: Mask over the prefix, as in training.
         config: Settings of the search.
 
     Returns:
         As `run_search`.
+
+    Raises:
+        ValueError: A prefix by itself is longer than the LLM's context.
     """
+    left = tokens_left(llm.context, prefix.lengths)
+    if int(left.min()) < 1:
+        raise ValueError(
+            f"prompt and audio take {int(prefix.lengths.max())} positions, the LLM has {llm.context}; cut the "
+            "recording into shorter segments, or take an LLM with a longer context"
+        )
+    limits = limits.to(left.device)
+    num_bounded = int((left < limits).sum())
+    if num_bounded:
+        logging.warning(
+            "the LLM's context of %d positions leaves %d of %d utterances fewer tokens than the search allows, %d at "
+            "least: their text may be cut off",
+            *(llm.context, num_bounded, len(limits), int(left.min())),
+        )
+    limits = torch.minimum(limits, left)
     scorer = LLMScorer(llm, prefix, prefix_mask)
     return run_search(scorer, limits.to(prefix.embeddings.device), llm.eos_token_id, config)
 

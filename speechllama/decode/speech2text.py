@@ -10,6 +10,7 @@ waveform (S,) -> features (T, F) -> network -> n-best text
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,11 +21,14 @@ import torch
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.ark import check_maker
 from speechllama.data.audio import read_audio, resample, to_unit_scale
+from speechllama.decode.beam import IMPOSSIBLE
 from speechllama.decode.experiment import Experiment, load_experiment
-from speechllama.decode.search import SearchConfig, search
+from speechllama.decode.search import Hypothesis, SearchConfig, search
 from speechllama.frontend.front_ends import FeatureExtractor, recorded_format
+from speechllama.llm.context import tokens_left
 from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import describe_cache
+from speechllama.model.prefix_mask import Prefix
 from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
 
@@ -138,7 +142,8 @@ class Speech2Text:
             templates: Prompt templates of single utterances; "" for the model's own.
 
         Returns:
-            N-best hypotheses of each utterance, best first.
+            N-best hypotheses of each utterance, best first. Audio that does not fit into the LLM's context gets one
+            empty text, and a warning.
         """
         network, prompt, device = self.network, self.experiment.prompt, self.device
         ids = [
@@ -155,13 +160,28 @@ class Speech2Text:
             suffix_lengths.to(device),
         )
         with torch.inference_mode():
-            hypotheses = search(
-                network.llm,
-                network.embed_prefix(batch),
-                torch.tensor([self.config.limit(duration) for duration in seconds], device=device),
-                network.config.prefix_mask,
-                self.config,
-            )
+            hypotheses = self._search(network.embed_prefix(batch), seconds)
         return [
             [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
         ]
+
+    def _search(self, prefix: Prefix, seconds: Sequence[float]) -> list[list[Hypothesis]]:
+        """N-best hypotheses of each utterance; an empty one where the LLM has too few positions for the audio."""
+        network = self.network
+        fits = tokens_left(network.llm.context, prefix.lengths) > 0
+        rows = fits.nonzero()[:, 0]
+        results = [[Hypothesis([], IMPOSSIBLE)] for _ in seconds]
+        if len(rows) < len(results):
+            left_out = [f"{seconds[row]:.1f} s" for row in (~fits).nonzero()[:, 0].tolist()]
+            logging.warning(
+                "%d utterances get no text: prompt and audio take more than the LLM's %s positions (%s); cut them into "
+                "segments, or take an LLM with a longer context",
+                *(len(left_out), network.llm.context, ", ".join(left_out)),
+            )
+            prefix = Prefix(prefix.embeddings[rows], prefix.lengths[rows])
+        if len(rows):
+            limits = torch.tensor([self.config.limit(seconds[row]) for row in rows.tolist()], device=self.device)
+            found = search(network.llm, prefix, limits, network.config.prefix_mask, self.config)
+            for row, hypotheses in zip(rows.tolist(), found, strict=True):
+                results[row] = hypotheses
+        return results

@@ -41,12 +41,18 @@ class Fbank:
             Features (T, F), float32, natural logarithm; T = 1 + (S - window) // step.
 
         Raises:
-            ValueError: The waveform is not one-dimensional or shorter than one window.
+            ValueError: The waveform is not one-dimensional, shorter than one window, or not finite.
         """
         window = round(SAMPLE_RATE * self.settings.frame_length_ms / 1000)
         if waveform.ndim != 1 or len(waveform) < window:
             raise ValueError(
                 f"found a waveform of shape {waveform.shape}, expected (S,) with at least {window} samples"
+            )
+        wrong = np.flatnonzero(~np.isfinite(waveform))
+        if len(wrong):
+            raise ValueError(
+                f"{len(wrong):,} of {len(waveform):,} samples are NaN or infinity, the first is {wrong[0]}; write the "
+                "recording again"
             )
         options = kaldi_native_fbank.FbankOptions()
         options.frame_opts.dither = 0.0  # same input, same features

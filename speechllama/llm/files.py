@@ -11,6 +11,21 @@ from typing import Any
 
 from speechllama.hub import explain_hub_error
 
+MODEL_DIR = "model"  # in an LLM's directory: the Hugging Face directory of one that a recipe makes or unpacks
+GGUF = ".gguf"
+
+
+def is_gguf(path: str | Path) -> bool:
+    """Whether a path names a GGUF file, by its ending; `prepare_llm` makes a directory of one."""
+    return str(path).lower().endswith(GGUF)
+
+
+def pretrained(path: str, revision: str | None = None) -> dict[str, Any]:
+    """The arguments by which `from_pretrained` of transformers finds a directory, a hub id or a GGUF file."""
+    if is_gguf(path):
+        return {"pretrained_model_name_or_path": str(Path(path).parent), "gguf_file": Path(path).name}
+    return {"pretrained_model_name_or_path": path, "revision": revision}
+
 
 def check_llm_path(path: str) -> None:
     """Tell a missing directory from a hub id before transformers asks the hub for "/data/llama".
@@ -18,11 +33,15 @@ def check_llm_path(path: str) -> None:
     Raises:
         FileNotFoundError: The path looks local and holds no model.
     """
+    if is_gguf(path):
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path!r}: no such GGUF file")
+        return
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
     if not path or (looks_local and not (Path(path) / "config.json").is_file()):
         raise FileNotFoundError(
             f"{path!r} is no language model: expected a directory with config.json, weights and tokenizer as "
-            "save_pretrained writes them, or a hub id such as organisation/name"
+            "save_pretrained writes them, a GGUF file, or a hub id such as organisation/name"
         )
 
 
@@ -40,8 +59,8 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
 
     check_llm_path(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        architecture = AutoConfig.from_pretrained(path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(**pretrained(path, revision))
+        architecture = AutoConfig.from_pretrained(**pretrained(path, revision))
         vocabulary = architecture.vocab_size
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
@@ -55,7 +74,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
             f"config.json and generation_config.json with {sorted(ends)}; set eos_token in tokenizer_config.json or "
             "eos_token_id in config.json to what the LLM learned to end with"
         )
-    if len(tokenizer) > vocabulary:
+    if len(tokenizer) > vocabulary and not is_gguf(path):  # of which `convert_gguf` makes a tokenizer that fits
         raise ValueError(
             f"{path}: the tokenizer has {len(tokenizer)} tokens, the LLM {vocabulary} embeddings: "
             "this tokenizer belongs to another LLM"
@@ -68,7 +87,8 @@ def find_ends(architecture: Any, path: str, revision: str | None = None) -> set[
     from transformers import GenerationConfig
 
     settings = [architecture.get_text_config()]
-    with contextlib.suppress(OSError):  # not every model has one
-        settings.append(GenerationConfig.from_pretrained(path, revision=revision or "main"))
+    if not is_gguf(path):
+        with contextlib.suppress(OSError):  # not every model has one
+            settings.append(GenerationConfig.from_pretrained(path, revision=revision or "main"))
     ends = [end for entry in settings if (end := getattr(entry, "eos_token_id", None)) is not None]
     return {int(one) for end in ends for one in (end if isinstance(end, list) else [end])}

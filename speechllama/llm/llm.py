@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speechllama.llm.config import LLMConfig
+from speechllama.llm.context import context_length
 from speechllama.llm.loading import add_lora, checkpoint_layers, find_eos, load_causal_lm
 
 
@@ -56,6 +57,11 @@ class LLM(nn.Module):
     def dim(self) -> int:
         """Width H."""
         return int(self.model.get_input_embeddings().weight.shape[1])
+
+    @property
+    def context(self) -> int | None:
+        """Positions that prompt, audio and text share; None where there is no limit."""
+        return context_length(self.model.config, self.config.random_weights)
 
     @property
     def embedding_std(self) -> float:

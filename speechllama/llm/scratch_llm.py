@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
+from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.record import write_llm_record
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
-MODEL_DIR = "model"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from speechllama.text.control_tokens import TextEncoder
+
 LENGTHS = (1, 2, 2, 3, 3, 4)  # characters of a cut piece, drawn from here; CTC's small units are about as long
 
 
@@ -32,6 +34,7 @@ class SubwordCutter:
         if not 0 <= share <= 1:
             raise ValueError(f"cut_share {share} is not between 0 and 1")
         self.tokenizer = tokenizer
+        self.encoder = TextEncoder(tokenizer)
         self.share = share
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         self.special = set(tokenizer.all_special_ids)  # an unknown character's piece is "<unk>", no text to cut
@@ -53,7 +56,7 @@ class SubwordCutter:
     def _pieces(self, word: str) -> list[tuple[int, str]]:
         """The tokenizer's own pieces of a word: ids and texts."""
         if word not in self._words:
-            ids = self.tokenizer(word, add_special_tokens=False).input_ids
+            ids = self.encoder.encode(word)
             self._words[word] = list(zip(ids, self.tokenizer.convert_ids_to_tokens(ids), strict=True))
         return self._words[word]
 

@@ -24,7 +24,8 @@ from torch import Tensor
 
 from speechllama.data.tsv import read_tsv
 from speechllama.faults import first_ten
-from speechllama.llm.scratch_llm import MODEL_DIR, LlamaConfig, build_llama, train_llama_tokenizer
+from speechllama.llm.files import MODEL_DIR
+from speechllama.llm.scratch_llm import LlamaConfig, build_llama, train_llama_tokenizer
 from speechllama.llm.subword_cuts import SubwordCutter
 from speechllama.peak_memory import PeakMemory
 from speechllama.text.padding import PADDING, pad_ids

@@ -15,6 +15,7 @@ import torch
 
 from speechllama.feature_shape import FeatureShape
 from speechllama.llm.config import LLMConfig
+from speechllama.llm.files import is_gguf, pretrained
 from speechllama.llm.llm import LLM
 from speechllama.model.build import speech_llama_config
 from speechllama.model.encoders import Encoder
@@ -49,7 +50,7 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
     """Read the shape of an LLM.
 
     Args:
-        path: A config.json, a directory with one, or a hub id.
+        path: A config.json, a directory with one, a hub id or a GGUF file.
         revision: Revision on the hub.
 
     Returns:
@@ -60,8 +61,8 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
     """
     from transformers import AutoConfig
 
-    if not Path(path).is_file():
-        return AutoConfig.from_pretrained(str(path), revision=revision)
+    if is_gguf(path) or not Path(path).is_file():
+        return AutoConfig.from_pretrained(**pretrained(str(path), revision))
     settings = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
         return AutoConfig.for_model(**settings)

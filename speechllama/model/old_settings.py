@@ -34,6 +34,9 @@ def upgrade_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         if "num_mels" in conf:
             upgraded.setdefault("feature_dim", conf.pop("num_mels"))
             upgraded[key] = conf
+    prompt = settings.get("prompt_conf")
+    if isinstance(prompt, Mapping) and "template" in prompt:  # recorded in full, as every version has done
+        upgraded["prompt_conf"] = {"start_token": "bos", **prompt}
     if "compressor" not in settings:  # a CTC encoder, or an encoder-decoder
         return upgraded
     if "compressor_conf" not in settings:

@@ -192,7 +192,7 @@ class Layout:
     @property
     def _llm_name(self) -> str:
         """What the name of a given LLM adds to the names of directories."""
-        name = self.options.llm.rstrip("/").rpartition("/")[2]
+        name = self.options.llm.rstrip("/").rpartition("/")[2].removesuffix(".gguf")
         return name + (f"_{self.options.revision}" if self.options.revision else "")
 
     @property

@@ -58,9 +58,9 @@ def known_sets(value: str) -> str:
 
 
 def local_or_hub(value: str) -> str:
-    """Refuse an LLM that is neither a directory with config.json nor a hub id, hours before the llm stage would."""
+    """Refuse an LLM that is no directory with config.json, GGUF file or hub id, hours before the llm stage would."""
     path = Path(value)
-    if not value or (path / "config.json").is_file():
+    if not value or (path / "config.json").is_file() or (path.suffix == ".gguf" and path.is_file()):
         return ""
     if path.exists() or not re.fullmatch(r"[^./~][^/]*/[^/]+", value):
         return f"{value!r} is no directory with config.json, nor a hub id such as organisation/name"
@@ -89,7 +89,9 @@ class Options:
         "language of the translations; one other than en has data_LANG, dump_LANG, exp_LANG",
         known_target,
     )
-    llm: str = option("", "LLM: Hugging Face directory or hub id; empty: the recipe's own, by llm.yaml", local_or_hub)
+    llm: str = option(
+        "", "LLM: Hugging Face directory, hub id or GGUF file; empty: the recipe's own, by llm.yaml", local_or_hub
+    )
     revision: str = option("", "revision of a hub LLM")
     token_file: str = option("", "file with the hub's token, for a gated LLM; or put the token into HF_TOKEN")
     ctc_target: str = option("transcript", "what CTC learns: transcript or translation", known_ctc_target)
@@ -110,7 +112,9 @@ class Options:
     # Further options of single commands
     feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", group=FURTHER_OPTIONS)
     ctc_options: str = option("", "of CTC training, such as '--max_epoch 5'")
-    llm_options: str = option("", "of the training of the recipe's own LLM")
+    llm_options: str = option(
+        "", "of stage llm: of the recipe's own LLM's training, or '--dtype float32' of a GGUF file"
+    )
     train_options: str = option("", "of audio-encoder and LoRA training")
     decode_options: str = option("", "of decode, such as '--length_penalty 0.8'")
     # Averaging, decoding, scoring

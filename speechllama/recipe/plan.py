@@ -190,7 +190,7 @@ def _check_places(plan: Plan) -> None:
 def _check_llm(plan: Plan) -> None:
     """Refuse a run without an LLM, and an LLM that cannot be packed."""
     options = plan.options
-    if options.pack_llm and options.llm and not Path(options.llm).is_dir():
+    if options.pack_llm and options.llm and not Path(options.llm).exists():
         raise UsageError(
             "--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there, so give --pack_llm false"
         )

@@ -67,8 +67,15 @@ class TextScorer:
         """Log-probability of each text and its end, in nats; equal items are read once, in batches by length.
 
         Raises:
-            ValueError: A text does not fit into memory, not even by itself.
+            ValueError: A text does not fit into memory, not even by itself, or not into the LLM's context.
         """
+        context = self.llm.context
+        longest_item = max((len(item.prefix) + len(item.text) for item in items), default=0)
+        if context is not None and longest_item > context:
+            raise ValueError(
+                f"a text takes {longest_item} positions with its prompt, the LLM that should score it has {context}; "
+                "take an LLM with a longer context"
+            )
         keys = [(tuple(item.prefix), tuple(item.text)) for item in items]
         unique = {key: item for key, item in zip(keys, items, strict=True)}
         ordered = sorted(unique, key=lambda key: (-len(key[0]) - len(key[1]), key))

@@ -41,7 +41,7 @@ def average_checkpoints(
 
     Raises:
         FileNotFoundError: The experiment has no checkpoint, or no epoch file is left.
-        ValueError: The criterion is not one that training recorded, or no epoch is wanted.
+        ValueError: The criterion is not one that training recorded, no epoch is wanted, or all of them diverged.
     """
     folder = Path(exp_dir)
     if num_best < 1:
@@ -51,6 +51,12 @@ def average_checkpoints(
     stats = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)["reporter"]["stats"]
     epochs = [epoch for epoch in rank_epochs(stats, criterion) if (folder / f"{epoch}epoch.pth").is_file()]
     chosen = epochs[:num_best]
+    diverged = [epoch for epoch in sorted(stats) if (folder / f"{epoch}epoch.pth").is_file() and not chosen]
+    if diverged:
+        raise ValueError(
+            f"{folder}: {criterion.rpartition('.')[0]} is not finite in any epoch that is left ({diverged}): the "
+            "training diverged, or its validation set holds NaN; see train.log, and train again"
+        )
     if not chosen:
         raise FileNotFoundError(f"{folder}: no <n>epoch.pth of a recorded epoch is left; train again")
     if len(chosen) < num_best:

@@ -25,8 +25,10 @@ from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
 from speechllama.train.light_import import light_import
 from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, resolve_includes
+from speechllama.train.outcome import check_gradients, check_loss
 from speechllama.train.recovery import CHECKPOINT, keep_previous, load_whole, recover
 from speechllama.train.resume import INTERRUPTED, EpochInFlight, Training, num_processes, rank
+from speechllama.train.same_settings import check_same_settings
 from speechllama.train.stop import StopRequest, only_training
 from speechllama.training_record import record_peak, record_training, training_record_path
 
@@ -134,7 +136,11 @@ class ResumableTrainer(Trainer):
 
     @classmethod
     def train_one_epoch(cls, *args: Any, **kwargs: Any) -> bool:
-        """Train an epoch, or what an interruption left of it; False unless no update at all was possible."""
+        """Train an epoch, or what an interruption left of it; always False.
+
+        Raises:
+            ValueError: An epoch has too few batches for an update, or no update was possible.
+        """
         options, model, reporter = kwargs["options"], kwargs["model"], kwargs["reporter"]
         plain_model = getattr(model, "module", model)  # without the wrapper of data-parallel training
         training = Training(plain_model, kwargs["optimizers"], kwargs["schedulers"], kwargs["scaler"], reporter)
@@ -147,14 +153,20 @@ class ResumableTrainer(Trainer):
         num_done = cls.in_flight.restore(kwargs["iterator"], WeightedAverage, Average)
         kwargs["iterator"] = cls.in_flight.batches()
         is_invalid: bool = super().train_one_epoch(*args, **kwargs)
-        return is_invalid and num_done == 0
+        check_gradients(is_invalid and num_done == 0, epoch, options.output_dir)
+        return False
 
     @classmethod
     def validate_one_epoch(cls, *args: Any, **kwargs: Any) -> None:
-        """Validate, then keep a copy of the checkpoint ESPnet is about to overwrite."""
+        """Validate, then keep a copy of the checkpoint ESPnet is about to overwrite.
+
+        Raises:
+            ValueError: The loss is not finite.
+        """
         kwargs["iterator"] = cls.in_flight.validation(kwargs["iterator"])
         super().validate_one_epoch(*args, **kwargs)
         folder = Path(kwargs["options"].output_dir)
+        check_loss(kwargs["reporter"].stats.get("loss", []), cls.in_flight.epoch, str(folder))
         if rank() == 0:
             record_peak(folder, cls.memory)
             keep_previous(folder)
@@ -270,7 +282,7 @@ class SpeechTask(AbsTask):
 
         Raises:
             ValueError: `--freeze_param` names no parameter, ESPnet's `--init_param` is used, a setting is unknown
-                to the scheduler, or there is no GPU.
+                to the scheduler, there is no GPU, or a training with other settings would be resumed.
         """
         check_device("cuda" if args.ngpu > 0 else "cpu")
         names = [name for name, _ in model.named_parameters()]
@@ -284,6 +296,8 @@ class SpeechTask(AbsTask):
             wrong = [key for key in args.scheduler_conf if key not in known]
             if wrong:
                 raise ValueError(f"{args.config}: scheduler_conf: {args.scheduler} has no {wrong}, known are {known}")
+        if rank() == 0:  # which also writes config.yaml, a moment later
+            check_same_settings(args)
         by_bins = args.batch_type in ("numel", "length")
         amount = f"{args.batch_bins:,} bins" if by_bins else f"{args.batch_size} utterances"
         shared_by = num_processes()

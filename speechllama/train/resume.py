@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from speechllama.train.outcome import check_finite, check_update_size
 from speechllama.train.stop import CONTINUE, EXIT_STATUS, SIGNALS, STOP, StopRequest
 
 
@@ -300,6 +301,8 @@ class Batches:
 
     def __iter__(self) -> Iterator[Any]:
         iterator = iter(loader_from(self.loader, self.num_skipped))
+        if self.counted:
+            check_update_size(len(self), self.epoch.accum_grad, str(self.epoch.folder))
         if self.counted and self.epoch.random_state is not None:
             set_random_state(self.epoch.random_state)  # after iter(), which draws the workers' seed
         while True:
@@ -308,5 +311,6 @@ class Batches:
                 batch = next(iterator)
             except StopIteration:
                 return
+            check_finite(*batch)
             yield batch
             self.epoch.num_done += self.counted

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
+from speechllama.faults import first_ten
+from speechllama.files import read_table
 from speechllama.frontend.front_ends import recorded_format
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
@@ -32,6 +34,7 @@ from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
 from speechllama.train.options import Kind
+from speechllama.train.same_settings import recorded_settings
 
 
 class SpeechLlamaModel(AbsESPnetModel):
@@ -148,19 +151,43 @@ class SpeechLlamaTask(SpeechTask):
             if name == "compressed":
                 check_maker(Path(path).parent, name, expected)
         # All settings go into config.yaml: a later default must not change an old experiment.
-        args.prompt_conf = {"template": task.prompt, "target": DEFAULT_TARGET, **args.prompt_conf}
+        # One that began with an older version keeps its start token.
+        start = (recorded_settings(args).get("prompt_conf") or {}).get("start_token", PromptConfig.start_token)
+        defaults = {"template": task.prompt, "target": DEFAULT_TARGET, "start_token": start}
+        args.prompt_conf = {**defaults, **args.prompt_conf}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
         args.compressor_conf = network.config.compressor.conf()
         if not network.config.freeze_encoder:
             args.encoder_conf = network.config.encoder.conf()
         llm = dataclasses.asdict(network.config.llm)
         args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
+        check_context([*args.train_shape_file, *args.valid_shape_file], network.llm.context)
         if args.init_from:
             start_from(network, Path(args.init_from))
         model = SpeechLlamaModel(network)
         cls.check_options(args, model)
         report_trainable(network)
         return model
+
+
+def check_context(shape_files: Sequence[str], context: int | None) -> None:
+    """Refuse utterances that the LLM has too few positions for, before hours are spent.
+
+    Args:
+        shape_files: What `collect_llm_stats` wrote, perhaps for another LLM.
+        context: Positions of the LLM; None: without a limit.
+
+    Raises:
+        ValueError: There are some.
+    """
+    for path in shape_files if context is not None else ():
+        counts = {utterance: int(value) - 1 for utterance, value in read_table(path).items() if value.isdecimal()}
+        beyond = [f"{utterance}: {count} positions" for utterance, count in counts.items() if count > (context or 0)]
+        if beyond:
+            raise ValueError(
+                f"{path}: {len(beyond):,} of {len(counts):,} utterances need more than the LLM's {context} positions; "
+                f"count again with this LLM (collect_llm_stats), which leaves them out:{first_ten(beyond)}"
+            )
 
 
 def start_from(network: SpeechLlama, experiment: Path) -> None:

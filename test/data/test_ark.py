@@ -49,6 +49,17 @@ def test_an_utterance_is_written_once(tmp_path: Path) -> None:
         write("a", np.zeros((2, 3)))
 
 
+def test_what_is_no_number_is_refused_where_it_is_written(tmp_path: Path) -> None:
+    array = np.zeros((4, 3), np.float32)
+    array[2, 1] = np.nan
+    message = r"compressed.1.ark: compressed of utterance 'b' hold NaN or infinity in 1 of 4 frames, the first is 2"
+    with pytest.raises(ValueError, match=message), ark_writer(tmp_path, "compressed", 1) as write:
+        write("units", np.array([3, 5], np.int32))
+        write("a", np.zeros((2, 3)))
+        write("b", array)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("place", ["{0}/none.ark:3", "{0}/bad.ark:2"])
 def test_an_unreadable_place_is_named(tmp_path: Path, place: str) -> None:
     (tmp_path / "bad.ark").write_bytes(b"a \0BFM \4\x09")

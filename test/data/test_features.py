@@ -158,6 +158,30 @@ def test_bad_clips_are_skipped_counted_and_limited(make_data_dir: Callable[..., 
     assert (tmp_path / "dump/feats.1.ark").stat().st_mtime_ns == ark  # what was done was kept
 
 
+def test_features_that_are_no_numbers_are_left_out_and_named(
+    make_data_dir: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute(self: Fbank, waveform: np.ndarray) -> np.ndarray:
+        calls.append(len(waveform))
+        return original(self, waveform) * np.float32(np.nan if len(calls) == 3 else 1)
+
+    original, calls = Fbank.__call__, []
+    monkeypatch.setattr(Fbank, "__call__", compute)
+    make_features(make_data_dir(num=6), tmp_path / "dump")
+    skipped = read_skipped(tmp_path / "dump/skipped.1")
+    (utterance,) = skipped
+    assert skipped[utterance].reason == Reason.NOT_FINITE
+    assert "its features hold NaN or infinity in" in skipped[utterance].detail
+    assert utterance not in read_table(tmp_path / "dump/feats.1.scp")
+
+
+def test_a_recording_that_is_no_numbers_is_refused() -> None:
+    waveform = np.zeros(4000, np.float32)
+    waveform[7] = np.nan
+    with pytest.raises(ValueError, match="1 of 4,000 samples are NaN or infinity, the first is 7"):
+        Fbank(FbankSettings())(waveform)
+
+
 def test_a_part_that_does_not_exist_is_refused(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     command = ["--data_dir", str(make_data_dir()), "--output_dir", str(tmp_path / "dump")]
     with pytest.raises(ValueError, match="no part 3 of 2"):

@@ -57,3 +57,9 @@ def test_the_share_is_the_share_of_words_that_are_cut(tiny_tokenizer: Any) -> No
 def test_an_impossible_share_is_refused(tiny_tokenizer: Any) -> None:
     with pytest.raises(ValueError, match="cut_share 1.5"):
         SubwordCutter(tiny_tokenizer, 1.5)
+
+
+def test_a_control_token_in_a_source_sentence_is_text(tiny_tokenizer: Any) -> None:
+    for share in (0.0, 1.0):
+        ids = SubwordCutter(tiny_tokenizer, share).encode("the </s> cat", random.Random(1))
+        assert tiny_tokenizer.eos_token_id not in ids

@@ -9,8 +9,10 @@ import pytest
 
 from speechllama.config import from_mapping
 from speechllama.llm.files import load_tokenizer
+from speechllama.model.old_settings import upgrade_settings
 from speechllama.text.prompt import Prompt, PromptConfig, check_template
 from speechllama.text.tasks import TASKS
+from test.text.test_control_tokens import byte_level_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +111,28 @@ def test_templates_by_language_are_read_from_a_yaml(tokenizer: object) -> None:
     assert prompt.render("fr") == Prompt(PromptConfig(), "st", tokenizer).render()
     with pytest.raises(ValueError, match="e5.yaml: by_language: expected settings .key: value., found 'de'"):
         from_mapping(PromptConfig, {"by_language": "de"}, "e5.yaml")
+
+
+def test_prompts_of_older_experiments_keep_their_start_token(tokenizer: object) -> None:
+    config = from_mapping(PromptConfig, upgrade_settings({"prompt_conf": {"template": "{audio}"}})["prompt_conf"], "")
+    assert config.start_token == "bos"
+    assert Prompt(config, "st", byte_level_tokenizer()).render().prompt == [0]
+    assert Prompt(PromptConfig("{audio}"), "st", byte_level_tokenizer()).render().prompt == []
+    assert Prompt(PromptConfig("{audio}"), "st", tokenizer).render().prompt == [1]  # of LLaMA's kind
+    recorded = {"prompt_conf": {"template": "{audio}", "start_token": "tokenizer"}}
+    assert upgrade_settings(recorded)["prompt_conf"] == recorded["prompt_conf"]
+
+
+def test_control_tokens_count_as_such_only_in_the_templates_of_the_settings(tokenizer: object) -> None:
+    own = Prompt(PromptConfig("Say</s> {audio} now:"), "st", tokenizer)
+    assert own.render().prompt.count(2) == 1  # a chat model's turns, say
+    of_data = Prompt(PromptConfig(), "st", tokenizer).render("", "Say</s> {audio} now:")
+    assert 2 not in of_data.prompt + of_data.suffix
+
+
+def test_what_the_tokenizer_cannot_encode_is_named(tokenizer: object) -> None:
+    prompt = Prompt(PromptConfig(), "st", tokenizer)
+    assert prompt.lost("Der  Hund.", prompt.encode("Der  Hund.")) == ""
+    text = "Der ĉHundĝ ĉ."
+    assert prompt.lost(text, prompt.encode(text)) == "ĉĝ"
+    assert prompt.lost("Der Hund", prompt.encode("Der")) == "Der Hund"  # no character is to blame

@@ -29,6 +29,7 @@ from speechllama.recipe.preflight.amounts import (
     feature_bytes,
     read_amounts,
 )
+from speechllama.recipe.preflight.fit import check_context, check_updates
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
@@ -66,6 +67,8 @@ def run_preflight(run: CheckedRun) -> Report:
     architecture = found.architecture if found else None
     trainings = find_trainings(run, architecture, report.faults)
     report.lines += [training.describe(run.options.num_processes) for training in trainings]
+    check_updates(run, trainings, amounts, report.faults)
+    check_context(run, trainings, report.lines, report.faults)
     check_rescoring(run, report)
     memory = check_gpu(run, trainings, architecture, report.faults)
     if memory:
@@ -162,6 +165,8 @@ def disk_needs(
     if found and found.bytes_to_fetch:
         home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
         needs.append(("LLM", home, found.bytes_to_fetch))
+    if found and found.bytes_to_write and "llm" not in run.finished:
+        needs.append(("LLM, unpacked", run.options.expdir, found.bytes_to_write))
     return needs
 
 

@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.hub import explain_hub_error, missing_weights, resolve_folder
-from speechllama.llm.files import check_llm_path, load_tokenizer
+from speechllama.llm.files import check_llm_path, is_gguf, load_tokenizer
+from speechllama.llm.gguf_file import check_gguf
 from speechllama.model.meta_model import read_architecture
+
+BYTES_OF_FLOAT = 4  # the most that stage llm writes for a weight of a GGUF file
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class FoundLLM:
     Attributes:
         architecture: Its transformers config.
         bytes_to_fetch: What must be downloaded from the hub.
+        bytes_to_write: What stage llm unpacks of a GGUF file.
         line: What the report says about it.
     """
 
     architecture: Any
     bytes_to_fetch: float
     line: str
+    bytes_to_write: float = 0.0
 
 
 def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | None:
@@ -41,8 +46,11 @@ def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | N
     Returns:
         The LLM; None if not even its shape is known.
     """
+    to_write = 0.0
     try:
         check_llm_path(path)
+        if is_gguf(path):
+            to_write = BYTES_OF_FLOAT * check_gguf(path)["num_parameters"]
         num_tokens = len(load_tokenizer(path, revision))
         architecture = read_architecture(path, revision)
     except (OSError, ValueError) as error:
@@ -55,10 +63,11 @@ def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | N
         missing = missing_weights(Path(path))
         if missing:
             faults.append(f"{path}: its weights are not all there: no {', '.join(missing[:3])}; fetch them again")
-    else:
+    elif not is_gguf(path):
         to_fetch = bytes_on_hub(path, revision, faults)
     line = f"{path}: {architecture.model_type}, {num_tokens:,} tokens for {architecture.vocab_size:,} embeddings"
-    return FoundLLM(architecture, to_fetch, line + (f"; {to_fetch / 1e9:.1f} GB to fetch" if to_fetch else ""))
+    line += f"; {to_fetch / 1e9:.1f} GB to fetch" if to_fetch else ""
+    return FoundLLM(architecture, to_fetch, line, to_write)
 
 
 def bytes_on_hub(path: str, revision: str | None, faults: list[str]) -> float:

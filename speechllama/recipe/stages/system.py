@@ -37,9 +37,10 @@ def llm(plan: Plan) -> list[Stage]:
         settings, inputs = "", (*shape.files, text)
     elif options.llm:
         words = ["--llm", options.llm, *given("revision", options.revision), *given("token_file", options.token_file)]
-        command = module("prepare_llm", *words, "--output_dir", folder, "--ngpu", on_gpu)
-        config = f"{options.llm}/config.json"
-        inputs = (as_seen_here(config),) if Path(config).is_file() else ()
+        further = options.llm_options.split()
+        command = module("prepare_llm", *words, "--output_dir", folder, "--ngpu", on_gpu, *further)
+        places = (options.llm, f"{options.llm}/config.json")  # a GGUF file, or a directory's
+        inputs = tuple(as_seen_here(place) for place in places if Path(place).is_file())
     elif layout.llm:
         words = ["--text", layout.llm_text, "--dev_dir", layout.data("dev"), "--output_dir", folder]
         further = [*given("seed", options.seed), *options.target_words, *options.llm_options.split()]
@@ -82,6 +83,7 @@ def train(plan: Plan) -> list[Stage]:
             outputs=(f"{folder}/config.yaml",),
             jobs=tuple(jobs),
             clears=(Clear("move_aside", (folder,), folder),),
+            shows=_positions_pages(folder),
         )
     ]
 
@@ -107,6 +109,7 @@ def lora(plan: Plan) -> list[Stage]:
                 *_train_system(plan, system, layout.base_dir, "--init_from", start),
             ),
             clears=(Clear("move_aside", (layout.base_dir,), layout.base_dir),),
+            shows=_positions_pages(layout.base_dir),
         )
     ]
 
@@ -139,6 +142,11 @@ def _system_inputs(plan: Plan) -> tuple[str, ...]:
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
+
+
+def _positions_pages(folder: str) -> tuple[str, ...]:
+    """What the count of LLM positions left out, and what the LLM's tokenizer cannot encode."""
+    return tuple(f"{folder}/llm_stats/{name}.md" for name in ("train", "dev"))
 
 
 def _learned_file(plan: Plan) -> str:

@@ -112,6 +112,19 @@ def test_a_cache_serves_all_temperatures(recipe: Any, system: Path) -> None:
     assert isinstance(embedding, PosteriorEmbedding) and embedding.temperature == 0.5
 
 
+def test_the_temperature_may_be_changed_before_decoding(recipe: Any, system: Path) -> None:
+    changed = recipe.root / "l_changed"
+    shutil.copytree(system, changed, ignore=shutil.ignore_patterns("decoded*"))
+    settings = yaml.safe_load((system / "config.yaml").read_text())
+    settings["compressor_conf"]["temperature"] = 0.1
+    (changed / "config.yaml").write_text(yaml.safe_dump(settings))
+    networks = [load_experiment(path).network for path in (system, changed)]
+    vectors = torch.tensor([[[1.0, 2, 3, 4, 5, 0.6, 0.2, 0.1, 0.05, 0.05]]])
+    first, second = (network.audio_encoder(vectors, torch.tensor([1])) for network in networks)
+    assert not torch.allclose(first, second)
+    assert len(recipe.decode("l_changed", "posteriors", "l_changed/decoded")) == 6
+
+
 def test_an_experiment_decodes_alike_from_cache_and_features(recipe: Any, system: Path) -> None:
     cached = recipe.decode("l", "posteriors", "l/decoded")
     assert len(cached) == 6 and cached == recipe.decode("l", "dump", "l/decoded_features")

@@ -45,10 +45,10 @@ OTHERS = {
     "d_causal": (None, "none", "causal", "full"),
     "u_frozen": (None, "units", "causal", "frozen"),
     "u": ("u_frozen", "units", "causal", "lora"),
-    "l_frozen": (None, "posteriors", "non_causal", "frozen"),
-    "l": ("l_frozen", "posteriors", "non_causal", "lora"),
-    "l_gate_frozen": (None, "posteriors", "non_causal", "frozen"),
-    "l_gate": ("l_gate_frozen", "posteriors", "non_causal", "lora"),
+    "l_frozen": (None, "posteriors", "causal", "frozen"),
+    "l": ("l_frozen", "posteriors", "causal", "lora"),
+    "l_gate_frozen": (None, "posteriors", "causal", "frozen"),
+    "l_gate": ("l_gate_frozen", "posteriors", "causal", "lora"),
 }
 RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2, "l": 2, "l_gate": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
@@ -117,7 +117,7 @@ def test_every_yaml_of_the_recipes_is_read_by_these_tests() -> None:
     names += [(*at, "llm") for at in OWN_LLMS]
     read = {path.resolve() for name in names for path in load(*name).files}
     assert sorted(set(EGS.glob("*/conf/**/*.yaml")) - read) == []
-    assert len(read) == 59
+    assert len(read) == 61
     assert not [path for path in EGS.glob("*/conf/**/*") if path.is_symlink()]
 
 

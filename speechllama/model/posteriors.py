@@ -5,7 +5,7 @@
 
 Source: LegoSLM, arXiv 2505.11352: the posteriors without blank, times the LLM's input embeddings, with a softmax
 temperature. Its CTC units are the LLM's tokens. Ours are SentencePiece units, each with the mean of the embeddings
-of the tokens that its text has in the LLM. Averaging over runs, keeping the K best, and all that trains are ours.
+of the tokens that its text has in the LLM. Averaging over runs, keeping the K best, and all that trains here are ours.
 """
 
 from __future__ import annotations

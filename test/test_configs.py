@@ -45,8 +45,12 @@ OTHERS = {
     "d_causal": (None, "none", "causal", "full"),
     "u_frozen": (None, "units", "causal", "frozen"),
     "u": ("u_frozen", "units", "causal", "lora"),
+    "l_frozen": (None, "posteriors", "causal", "frozen"),
+    "l": ("l_frozen", "posteriors", "causal", "lora"),
+    "l_gate_frozen": (None, "posteriors", "causal", "frozen"),
+    "l_gate": ("l_gate_frozen", "posteriors", "causal", "lora"),
 }
-RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2}
+RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2, "l": 2, "l_gate": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
 # Variant of E5 or E6 -> how it differs: the LLM's settings, the parameters of LoRA with LLaMA-7B, where it starts.
 # LoRA of rank r on a layer of a x b has r (a + b): q, k, v, o are 4096 x 4096, gate, up, down 4096 x 11008; 32 layers.
@@ -113,7 +117,7 @@ def test_every_yaml_of_the_recipes_is_read_by_these_tests() -> None:
     names += [(*at, "llm") for at in OWN_LLMS]
     read = {path.resolve() for name in names for path in load(*name).files}
     assert sorted(set(EGS.glob("*/conf/**/*.yaml")) - read) == []
-    assert len(read) == 55
+    assert len(read) == 61
     assert not [path for path in EGS.glob("*/conf/**/*") if path.is_symlink()]
 
 
@@ -141,6 +145,10 @@ def test_every_system_builds_as_the_paper_describes_it(recipe: str, size: str, s
         assert config.encoder.settings.transformer.num_layers == config.audio_encoder.num_layers == 0
         assert all(parameter.requires_grad for parameter in network.parameters())
     assert trained == expected
+    if compressor == "posteriors":
+        own = {name.split(".")[0]: weight.requires_grad for name, weight in network.audio_encoder.named_parameters()}
+        small = {"table": False, "log_temperature": True, "scale": True, "shift": True}
+        assert own == ({**small, "gate": True, "audio_encoder": True} if "gate" in system else small)
 
 
 @functools.cache
@@ -165,6 +173,17 @@ def test_every_system_has_the_papers_numbers_with_llama_7b(system: str) -> None:
     assert num_parameters(network.llm) - adapters == LLMS["llama_7b"]
     assert all(weight.is_meta for weight in network.parameters())
     assert network.llm.base_dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("system", ["l_frozen", "l", "l_gate"])
+def test_the_posteriors_of_the_papers_size_train_little(system: str) -> None:
+    network = meta_system(system, "llama_7b")
+    trained = num_parameters(network.audio_encoder, trainable_only=True)
+    small = 1 + 2 * 4096  # a temperature; a scale and a shift of each number of an embedding
+    gated = num_parameters(meta_system("e5", "llama_7b").audio_encoder) + 1
+    assert trained == small + (gated if system == "l_gate" else 0)
+    assert num_parameters(network.audio_encoder) - trained == NUM_UNITS * 4096
+    assert num_parameters(network.llm, trainable_only=True) == (0 if system == "l_frozen" else 32 * 2 * 4 * 8192)
 
 
 @pytest.mark.parametrize("system", ["d", "d_causal"])

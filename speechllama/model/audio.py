@@ -52,7 +52,8 @@ class Compressed(NamedTuple):
     """The compressed frames of a batch, from a compressor or from the cache.
 
     Attributes:
-        vectors: Compressed frames (B, U, D), or unit numbers (B, U), int64; zero where a compressor padded.
+        vectors: Compressed frames (B, U, D), unit numbers (B, U), int64, or posteriors (B, U, 2 K); zero where a
+            compressor padded.
         lengths: Valid vectors U (B,), int64, each at least 1.
         runs: Output vector of each encoder frame (B, M), int64; -1 where the frame was dropped or is padding. None
             if vectors share frames (`convolution`) or come from the cache.

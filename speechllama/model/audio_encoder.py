@@ -5,10 +5,28 @@ compressed (B, U, D) -> Transformer (B, U, D) -> projection (B, U, H)
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask
+
+
+class Ends(NamedTuple):
+    """What an audio encoder lies between.
+
+    Attributes:
+        dim: Width D of the encoder's states.
+        num_units: Its CTC units C, blank included; 0 without a CTC head.
+        llm_dim: Width H of the LLM.
+        embedding_std: Standard deviation of the LLM's input embeddings.
+    """
+
+    dim: int
+    num_units: int
+    llm_dim: int
+    embedding_std: float
 
 
 class AudioEncoder(nn.Module):

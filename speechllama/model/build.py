@@ -100,13 +100,13 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
         raise ValueError(
             f"{where}: freeze_encoder is false, so ctc_dir {ctc_dir} would not be read; drop one of the two"
         )
-    llm = LLM(config.llm, device)
+    llm, num_units = LLM(config.llm, device), 0
     if config.freeze_encoder:
-        encoder = load_ctc_encoder(ctc_dir)
+        encoder, num_units = load_ctc_encoder(ctc_dir), int(read_settings(ctc_dir)["num_units"])
     else:
         encoder = config.encoder.build(0, FeatureShape.recorded(settings))
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
-    model = SpeechLlama(config, encoder, llm)
+    model = SpeechLlama(config, encoder, llm, num_units)
     load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
     keep_only_trainable(model, base_fingerprint(model), also=("audio_encoder",))
     return model
@@ -224,9 +224,9 @@ def digest_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def describe_cache(encoder: nn.Module, compressor: nn.Module, choice: Choice[Compressor]) -> dict[str, Any]:
-    """What the cache of compressed features depends on: compressor and settings, encoder and, of units, centroids."""
+    """What the cache of compressed features depends on: compressor, its settings, encoder and, of units, centroids."""
     centroids = b"".join(tensor.cpu().numpy().tobytes() for tensor in compressor.state_dict().values())
-    record = {"compressor": choice.record.name, "compressor_conf": choice.conf()}
+    record = {"compressor": choice.record.name, "compressor_conf": choice.settings.cache_conf()}
     record["encoder"] = digest_tensors(encoder.state_dict()).hex()[:16]
     return {**record, **({"centroids": hashlib.sha256(centroids).hexdigest()[:16]} if centroids else {})}
 

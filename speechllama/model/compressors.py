@@ -18,6 +18,9 @@ from speechllama.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
+    from speechllama.model.audio_encoder import AudioEncoder, Ends
+    from speechllama.model.config import SpeechLlamaConfig
+
 Needs = Literal["ctc_labels", "encoder_states", "nothing"]
 CONVOLUTION_RATIO = 8  # three convolutions of stride 2
 
@@ -34,6 +37,14 @@ class CompressorSettings:
             if getattr(self, field.name) != field.default
         ]
         return "".join(changed)
+
+    def cache_conf(self) -> dict[str, Any]:
+        """Return the settings on which the compressor's output depends: all of them, unless a class says otherwise."""
+        return dataclasses.asdict(self)
+
+    def width(self, dim: int) -> int:
+        """Count the numbers of a vector of the output, from the width D of the encoder's states."""
+        return dim
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,54 @@ class UnitSettings(CompressorSettings):
         """Return what the settings add to the name of a directory."""
         return str(self.num_clusters)
 
+    def width(self, dim: int) -> int:
+        """Count the numbers of a vector: a unit is one."""
+        return 1
+
+
+@dataclass(frozen=True)
+class PosteriorSettings(RunSettings):
+    """Settings of `posteriors`.
+
+    Attributes:
+        num_best: Units K kept of a run, the most probable ones; of fewer CTC units, all.
+        keep_states: Keep the mean of the encoder's states too; an audio encoder behind a gate adds what it makes of
+            them.
+        temperature: Of the posteriors, before training changes it: below 1, the LLM hears less of the second best.
+            Caches of several temperatures are the same.
+    """
+
+    num_best: int = 32
+    keep_states: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_best < 1:
+            raise ValueError(f"num_best is {self.num_best}: the compressor posteriors keeps at least 1 unit")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature {self.temperature} must be above 0")
+
+    def label(self) -> str:
+        """Return what the settings add to the name of a directory."""
+        return f"{self.num_best}" + ("_states" if self.keep_states else "") + super().label()
+
+    def cache_conf(self) -> dict[str, Any]:
+        """Return the settings on which the output depends; the temperature comes after it."""
+        conf = super().cache_conf()
+        del conf["temperature"]
+        return conf
+
+    def width(self, dim: int) -> int:
+        """Count the numbers of a vector: units, their probabilities and, if kept, a state."""
+        return 2 * self.num_best + (dim if self.keep_states else 0)
+
+
+def _build_audio_encoder(config: SpeechLlamaConfig, ends: Ends) -> AudioEncoder:
+    from speechllama.model.audio_encoder import AudioEncoder
+
+    return AudioEncoder(config.audio_encoder, ends.dim, ends.llm_dim, ends.embedding_std)
+
 
 @dataclass(frozen=True)
 class Compressor:
@@ -102,9 +161,9 @@ class Compressor:
         is_cached: Whether the compress stage can write its output once, for all epochs.
         frames_per_vector: Encoder frames to a vector, if that number is fixed; None if it depends on the speech, with
             at most one vector for each frame.
-        output: `vectors` (B, U, D), which the audio encoder maps; or `units` (B, U), integers that have
-            embeddings.
         learned_file: File with what must be learned before anything is compressed; "" if nothing.
+        build_audio_encoder: Settings of the network and what it lies between -> module that maps this output, with its
+            lengths, into the LLM: the audio encoder, or what is in its place.
     """
 
     name: str
@@ -113,8 +172,8 @@ class Compressor:
     needs: Needs
     is_cached: bool
     frames_per_vector: int | None = None
-    output: Literal["vectors", "units"] = "vectors"
     learned_file: str = ""
+    build_audio_encoder: Callable[[SpeechLlamaConfig, Ends], nn.Module] = _build_audio_encoder
 
     @property
     def needs_trained_encoder(self) -> bool:
@@ -140,6 +199,25 @@ def _build_units(settings: UnitSettings, dim: int) -> nn.Module:
     return UnitCompressor(settings.num_clusters, dim)
 
 
+def _build_unit_embedding(config: SpeechLlamaConfig, ends: Ends) -> nn.Module:
+    from speechllama.model.units import UnitEmbedding
+
+    return UnitEmbedding(config.compressor.settings.num_clusters, ends.llm_dim, ends.embedding_std)
+
+
+def _build_posteriors(settings: PosteriorSettings, dim: int) -> nn.Module:
+    from speechllama.model.posteriors import PosteriorCompressor
+
+    return PosteriorCompressor(settings)
+
+
+def _build_posterior_embedding(config: SpeechLlamaConfig, ends: Ends) -> nn.Module:
+    from speechllama.model.posteriors import PosteriorEmbedding
+
+    settings: PosteriorSettings = config.compressor.settings
+    return PosteriorEmbedding(settings, ends, _build_audio_encoder(config, ends) if settings.keep_states else None)
+
+
 def _build_convolution(settings: CompressorSettings, dim: int) -> nn.Module:
     from speechllama.model.compressor import ConvolutionCompressor
 
@@ -163,8 +241,16 @@ COMPRESSORS: Registry[Compressor] = Registry(
             _build_units,
             "encoder_states",
             is_cached=True,
-            output="units",
             learned_file="centroids.npz",
+            build_audio_encoder=_build_unit_embedding,
+        ),
+        Compressor(
+            "posteriors",
+            PosteriorSettings,
+            _build_posteriors,
+            "ctc_labels",
+            is_cached=True,
+            build_audio_encoder=_build_posterior_embedding,
         ),
         Compressor("convolution", CompressorSettings, _build_convolution, "nothing", False, CONVOLUTION_RATIO),
         Compressor("none", CompressorSettings, _build_none, "nothing", False, 1),

@@ -109,8 +109,9 @@ def meta_speech_llama(
     config = speech_llama_config(settings, where, ("", None))
     llm = meta_llm(config.llm, architecture)
     with torch.device("meta"):
-        trained = ctc.build() if ctc and config.freeze_encoder else None
-        return SpeechLlama(config, trained or config.encoder.build(0, FeatureShape.recorded(settings)), llm)
+        if ctc and config.freeze_encoder:
+            return SpeechLlama(config, ctc.build(), llm, ctc.num_units)
+        return SpeechLlama(config, config.encoder.build(0, FeatureShape.recorded(settings)), llm)
 
 
 def num_parameters(module: torch.nn.Module, trainable_only: bool = False) -> int:

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder
-from speechllama.model.audio_encoder import AudioEncoder
+from speechllama.model.audio_encoder import Ends
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.prefix_mask import Prefix, join_right_aligned
 from speechllama.model.text_logits import read_text
-from speechllama.model.units import UnitEmbedding
 from speechllama.text.padding import PADDING
 
 
@@ -26,7 +25,7 @@ class Batch(NamedTuple):
     """Audio and prompt of B utterances.
 
     Attributes:
-        audio: Features (B, T, F), or compressed features (B, U, D) or units (B, U) from the cache, with lengths (B,).
+        audio: Features (B, T, F), or what the compressor makes of them, from the cache, with lengths (B,).
         prompt: Token ids before the audio (B, P), int64, padding -1; it starts with the LLM's start token.
         prompt_lengths: Their number (B,).
         suffix: Token ids between audio and text (B, Q), padding -1; Q may be 0.
@@ -55,6 +54,7 @@ class SpeechLlama(nn.Module):
         config: Settings.
         encoder: Any `SpeechEncoder`: the trained CTC encoder, frozen, or a new one that trains with the rest (E0, D).
         llm: The language model.
+        num_units: CTC units C of the trained encoder, blank included; 0 without a CTC head.
 
     Raises:
         TypeError: The encoder is not a `SpeechEncoder`.
@@ -62,20 +62,17 @@ class SpeechLlama(nn.Module):
     Source: arXiv 2307.03917, section 3.
     """
 
-    def __init__(self, config: SpeechLlamaConfig, encoder: nn.Module, llm: LLM) -> None:
+    def __init__(self, config: SpeechLlamaConfig, encoder: nn.Module, llm: LLM, num_units: int = 0) -> None:
         super().__init__()
         if not isinstance(encoder, SpeechEncoder):
             raise TypeError(f"{type(encoder).__name__} is no encoder: it needs dim and frame_shift")
         self.config = config
         self.encoder = encoder.requires_grad_(not config.freeze_encoder)
         self.compressor: nn.Module = config.compressor.build(encoder.dim)
-        self.audio_encoder: AudioEncoder | UnitEmbedding
-        if config.compressor.record.output == "units":
-            num_units = config.compressor.settings.num_clusters
-            self.audio_encoder = UnitEmbedding(num_units, llm.dim, llm.embedding_std)
-        else:
-            self.audio_encoder = AudioEncoder(config.audio_encoder, encoder.dim, llm.dim, llm.embedding_std)
-        self.audio_encoder.requires_grad_(config.train_audio_encoder)
+        ends = Ends(encoder.dim, num_units, llm.dim, llm.embedding_std)
+        self.audio_encoder: nn.Module = config.compressor.record.build_audio_encoder(config, ends)
+        if not config.train_audio_encoder:
+            self.audio_encoder.requires_grad_(False)
         self.llm = llm
 
     def forward(self, batch: Batch, text: Tensor, text_lengths: Tensor) -> Loss:
@@ -115,7 +112,7 @@ class SpeechLlama(nn.Module):
         )
 
     def compress(self, features: Features) -> Compressed:
-        """Shorten features (B, T, F) to vectors (B, U, D) or units (B, U); no gradients if the encoder is frozen."""
+        """Shorten features (B, T, F) to what the audio encoder reads; no gradients if the encoder is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_encoder):
             encoded = self.encoder(*features)
         compressed: Compressed = self.compressor(encoded)

@@ -14,6 +14,7 @@ from typing import Literal
 import sentencepiece
 
 REQUIRED = re.compile(r"required_chars\. \d+ vs (\d+)")  # SentencePiece's message about too few pieces
+SPACE = "▁"  # what SentencePiece writes for one
 MAX_SENTENCE_BYTES = 16384  # SentencePiece leaves out longer lines; no spoken sentence is that long
 
 
@@ -119,6 +120,16 @@ class CTCTokenizer:
     def num_units(self) -> int:
         """C: pieces and blank."""
         return int(self._pieces.get_piece_size()) + 1
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of each unit, with a space in front where it begins a word; "" of blank and the unknown unit."""
+        pieces = range(self.num_units - 1)
+        unknown = self._pieces.unk_id()
+        return ["", *("" if piece == unknown else self._text(piece) for piece in pieces)]
+
+    def _text(self, piece: int) -> str:
+        return str(self._pieces.id_to_piece(piece)).replace(SPACE, " ")
 
     def encode(self, text: str) -> list[int]:
         """Turn text into units in 1..C-1; empty text has none."""

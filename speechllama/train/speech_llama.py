@@ -25,13 +25,16 @@ from speechllama.files import read_table
 from speechllama.frontend.front_ends import recorded_format
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
+from speechllama.llm.spelling import spell
 from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
 from speechllama.model.checkpoint import FINGERPRINT
+from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS
+from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
 from speechllama.train.options import Kind
 from speechllama.train.same_settings import recorded_settings
@@ -162,6 +165,7 @@ class SpeechLlamaTask(SpeechTask):
         llm = dataclasses.asdict(network.config.llm)
         args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
         check_context([*args.train_shape_file, *args.valid_shape_file], network.llm.context)
+        spell_units(network, str(args.ctc_dir), str(args.llm_dir))
         if args.init_from:
             start_from(network, Path(args.init_from))
         model = SpeechLlamaModel(network)
@@ -188,6 +192,34 @@ def check_context(shape_files: Sequence[str], context: int | None) -> None:
                 f"{path}: {len(beyond):,} of {len(counts):,} utterances need more than the LLM's {context} positions; "
                 f"count again with this LLM (collect_llm_stats), which leaves them out:{first_ten(beyond)}"
             )
+
+
+def spell_units(network: SpeechLlama, ctc_dir: str, llm_dir: str) -> None:
+    """Give the CTC units the embeddings that their texts have in the LLM, where the audio encoder needs them.
+
+    Checkpoints have them from then on.
+
+    Args:
+        network: The network; if its compressor is another than `posteriors`, nothing happens.
+        ctc_dir: CTC experiment, whose config.yaml names the units' tokenizer.
+        llm_dir: Prepared LLM, whose tokenizer reads the texts.
+
+    Raises:
+        FileNotFoundError, ValueError: The units' tokenizer is not there, or is another one; no unit has a text.
+    """
+    if not isinstance(network.audio_encoder, PosteriorEmbedding):
+        return
+    units = CTCTokenizer(str(read_settings(ctc_dir)["tokenizer"]))
+    tokenizer = load_tokenizer(*read_llm_record(llm_dir))
+    spelling = [spell(text, tokenizer) for text in units.texts]
+    network.audio_encoder.set_table(spelling, network.llm)
+    num_tokens = [len(tokens) for tokens in spelling if tokens]
+    if not num_tokens:
+        raise ValueError(f"{units.path}: the LLM of {llm_dir} has tokens for none of the CTC units; choose another LLM")
+    logging.info(
+        "%d of %d CTC units have tokens of the LLM, %.2f on average; the others, such as blank, are embedded as zero",
+        len(num_tokens), len(spelling), sum(num_tokens) / len(num_tokens),
+    )  # fmt: skip
 
 
 def start_from(network: SpeechLlama, experiment: Path) -> None:

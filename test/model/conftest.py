@@ -20,6 +20,7 @@ from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.ctc_encoder import CTCEncoderConfig
 from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, Encoder
 from speechllama.model.layers import TransformerConfig
+from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.registry import Choice, choose
@@ -44,11 +45,14 @@ def build(tiny_llm: Path, **changes: Any) -> SpeechLlama:
     torch.manual_seed(1)
     config = SpeechLlamaConfig(encoder=encoder(ENCODER), audio_encoder=SIZES, llm=LLMConfig(str(tiny_llm)))
     config = dataclasses.replace(config, **changes)
-    module = config.encoder.build(6 if config.freeze_encoder else 0, FeatureShape(NUM_FEATURES))
-    network = SpeechLlama(config, module, LLM(config.llm)).eval()
+    num_units = 6 if config.freeze_encoder else 0
+    module = config.encoder.build(num_units, FeatureShape(NUM_FEATURES))
+    network = SpeechLlama(config, module, LLM(config.llm), num_units).eval()
     if isinstance(network.compressor, UnitCompressor):
         codebook = network.compressor.codebook
         codebook.set_centroids(torch.randn(codebook.centroids.shape))
+    if isinstance(network.audio_encoder, PosteriorEmbedding):
+        network.audio_encoder.set_table([[], [20], [21, 22], [23], [], [24]], network.llm)
     return network
 
 

@@ -23,7 +23,11 @@ RUN_CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("blank_removal", {"max_compressed_length": 3}),
     ("none", {}),
 ]
-VECTOR_COMPRESSORS = [name for name in COMPRESSORS if name != "units"]  # units: test_units.py
+OTHERS = (
+    "units",
+    "posteriors",
+)  # those that write no vectors of the encoder's width: test_units.py, test_posteriors.py
+VECTOR_COMPRESSORS = [name for name in COMPRESSORS if name not in OTHERS]
 
 
 def make_batch(seed: int = 0, all_blank_row: bool = True) -> Encoded:

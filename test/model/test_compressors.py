@@ -26,8 +26,8 @@ def make_encoded() -> Encoded:
 def test_a_record_says_what_its_module_does(name: str) -> None:
     record, encoded = COMPRESSORS[name], make_encoded()
     compressed = compressor(name, **({"num_clusters": 4} if name == "units" else {})).build(6)(encoded)
-    assert compressed.vectors.dim() == (2 if record.output == "units" else 3)
-    assert compressed.vectors.is_floating_point() == (record.output == "vectors")
+    assert compressed.vectors.dim() == (2 if name == "units" else 3)
+    assert compressed.vectors.is_floating_point() == (name != "units")
     if record.frames_per_vector is not None:
         assert compressed.lengths.tolist() == [-(-int(each) // record.frames_per_vector) for each in encoded.lengths]
     assert record.is_cached <= record.needs_trained_encoder  # only what never changes can be written once
@@ -40,6 +40,7 @@ def test_a_record_says_what_its_module_does(name: str) -> None:
         ("frame_average", {"drop_blank_runs": True, "max_compressed_length": 30}, "_no_blanks_max30"),
         ("blank_removal", {"max_compressed_length": None}, ""),
         ("units", {"num_clusters": 500}, "500"),
+        ("posteriors", {"keep_states": True, "temperature": 0.5}, "32_states"),
     ],
 )
 def test_settings_name_their_directory(name: str, conf: dict[str, object], label: str) -> None:

@@ -47,7 +47,9 @@ def take(
 
 
 @pytest.mark.parametrize("mask", ["causal", "non_causal"])
-@pytest.mark.parametrize("name", ["frame_average", "blank_removal", "units", "none", "none, from scratch"])
+@pytest.mark.parametrize(
+    "name", ["frame_average", "blank_removal", "units", "posteriors", "none", "none, from scratch"]
+)
 def test_the_batch_loss_is_the_token_mean_of_the_utterances_alone(tiny_llm: Path, mask: Any, name: Any) -> None:
     if name == "none, from scratch":
         network = build_d(tiny_llm, mask)
@@ -82,8 +84,9 @@ def test_the_mask_matters_inside_the_llm(tiny_llm: Path) -> None:
     assert abs(causal.item() - non_causal.item()) > 1e-3
 
 
-def test_a_cached_batch_gives_the_loss_of_the_features(tiny_llm: Path) -> None:
-    network = build(tiny_llm)
+@pytest.mark.parametrize("choice", [compressor("frame_average"), compressor("posteriors", keep_states=True)])
+def test_a_cached_batch_gives_the_loss_of_the_features(tiny_llm: Path, choice: Any) -> None:
+    network = build(tiny_llm, compressor=choice)
     batch, text, lengths = make_batch()
     assert isinstance(batch.audio, Features)
     compressed = network.compress(batch.audio)
@@ -102,6 +105,13 @@ SYSTEMS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "E6, audio encoder frozen": ({"llm": "lora", "train_audio_encoder": False}, {"llm"}),
     "full": ({"llm": "full"}, {"audio_encoder", "llm"}),
     "U": ({"llm": "lora", "compressor": compressor("units", num_clusters=9)}, {"audio_encoder", "llm"}),
+    "L, frozen LLM": ({"compressor": compressor("posteriors")}, {"audio_encoder"}),
+    "L": ({"llm": "lora", "compressor": compressor("posteriors")}, {"audio_encoder", "llm"}),
+    "L, gate": ({"compressor": compressor("posteriors", keep_states=True)}, {"audio_encoder"}),
+    "L, only LoRA": (
+        {"llm": "lora", "train_audio_encoder": False, "compressor": compressor("posteriors", keep_states=True)},
+        {"llm"},
+    ),
 }
 
 

@@ -34,6 +34,8 @@ SYSTEMS = {
     "e6": (False, "e5", "", True, True, "frame_average"),
     "u_frozen": (False, "", "", True, True, "units"),
     "u": (False, "u_frozen", "", True, True, "units"),
+    "l_gate_frozen": (False, "", "", True, True, "posteriors"),
+    "l": (False, "l_frozen", "", True, True, "posteriors"),
 }
 
 
@@ -69,6 +71,7 @@ def test_a_rescoring_system_trains_and_decodes_another_one(monkeypatch: pytest.M
         ("compressor_conf: {max_compressed_length: 64, drop_blank_runs: true}\n", "frame_average_no_blanks_max64"),
         ("{compressor: blank_removal, compressor_conf: {max_compressed_length: 9}}\n", "blank_removal_max9"),
         ("compressor: units\ncompressor_conf: {num_clusters: 5_00}\n", "units500"),
+        ("compressor: posteriors\ncompressor_conf: {temperature: 0.5, keep_states: yes}\n", "posteriors32_states"),
         ("compressor_conf:\n", "frame_average"),
         ("prompt_conf: {template: 'compressor: none {audio}'}\n", "frame_average"),
     ],
@@ -94,6 +97,7 @@ def test_a_frozen_encoder_is_read_as_yaml_is(select: Callable[..., Selection], y
         ("compressor: frames\n", "conf/mine.yaml: unknown compressor 'frames', expected one of blank_removal, "),
         ("compressor: units\n", "conf/mine.yaml: compressor_conf: num_clusters is 0"),
         ("compressor: units\ncompressor_conf: {num_clusters: many}\n", "num_clusters: expected int, found 'many'"),
+        ("compressor: posteriors\ncompressor_conf: {temperature: 0}\n", "mine.yaml: compressor_conf: temperature 0"),
         ("compressor_conf: {drop_blanks: yes}\n", "compressor_conf: unknown key 'drop_blanks'; did you mean 'drop_b"),
         ("compressor_conf: {max_compressed_length: 0}\n", "max_compressed_length 0 must be at least 1, or null"),
         ("compressor_conf: yes\n", r"compressor_conf: expected settings \(key: value\), found True"),

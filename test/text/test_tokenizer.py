@@ -28,6 +28,15 @@ def test_text_comes_back_with_case_and_punctuation(tmp_path: Path, model_type: s
     assert tokenizer.num_units == (61 if model_type == "bpe" else 44)  # 60 pieces at most, and blank
 
 
+@pytest.mark.parametrize("model_type", ["unigram", "bpe"])
+def test_the_texts_of_units_make_up_the_text(tmp_path: Path, model_type: str) -> None:
+    tokenizer = CTCTokenizer(train_tokenizer(TEXTS, tmp_path, 60, model_type, 1.0))  # type: ignore[arg-type]
+    texts = tokenizer.texts
+    assert len(texts) == tokenizer.num_units and texts[:2] == ["", ""]  # blank and the unknown unit
+    for text in TEXTS[:4]:
+        assert "".join(texts[unit] for unit in tokenizer.encode(text)) == f" {text}"
+
+
 def test_the_same_texts_give_the_same_bytes(tmp_path: Path) -> None:
     first = train_tokenizer(TEXTS, tmp_path / "one", 60).read_bytes()
     assert train_tokenizer(TEXTS, tmp_path / "two", 60).read_bytes() == first

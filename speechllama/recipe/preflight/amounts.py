@@ -54,14 +54,20 @@ def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> flo
     return num_frames * features.feature_dim * (2 if features.frontend_conf.get("stored_as") == "float16" else 4)
 
 
-def compressed_bytes(amounts: Mapping[str, Amount], dim: int) -> float:
-    """Disk that stage `compress` needs, for vectors of that width."""
-    return sum(amount.seconds for amount in amounts.values()) * VECTORS_PER_SECOND * dim * 4
+def compressed_bytes(amounts: Mapping[str, Amount], width: int) -> float:
+    """Disk that stage `compress` needs, for vectors of so many numbers."""
+    return sum(amount.seconds for amount in amounts.values()) * VECTORS_PER_SECOND * width * 4
 
 
-def checkpoint_bytes(num_trained: int, num_kept: int) -> float:
-    """Disk of a training: two checkpoints with Adam's moments, the best epochs and three more."""
-    return num_trained * 4.0 * (2 * 3 + num_kept + 3)
+def checkpoint_bytes(num_trained: int, num_frozen: int, num_kept: int) -> float:
+    """Disk of a training: two checkpoints, those of trained weights with Adam's moments, the best epochs, three more.
+
+    Args:
+        num_trained: Parameters that train.
+        num_frozen: Frozen ones that the checkpoints have too.
+        num_kept: The best epochs.
+    """
+    return 4.0 * (num_trained * (2 * 3 + num_kept + 3) + num_frozen * (2 + num_kept + 3))
 
 
 def check_disk(needs: Sequence[tuple[str, str, float]], faults: list[str]) -> list[str]:

@@ -158,9 +158,11 @@ def disk_needs(
     if "features" not in run.finished:
         needs.append(("features", run.layout.dumpdir, feature_bytes(amounts, run.features)))
     for training in trainings:
-        size = checkpoint_bytes(training.num_trained, num_kept(training.settings.get("keep_nbest_models", 1)))
+        num_best = num_kept(training.settings.get("keep_nbest_models", 1))
+        size = checkpoint_bytes(training.num_trained, training.num_frozen, num_best)
         if training.network is None and training.encoder:
-            size += compressed_bytes(amounts, meta_encoder(training.encoder).dim)
+            _, compressor = run.layout.cached_compressor
+            size += compressed_bytes(amounts, compressor.width(meta_encoder(training.encoder).dim))
         needs.append((f"stage {training.stage}", run.options.expdir, size))
     if found and found.bytes_to_fetch:
         home = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")

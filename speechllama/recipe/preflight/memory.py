@@ -168,14 +168,22 @@ def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
 
 
 def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: bool) -> int:
-    """Bytes kept by the audio encoder; of units, the embeddings looked up."""
-    if network.config.compressor.record.output == "units":
-        return batch.num_utterances * batch.num_audio * network.llm.dim * 4
+    """Bytes kept by the audio encoder and, in its place or besides it, by embeddings looked up."""
+    looked_up = 0
+    if not isinstance(network.audio_encoder, AudioEncoder):
+        looked_up = batch.num_utterances * batch.num_audio * network.llm.dim * 4
+    if not has_audio_encoder(network):
+        return looked_up
     with FakeTensorMode(), precision(is_amp):
         encoder = AudioEncoder(network.config.audio_encoder, network.encoder.dim, network.llm.dim, 1.0)
         vectors = torch.zeros(batch.num_utterances, batch.num_audio, network.encoder.dim)
         lengths = torch.full((batch.num_utterances,), batch.num_audio)
-        return kept_bytes(lambda: encoder(vectors, lengths), encoder)
+        return looked_up + kept_bytes(lambda: encoder(vectors, lengths), encoder)
+
+
+def has_audio_encoder(network: SpeechLlama) -> bool:
+    """Whether a Transformer maps the audio into the LLM: not that of units, and of posteriors only behind a gate."""
+    return any(isinstance(part, AudioEncoder) for part in network.audio_encoder.modules())
 
 
 def encoder_activations(shape: EncoderShape, batch: BatchShape, is_amp: bool) -> int:
@@ -226,7 +234,8 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
     if config.llm.gradient_checkpointing:
         scratch = max(scratch, layer)  # the layer that is computed again when the logits are long gone
     trained = num_parameters(network, trainable_only=True) * BYTES_TRAINED
-    frozen = sum(weight.nbytes for weight in network.encoder.parameters() if not weight.requires_grad)
+    others = [*network.encoder.parameters(), *network.audio_encoder.parameters()]
+    frozen = sum(weight.nbytes for weight in others if not weight.requires_grad)
     return MemoryEstimate(
         weight_bytes(network.llm) + frozen, trained, kept * FRAGMENTATION, scratch * FRAGMENTATION + RESERVE
     )

@@ -22,7 +22,7 @@ from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.meta_model import EncoderShape
 from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP, Amount
 from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
-from speechllama.recipe.preflight.memory import BatchShape
+from speechllama.recipe.preflight.memory import BatchShape, has_audio_encoder
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.speed import (
     audio_encoder_seconds,
@@ -140,8 +140,8 @@ def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRu
     assert training.network is not None
     config, batch = training.network.config, training.batch
     step, prefix, token = llm_seconds(config.llm, architecture, batch, run.device)
-    if config.compressor.record.output == "units":
-        return step, prefix, token  # embeddings in place of the audio encoder
+    if not has_audio_encoder(training.network):
+        return step, prefix, token  # embeddings in its place
     if training.encoder is None:  # E0 and D train their own
         own, _ = encoder_seconds(EncoderShape(config.encoder, 0, batch.features), batch, run.device)
         step += own * batch.seconds

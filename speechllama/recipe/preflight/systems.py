@@ -52,6 +52,14 @@ class PlannedTraining:
     seq2seq: Seq2SeqShape | None = None
 
     @property
+    def num_frozen(self) -> int:
+        """Frozen parameters that its checkpoints have: those of the audio encoder, which no base holds."""
+        if self.network is None:
+            return 0
+        part = self.network.audio_encoder
+        return num_parameters(part) - num_parameters(part, trainable_only=True)
+
+    @property
     def is_amp(self) -> bool:
         """Whether ESPnet computes in mixed precision."""
         return bool(self.settings.get("use_amp", False))
@@ -172,6 +180,10 @@ def system_training(
     if system.scratch_llm:
         typical = dataclasses.replace(typical, num_prompt=1)  # only the start token
     trained = num_parameters(network, trainable_only=True)
+    if not trained:
+        raise ValueError(
+            f"{path}: nothing is left to train: train_audio_encoder is false and the LLM is frozen; free one of them"
+        )
     batch = typical.of_positions(bins_of_process(run, settings))
     return PlannedTraining(stage, path, settings, batch, trained, network, encoder)
 

@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM
 from speechllama.bin import estimate_memory
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
-from speechllama.model.audio_encoder import AudioEncoder
+from speechllama.model.audio_encoder import AudioEncoder, Ends
+from speechllama.model.compressors import PosteriorSettings
 from speechllama.model.meta_model import meta_speech_llama, read_architecture
+from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.recipe.preflight import memory, systems
 from speechllama.recipe.preflight.memory import (
     BatchShape,
@@ -66,6 +68,30 @@ def test_the_encoders_counts_are_what_real_passes_keep(checked_run: MakeRun, tin
     speech, frames = torch.zeros(3, 40, 80), torch.full((3,), 40)
     kept = kept_bytes(lambda: encoder(speech, frames).logits.float().log_softmax(-1), encoder)
     assert memory.encoder_activations(ctc, BATCH, False) == kept
+
+
+@pytest.mark.parametrize("keep_states", [False, True])
+def test_the_count_of_posteriors_is_nearly_what_a_real_pass_keeps(meta_system: MetaSystem, keep_states: bool) -> None:
+    network, _ = meta_system("l_gate_frozen" if keep_states else "l_frozen")
+    settings: PosteriorSettings = network.config.compressor.settings
+    dim, width = network.encoder.dim, network.llm.dim
+    inner = AudioEncoder(network.config.audio_encoder, dim, width, 1.0) if keep_states else None
+    real = PosteriorEmbedding(settings, Ends(dim, 101, width, 1.0), inner)
+    vectors, lengths = torch.ones(3, 6, settings.width(dim)), torch.full((3,), 6)
+    kept = kept_bytes(lambda: real(vectors, lengths), real)
+    assert memory.audio_encoder_activations(network, BATCH, False) == pytest.approx(kept, rel=0.2)
+    plain, _ = meta_system("e5")
+    assert (memory.audio_encoder_activations(plain, BATCH, False) > kept) is not keep_states
+
+
+def test_the_table_of_units_embeddings_is_counted(meta_system: MetaSystem) -> None:
+    (network, architecture), (plain, _) = meta_system("l_frozen"), meta_system("e5")
+    shape = BatchShape().of_positions(2048)
+    found, expected = (training_memory(each, architecture, shape, True) for each in (network, plain))
+    assert found.weights - expected.weights == 4 * 5000 * 4096
+    assert found.trained == 16 * (1 + 2 * 4096)
+    decoded, other = (memory.decoding_memory(each, architecture, shape, 4) for each in (network, plain))
+    assert decoded.weights - other.weights == 4 * (5000 * 4096 + 1 + 2 * 4096 - 14_721_032)
 
 
 @pytest.fixture

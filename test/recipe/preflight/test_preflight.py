@@ -13,6 +13,7 @@ from speechllama.bin.preflight import main
 from speechllama.model.meta_model import read_architecture
 from speechllama.options import UsageError
 from speechllama.recipe.preflight import checks, llm_check, systems
+from speechllama.recipe.preflight.amounts import VECTORS_PER_SECOND, Amount, checkpoint_bytes
 from speechllama.recipe.preflight.memory import training_memory
 from test.recipe.preflight.conftest import MakeRun
 
@@ -67,6 +68,48 @@ def test_units_are_built_on_ctc_and_an_llm(checked_run: MakeRun, tiny_llm: Path)
     assert first.num_trained == 500 * 32  # a row of the LLM's width for each unit
     assert second.num_trained == 500 * 32 + 2 * 4 * 2 * 2 * 32  # and LoRA: layers, projections, A and B of rank 2
     assert training_memory(second.network, architecture, second.batch, False).total > 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("system", "gate"), [("l", 0), ("l_gate", 1)])
+def test_posteriors_are_built_on_ctc_and_an_llm(checked_run: MakeRun, tiny_llm: Path, system: str, gate: int) -> None:
+    run = checked_run("covost2", *small(tiny_llm, system))
+    report = checks.run_preflight(run)
+    assert report.faults == []
+    architecture = read_architecture(tiny_llm)
+    (_, first, second) = systems.find_trainings(run, architecture, report.faults)
+    (_, plain, _) = systems.find_trainings(checked_run("covost2", *small(tiny_llm)), architecture, [])
+    # A temperature, a scale and a shift; behind a gate, E5's audio encoder.
+    assert first.num_trained == 1 + 2 * 32 + gate * (1 + plain.num_trained)
+    assert second.num_trained == first.num_trained + 2 * 4 * 2 * 2 * 32  # and LoRA, as in U
+    assert (first.num_frozen, plain.num_frozen) == (40 * 32, 0)  # checkpoints have the units' embeddings
+    assert training_memory(second.network, architecture, second.batch, False).total > 0  # type: ignore[arg-type]
+
+
+def test_the_disk_for_compressed_features_is_that_of_their_width(checked_run: MakeRun) -> None:
+    amounts = {"train": Amount(720, 3600.0)}
+    needed = {}
+    for system in ("e5", "l", "l_gate", "u"):
+        run = checked_run("covost2", "--system", system, "--llm", "some/llm", "--stop_stage", "6")
+        trainings = systems.find_trainings(run, None, [])
+        needed[system] = sum(
+            size for what, _, size in checks.disk_needs(run, trainings, amounts, None) if "ctc" in what
+        )
+    vector = 3600 * VECTORS_PER_SECOND * 4
+    assert needed["e5"] - needed["l"] == pytest.approx((512 - 64) * vector)
+    assert needed["l_gate"] - needed["l"] == pytest.approx(512 * vector)
+    assert needed["l"] - needed["u"] == pytest.approx((64 - 1) * vector)
+
+
+def test_checkpoints_hold_moments_of_what_trains_only() -> None:
+    assert checkpoint_bytes(10, 0, 3) == 4 * 10 * (2 * 3 + 3 + 3)
+    assert checkpoint_bytes(10, 100, 3) - checkpoint_bytes(10, 0, 3) == 4 * 100 * (2 + 3 + 3)
+
+
+def test_a_system_in_which_nothing_trains_is_a_fault(checked_run: MakeRun, tiny_llm: Path) -> None:
+    words = [*small(tiny_llm, "l_frozen"), "--train_options", "--train_audio_encoder false"]
+    faults = checks.run_preflight(checked_run("covost2", *words)).faults
+    assert len(faults) == 1
+    assert "l_frozen.yaml: nothing is left to train: train_audio_encoder is false and the LLM is frozen" in faults[0]
 
 
 def test_all_faults_come_at_once(

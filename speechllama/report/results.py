@@ -91,8 +91,9 @@ def _format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
 
 def _score_cell(report: dict[str, Any], metric: Metric) -> str:
     """Write a score, with its interval where it has one."""
-    interval = f" [{_number(report, f'{metric.name}_low')}, {_number(report, f'{metric.name}_high')}]"
-    return _number(report, metric.name) + (interval if metric.has_interval else "")
+    ends = [f"{metric.name}_{end}" for end in ("low", "high")]
+    interval = f" [{', '.join(_number(report, end) for end in ends)}]" if ends[0] in report else ""  # older: none
+    return _number(report, metric.name) + interval
 
 
 def _first_cells(name: str, report: dict[str, Any]) -> list[str]:

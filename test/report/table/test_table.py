@@ -173,7 +173,28 @@ def test_recognition_has_a_table_of_its_own(experiment: Experiment) -> None:
     row = row_of(experiment.table("e6 e6:asr"), "e6:asr")
     assert 15 < row["wer"] < 25 and row["control_wer"] == 100
     assert row["differs"] == [] and "difference" not in row
-    assert "Recognition:\n\n| row | parameters | WER % |" in experiment.page()
+    assert "Recognition:\n\n| row | parameters | WER % | WER normalised % |" in experiment.page()
+
+
+def test_recognition_is_compared_by_word_errors(experiment: Experiment) -> None:
+    experiment.task = "asr"
+    for row, share in (("e3", 0.3), ("e6", 0.1)):
+        experiment.add(row, share)
+    table = experiment.table("e3 e6")
+    row = row_of(table, "e3")
+    assert row["difference"]["low"] > 10 and row["difference"]["p_value"] < 0.01
+    assert row["wer_low"] < row["wer"] < row["wer_high"]
+    assert "metric:WER" in table["test"] and f"* `{table['test']}`" in experiment.page()
+    assert "WER in percent; orange: reference" in (experiment.root / "exp/table/scores.svg").read_text()
+
+
+def test_a_recognition_score_of_an_older_version_is_a_row_without_an_interval(experiment: Experiment) -> None:
+    experiment.task = "asr"
+    path = experiment.add("e6", 0.1) / "decode_test_beam4/score.json"
+    report = read_json(path)
+    write_json(path, {key: value for key, value in report.items() if not key.startswith("wer_")})
+    row = row_of(experiment.table("e6"), "e6")
+    assert row["wer"] == report["wer"] and "wer_low" not in row and "wer_normalised" not in row
 
 
 def test_a_damaged_row_is_named(experiment: Experiment) -> None:

@@ -18,7 +18,7 @@ from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
-PLACES = ("common_voice", "covost2", "llm", "token_file", "python", "cmd")
+PLACES = ("common_voice", "covost2", "librispeech", "llm", "token_file", "python", "cmd")
 # Folders that a target language other than English has of its own.
 OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
@@ -104,6 +104,7 @@ class Options:
         "", "Common Voice: DIR/<lang>/{validated.tsv,clips}, or archives [DOWNLOADS/common_voice]"
     )
     covost2: str = option("", "directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz [DOWNLOADS/covost2]")
+    librispeech: str = option("", "LibriSpeech: folder or URL of its parts or their archives [DOWNLOADS/librispeech]")
     data_options: str = option("", "further options of local/data.sh (its --help), separated by spaces")
     # Further options of single commands
     feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", group=FURTHER_OPTIONS)

@@ -29,7 +29,7 @@ FURTHER = ("ctc_options", "llm_options", "train_options", "decode_options")
 # The recipe's option of this name belongs to decoding; trainings have ESPnet's option of the same name.
 OF_DECODING = "batch_size"
 # Options that say where a corpus is; a recipe's own local/data.sh may take them as well.
-CORPUS_PLACES = ("common_voice", "covost2")
+CORPUS_PLACES = ("common_voice", "covost2", "librispeech")
 # What the shell must know of the options to run the rows.
 SHELL = ("stage", "stop_stage", "list", "dry_run", "ngpu", "num_nodes", "python")
 

@@ -96,9 +96,10 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     if "data" not in run.finished:
         estimate = run.plan.estimate_corpus()
         report.faults += dict.fromkeys(estimate.faults)  # a missing folder is reported once, not for each language
-    amounts = read_amounts(run.options.datadir, estimate.num_rows)
+    seconds_each = estimate.seconds_each or SECONDS_PER_CLIP
+    amounts = read_amounts(run.options.datadir, estimate.num_rows, seconds_each)
     for split, amount in amounts.items():
-        length = f"{amount.seconds / 3600:.1f} h" + (f", at {SECONDS_PER_CLIP:g} s each" if estimate.num_rows else "")
+        length = f"{amount.seconds / 3600:.1f} h" + (f", at {seconds_each:g} s each" if estimate.num_rows else "")
         report.lines.append(f"{split}: {amount.num_utterances:,} utterances, {length}")
     if not amounts:
         report.lines.append("the corpus is not there yet: times are for an hour of speech, and disk for none")

@@ -113,7 +113,7 @@ def test_every_yaml_of_the_recipes_is_read_by_these_tests() -> None:
     names += [(*at, "llm") for at in OWN_LLMS]
     read = {path.resolve() for name in names for path in load(*name).files}
     assert sorted(set(EGS.glob("*/conf/**/*.yaml")) - read) == []
-    assert len(read) == 55
+    assert len(read) == 61
     assert not [path for path in EGS.glob("*/conf/**/*") if path.is_symlink()]
 
 

@@ -93,7 +93,12 @@ def _prepare_covost2(options: CovostOptions) -> None:
     taken: dict[str, Any] = {name: getattr(options, name) for name in names}
     taken |= {"text": TextFilter(*limits), "num_threads": options.nj}
     taken["pseudo_labels"] = Path(options.pseudo_labels) if options.pseudo_labels else None
-    reports = prepare_covost2(_covost2_places(options), options.languages, options.datadir, CorpusOptions(**taken))
+    places = _covost2_places(options)
+    if options.all_as:  # for other recipes, which run in other directories
+        places = dataclasses.replace(
+            places, common_voice=places.common_voice.absolute(), work_dir=places.work_dir.absolute()
+        )
+    reports = prepare_covost2(places, options.languages, options.datadir, CorpusOptions(**taken))
     log_reports(reports)
 
 

@@ -140,6 +140,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     folders = ConfFolders(options.size)
     plan = Plan(options, folders, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
+    _check_ctc(plan)
     _check_places(plan)
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
     _ = plan.layout.units
@@ -178,6 +179,16 @@ def _check_places(plan: Plan) -> None:
     for name in CORPUS_PLACES:
         if plan.corpus and getattr(plan.options, name) and name not in plan.corpus.places:
             raise UsageError(f"--{name}: the corpus {plan.corpus.name} has no such option (local/data.sh --help)")
+
+
+def _check_ctc(plan: Plan) -> None:
+    """Refuse CTC as a system for a task that writes something else than CTC has learned."""
+    task, learned = plan.layout.task, plan.options.ctc_target
+    if plan.selection.system.is_ctc and task.reference != plan.layout.ctc_table:
+        raise UsageError(
+            f"--system {plan.selection.name}: CTC learns the {learned}, but --task {task.name} writes "
+            f"`{task.reference}`; give --task asr, or --ctc_target translation for translation"
+        )
 
 
 def _check_llm(plan: Plan) -> None:

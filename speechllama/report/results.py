@@ -190,7 +190,8 @@ def find_decode_dirs(exp_dir: str | Path) -> list[Path]:
 def find_ctc_dirs(exp_dir: str | Path) -> list[Path]:
     """Find the CTC experiments and their compressed sets: where a CTC report may lie, sorted."""
     exp_dir = Path(exp_dir)
-    found = [*exp_dir.glob("ctc*"), *exp_dir.glob(f"ctc*/{COMPRESSED_PREFIX}*")]
+    compressed = f"ctc*/{COMPRESSED_PREFIX}*"  # and in it, further data directories, each with its own report
+    found = [*exp_dir.glob("ctc*"), *exp_dir.glob(compressed), *exp_dir.glob(f"{compressed}/*")]
     return sorted(path for path in found if path.is_dir())
 
 

@@ -67,29 +67,36 @@ def data(plan: Plan) -> list[Stage]:
 
 
 def features(plan: Plan) -> list[Stage]:
-    """Log-mel features."""
+    """Log-mel features; each further data directory is a part with its own marker."""
+    further = plan.options.further_sets
+    return [_features(plan, SPLITS, ""), *(_features(plan, (name,), name, folder) for name, folder in further.items())]
+
+
+def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> Stage:
+    """Features of some sets; `part` names a further data directory, whose path is `source`."""
     options, layout = plan.options, plan.layout
+    suffix = f"_{part}" if part else ""
     log, further = f"{options.dumpdir}/log", options.feature_options.split()
-    folders = ["--data_dir", *map(layout.data, SPLITS), "--output_dir", *map(layout.dump, SPLITS)]
+    folders = ["--data_dir", *map(layout.data, sets), "--output_dir", *map(layout.dump, sets)]
     folders += ["--num_jobs", str(options.nj)]
     make = module("make_features", *folders, "--job", JOB, *further)
     merge = module("merge_parts", *folders, "--name", "feats", *further)
-    optional = [path for path in tables(map(layout.data, SPLITS), OPTIONAL_TABLES) if Path(path).is_file()]
-    return [
-        Stage(
-            "features",
-            f"log-mel features ({options.dumpdir})",
-            f"{options.dumpdir}/.features.done",
-            _features_of(further),
-            inputs=(
-                *tables(map(layout.data, SPLITS), DATA_TABLES),
-                *optional,
-            ),
-            outputs=tables(map(layout.dump, SPLITS), FEATURE_TABLES),
-            jobs=(Job("cpu", make, f"{log}/features.JOB.log", options.nj), Job("cpu", merge, f"{log}/merge.log")),
-            clears=(Clear("remove", tuple(map(layout.dump, SPLITS)), options.dumpdir),),
-        )
-    ]
+    jobs = [Job("cpu", make, f"{log}/features{suffix}.JOB.log", options.nj)]
+    jobs.append(Job("cpu", merge, f"{log}/merge{suffix}.log"))
+    if part:  # nothing has checked it yet
+        validate = module("validate_data_dir", "--data_dir", *map(layout.data, sets))
+        jobs.insert(0, Job("cpu", validate, f"{log}/validate{suffix}.log"))
+    optional = [path for path in tables(map(layout.data, sets), OPTIONAL_TABLES) if Path(path).is_file()]
+    return Stage(
+        "features",
+        f"log-mel features ({layout.dump(part) if part else options.dumpdir})",
+        f"{options.dumpdir}/.features{suffix}.done",
+        " ".join(filter(None, [f"source={as_seen_here(source)}" if part else "", _features_of(further)])),
+        inputs=(*tables(map(layout.data, sets), DATA_TABLES), *optional),
+        outputs=tables(map(layout.dump, sets), FEATURE_TABLES),
+        jobs=tuple(jobs),
+        clears=(Clear("remove", tuple(map(layout.dump, sets)), options.dumpdir),),
+    )
 
 
 def _features_of(further: Sequence[str]) -> str:

@@ -185,3 +185,17 @@ def test_controls_are_no_systems_of_their_own(tmp_path: Path) -> None:
 def test_no_experiment_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent: no such directory"):
         collect_results(tmp_path / "absent")
+
+
+def test_a_further_data_directory_has_its_own_report_on_ctc(tmp_path: Path) -> None:
+    cache = tmp_path / "ctc_x/compressed_frame_average"
+    for folder, name in ((cache, "dev"), (cache / "real", "real")):
+        report = {
+            "compressor": "frame_average",
+            "text_name": "src_text",
+            "sets": {name: {**CTC_PART, "per_language": {}}},
+        }
+        write_json(folder / "report.json", report)
+    page = make_page(tmp_path)
+    assert "## CTC encoder ctc_x/compressed_frame_average," in page
+    assert "## CTC encoder ctc_x/compressed_frame_average/real," in page and "| real | all | 9.50 |" in page

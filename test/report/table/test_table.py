@@ -16,6 +16,7 @@ from speechllama.report.results import write_results
 from speechllama.report.table.build import largest
 from speechllama.report.table.figure import draw_scores
 from speechllama.report.table.files import figure_path, table_path
+from speechllama.report.table.run import find_compression
 from test.report.table.conftest import Experiment, make_references, row_of
 
 
@@ -207,3 +208,11 @@ def test_a_damaged_row_is_named(experiment: Experiment) -> None:
 def test_a_reference_that_is_no_row_is_refused(experiment: Experiment) -> None:
     with pytest.raises(ValueError, match="unknown reference 'e6', expected one of the rows e1"):
         experiment.table("e1")
+
+
+def test_the_compression_of_a_further_data_directory_is_in_its_own_report(tmp_path: Path) -> None:
+    report = {"sets": {"test": {"compression_ratio": 9.5}}}
+    write_json(tmp_path / "report.json", report)
+    write_json(tmp_path / "real/report.json", {"sets": {"real": {"compression_ratio": 7.0}}})
+    dirs = {"compressed_dir": tmp_path}
+    assert [find_compression(dirs, name, []) for name in ("test", "real", "dev")] == [9.5, 7.0, None]

@@ -145,25 +145,41 @@ def _convert(entry: dataclasses.Field[Any], value: str | None, faults: list[str]
     return text
 
 
-def absolute_places(words: Sequence[str], places: Collection[str], user_dir: Path) -> list[str]:
+def absolute_places(
+    words: Sequence[str], places: Collection[str], user_dir: Path, lists: Collection[str] = ()
+) -> list[str]:
     """Make paths absolute that are there where the user is; all others are left as they are.
 
     Args:
         words: A command line.
         places: Options that name a place of the user's.
         user_dir: Where the user is.
+        lists: Options with several words, separated by spaces; those with a slash name such a place.
     """
     found = []
-    is_place = False
+    name = ""  # of the option that a value belongs to
     for word in words:
-        name, has_value, value = word[2:].partition("=") if word.startswith("--") else ("", "", word)
-        if is_place or (has_value and name.replace("-", "_") in places):
-            place = user_dir / value
-            if value and not Path(value).is_absolute() and place.exists():
-                word = f"--{name}={place}" if has_value else str(place)
-        is_place = not has_value and name.replace("-", "_") in places
-        found.append(word)
+        head, value = "", word
+        if word.startswith("--"):
+            option_word, has_value, value = word.partition("=")
+            name = option_word[2:].replace("-", "_")
+            if not has_value:
+                found.append(word)
+                continue
+            head = f"{option_word}="
+        if name in places:
+            value = _absolute(value, user_dir)
+        elif name in lists:
+            value = " ".join(_absolute(each, user_dir) if "/" in each else each for each in value.split())
+        name = ""
+        found.append(head + value)
     return found
+
+
+def _absolute(place: str, user_dir: Path) -> str:
+    """Make a path absolute if it is there where the user is."""
+    is_there = place and not Path(place).is_absolute() and (user_dir / place).exists()
+    return str(user_dir / place) if is_there else place
 
 
 def to_words(options: Any) -> list[str]:

@@ -11,7 +11,10 @@ from speechllama.recipe.system import ConfFolders
 
 EGS = Path(__file__).resolve().parents[1] / "egs"
 # Recipe and size; "": the recipe's own.
-SIZES = (("covost2", ""), ("covost2", "small"), ("mini_covost2", ""), ("tatoeba", ""), ("tatoeba", "small"))
+SIZES = (
+    *(("covost2", ""), ("covost2", "small"), ("mini_covost2", ""), ("tatoeba", ""), ("tatoeba", "small")),
+    *(("librispeech", ""), ("librispeech", "small")),
+)
 OWN_LLMS = (("mini_covost2", ""), ("tatoeba", ""), ("tatoeba", "small"))  # those that train their LLM
 
 

@@ -40,6 +40,7 @@ HEADING = re.compile(r"## stage (\d+) (\w+):(?P<skipped> not needed)?")
 COMMAND = re.compile(r" {3}(python3|local/data\.sh) ")
 PREFLIGHT = "   python3 -m speechllama.bin.preflight"
 SYSTEM = re.compile(r"[bdeu]\d*(_\w+)?\.yaml")  # decoder.yaml and the like are none
+ROWS = ("ctc", "b1", "b2", "e3", "e5", "e6")  # of the table of librispeech
 KINDS = ("b1", "d", "e5", "e6", "u")  # one system of each kind
 
 
@@ -85,6 +86,10 @@ VARIANTS = [
     Variant("covost2", "small", ("--llm", "some/hubid"), size="small"),
     Variant("tatoeba"),
     Variant("tatoeba", "small", size="small"),
+    Variant("librispeech", options=("--llm", "some/hubid"), systems=ROWS),
+    Variant(
+        "librispeech", "small", ("--llm", "some/hubid", "--sets", "test a/real"), size="small", systems=("ctc", "e6")
+    ),
 ]
 
 
@@ -107,7 +112,7 @@ class Checkout:
         shared = self.egs / "TEMPLATE/conf"
         folders = ConfFolders(variant.size, self.egs / variant.recipe / "conf", shared).folders
         names = {path.stem for folder in folders for path in folder.glob("*.yaml")}
-        return [name for name in variant.systems or sorted(names) if SYSTEM.fullmatch(f"{name}.yaml")]
+        return [*variant.systems] or [name for name in sorted(names) if SYSTEM.fullmatch(f"{name}.yaml")]
 
     def stages(self, variant: Variant, system: str) -> dict[str, list[str]]:
         """A dry run: the heading of each stage -> its commands."""

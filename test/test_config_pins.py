@@ -41,4 +41,4 @@ def test_every_config_merges_to_its_pinned_settings() -> None:
         return
     for pin, settings in found.items():
         assert settings == PINS[pin], pin
-    assert len(found) == 98
+    assert len(found) == 134

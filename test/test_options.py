@@ -158,3 +158,12 @@ def test_only_places_that_are_there_become_absolute(tmp_path: Path) -> None:
         *("--place", "elsewhere", "--out_dir", "here"),
     ]
     assert absolute_places(["--place", "", "--place", "/t"], ("place",), tmp_path) == ["--place", "", "--place", "/t"]
+    assert absolute_places(["--place", "--side", "here"], ("place",), tmp_path) == ["--place", "--side", "here"]
+
+
+def test_of_a_list_the_words_with_a_slash_are_places(tmp_path: Path) -> None:
+    (tmp_path / "here/real").mkdir(parents=True)
+    words = ["--sets", "test here/real there/real here", "--sets=here/real", "--other", "here/real"]
+    real = f"{tmp_path}/here/real"
+    expected = ["--sets", f"test {real} there/real here", f"--sets={real}", "--other", "here/real"]
+    assert absolute_places(words, (), tmp_path, ("sets",)) == expected

@@ -30,6 +30,7 @@ CONFS = {
     "mini_covost2": ("mini_covost2/conf", "TEMPLATE/conf"),
     "covost2": ("covost2/conf", "TEMPLATE/conf"),
     "tatoeba": ("tatoeba/conf", "TEMPLATE/conf"),
+    "librispeech": ("librispeech/conf", "TEMPLATE/conf"),
 }
 SYSTEM_ROW = re.compile(r"^\| (\w+) \|.*\| `(\w+\.yaml)` \| (.*) \| (.*) \|$", re.MULTILINE)
 SIGNATURE = "nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:"

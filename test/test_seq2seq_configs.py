@@ -17,7 +17,10 @@ from speechllama.train.seq2seq import Seq2SeqTask, make_parts
 from test.recipe_configs import SIZES, load, write_merged
 
 # Units (with blank) and parameters of B1 in each of SIZES.
-NETWORKS = ((16001, 240e6), (121, 2.52e6), (121, 2.52e6), (4001, 66e6), (121, 2.52e6))
+NETWORKS = (
+    *((16001, 240e6), (121, 2.52e6), (121, 2.52e6), (4001, 66e6), (121, 2.52e6)),
+    *((4001, 66e6), (301, 2.6e6)),
+)
 
 
 def count(recipe: str, size: str, num_units: int) -> int:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllama.options import UsageError, absolute_places, format_help, parse
-from speechllama.recipe.options import PLACES, Options, TableOptions
+from speechllama.recipe.options import LISTS_OF_PLACES, PLACES, Options, TableOptions
 
 USAGE = "usage: plan {run|table} USER_DIR NUMBER SETTING... WORD..."
 NEEDS_ENVIRONMENT = 3
@@ -61,7 +61,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     is_table = what == "table"
     own = take(words) if is_table else []
     settings = take(words)
-    words = absolute_places(words, PLACES, Path(user_dir))
+    words = absolute_places(words, PLACES, Path(user_dir), LISTS_OF_PLACES)
     try:
         if is_table:
             from speechllama.recipe.table import plan_table, split_words, table_records

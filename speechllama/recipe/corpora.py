@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechllama.corpora.covost2.options import CovostOptions
+from speechllama.corpora.librispeech.options import LibriSpeechOptions
 from speechllama.corpora.mini.options import MiniOptions
 from speechllama.corpora.options import DataOptions
 from speechllama.corpora.tatoeba.options import TatoebaOptions
@@ -51,11 +52,13 @@ class SizeEstimate:
         num_rows: Utterances of each set.
         bytes_to_unpack: Disk that its archives will take.
         faults: What is missing, ambiguous or damaged.
+        seconds_each: Duration of an utterance, about; 0: that of Common Voice's clips.
     """
 
     num_rows: Counter[str] = field(default_factory=Counter)
     bytes_to_unpack: float = 0.0
     faults: list[str] = field(default_factory=list)
+    seconds_each: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,12 @@ def _prepare_covost2(options: CovostOptions) -> None:
     taken: dict[str, Any] = {name: getattr(options, name) for name in names}
     taken |= {"text": TextFilter(*limits), "num_threads": options.nj}
     taken["pseudo_labels"] = Path(options.pseudo_labels) if options.pseudo_labels else None
-    reports = prepare_covost2(_covost2_places(options), options.languages, options.datadir, CorpusOptions(**taken))
+    places = _covost2_places(options)
+    if options.all_as:  # for other recipes, which run in other directories
+        places = dataclasses.replace(
+            places, common_voice=places.common_voice.absolute(), work_dir=places.work_dir.absolute()
+        )
+    reports = prepare_covost2(places, options.languages, options.datadir, CorpusOptions(**taken))
     log_reports(reports)
 
 
@@ -117,6 +125,26 @@ def _covost2_estimate(options: CovostOptions) -> SizeEstimate:
         estimate.num_rows += language.rows
         estimate.bytes_to_unpack += language.bytes_to_unpack
     return estimate
+
+
+def _prepare_librispeech(options: LibriSpeechOptions) -> None:
+    from speechllama.corpora.librispeech.prepare import prepare_librispeech
+    from speechllama.data.corpus_report import log_reports
+
+    log_reports(prepare_librispeech(options))
+
+
+def _librispeech_sources(options: LibriSpeechOptions) -> Sources:
+    from speechllama.corpora.librispeech.prepare import find_sources
+
+    return Sources(*find_sources(options))
+
+
+def _librispeech_estimate(options: LibriSpeechOptions) -> SizeEstimate:
+    from speechllama.corpora.librispeech.prepare import SECONDS_EACH, estimate_size
+
+    rows, bytes_to_unpack, faults = estimate_size(options)
+    return SizeEstimate(rows, bytes_to_unpack, faults, SECONDS_EACH)
 
 
 def _prepare_mini(options: MiniOptions) -> None:
@@ -161,6 +189,14 @@ CORPORA: Registry[Corpus] = Registry(
     [
         Corpus(
             "covost2", CovostOptions, _prepare_covost2, ("common_voice", "covost2"), _covost2_sources, _covost2_estimate
+        ),
+        Corpus(
+            "librispeech",
+            LibriSpeechOptions,
+            _prepare_librispeech,
+            ("librispeech",),
+            _librispeech_sources,
+            _librispeech_estimate,
         ),
         Corpus("mini_covost2", MiniOptions, _prepare_mini),
         Corpus("tatoeba", TatoebaOptions, _prepare_tatoeba, (), _tatoeba_sources),

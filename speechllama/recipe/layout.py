@@ -15,7 +15,7 @@ from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compr
 from speechllama.options import UsageError
 from speechllama.recipe.front_end import SelectedFrontEnd
 from speechllama.recipe.options import Options
-from speechllama.recipe.system import ConfFolders, Config, Selection
+from speechllama.recipe.system import CTC, ConfFolders, Config, Selection
 from speechllama.text.tasks import TABLES, TASKS, CTCTarget, Task
 
 CONTROL = "_control"  # ends the directory of a set decoded from the audio of other utterances
@@ -55,7 +55,7 @@ class Layout:
     @cached_property
     def ctc(self) -> Config:
         """YAML of CTC training."""
-        return self.folders.read("ctc")
+        return self.folders.read(CTC)
 
     @cached_property
     def llm(self) -> Config | None:
@@ -70,8 +70,9 @@ class Layout:
     # --- data, features, units
 
     def data(self, set_name: str, table: str = "") -> str:
-        """Name a data directory of stage data, or a table in it."""
-        return f"{self.options.datadir}/{set_name}" + (f"/{table}" if table else "")
+        """Name a data directory of stage data, or a further one of the user's, or a table in it."""
+        folder = self.options.further_sets.get(set_name) or f"{self.options.datadir}/{set_name}"
+        return folder + (f"/{table}" if table else "")
 
     @property
     def dumpdir(self) -> str:
@@ -87,10 +88,9 @@ class Layout:
         """What the recipe's own LLM learns from."""
         return f"{self.options.downloads}/llm_text.tsv"
 
-    @property
-    def corpus_report(self) -> str:
-        """What stage data kept and dropped."""
-        return f"{self.options.datadir}/report.json"
+    def corpus_report(self, set_name: str) -> str:
+        """Name what stage data kept and dropped; that of a further data directory is next to it, if there is one."""
+        return f"{Path(self.data(set_name)).parent}/report.json"
 
     @property
     def ctc_target(self) -> CTCTarget:
@@ -177,6 +177,10 @@ class Layout:
         """Whether the system trains and decodes from compressed features."""
         return self.selection.system.is_cached and not self.options.from_features
 
+    def compressed(self, set_name: str) -> str:
+        """Name the compressed features of a set."""
+        return f"{self.compressed_dir}/{set_name}"
+
     def llm_input(self, set_name: str, table: str = "") -> str:
         """Name the data directory that the LLM's training and decoding read, or a table in it."""
         folder = f"{self.compressed_dir if self.reads_cache else self.dumpdir}/{set_name}"
@@ -228,9 +232,9 @@ class Layout:
 
     @property
     def base_dir(self) -> str:
-        """Experiment of what is trained and decoded; that of an encoder-decoder does not depend on the LLM."""
+        """Experiment of what is trained and decoded; without an LLM, its name does not depend on one."""
         system = self.selection.system
-        suffix = self._seed_part + self._tag if system.is_seq2seq else self._suffix
+        suffix = self._seed_part + self._tag if system.is_seq2seq or system.is_ctc else self._suffix
         return f"{self.options.expdir}/{self.task.name}_{system.name}{suffix}"
 
     @property
@@ -247,6 +251,11 @@ class Layout:
         return f"{self.options.expdir}/{self.task.name}_{init.name}{self._suffix}" if init else ""
 
     @property
+    def beam_size(self) -> int:
+        """Hypotheses of the search; CTC's text is greedy."""
+        return 1 if self.selection.system.is_ctc else self.options.beam_size
+
+    @property
     def tuned(self) -> str:
         """Weight and length norm of a rescoring system."""
         return f"{self.system_dir}/rescoring_beam{self.options.beam_size}.json"
@@ -258,11 +267,11 @@ class Layout:
 
     def decoded(self, set_name: str, control: bool = False) -> str:
         """Name the hypotheses of the selected system, or of its control."""
-        return decode_dir(self.system_dir, set_name, self.options.beam_size) + (CONTROL if control else "")
+        return decode_dir(self.system_dir, set_name, self.beam_size) + (CONTROL if control else "")
 
     def decoded_base(self, set_name: str, control: bool = False) -> str:
         """Name the hypotheses of what is decoded, which a rescoring system reads."""
-        return decode_dir(self.base_dir, set_name, self.options.beam_size) + (CONTROL if control else "")
+        return decode_dir(self.base_dir, set_name, self.beam_size) + (CONTROL if control else "")
 
     @property
     def results(self) -> str:

@@ -18,7 +18,9 @@ from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
-PLACES = ("common_voice", "covost2", "frontend_path", "llm", "token_file", "python", "cmd")
+PLACES = ("common_voice", "covost2", "librispeech", "frontend_path", "llm", "token_file", "python", "cmd")
+# Options with several words, of which those with a slash are such paths.
+LISTS_OF_PLACES = ("sets",)
 # Folders that a target language other than English has of its own.
 OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
@@ -50,11 +52,26 @@ def known_corpus(value: str) -> str:
 
 
 def known_sets(value: str) -> str:
-    """Refuse an empty list and unknown sets."""
-    wrong = [name for name in value.split() if name not in SPLITS]
-    if wrong:
-        return f"unknown set {wrong[0]!r}, expected some of {', '.join(SPLITS)}"
-    return not_empty(value)
+    """Refuse an empty list, unknown sets, and further data directories whose names are taken."""
+    names = [name_of_set(word) for word in value.split()]
+    for word, name in zip(value.split(), names, strict=True):
+        if not is_directory(word) and name not in SPLITS:
+            expected = f"some of {', '.join(SPLITS)}, or a data directory with a slash in its path, as ./{name}"
+            return f"unknown set {word!r}, expected {expected}"
+        if is_directory(word) and (name in SPLITS or not re.fullmatch(r"[\w.-]*\w[\w.-]*", name)):
+            return f"data directory {word!r} needs a name of its own, of letters, digits, _ and -; found {name!r}"
+    twice = sorted(name for name in {*names} if names.count(name) > 1)
+    return f"set {twice[0]!r} is named more than once" if twice else not_empty(value)
+
+
+def is_directory(word: str) -> bool:
+    """Whether a word of `--sets` is a data directory of the user's, not one that stage `data` writes."""
+    return "/" in word
+
+
+def name_of_set(word: str) -> str:
+    """Name a set of `--sets`: of a data directory the last part of its path."""
+    return word.rstrip("/").rpartition("/")[2]
 
 
 def local_or_hub(value: str) -> str:
@@ -108,6 +125,7 @@ class Options:
         "", "Common Voice: DIR/<lang>/{validated.tsv,clips}, or archives [DOWNLOADS/common_voice]"
     )
     covost2: str = option("", "directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz [DOWNLOADS/covost2]")
+    librispeech: str = option("", "LibriSpeech: folder or URL of its parts or their archives [DOWNLOADS/librispeech]")
     data_options: str = option("", "further options of local/data.sh (its --help), separated by spaces")
     # Further options of single commands
     feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", group=FURTHER_OPTIONS)
@@ -120,7 +138,7 @@ class Options:
     # Averaging, decoding, scoring
     num_best: int = option(3, "best epochs of the system to average", at_least_one, "Averaging, decoding, scoring")
     ctc_num_best: int = option(3, "best epochs of CTC to average; both at most keep_nbest_models", at_least_one)
-    sets: str = option("test", "sets to decode and score, separated by spaces", known_sets)
+    sets: str = option("test", "sets to decode and score: train, dev, test, or paths of data directories", known_sets)
     beam_size: int = option(4, "1 is greedy", at_least_one)
     batch_size: int = option(16, "utterances decoded together", at_least_one)
     pack_llm: bool = option(False, "put the LLM's weights into the packed model, too")
@@ -146,6 +164,16 @@ class Options:
         for field in dataclasses.fields(Options) if self.target_lang != DEFAULT_TARGET else ():
             if field.name in OF_A_TARGET and getattr(self, field.name) == field.default:
                 object.__setattr__(self, field.name, f"{field.default}_{self.target_lang}")
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """The sets that are decoded and scored."""
+        return tuple(map(name_of_set, self.sets.split()))
+
+    @property
+    def further_sets(self) -> dict[str, str]:
+        """Those of them that stage `data` does not write: name and data directory."""
+        return {name_of_set(word): word.rstrip("/") for word in self.sets.split() if is_directory(word)}
 
     @property
     def target_words(self) -> tuple[str, ...]:

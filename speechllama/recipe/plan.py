@@ -31,7 +31,7 @@ FURTHER = ("feature_options", "ctc_options", "llm_options", "train_options", "de
 OF_DECODING = "batch_size"
 OF_FRONT_ENDS = "frontend_conf"
 # Options that say where a corpus is; a recipe's own local/data.sh may take them as well.
-CORPUS_PLACES = ("common_voice", "covost2")
+CORPUS_PLACES = ("common_voice", "covost2", "librispeech")
 # What the shell must know of the options to run the rows.
 SHELL = ("stage", "stop_stage", "list", "dry_run", "ngpu", "num_nodes", "python")
 
@@ -145,6 +145,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     front_end = select_front_end(options.frontend, options.frontend_path, folders)
     plan = Plan(options, folders, front_end, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
+    _check_ctc(plan)
     _check_places(plan)
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
     _ = plan.layout.units
@@ -185,6 +186,16 @@ def _check_places(plan: Plan) -> None:
     for name in CORPUS_PLACES:
         if plan.corpus and getattr(plan.options, name) and name not in plan.corpus.places:
             raise UsageError(f"--{name}: the corpus {plan.corpus.name} has no such option (local/data.sh --help)")
+
+
+def _check_ctc(plan: Plan) -> None:
+    """Refuse CTC as a system for a task that writes something else than CTC has learned."""
+    task, learned = plan.layout.task, plan.options.ctc_target
+    if plan.selection.system.is_ctc and task.reference != plan.layout.ctc_table:
+        raise UsageError(
+            f"--system {plan.selection.name}: CTC learns the {learned}, but --task {task.name} writes "
+            f"`{task.reference}`; give --task asr, or --ctc_target translation for translation"
+        )
 
 
 def _check_llm(plan: Plan) -> None:

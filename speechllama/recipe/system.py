@@ -22,6 +22,7 @@ from speechllama.options import UsageError
 from speechllama.registry import Choice, choose
 
 CONF = "conf"
+CTC = "ctc"  # the YAML of CTC training; as a system it is the CTC encoder, whose greedy text is scored
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
 # Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.
 SYSTEM_KEYS = (
@@ -124,6 +125,11 @@ class System:
         return self.config.settings.get("model") == SEQ2SEQ
 
     @property
+    def is_ctc(self) -> bool:
+        """Whether it is the CTC encoder by itself, which stage `ctc` trains."""
+        return self.config.name == CTC
+
+    @property
     def scratch_llm(self) -> str:
         """Name of the YAML of the LLM that it trains from random weights; "" for others."""
         return str(self.config.settings.get("scratch_llm") or "")
@@ -173,7 +179,7 @@ class Selection:
     @property
     def needs_llm(self) -> bool:
         """Whether it has an LLM."""
-        return self.rescoring is not None or not self.system.is_seq2seq
+        return self.rescoring is not None or not (self.system.is_seq2seq or self.system.is_ctc)
 
     @property
     def scratch_llm(self) -> str:
@@ -203,6 +209,10 @@ def select_system(name: str, folders: ConfFolders) -> Selection:
         raise UsageError(
             f"{config.path}: rescore_system {rescored} rescores {base.settings['rescore_system']} itself; "
             "name a system that is trained"
+        )
+    if rescored == CTC:
+        raise UsageError(
+            f"{config.path}: rescore_system {rescored}: CTC has one hypothesis, so there is none to choose"
         )
     system = _read_system(base, folders)
     if system.scratch_llm:

@@ -53,7 +53,7 @@ class Row:
         from speechllama.report.table.run import RunPaths
 
         layout, system = self.plan.layout, self.plan.selection.system
-        sets = layout.options.sets.split()
+        sets = layout.options.set_names
         scored = "test" if "test" in sets else sets[-1]
         has_ctc = system.freezes_encoder
         return RunPaths(
@@ -64,7 +64,7 @@ class Row:
             base_dir=layout.base_dir,
             init_dir=layout.init_dir,
             ctc_dir=layout.ctc_dir if has_ctc else "",
-            compressed_dir=layout.compressed_dir if has_ctc else "",
+            compressed_dir=layout.compressed_dir if has_ctc and not system.is_ctc else "",
             llm_dir=layout.llm_dir if self.plan.selection.needs_llm else "",
             decode_dir=layout.decoded(scored),
             data_dir=layout.dump(scored),

@@ -115,7 +115,7 @@ def report_set(compressed_dir: str | Path, data_dir: str | Path, text_name: str)
     parts = split_by_language(pairs, read_table(data_dir / "utt2lang"))
     values: dict[str, dict[str, Any]] = {}
     for name, part in [("", pairs), *parts.items()]:
-        score = score_recognition(part)
+        score = score_recognition(part, num_bootstrap=1)
         values[name] = {
             "wer": round(score.wer, 4),
             "cer": round(score.cer, 4),

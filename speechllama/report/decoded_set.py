@@ -76,11 +76,11 @@ def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARG
     references = read_table(data_dir / record.reference)
     languages = read_table(data_dir / "utt2lang")
     hypothesis_file = hypothesis_path(decoded.hyp_dir)
-    pairs = pair(read_table(hypothesis_file), references, str(hypothesis_file))
+    pairs = pair(read_table(hypothesis_file), references, str(hypothesis_file), languages)
     controls: Pairs | None = None
     if decoded.control_dir is not None:
         control_file = hypothesis_path(decoded.control_dir)
-        controls = pair(read_table(control_file), references, str(control_file))
+        controls = pair(read_table(control_file), references, str(control_file), languages)
     report: dict[str, Any] = {"task": task, "set": data_dir.resolve().name}
     report |= {"target": target} if record.is_translation else {}
     report |= score_pairs(pairs, controls, record, target)
@@ -118,7 +118,11 @@ def _score(pairs: Pairs, task: Task, target: str, num_bootstrap: int) -> dict[st
 
 def rank(pairs: Pairs, task: Task, target: str = DEFAULT_TARGET) -> float:
     """Give the score that ranks systems in the task, its sign turned where a smaller value is better."""
-    value = float(getattr(task.score(pairs, TARGETS[target], num_bootstrap=1), task.ranks_by.name))
+    if task.compared_by:  # without the other scores
+        metric = task.make_compared(TARGETS[target])
+        value = float(metric.corpus_score(list(pairs.hypotheses), [list(pairs.references)]).score)
+    else:
+        value = float(getattr(task.score(pairs, TARGETS[target], num_bootstrap=1), task.ranks_by.name))
     return value if task.ranks_by.is_higher_better else -value
 
 

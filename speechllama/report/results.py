@@ -91,8 +91,9 @@ def _format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
 
 def _score_cell(report: dict[str, Any], metric: Metric) -> str:
     """Write a score, with its interval where it has one."""
-    interval = f" [{_number(report, f'{metric.name}_low')}, {_number(report, f'{metric.name}_high')}]"
-    return _number(report, metric.name) + (interval if metric.has_interval else "")
+    ends = [f"{metric.name}_{end}" for end in ("low", "high")]
+    interval = f" [{', '.join(_number(report, end) for end in ends)}]" if ends[0] in report else ""  # older: none
+    return _number(report, metric.name) + interval
 
 
 def _first_cells(name: str, report: dict[str, Any]) -> list[str]:
@@ -189,7 +190,8 @@ def find_decode_dirs(exp_dir: str | Path) -> list[Path]:
 def find_ctc_dirs(exp_dir: str | Path) -> list[Path]:
     """Find the CTC experiments and their compressed sets: where a CTC report may lie, sorted."""
     exp_dir = Path(exp_dir)
-    found = [*exp_dir.glob("ctc*"), *exp_dir.glob(f"ctc*/{COMPRESSED_PREFIX}*")]
+    compressed = f"ctc*/{COMPRESSED_PREFIX}*"  # and in it, further data directories, each with its own report
+    found = [*exp_dir.glob("ctc*"), *exp_dir.glob(compressed), *exp_dir.glob(f"{compressed}/*")]
     return sorted(path for path in found if path.is_dir())
 
 

@@ -1,8 +1,9 @@
 """Scores of decoded text, paired on utterance ids.
 
-    {utterance: hypothesis} + {utterance: reference} -> Pairs -> BLEU, chrF | WER, CER, each with signature
+    {utterance: hypothesis} + {utterance: reference} -> Pairs -> BLEU, chrF | WER (as it is, normalised), CER
 
-Text is compared as it is: case, punctuation and Unicode form are kept, so ß is not ss and ı is not i.
+Each score has its signature. Text is compared as it is: case, punctuation and Unicode form are kept, so ß is not ss and
+ı is not i; only the normalised WER compares what text/normaliser.py makes of both sides.
 BLEU and chrF are sacrebleu's, cased and detokenised, 0 to 100. WER and CER are jiwer's, in percent (above 100
 with many insertions). For WER and CER every run of Unicode white space counts as one space and none
 stays at the ends; words are what is between the spaces, and a space inside a text is a character of its
@@ -11,14 +12,18 @@ CER. Chinese and Japanese are written without spaces, so there a whole sentence 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import jiwer
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.base import Metric
 
 from speechllama.faults import first_ten
+from speechllama.report.word_errors import WordErrorRate
+from speechllama.text.normaliser import describe_normalisers, normalise
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target
 
 NUM_BOOTSTRAP = 1000  # resamples of the 95 % interval, sacrebleu's own default
@@ -34,6 +39,13 @@ class Pairs:
     utterances: tuple[str, ...]
     hypotheses: tuple[str, ...]
     references: tuple[str, ...]
+    languages: tuple[str, ...] = ()  # of the speech; () where they are not known
+
+    def map_texts(self, change: Callable[[str, str], str]) -> Pairs:
+        """Change hypotheses and references alike; `change` gets a text and the language of its utterance."""
+        languages = self.languages or ("",) * len(self.utterances)
+        hypotheses, references = (tuple(map(change, texts, languages)) for texts in (self.hypotheses, self.references))
+        return replace(self, hypotheses=hypotheses, references=references)
 
     @property
     def num_empty(self) -> int:
@@ -64,33 +76,51 @@ class TranslationScore:
 
 @dataclass(frozen=True)
 class RecognitionScore:
-    """Word and character error rates in percent, with the counts they are the quotients of."""
+    """Word and character error rates in percent, with the counts they are the quotients of.
+
+    The word error rates have 95 % bootstrap intervals. `wer_normalised` is of normalised texts, the others of texts as
+    they are.
+    """
 
     wer: float
+    wer_low: float
+    wer_high: float
+    wer_normalised: float
+    wer_normalised_low: float
+    wer_normalised_high: float
     cer: float
     num_word_errors: int
     num_words: int
     num_character_errors: int
     num_characters: int
     signature: str
+    wer_normalised_signature: str
     cer_signature: str
     num_utterances: int
     num_empty: int
 
     def __str__(self) -> str:
         return (
-            f"WER {self.wer:.2f} % ({self.signature}), CER {self.cer:.2f} % ({self.cer_signature}), "
+            f"WER {self.wer:.2f} % [{self.wer_low:.2f}, {self.wer_high:.2f}] ({self.signature}), "
+            f"normalised {self.wer_normalised:.2f} % ({self.wer_normalised_signature}), "
+            f"CER {self.cer:.2f} % ({self.cer_signature}), "
             f"{self.num_utterances} utterances, {self.num_empty} empty"
         )
 
 
-def pair(hypotheses: Mapping[str, str], references: Mapping[str, str], name: str = "hypotheses") -> Pairs:
+def pair(
+    hypotheses: Mapping[str, str],
+    references: Mapping[str, str],
+    name: str = "hypotheses",
+    languages: Mapping[str, str] | None = None,
+) -> Pairs:
     """Put each hypothesis next to the reference of the same utterance.
 
     Args:
         hypotheses: Text by utterance id; an empty text is a hypothesis and is counted.
         references: Text by utterance id.
         name: Where the hypotheses are from, for messages.
+        languages: Language of the speech by utterance id, which normalising asks for; None where it is not known.
 
     Returns:
         The pairs, sorted by the bytes of the utterance id.
@@ -127,6 +157,7 @@ def pair(hypotheses: Mapping[str, str], references: Mapping[str, str], name: str
         utterances,
         tuple(hypotheses[utterance] for utterance in utterances),
         tuple(references[utterance] for utterance in utterances),
+        () if languages is None else tuple(languages.get(utterance, "") for utterance in utterances),
     )
 
 
@@ -157,9 +188,37 @@ def split_by_language(pairs: Pairs, languages: Mapping[str, str]) -> dict[str, P
             tuple(row[0] for row in rows[language]),
             tuple(row[1] for row in rows[language]),
             tuple(row[2] for row in rows[language]),
+            (language,) * len(rows[language]),
         )
         for language in sorted(rows)
     }
+
+
+def bleu_metric(target: Target) -> BLEU:
+    """Return corpus BLEU, cased; words are cut as the target language needs."""
+    return BLEU(tokenize=target.bleu_tokenizer)
+
+
+def wer_metric(target: Target) -> WordErrorRate:
+    """Return the word error rate; the target is not used, since a transcript is in the language of the speech."""
+    return WordErrorRate()
+
+
+def score_resampled(metric: Metric, pairs: Pairs, num_bootstrap: int) -> tuple[float, float, float]:
+    """Score with one of sacreBLEU's metrics.
+
+    Args:
+        metric: The metric; afterwards its signature names the resampling.
+        pairs: At least one pair.
+        num_bootstrap: Resamples of the interval; with 1 or less there is none.
+
+    Returns:
+        The score, and the ends of its 95 % interval; without resampling, three times the score.
+    """
+    score = metric.corpus_score(list(pairs.hypotheses), [list(pairs.references)], n_bootstrap=max(num_bootstrap, 1))
+    # sacrebleu centres its interval on the mean of the resamples, not on the score.
+    middle, half = (score._mean, score._ci) if num_bootstrap > 1 else (score.score, 0.0)
+    return float(score.score), max(float(middle - half), 0.0), float(middle + half)
 
 
 def score_translation(
@@ -176,18 +235,15 @@ def score_translation(
     Returns:
         The score. The seed of the bootstrap is sacrebleu's (SACREBLEU_SEED, 12345) and part of the signature.
     """
-    hypotheses, references = list(pairs.hypotheses), [list(pairs.references)]
-    bleu_metric, chrf_metric = BLEU(tokenize=target.bleu_tokenizer), CHRF()
-    bleu = bleu_metric.corpus_score(hypotheses, references, n_bootstrap=max(num_bootstrap, 1))
-    chrf = chrf_metric.corpus_score(hypotheses, references)
-    middle, half = (bleu._mean, bleu._ci) if num_bootstrap > 1 else (bleu.score, 0.0)
+    metric, chrf_metric = bleu_metric(target), CHRF()
+    bleu, low, high = score_resampled(metric, pairs, num_bootstrap)
+    chrf = chrf_metric.corpus_score(list(pairs.hypotheses), [list(pairs.references)])
     return TranslationScore(
-        bleu=float(bleu.score),
-        # sacrebleu centres its interval on the mean of the resamples, not on the score.
-        bleu_low=max(float(middle - half), 0.0),
-        bleu_high=min(float(middle + half), 100.0),
+        bleu=bleu,
+        bleu_low=low,
+        bleu_high=min(high, 100.0),
         chrf=float(chrf.score),
-        signature=str(bleu_metric.get_signature()),
+        signature=str(metric.get_signature()),
         chrf_signature=str(chrf_metric.get_signature()),
         num_utterances=len(pairs.utterances),
         num_empty=pairs.num_empty,
@@ -202,29 +258,46 @@ def score_recognition(
     Args:
         pairs: At least one pair.
         target: Not used: a transcript is in the language of the speech.
-        num_bootstrap: Not used: there is no interval.
+        num_bootstrap: Resamples of the intervals; with 1 or less there are none, and signatures name none.
 
     Returns:
         The score; the rates are all errors over all words or characters, not a mean over utterances.
     """
-    references = [" ".join(text.split()) for text in pairs.references]
-    hypotheses = [" ".join(text.split()) for text in pairs.hypotheses]
-    words = jiwer.process_words(references, hypotheses)
-    characters = jiwer.process_characters(references, hypotheses)
-    word_errors = words.substitutions + words.deletions + words.insertions
-    character_errors = characters.substitutions + characters.deletions + characters.insertions
-    num_words = words.hits + words.substitutions + words.deletions
-    num_characters = characters.hits + characters.substitutions + characters.deletions
-    kept = f"case:mixed|punct:kept|norm:none|space:collapsed|jiwer:{version('jiwer')}"
+    wer, low, high = score_resampled(wer_metric(target), pairs, num_bootstrap)
+    normalised = score_resampled(wer_metric(target), pairs.map_texts(normalise), num_bootstrap)
+    collapsed = pairs.map_texts(lambda text, _: " ".join(text.split()))
+    words = jiwer.process_words(list(collapsed.references), list(collapsed.hypotheses))
+    characters = jiwer.process_characters(list(collapsed.references), list(collapsed.hypotheses))
+    space = f"space:collapsed|jiwer:{version('jiwer')}"
+    kept = f"case:mixed|punct:kept|norm:none|{space}"
+    seed = os.environ.get("SACREBLEU_SEED", "12345").lower()
+    resampled = f"|bs:{num_bootstrap}|seed:{seed}" if num_bootstrap > 1 else ""
+    norm = f"norm:{describe_normalisers(pairs.languages)}|{space}|transformers:{version('transformers')}"
     return RecognitionScore(
-        wer=100.0 * word_errors / num_words,
-        cer=100.0 * character_errors / num_characters,
-        num_word_errors=word_errors,
-        num_words=num_words,
-        num_character_errors=character_errors,
-        num_characters=num_characters,
-        signature=f"WER|unit:white-space-word|{kept}",
+        wer=wer,
+        wer_low=low,
+        wer_high=high,
+        wer_normalised=normalised[0],
+        wer_normalised_low=normalised[1],
+        wer_normalised_high=normalised[2],
+        cer=100.0 * count_errors(characters) / count_units(characters),
+        num_word_errors=count_errors(words),
+        num_words=count_units(words),
+        num_character_errors=count_errors(characters),
+        num_characters=count_units(characters),
+        signature=f"WER|unit:white-space-word|{kept}{resampled}",
+        wer_normalised_signature=f"WER|unit:white-space-word|{norm}{resampled}",
         cer_signature=f"CER|unit:code-point-with-spaces|{kept}",
         num_utterances=len(pairs.utterances),
         num_empty=pairs.num_empty,
     )
+
+
+def count_errors(found: jiwer.WordOutput | jiwer.CharacterOutput) -> int:
+    """Count substitutions, deletions and insertions."""
+    return int(found.substitutions + found.deletions + found.insertions)
+
+
+def count_units(found: jiwer.WordOutput | jiwer.CharacterOutput) -> int:
+    """Count the words or characters of the references."""
+    return int(found.hits + found.substitutions + found.deletions)

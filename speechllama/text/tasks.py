@@ -56,7 +56,8 @@ class Metric:
 
 BLEU = Metric("bleu", "BLEU", has_interval=True)
 CHRF = Metric("chrf", "chrF")
-WER = Metric("wer", "WER", is_higher_better=False, unit="%")
+WER = Metric("wer", "WER", is_higher_better=False, unit="%", has_interval=True)
+WER_NORMALISED = Metric("wer_normalised", "WER normalised", is_higher_better=False, unit="%", has_interval=True)
 CER = Metric("cer", "CER", is_higher_better=False, unit="%")
 
 
@@ -75,6 +76,8 @@ class Task:
         scorer: "module:function" that scores pairs of texts, imported on use: sacreBLEU and jiwer are slow to load. It
             is called as `scorer(pairs, target, num_bootstrap=n)` and returns a frozen dataclass whose fields are the
             keys of score.json: those of the metrics, their signatures, `num_utterances` and `num_empty`.
+        compared_by: "module:function" that maps a target language (a record of TARGETS) to a sacreBLEU metric that
+            gives the score that ranks; systems are compared by resampling it. "" if they are not compared.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Task:
     prompt: str
     metrics: tuple[Metric, ...]
     scorer: str
+    compared_by: str = ""
 
     @property
     def ranks_by(self) -> Metric:
@@ -102,9 +106,12 @@ class Task:
     @property
     def score(self) -> Callable[..., Any]:
         """The scorer itself."""
-        module, _, function = self.scorer.partition(":")
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-        return found
+        return _load(self.scorer)
+
+    @property
+    def make_compared(self) -> Callable[..., Any]:
+        """What `compared_by` names."""
+        return _load(self.compared_by)
 
     @property
     def control(self) -> str:
@@ -121,6 +128,13 @@ class Task:
         return tuple(map(self.signature, self.metrics))
 
 
+def _load(place: str) -> Callable[..., Any]:
+    """Import "module:function"."""
+    module, _, function = place.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
 TASKS: Registry[Task] = Registry(
     "task",
     [
@@ -131,14 +145,18 @@ TASKS: Registry[Task] = Registry(
             prompt="Translate the speech to {target}: {audio} {target}:",
             metrics=(BLEU, CHRF),
             scorer="speechllama.report.score:score_translation",
+            compared_by="speechllama.report.score:bleu_metric",
         ),
         Task(
             name="asr",
             title="Recognition",
             reference="src_text",
             prompt="Write down the speech: {audio} Text:",
-            metrics=(WER, CER),
+            # Texts as they are rank: all systems of a table learn to write as the transcripts are written, and the
+            # normalised rate forgives a system that does not.
+            metrics=(WER, WER_NORMALISED, CER),
             scorer="speechllama.report.score:score_recognition",
+            compared_by="speechllama.report.score:wer_metric",
         ),
     ],
 )

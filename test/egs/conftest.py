@@ -42,11 +42,11 @@ class Checkout:
             shutil.copytree(root / name, self.directory / name, ignore=made)
         package = shutil.ignore_patterns("__pycache__")
         shutil.copytree(root / "speechllama", self.directory / "speechllama", ignore=package)  # which plans
-        for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small", "tatoeba/conf"):
+        for conf in ("mini_covost2/conf", "covost2/conf", "covost2/conf/small", "tatoeba/conf", "librispeech/conf"):
             (self.directory / "egs" / conf).mkdir(parents=True)
             for name, text in CONFS.items():
                 (self.directory / "egs" / conf / name).write_text(text)
-        for conf in ("covost2/conf", "covost2/conf/small"):  # which has none of its own
+        for conf in ("covost2/conf", "covost2/conf/small", "librispeech/conf"):  # which have none of their own
             (self.directory / "egs" / conf / "llm.yaml").unlink()
         front_ends = "egs/TEMPLATE/conf/frontend"
         shutil.copytree(root / front_ends, self.directory / front_ends)

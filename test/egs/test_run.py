@@ -13,12 +13,12 @@ from speechllama.recipe.options import Options
 from test.egs.conftest import STAGES, Checkout
 
 
-@pytest.mark.parametrize("recipe", ["mini_covost2", "covost2", "tatoeba"])
+@pytest.mark.parametrize("recipe", ["mini_covost2", "covost2", "tatoeba", "librispeech"])
 def test_help_and_list_start_no_python(checkout: Checkout, recipe: str, tmp_path: Path) -> None:
     result = checkout.run("--help", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0
     papers = "[de zh-CN ar es fr it nl ja ru pt et sv-SE sl]"
-    langs = {"mini_covost2": "[de fr es]", "covost2": papers, "tatoeba": "[de fr es nl]"}
+    langs = {"mini_covost2": "[de fr es]", "covost2": papers, "tatoeba": "[de fr es nl]", "librispeech": "[en]"}
     assert "--stop_stage" in result.stdout and langs[recipe] in result.stdout
     result = checkout.run("--list", recipe=recipe, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

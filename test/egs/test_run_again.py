@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from test.egs.conftest import DECODING, Checkout
 
@@ -108,6 +109,40 @@ def test_a_set_that_another_list_of_sets_has_decoded_is_not_decoded_again(checko
         assert checkout.calls() == []
     checkout.run("--system", "e5", "--sets", "test dev", "--decode_options", "--length_penalty 0.5")
     assert [call[0] for call in checkout.calls()].count("merge_decoded") == 4
+
+
+def test_a_further_data_directory_adds_only_its_own_parts_to_a_finished_run(checkout: Checkout) -> None:
+    real = checkout.mini / "downloads/real"
+    real.mkdir(parents=True)
+    for name in ("wav.scp", "text", "src_text", "utt2lang"):
+        (real / name).write_text("u x\n")
+    assert checkout.run().returncode == 0
+    checkout.calls()
+    arguments = ("--sets", "test downloads/real")  # from the recipe's directory: the checkout's path has a space in it
+    result = checkout.run(*arguments)
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    names = [call[0] for call in calls]
+    assert names[:3] == ["validate_data_dir", "make_features", "make_features"]
+    assert names[3:8] == ["merge_parts", "ctc_compress", "ctc_compress", "merge_parts", "ctc_report"]
+    assert names[8:] == [*DECODING, "score", "write_results"]
+    assert all("dump/real" in call or "/real" in " ".join(call) for call in calls if call[0] != "write_results")
+    checkout.run(*arguments)
+    assert checkout.calls() == []
+    later = (checkout.mini / "dump/.features_real.done").stat().st_mtime + 2
+    os.utime(real / "text", (later, later))
+    (real / "text").write_text("u another text\n")
+    os.utime(real / "text", (later, later))
+    checkout.run(*arguments)
+    again = [call[0] for call in checkout.calls()]
+    assert "make_features" in again and not {"ctc_train", "llm_train", "collect_stats"} & {*again}
+
+
+def test_a_data_directory_is_named_from_where_the_user_is(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere/real").mkdir(parents=True)
+    result = checkout.run("--sets", "elsewhere/real", "--dry_run", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"--data_dir {tmp_path}/elsewhere/real" in result.stdout
 
 
 def test_the_same_folder_by_its_full_path_is_the_same_run(checkout: Checkout) -> None:

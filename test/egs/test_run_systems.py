@@ -214,3 +214,14 @@ def test_without_the_cache_training_and_decoding_read_features(checkout: Checkou
     assert all("dump/train/feats.scp,speech,kaldi_ark" in call and "--ctc_dir" in call for call in trainings)
     assert any(call.startswith("decode ") and "--data_dir dump/test" in call for call in calls)
     assert (checkout.mini / "exp/st_e6_from_features/packed.zip").exists()
+
+
+def test_ctc_as_a_system_scores_what_stage_compress_has_written(checkout: Checkout) -> None:
+    result = checkout.run("--system", "ctc", "--task", "asr", recipe="librispeech")
+    assert result.returncode == 0, result.stderr
+    names = [call[0] for call in checkout.calls()]
+    assert names[-4:] == ["ctc_text", "ctc_text", "score", "write_results"]
+    assert not {"prepare_llm", "llm_train", "decode", "pack"} & {*names}
+    assert "stage 7 llm: not needed" in result.stdout and "stage 13 pack: not needed" in result.stdout
+    checkout.run("--system", "ctc", "--task", "asr", recipe="librispeech")
+    assert checkout.calls() == []

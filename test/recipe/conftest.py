@@ -14,6 +14,17 @@ MINI_SETTINGS = ("--corpus_kind", "mini_covost2", "--langs", "de fr es", "--ctc_
 MakePlan = Callable[..., Plan]
 
 
+def commands(plan: Plan, stage: str) -> list[tuple[str, ...]]:
+    """The commands of a stage, without `python3 -m speechllama.bin.`."""
+    jobs = [job for _, row in plan.stages() if row.name == stage for job in row.jobs]
+    return [(job.command[2].removeprefix("speechllama.bin."), *job.command[3:]) for job in jobs]
+
+
+def value_of(command: tuple[str, ...], name: str) -> str:
+    """An option's value in a command."""
+    return command[command.index(f"--{name}") + 1]
+
+
 @pytest.fixture
 def mini_plan(monkeypatch: pytest.MonkeyPatch) -> MakePlan:
     """Plan a run of mini_covost2 from the user's words."""

@@ -137,7 +137,7 @@ def test_every_path_is_below_the_folders_that_the_user_gives(mini_plan: MakePlan
     assert layout.data("train", "wav.scp") == f"{tmp_path}/datadir/train/wav.scp"
     assert layout.dump("train", "feats.scp") == f"{tmp_path}/dumpdir/train/feats.scp"
     assert layout.llm_text == f"{tmp_path}/downloads/llm_text.tsv"
-    assert layout.corpus_report == f"{tmp_path}/datadir/report.json"
+    assert layout.corpus_report("test") == f"{tmp_path}/datadir/report.json"
     dirs = (layout.ctc_dir, layout.compressed_dir, layout.llm_dir, layout.init_dir, layout.system_dir, layout.results)
     assert all(path.startswith(f"{tmp_path}/expdir/") for path in dirs)
 

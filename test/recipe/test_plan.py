@@ -12,22 +12,11 @@ from speechllama.bin.plan import TEMPLATE_CMD
 from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan, find_cmd, make_plan, plan_records
 from speechllama.recipe.stages import STAGES, Stage, stage_number
-from test.recipe.conftest import EGS, MakePlan
+from test.recipe.conftest import EGS, MakePlan, commands, value_of
 
 NAMES = "preflight data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
 SYSTEMS = ("b1", "b2", "d", "e0", "e1", "e5", "e6", "u", "u_frozen")
 TRAININGS = ("ctc_train", "llm_train", "seq2seq_train")  # their options are ESPnet's
-
-
-def commands(plan: Plan, stage: str) -> list[tuple[str, ...]]:
-    """The commands of a stage, without `python3 -m speechllama.bin.`."""
-    jobs = [job for _, row in plan.stages() if row.name == stage for job in row.jobs]
-    return [(job.command[2].removeprefix("speechllama.bin."), *job.command[3:]) for job in jobs]
-
-
-def value_of(command: tuple[str, ...], name: str) -> str:
-    """An option's value in a command."""
-    return command[command.index(f"--{name}") + 1]
 
 
 def test_the_order_of_the_stages_is_their_numbering(mini_plan: MakePlan) -> None:

@@ -99,7 +99,18 @@ def test_the_paths_of_a_row_are_those_of_its_run(mini_table: MakeTable, tmp_path
     assert (d.ctc_dir, d.llm_dir) == ("", f"{tmp_path}/llm_decoder_st")
 
 
-@pytest.mark.parametrize(("sets", "scored"), [("test", "test"), ("test dev", "test"), ("train dev", "dev")])
+def test_ctc_is_a_row_of_recognition(mini_table: MakeTable, tmp_path: Path) -> None:
+    words = ("--systems", "CTC E6", "--task", "asr")
+    ctc, e6 = (row.paths() for row in mini_table(*words).rows)
+    assert (ctc.system_dir, ctc.ctc_dir, ctc.data_dir) == (f"{tmp_path}/asr_ctc", e6.ctc_dir, e6.data_dir)
+    assert ctc.decode_dir == f"{tmp_path}/asr_ctc/decode_test_beam1"
+    assert (ctc.compressed_dir, ctc.llm_dir, ctc.init_dir) == ("", "", "")  # nothing is compressed, and no LLM reads
+
+
+@pytest.mark.parametrize(
+    ("sets", "scored"),
+    [("test", "test"), ("test dev", "test"), ("train dev", "dev"), ("test a/real", "test"), ("a/real", "real")],
+)
 def test_a_table_scores_the_test_set_or_the_last_one(mini_table: MakeTable, sets: str, scored: str) -> None:
     assert mini_table("--sets", sets).rows[0].paths().data_dir == f"dump/{scored}"
 

@@ -35,8 +35,14 @@ RECOGNITION: dict[str, Any] = {
     "task": "asr",
     "set": "test",
     "wer": 12.5,
+    "wer_low": 11.0,
+    "wer_high": 14.0,
+    "wer_normalised": 10.5,
+    "wer_normalised_low": 9.0,
+    "wer_normalised_high": 12.0,
     "cer": 4.25,
     "signature": "WER|jiwer:4",
+    "wer_normalised_signature": "WER|norm",
     "cer_signature": "CER|jiwer:4",
     "num_utterances": 150,
     "num_empty": 0,
@@ -88,9 +94,16 @@ def test_the_page_shows_each_system_with_interval_control_and_signature(tmp_path
 def test_recognition_has_its_own_table(tmp_path: Path) -> None:
     write_json(tmp_path / "e6_asr" / "decode_test_beam4" / "score.json", RECOGNITION)
     page = make_page(tmp_path)
-    assert "| e6_asr | test | - | 12.50 | 4.25 | 99.00 | 150 (0) | - | - |" in page
-    assert "* `WER|jiwer:4`" in page and "* `CER|jiwer:4`" in page
+    rates = "12.50 [11.00, 14.00] | 10.50 [9.00, 12.00] | 4.25"
+    assert f"| e6_asr | test | - | {rates} | 99.00 | 150 (0) | - | - |" in page
+    assert "* `WER|jiwer:4`" in page and "* `WER|norm`" in page and "* `CER|jiwer:4`" in page
     assert "BLEU" not in page
+
+
+def test_a_recognition_score_of_an_older_version_has_no_interval_and_no_normalised_rate(tmp_path: Path) -> None:
+    report = {key: value for key, value in RECOGNITION.items() if not key.startswith("wer_")}
+    write_json(tmp_path / "e6_asr" / "decode_test_beam4" / "score.json", report)
+    assert "| e6_asr | test | - | 12.50 | - | 4.25 | 99.00 | 150 (0) | - | - |" in make_page(tmp_path)
 
 
 def test_a_rescored_set_shows_what_was_tuned_and_where_that_set_needs_no_score(tmp_path: Path) -> None:
@@ -172,3 +185,17 @@ def test_controls_are_no_systems_of_their_own(tmp_path: Path) -> None:
 def test_no_experiment_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent: no such directory"):
         collect_results(tmp_path / "absent")
+
+
+def test_a_further_data_directory_has_its_own_report_on_ctc(tmp_path: Path) -> None:
+    cache = tmp_path / "ctc_x/compressed_frame_average"
+    for folder, name in ((cache, "dev"), (cache / "real", "real")):
+        report = {
+            "compressor": "frame_average",
+            "text_name": "src_text",
+            "sets": {name: {**CTC_PART, "per_language": {}}},
+        }
+        write_json(folder / "report.json", report)
+    page = make_page(tmp_path)
+    assert "## CTC encoder ctc_x/compressed_frame_average," in page
+    assert "## CTC encoder ctc_x/compressed_frame_average/real," in page and "| real | all | 9.50 |" in page

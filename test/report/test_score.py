@@ -235,8 +235,8 @@ def test_a_score_that_its_control_shares_gets_a_warning(tmp_path: Path, task: st
         ({"task": "st", "bleu": 50.0, "bleu_low": 45.0, "control_bleu": 47.0}, True),  # inside the interval
         ({"task": "st", "bleu": 0.0, "bleu_low": 0.0, "control_bleu": 0.0}, True),
         ({"task": "st", "bleu": 50.0, "bleu_low": 45.0}, False),
-        ({"task": "asr", "wer": 10.0, "control_wer": 95.0}, False),
-        ({"task": "asr", "wer": 95.0, "control_wer": 95.0}, True),
+        ({"task": "asr", "wer": 10.0, "wer_high": 12.0, "control_wer": 95.0}, False),
+        ({"task": "asr", "wer": 92.0, "wer_high": 97.0, "control_wer": 95.0}, True),  # inside the interval
     ],
 )
 def test_better_means_clearly_above_the_control(report: dict[str, Any], is_warned: bool) -> None:

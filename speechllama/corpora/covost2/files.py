@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllama.corpora.covost2.archives import (
+    bytes_to_unpack,
+    clips_of,
+    unpack_english,
+    unpack_recordings,
+    unpacked_folder,
+)
+from speechllama.data.archives import (
     ARCHIVE_SUFFIXES,
     MARKER,
     archive_stem,
-    bytes_to_unpack,
-    clips_of,
     open_single,
     peek_archive,
-    unpack_english,
-    unpack_recordings,
     unpack_single,
-    unpacked_folder,
 )
 from speechllama.data.download import fetch, is_url
 from speechllama.data.tsv import read_header

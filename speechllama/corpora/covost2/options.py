@@ -18,6 +18,7 @@ class CovostOptions(DataOptions):
     target_lang: str = option(DEFAULT_TARGET, "language of the translations", one_of(*TARGETS))
     english: str = option("none", "English table to train with, too", one_of("none", "train", "validated"))
     pseudo_labels: str = option("", "TSV with lang, path, sentence, translation[, client_id]: training targets")
+    all_as: str = option("", "put all rows into one set DATADIR/NAME, for --sets of a run; none are for training")
     drop_overlap: bool = option(
         True, "no training sentence that dev or test have; published systems: false", group="Left out"
     )

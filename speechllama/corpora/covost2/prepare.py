@@ -33,7 +33,7 @@ from speechllama.corpora.covost2.rows import (
     untrained_pseudo_labels,
 )
 from speechllama.data.clips import clip_name, list_clips, read_durations
-from speechllama.data.corpus_report import SourceReport, write_report
+from speechllama.data.corpus_report import SourceReport, SplitReport, write_report
 from speechllama.data.data_dir_writer import DataDirWriter
 from speechllama.data.tsv import read_header, read_tsv
 from speechllama.faults import first_ten, raise_all
@@ -51,6 +51,7 @@ class CorpusOptions:
     Attributes:
         english: The table of English speech that is trained with its own transcripts, or "none".
         pseudo_labels: Table of transcripts with machine-translated targets, or None.
+        all_as: Name of the only set, which takes the rows of all splits, for testing; "" for the corpus's own splits.
         drop_overlap: Leave training sentences out that dev or test have too; False only reports them, as published
             systems keep them.
         min_duration: Shortest clip in seconds.
@@ -63,6 +64,7 @@ class CorpusOptions:
 
     english: EnglishTable = "none"
     pseudo_labels: Path | None = None
+    all_as: str = ""
     drop_overlap: bool = True
     min_duration: float = 0.3
     max_duration: float = 30.0
@@ -70,6 +72,11 @@ class CorpusOptions:
     max_bad_share: float = 0.05
     max_missing_share: float = 0.5
     num_threads: int = 4
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The sets that are written."""
+        return (self.all_as,) if self.all_as else SPLITS
 
 
 def prepare_covost2(
@@ -96,6 +103,7 @@ def prepare_covost2(
     options = replace(options, text=replace(options.text, target=sources.target))
     if not languages:
         raise ValueError("no language is given; expected --langs 'de fr ...'")
+    check_single_set(options, output_dir)
     if options.pseudo_labels is not None:
         missing = [column for column in PSEUDO_COLUMNS if column not in read_header(options.pseudo_labels)]
         if missing:
@@ -121,7 +129,7 @@ def prepare_covost2(
             english.add_sentence(text, split)
     reports: list[SourceReport] = []
     with ExitStack() as stack:
-        writers = {split: stack.enter_context(DataDirWriter(output_dir / split, TABLES)) for split in SPLITS}
+        writers = {split: stack.enter_context(DataDirWriter(output_dir / split, TABLES)) for split in options.sets}
         for place in places:
             with collecting(faults):
                 added = _prepare_language(place, writers, options, english)
@@ -131,7 +139,7 @@ def prepare_covost2(
         shown = [*reports, untrained] if untrained else reports
         write_report(shown, output_dir, "CoVoST 2")
         empty = [report.name for report in reports if not any(split.kept for split in report.splits.values())]
-        empty += [split for split in SPLITS if not writers[split].num_utterances]
+        empty += [split for split in writers if not writers[split].num_utterances]
         if empty:
             faults.append(f"{', '.join(empty)}: no utterance is left; see why in {output_dir}/report.md")
         raise_all(faults, "corpus")
@@ -149,14 +157,17 @@ def _prepare_language(
         published = published_counts(place.name, options.text.target)
         validated = str(place.folder / "validated.tsv")
         reports.append(SourceReport(place.name, validated, str(place.table), published=published))
+        if options.all_as:
+            reports[-1].splits, reports[-1].published = {options.all_as: SplitReport()}, None
         clips = read_covost2(place, reports[-1], held_out)
-        clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
+        if not options.all_as:
+            clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
     else:
         table = place.folder / f"{options.english}.tsv"
         reports.append(SourceReport(f"{place.name} transcripts", str(table), str(table)))
         clips["train"] = read_english(place, options.english, reports[-1], held_out)
         clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
-    rows = [(reports[0], split, clip) for split in SPLITS for clip in clips.pop(split)]
+    rows = [(reports[0], split, clip) for split in options.sets for clip in clips.pop(split)]
     if options.pseudo_labels is not None:
         file = options.pseudo_labels
         report = SourceReport(f"{place.name} pseudo-labels", str(file), str(file))
@@ -222,6 +233,22 @@ def _judge_duration(clip: Clip, duration: float, options: CorpusOptions) -> str:
     if duration > options.max_duration:
         return f"longer than {options.max_duration:g} s"
     return options.text.judge_ratio(clip.sentence, clip.translation, duration)
+
+
+def check_single_set(options: CorpusOptions, output_dir: Path) -> None:
+    """Refuse a single set with what is only for training, or where it would replace the report of a corpus.
+
+    Raises:
+        ValueError: One of the two.
+    """
+    if not options.all_as:
+        return
+    if options.english != "none" or options.pseudo_labels is not None:
+        raise ValueError(f"--all_as {options.all_as} is for testing; --english and --pseudo_labels are for training")
+    if options.all_as in SPLITS or "/" in options.all_as:
+        raise ValueError(f"--all_as {options.all_as!r}: expected a name that is not one of {', '.join(SPLITS)}")
+    if (output_dir / "train").exists():
+        raise ValueError(f"--all_as {options.all_as}: {output_dir} has the sets of a corpus; give another --datadir")
 
 
 BAD_REASONS = (NO_CLIP, UNREADABLE_CLIP)

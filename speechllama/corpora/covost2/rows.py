@@ -74,12 +74,12 @@ def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> di
 
     Args:
         place: Where the files are.
-        report: Gets what was dropped.
+        report: Gets what was dropped. Its splits are those of the corpus, or a single one that takes all rows.
         held_out: Gets the splits of the clips, and the sentences of dev and test.
     """
     translations = _read_translations(place, report, held_out.clips)
     audio = _Recordings(place)
-    clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+    clips: dict[str, list[Clip]] = {split: [] for split in report.splits}
     table = place.folder / "validated.tsv"
     faults: list[str] = []
     for number, (client, path, sentence) in read_tsv(table, CLIP_COLUMNS, faults):
@@ -248,8 +248,11 @@ def _read_translations(place: Language, report: SourceReport, splits: dict[str, 
     assert place.table is not None
     translations: dict[str, str] = {}
     faults: list[str] = []
+    names = SPLIT_NAMES
+    if len(report.splits) == 1:
+        names = dict.fromkeys(SPLIT_NAMES, next(iter(report.splits)))
     for number, (path, translation, name) in read_tsv(place.table, TABLE_COLUMNS, faults):
-        clip, where, split = clip_name(path), f"{place.table}:{number}", SPLIT_NAMES.get(name.strip())
+        clip, where, split = clip_name(path), f"{place.table}:{number}", names.get(name.strip())
         if split is None:
             report.dropped.add("unknown split", f"{where}: {name!r}, expected {', '.join(SPLIT_NAMES)}")
             continue

@@ -1,6 +1,6 @@
 """How much speech there is and how much disk it takes, before any of it is read.
 
-data directories, or CoVoST 2's tables -> Amount by split -> gigabytes by folder
+data directories, or the corpus's tables -> Amount by split -> gigabytes by folder
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ class Amount:
     seconds: float
 
 
-def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
+def read_amounts(datadir: str, rows: Mapping[str, int], seconds_each: float = SECONDS_PER_CLIP) -> dict[str, Amount]:
     """Count what is there.
 
     Args:
         datadir: Data directories of stage `data`.
-        rows: Rows of CoVoST 2's tables by split, clips of typical length; without any, what is in `datadir` counts.
+        rows: Rows of the corpus's tables by split; without any, what is in `datadir` counts.
+        seconds_each: Duration of a row's recording, about.
 
     Returns:
         Amounts by split; empty if nothing is known yet.
@@ -43,7 +44,7 @@ def read_amounts(datadir: str, rows: Mapping[str, int]) -> dict[str, Amount]:
         read = [[float(seconds) for seconds in read_table(path).values()] for path in durations]
         return {split: Amount(len(each), sum(each)) for split, each in zip(SPLITS, read, strict=True)}
     counts = {split: rows.get(split, 0) for split in SPLITS} if rows else {}
-    return {split: Amount(count, count * SECONDS_PER_CLIP) for split, count in counts.items()}
+    return {split: Amount(count, count * seconds_each) for split, count in counts.items()}
 
 
 def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> float:

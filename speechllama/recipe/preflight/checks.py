@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.files import atomic_write
+from speechllama.files import atomic_write, read_table
 from speechllama.llm.scratch_llm import LlamaConfig, llama_shape
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.markdown import format_table
@@ -34,6 +34,7 @@ from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings
+from speechllama.recipe.stages.speech import DATA_TABLES
 from speechllama.recipe.system import Config
 from speechllama.rescore.rescoring import read_rescoring_config
 
@@ -63,6 +64,7 @@ def run_preflight(run: CheckedRun) -> Report:
     report = Report()
     check_front_end(run, report)
     amounts, to_unpack = check_corpus(run, report)
+    check_sets(run, report)
     found = check_llm(run, report)
     architecture = found.architecture if found else None
     trainings = find_trainings(run, architecture, report.faults)
@@ -99,13 +101,31 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     if "data" not in run.finished:
         estimate = run.plan.estimate_corpus()
         report.faults += dict.fromkeys(estimate.faults)  # a missing folder is reported once, not for each language
-    amounts = read_amounts(run.options.datadir, estimate.num_rows)
+    seconds_each = estimate.seconds_each or SECONDS_PER_CLIP
+    amounts = read_amounts(run.options.datadir, estimate.num_rows, seconds_each)
     for split, amount in amounts.items():
-        length = f"{amount.seconds / 3600:.1f} h" + (f", at {SECONDS_PER_CLIP:g} s each" if estimate.num_rows else "")
+        length = f"{amount.seconds / 3600:.1f} h" + (f", at {seconds_each:g} s each" if estimate.num_rows else "")
         report.lines.append(f"{split}: {amount.num_utterances:,} utterances, {length}")
     if not amounts:
         report.lines.append("the corpus is not there yet: times are for an hour of speech, and disk for none")
     return amounts, estimate.bytes_to_unpack
+
+
+def check_sets(run: CheckedRun, report: Report) -> None:
+    """Check the data directories that `--sets` names, except those that stage `data` has yet to write."""
+    for name, folder in run.options.further_sets.items():
+        place = Path(folder)
+        is_made_here = place.absolute().is_relative_to(Path(run.options.datadir).absolute())
+        if is_made_here and not place.exists() and "data" not in run.finished:
+            report.lines.append(f"{name}: {folder}, which stage data has yet to write")
+            continue
+        missing = [table for table in DATA_TABLES if not (place / table).is_file()]
+        if missing:
+            found = f"no {', '.join(missing)} there" if place.is_dir() else "no such folder"
+            report.faults.append(f"--sets: {folder}: {found}; expected a data directory with {', '.join(DATA_TABLES)}")
+        elif (place / "utt2dur").is_file():
+            seconds = [float(value) for value in read_table(place / "utt2dur").values()]
+            report.lines.append(f"{name}: {len(seconds):,} utterances, {sum(seconds) / 3600:.1f} h, in {folder}")
 
 
 def check_front_end(run: CheckedRun, report: Report) -> None:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 def decode(plan: Plan) -> list[Stage]:
     """Decoding, then rescoring; each set is a part with its own marker, so it is decoded once."""
-    sets = plan.options.sets.split()
+    sets = plan.options.set_names
+    if plan.selection.system.is_ctc:
+        return [_take_ctc_text(plan, name) for name in sets]
     if plan.selection.rescoring is None:
         return [_decode_set(plan, name) for name in sets]
     decoded = [*sets, *([] if "dev" in sets else ["dev"])]  # dev is what the weight is tuned on
@@ -29,11 +31,12 @@ def score(plan: Plan) -> list[Stage]:
     """Scores and the page of results."""
     options, layout = plan.options, plan.layout
     stages = []
-    for name in options.sets.split():
+    for name in options.set_names:
         folder = layout.decoded(name)
         command = module(
             *("score", "--hyp_dir", folder, "--control_dir", layout.decoded(name, control=True)),
-            *("--data_dir", layout.dump(name), "--task", options.task, "--corpus_report", layout.corpus_report),
+            *("--data_dir", layout.dump(name), "--task", options.task),
+            *("--corpus_report", layout.corpus_report(name)),
             *options.target_words,
         )
         results = module("write_results", "--exp_dir", options.expdir, "--title", plan.recipe_name)
@@ -41,7 +44,7 @@ def score(plan: Plan) -> list[Stage]:
             Stage(
                 "score",
                 f"scores of {name} ({layout.results})",
-                f"{layout.system_dir}/.score_{name}_beam{options.beam_size}.done",
+                f"{layout.system_dir}/.score_{name}_beam{layout.beam_size}.done",
                 inputs=(f"{folder}/text",),
                 outputs=(f"{folder}/score.json",),
                 jobs=(
@@ -57,7 +60,7 @@ def score(plan: Plan) -> list[Stage]:
 def pack(plan: Plan) -> list[Stage]:
     """The model in one file."""
     folder, pack_llm = plan.layout.system_dir, plan.options.pack_llm
-    if plan.selection.system.is_seq2seq or plan.selection.rescoring:
+    if not plan.selection.needs_llm or plan.selection.rescoring:
         return [Stage("pack", skip="only speech LLMs are packed")]
     output = f"{folder}/packed.zip"
     command = module("pack", "--exp_dir", folder, "--output", output, "--include_llm", pack_llm)
@@ -100,6 +103,32 @@ def _decode_set(plan: Plan, name: str) -> Stage:
         f"decode_options={options.decode_options}",
         inputs=(f"{layout.base_dir}/model.pth",),
         outputs=tables(folders, ("text", "nbest.jsonl")),
+        jobs=tuple(jobs),
+        clears=(Clear("move_aside", tuple(folders)),),
+    )
+
+
+def _take_ctc_text(plan: Plan, name: str) -> Stage:
+    """Take CTC's own text of a set, which stage `compress` has written, and that of its control."""
+    layout, read = plan.layout, plan.layout.compressed(name)
+    folders = [layout.decoded(name, control) for control in (False, True)]
+    jobs = [
+        Job(
+            "cpu",
+            module(
+                *("ctc_text", "--ctc_dir", layout.ctc_dir, "--data_dir", read),
+                *("--output_dir", folder, "--control", control),
+            ),
+            f"{folder}/log/ctc_text.log",
+        )
+        for folder, control in zip(folders, (False, True), strict=True)
+    ]
+    return Stage(
+        "decode",
+        f"CTC's own text of {name}, and of its control ({folders[0]})",
+        f"{layout.base_dir}/.decode_{name}_beam{layout.beam_size}.done",
+        inputs=(f"{layout.ctc_dir}/model.pth", f"{read}/ctc_hyp"),
+        outputs=tables(folders, ["text"]),
         jobs=tuple(jobs),
         clears=(Clear("move_aside", tuple(folders)),),
     )

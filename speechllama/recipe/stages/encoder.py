@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -46,52 +47,89 @@ def ctc(plan: Plan) -> list[Stage]:
 
 
 def compress(plan: Plan) -> list[Stage]:
-    """Compressed features, and the report on CTC."""
+    """Compressed features, and the report on CTC; each further data directory is a part with its own marker."""
     options, layout, system = plan.options, plan.layout, plan.selection.system
     if system.is_seq2seq:
         return [Stage("compress", skip="an encoder-decoder trains from features")]
     if not system.freezes_encoder:
         return [Stage("compress", skip=f"{plan.selection.name} trains from features")]
-    folder, (record, settings) = layout.compressed_dir, layout.cached_compressor
-    conf = ["--compressor", record.name, *given("compressor_conf", conf_json(settings))]
-    learned = ["--centroids_file", layout.learned_file] if layout.learned_file else []
-    on_gpu, jobs = int(options.ngpu > 0), []
-    if learned:
+    folder, jobs = layout.compressed_dir, []
+    if layout.learned_file:
         learn = module(
-            *("learn_units", "--ctc_dir", layout.ctc_dir, "--data_dir", layout.dump("train"), *conf),
-            *("--seed", system.config.seed(options.seed), "--output_file", layout.learned_file, "--ngpu", on_gpu),
+            *("learn_units", "--ctc_dir", layout.ctc_dir, "--data_dir", layout.dump("train"), *_compressor_words(plan)),
+            *("--seed", system.config.seed(options.seed), "--output_file", layout.learned_file),
+            *("--ngpu", int(options.ngpu > 0)),
         )
         jobs.append(Job("gpu", learn, f"{folder}/log/learn_units.log"))
-    folders = [f"{folder}/{name}" for name in SPLITS]
-    places = ["--data_dir", *map(layout.dump, SPLITS), "--output_dir", *folders, "--num_jobs", str(options.decode_jobs)]
+    jobs += _compress_sets(plan, SPLITS, "")
+    jobs.append(_report_ctc(plan, "dev test", folder))
+    made = tables(map(layout.compressed, SPLITS), CACHE_TABLES)
+    old = (*map(layout.compressed, SPLITS), f"{folder}/report.json", f"{folder}/report.md")
+    first = Stage(
+        "compress",
+        f"CTC report and compressed features ({folder})",
+        f"{folder}/.compress.done",
+        inputs=(
+            *(f"{layout.ctc_dir}/model.pth", layout.tokenizer),
+            *tables(map(layout.dump, SPLITS), FEATURE_TABLES),
+        ),
+        outputs=(*made, *filter(None, [layout.learned_file]), f"{folder}/report.json"),
+        jobs=tuple(jobs),
+        clears=(Clear("remove", old, layout.ctc_dir),),
+        shows=(f"{folder}/report.md",),
+    )
+    return [first, *(_compress_further(plan, name) for name in options.further_sets)]
+
+
+def _compress_further(plan: Plan, name: str) -> Stage:
+    """Compress a further data directory, with a report of its own."""
+    layout, folder = plan.layout, plan.layout.compressed(name)
+    return Stage(
+        "compress",
+        f"CTC report and compressed features of {name} ({folder})",
+        f"{layout.compressed_dir}/.compress_{name}.done",
+        inputs=(
+            *(f"{layout.ctc_dir}/model.pth", layout.tokenizer, *filter(None, [layout.learned_file])),
+            *tables([layout.dump(name)], FEATURE_TABLES),
+        ),
+        outputs=(*tables([folder], CACHE_TABLES), f"{folder}/report.json"),
+        jobs=(*_compress_sets(plan, (name,), f"_{name}"), _report_ctc(plan, name, folder)),
+        clears=(Clear("remove", (folder,), layout.ctc_dir),),
+        shows=(f"{folder}/report.md",),
+    )
+
+
+def _compress_sets(plan: Plan, sets: Sequence[str], suffix: str) -> list[Job]:
+    """Compress some sets in parallel parts, and merge them."""
+    options, layout = plan.options, plan.layout
+    log, learned = f"{layout.compressed_dir}/log", given("centroids_file", layout.learned_file)
+    folders = [*map(layout.compressed, sets), "--num_jobs", str(options.decode_jobs)]
+    places = ["--data_dir", *map(layout.dump, sets), "--output_dir", *folders]
     work = module(
-        *("ctc_compress", "--ctc_dir", layout.ctc_dir, *places, "--tokenizer", layout.tokenizer, *conf, *learned),
-        *("--job", JOB, "--ngpu", on_gpu),
+        *("ctc_compress", "--ctc_dir", layout.ctc_dir, *places, "--tokenizer", layout.tokenizer),
+        *(*_compressor_words(plan), *learned, "--job", JOB, "--ngpu", int(options.ngpu > 0)),
     )
-    jobs.append(Job("gpu", work, f"{folder}/log/compress.JOB.log", options.decode_jobs))
-    jobs.append(Job("cpu", module("merge_parts", *places, "--name", "compressed"), f"{folder}/log/merge.log"))
-    report = module(
-        *("ctc_report", "--compressed_dir", folder, "--data_root", layout.dumpdir, "--sets", "dev test"),
-        *("--text_name", layout.ctc_table, "--output_dir", folder),
-    )
-    jobs.append(Job("cpu", report, f"{folder}/log/report.log"))
-    made = tables((f"{folder}/{name}" for name in SPLITS), CACHE_TABLES)
-    old = (*(f"{folder}/{name}" for name in SPLITS), f"{folder}/report.json", f"{folder}/report.md")
+    merge = module("merge_parts", *places, "--name", "compressed")
     return [
-        Stage(
-            "compress",
-            f"CTC report and compressed features ({folder})",
-            f"{folder}/.compress.done",
-            inputs=(
-                *(f"{layout.ctc_dir}/model.pth", layout.tokenizer),
-                *tables(map(layout.dump, SPLITS), FEATURE_TABLES),
-            ),
-            outputs=(*made, *filter(None, [layout.learned_file]), f"{folder}/report.json"),
-            jobs=tuple(jobs),
-            clears=(Clear("remove", old, layout.ctc_dir),),
-            shows=(f"{folder}/report.md",),
-        )
+        Job("gpu", work, f"{log}/compress{suffix}.JOB.log", options.decode_jobs),
+        Job("cpu", merge, f"{log}/merge{suffix}.log"),
     ]
+
+
+def _report_ctc(plan: Plan, sets: str, output_dir: str) -> Job:
+    """Report what CTC recognises in some sets, separated by spaces."""
+    layout = plan.layout
+    report = module(
+        *("ctc_report", "--compressed_dir", layout.compressed_dir, "--data_root", layout.dumpdir),
+        *("--sets", sets, "--text_name", layout.ctc_table, "--output_dir", output_dir),
+    )
+    return Job("cpu", report, f"{output_dir}/log/report.log")
+
+
+def _compressor_words(plan: Plan) -> list[str]:
+    """Name the compressor and its settings to a command."""
+    record, settings = plan.layout.cached_compressor
+    return ["--compressor", record.name, *given("compressor_conf", conf_json(settings))]
 
 
 def conf_json(settings: CompressorSettings) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from speechllama.constants import SPLITS
 from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
-from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, Stage, module, tables
+from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, JobKind, Stage, module, tables
 
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
@@ -68,31 +68,39 @@ def data(plan: Plan) -> list[Stage]:
 
 
 def features(plan: Plan) -> list[Stage]:
-    """What the front end computes."""
+    """What the front end computes; each further data directory is a part with its own marker."""
+    further = plan.options.further_sets
+    return [_features(plan, SPLITS, ""), *(_features(plan, (name,), name, folder) for name, folder in further.items())]
+
+
+def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> Stage:
+    """Features of some sets; `part` names a further data directory, whose path is `source`."""
     options, layout, front_end = plan.options, plan.layout, plan.front_end
-    record = front_end.choice.record
+    record, suffix = front_end.choice.record, f"_{part}" if part else ""
     log, further = f"{layout.dumpdir}/log", options.feature_options.split()
-    folders = ["--data_dir", *map(layout.data, SPLITS), "--output_dir", *map(layout.dump, SPLITS)]
+    folders = ["--data_dir", *map(layout.data, sets), "--output_dir", *map(layout.dump, sets)]
     folders += ["--num_jobs", str(options.nj)]
     on_gpu = ["--ngpu", "1"] if record.has_weights and options.ngpu else []
     make = module("make_features", *folders, "--job", JOB, *front_end.words, *on_gpu, *further)
     merge = module("merge_parts", *folders, "--name", "feats", *further)
-    optional = [path for path in tables(map(layout.data, SPLITS), OPTIONAL_TABLES) if Path(path).is_file()]
-    return [
-        Stage(
-            "features",
-            f"{record.title} ({layout.dumpdir})",
-            f"{layout.dumpdir}/.features.done",
-            " ".join(filter(None, [*front_end.words, _features_of(further)])),
-            inputs=(*tables(map(layout.data, SPLITS), DATA_TABLES[record.reads]), *optional),
-            outputs=tables(map(layout.dump, SPLITS), FEATURE_TABLES),
-            jobs=(
-                Job("gpu" if on_gpu else "cpu", make, f"{log}/features.JOB.log", options.nj),
-                Job("cpu", merge, f"{log}/merge.log"),
-            ),
-            clears=(Clear("remove", tuple(map(layout.dump, SPLITS)), layout.dumpdir),),
-        )
-    ]
+    kind: JobKind = "gpu" if on_gpu else "cpu"
+    jobs = [Job(kind, make, f"{log}/features{suffix}.JOB.log", options.nj)]
+    jobs.append(Job("cpu", merge, f"{log}/merge{suffix}.log"))
+    if part:  # nothing has checked it yet
+        validate = module("validate_data_dir", "--data_dir", *map(layout.data, sets))
+        jobs.insert(0, Job("cpu", validate, f"{log}/validate{suffix}.log"))
+    optional = [path for path in tables(map(layout.data, sets), OPTIONAL_TABLES) if Path(path).is_file()]
+    given = [f"source={as_seen_here(source)}" if part else "", *front_end.words, _features_of(further)]
+    return Stage(
+        "features",
+        f"{record.title} ({layout.dump(part) if part else layout.dumpdir})",
+        f"{layout.dumpdir}/.features{suffix}.done",
+        " ".join(filter(None, given)),
+        inputs=(*tables(map(layout.data, sets), DATA_TABLES[record.reads]), *optional),
+        outputs=tables(map(layout.dump, sets), FEATURE_TABLES),
+        jobs=tuple(jobs),
+        clears=(Clear("remove", tuple(map(layout.dump, sets)), layout.dumpdir),),
+    )
 
 
 def _features_of(further: Sequence[str]) -> str:

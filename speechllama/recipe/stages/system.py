@@ -22,6 +22,8 @@ from speechllama.recipe.system import System
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
 
+ONLY_CTC = "stage ctc trains and averages the CTC encoder"
+
 
 def llm(plan: Plan) -> list[Stage]:
     """The LLM: given, trained by the recipe, or only its shape."""
@@ -65,6 +67,8 @@ def llm(plan: Plan) -> list[Stage]:
 
 def train(plan: Plan) -> list[Stage]:
     """Training of the audio encoder, of the encoder-decoder, or of the system from which a LoRA system starts."""
+    if plan.selection.system.is_ctc:
+        return [Stage("train", skip=ONLY_CTC)]
     options, layout, system = plan.options, plan.layout, plan.selection.system
     first, folder = system.init or system, layout.init_dir or layout.base_dir
     settings = _training_settings(plan, first)
@@ -91,6 +95,8 @@ def train(plan: Plan) -> list[Stage]:
 def lora(plan: Plan) -> list[Stage]:
     """Training of LoRA on top of the system that it starts from."""
     options, layout, system = plan.options, plan.layout, plan.selection.system
+    if system.is_ctc:
+        return [Stage("lora", skip=ONLY_CTC)]
     if system.is_seq2seq:
         return [Stage("lora", skip="an encoder-decoder has no LLM to adapt")]
     if system.init is None:
@@ -116,6 +122,8 @@ def lora(plan: Plan) -> list[Stage]:
 
 def average(plan: Plan) -> list[Stage]:
     """The mean of the best epochs."""
+    if plan.selection.system.is_ctc:
+        return [Stage("average", skip=ONLY_CTC)]
     folder, number = plan.layout.base_dir, plan.options.num_best
     return [
         Stage(

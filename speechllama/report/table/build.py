@@ -22,7 +22,7 @@ from speechllama.report.table.significance import (
     is_tested,
     mean_over_seeds,
     paired_p_values,
-    resample_bleu,
+    resample_score,
 )
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS, Task
@@ -31,7 +31,7 @@ KEPT = ("beam_size", "commit", "device", "num_utterances", "warning")  # of scor
 
 
 class Runs:
-    """All runs of the table, by row and seed, and the resamples of those that translate."""
+    """All runs of the table, by row and seed, and the resamples of those whose task compares systems."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.by_name = {(run.row, run.seed): run for run in runs}
@@ -40,7 +40,7 @@ class Runs:
     def _resample(self, row: str, seed: int) -> NDArray[np.float64]:
         run = self.by_name[row, seed]
         assert run.pairs is not None
-        return resample_bleu(run.pairs, target_of(run))
+        return resample_score(run.pairs, task_of(run), target_of(run))
 
     def of(self, row: str) -> dict[int, Run]:
         """The runs of a row that have a score, by seed."""
@@ -51,7 +51,7 @@ class Runs:
         return {seed: run.missing for (name, seed), run in self.by_name.items() if name == row and run.missing}
 
     def compare(self, row: str, other: str) -> Difference | None:
-        """BLEU of a row less that of another; None where they have no seed or no test set in common."""
+        """The score that ranks of a row less that of another; None where they have no seed or no test set in common."""
         ours, theirs = self.of(row), self.of(other)
         seeds = [seed for seed in ours if seed in theirs and are_comparable(ours[seed], theirs[seed])]
         if not seeds:
@@ -120,7 +120,7 @@ def test_rows(runs: Runs, rows: Sequence[str], reference: str) -> tuple[dict[str
         if run.pairs is None or not others:
             continue
         known = {row: pairs for row, pairs in others.items() if pairs}
-        values, signature = paired_p_values(run.pairs, known, target_of(run))
+        values, signature = paired_p_values(run.pairs, known, task_of(run), target_of(run))
         for row, value in values.items():
             found.setdefault(row, {})[seed] = value
     return found, signature
@@ -201,11 +201,11 @@ def interval_keys(task: Task) -> list[str]:
 
 
 def find_intervals(runs: Runs, row: str, scored: Mapping[int, Run]) -> dict[str, float]:
-    """The 95 % intervals of a single seed as score.json has them; of several seeds that of their mean BLEU."""
+    """The 95 % intervals of a single seed as score.json has them; of several seeds that of the mean that ranks."""
     first = next(iter(scored.values()))
     task = task_of(first)
     if len(scored) == 1:
-        return {key: first.report[key] for key in interval_keys(task)}
+        return {key: first.report[key] for key in interval_keys(task) if key in first.report}  # older scores lack some
     if not is_tested(task):
         return {}
     low, high = interval(mean_over_seeds([runs.resample(row, seed) for seed in scored]))

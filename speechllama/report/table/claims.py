@@ -1,6 +1,6 @@
 """Claims of the paper and of one other study, judged by the differences in the table.
 
-    claims, differences -> agrees | disagrees | no difference shown | not run
+    claims, differences in BLEU, or in what another task ranks by -> agrees | disagrees | no difference shown | not run
 
 Source: arXiv 2307.03917 (the paper), arXiv 2501.02370 (on public data).
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from speechllama.report.table.significance import Difference
+from speechllama.text.tasks import DEFAULT_TASK, TASKS, Metric
 
 PAPER, OTHER = "2307.03917", "2501.02370"
 PAPERS_SYSTEMS = ("b1", "b2", "e0", "e1", "e2", "e3", "e4", "e5", "e6", "d")
@@ -20,7 +21,7 @@ SAME_UPDATES = 0.1  # of the greater number that two systems may differ in, with
 
 
 class Claim(NamedTuple):
-    """A reported difference in BLEU.
+    """A reported difference in BLEU. Of another task, only which of both systems is better is judged by it.
 
     Attributes:
         row: The one system.
@@ -94,13 +95,15 @@ def judge_claims(
     judged = []
     for claim in CLAIMS:
         other = best_other(rows, claim.row) if claim.other == "best" else claim.other
+        metric = ranking_metric(rows, claim.row)
         difference = compare(claim.row, other) if other in rows and claim.row in rows else None
         named = "the best of the others" + (f", {other}" if other else "") if claim.other == "best" else claim.other
         entry: dict[str, Any] = {
             "claim": f"{claim.row} against {named}",
             "reported": claim.reported,
             "source": claim.source,
-            "verdict": judge(difference, claim.sign),
+            "verdict": judge(difference, claim.sign if metric.is_higher_better else -claim.sign),
+            "metric": metric.in_words,
         }
         if difference:
             by_seed = {str(seed): value for seed, value in difference.by_seed.items()}
@@ -113,7 +116,7 @@ def judge_claims(
             if notes:
                 entry["note"] = "; ".join(notes)
         else:
-            absent = [name for name in (claim.row, other) if "bleu" not in rows.get(name, {})]
+            absent = [name for name in (claim.row, other) if "task" not in rows.get(name, {})]
             entry["note"] = f"no score of {' and '.join(name or 'another system' for name in absent)}"
             if not absent:
                 entry["note"] = "no seed or no test set in common"
@@ -121,10 +124,17 @@ def judge_claims(
     return judged
 
 
+def ranking_metric(rows: Mapping[str, Mapping[str, Any]], row: str) -> Metric:
+    """The metric that a row is compared by; that of the default task where it has no score."""
+    return TASKS[rows.get(row, {}).get("task", DEFAULT_TASK)].ranks_by
+
+
 def best_other(rows: Mapping[str, Mapping[str, Any]], row: str) -> str:
-    """The paper's system with the highest BLEU besides one; "" where there is none."""
-    others = [name for name in PAPERS_SYSTEMS if name != row and "bleu" in rows.get(name, {})]
-    return max(others, key=lambda name: rows[name]["bleu"], default="")
+    """The paper's system with the best score besides one, of its task; "" where there is none."""
+    metric = ranking_metric(rows, row)
+    others = [name for name in PAPERS_SYSTEMS if name != row and metric.name in rows.get(name, {})]
+    choose = max if metric.is_higher_better else min
+    return choose(others, key=lambda name: rows[name][metric.name], default="")
 
 
 def compare_updates(row: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Draw the scores: BLEU with its interval and the control, a bar for each row.
+"""Draw the scores: that which ranks, with its interval and the control, a bar for each row.
 
 table.json -> scores.svg
 """
@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
+
 SEEDS_BELOW = 0.22  # of a row's height
 
 
 def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
-    """Draw every row that has BLEU; the same table gives the same bytes.
+    """Draw every row that has the score by which the reference's task ranks; the same table gives the same bytes.
 
     Args:
         table: What table.json holds.
@@ -23,23 +25,26 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
-    rows = [row for row in table["rows"] if "bleu" in row]
+    tasks = {row["row"]: row["task"] for row in table["rows"] if "task" in row}
+    metric = TASKS[tasks.get(table["reference"], next(iter(tasks.values()), DEFAULT_TASK))].ranks_by
+    rows = [row for row in table["rows"] if metric.name in row]
     figure = Figure(figsize=(7, 1.2 + 0.4 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for place, row in enumerate(rows):
         color = "tab:orange" if row["row"] == table["reference"] else "tab:blue"
-        axes.barh(place, row["bleu"], color=color, alpha=0.7)
-        axes.hlines(place, row["bleu_low"], row["bleu_high"], color="black")
-        seeds = [run["bleu"] for run in row["by_seed"].values()]
+        axes.barh(place, row[metric.name], color=color, alpha=0.7)
+        if f"{metric.name}_low" in row:
+            axes.hlines(place, row[f"{metric.name}_low"], row[f"{metric.name}_high"], color="black")
+        seeds = [run[metric.name] for run in row["by_seed"].values()]
         if len(seeds) > 1:
             below = [place + SEEDS_BELOW] * len(seeds)  # next to the interval's line, which would hide them
             axes.plot(seeds, below, "o", color="white", markeredgecolor="black", markersize=4)
-        if "control_bleu" in row:
-            axes.plot(row["control_bleu"], place, "rx")
+        if f"control_{metric.name}" in row:
+            axes.plot(row[f"control_{metric.name}"], place, "rx")
     axes.set_yticks(range(len(rows)), [row["row"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel("BLEU; orange: reference, line: 95 % interval, dots: seeds, cross: control")
+    axes.set_xlabel(f"{metric.in_words}; orange: reference, line: 95 % interval, dots: seeds, cross: control")
     path = Path(path)
     partial = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     with matplotlib.rc_context({"svg.hashsalt": "speechllama"}):

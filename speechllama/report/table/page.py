@@ -8,7 +8,7 @@ from typing import Any
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.table.claims import compare_parameters
 from speechllama.report.table.significance import is_tested
-from speechllama.text.tasks import DEFAULT_TASK, TASKS, Metric, Task
+from speechllama.text.tasks import BLEU, DEFAULT_TASK, TASKS, Metric, Task
 
 NONE = "-"
 SCORES = (
@@ -217,7 +217,11 @@ def format_claims(table: Mapping[str, Any], title: str) -> str:
             if len(entry["by_seed"]) > 1:
                 ours += f"; seeds: {', '.join(f'{value:+.1f}' for value in entry['by_seed'].values())}"
         rows.append([entry["claim"], entry["reported"], ours, entry["verdict"], entry.get("note", ""), entry["source"]])
-    header = ["difference in BLEU", "reported", "here [95 %]", "verdict", "remark", "reported in arXiv"]
+    metrics = {entry.get("metric", BLEU.in_words): None for entry in table["claims"] if "mean" in entry}
+    found = " or ".join(metrics) or BLEU.in_words
+    others = found != BLEU.in_words
+    of_here = [f"here, {found} [95 %]"] if others else ["here [95 %]"]
+    header = ["difference in BLEU", "reported", *of_here, "verdict", "remark", "reported in arXiv"]
     text = (
         "The interval is that of a paired bootstrap: the same resampled utterances for both systems, mean over the "
         "seeds, whose own variance it does not hold. A claim of a difference *agrees* if the interval excludes zero on "
@@ -225,5 +229,10 @@ def format_claims(table: Mapping[str, Any], title: str) -> str:
         "difference is shown, with which a claim of about none agrees. A system that is no better than its control "
         "judges no claim.\n"
     )
+    if others:
+        text += (
+            f"\nThe reports are of BLEU and translation. The rows here have {found}: a claim is judged by which system "
+            "is better, where less is better of an error rate.\n"
+        )
     sizes = compare_parameters({row["row"]: row for row in table["rows"]})
     return f"# {title}: the claims\n\n{text}\n{format_table(header, rows)}" + (f"\n{sizes}\n" if sizes else "")

@@ -143,9 +143,12 @@ def read_facts(dirs: Mapping[str, Path], report: Mapping[str, Any], pairs: Pairs
 def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterable[str]) -> float | None:
     """Feature frames for each vector that the LLM reads, of one set; None where there are no such vectors."""
     if "compressed_dir" in dirs:
-        report = ctc_report_path(dirs["compressed_dir"])
-        values = read_json(report)["sets"].get(set_name, {}) if report.is_file() else {}
-        return values.get("compression_ratio")
+        for folder in (dirs["compressed_dir"], dirs["compressed_dir"] / set_name):  # the latter: a further directory's
+            report = ctc_report_path(folder)
+            values = read_json(report)["sets"].get(set_name, {}) if report.is_file() else {}
+            if "compression_ratio" in values:
+                return float(values["compression_ratio"])
+        return None
     settings = read_settings(dirs["base_dir"])
     name = str(settings.get("compressor"))
     factor = COMPRESSORS[name].frames_per_vector if name in COMPRESSORS else None

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest, Result
 
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
-from speechllama.text.tasks import BLEU as BLEU_METRIC
-from speechllama.text.tasks import Task
+from speechllama.text.tasks import DEFAULT_TASK, TASKS, Task
 
 
 @dataclass(frozen=True)
 class Difference:
-    """BLEU of a row less that of another, over the seeds that both have.
+    """The score that ranks of a row less that of another, over the seeds that both have.
 
     Attributes:
         mean: Mean over the seeds.
@@ -40,22 +38,23 @@ class Difference:
 
 
 def is_tested(task: Task) -> bool:
-    """Whether systems of a task are compared by resampling: the paired test here is of BLEU."""
-    return task.ranks_by == BLEU_METRIC
+    """Whether systems of a task are compared by resampling."""
+    return bool(task.compared_by)
 
 
 def paired_p_values(
-    reference: Pairs, others: Mapping[str, Pairs], target: str = DEFAULT_TARGET
+    reference: Pairs, others: Mapping[str, Pairs], task: Task = TASKS[DEFAULT_TASK], target: str = DEFAULT_TARGET
 ) -> tuple[dict[str, float | None], str]:
-    """Test each system against the reference with sacreBLEU's own paired bootstrap test of BLEU.
+    """Test each system against the reference with sacreBLEU's own paired bootstrap test.
 
     Args:
         reference: The system all others are compared with.
         others: Other systems on the same utterances, by name.
-        target: The language that all of them write.
+        task: What all of them do; the test is of the score that ranks.
+        target: The language that translations are in.
 
     Returns:
-        p-values by name, and the signature of the test. A system with the reference's very BLEU has None: the test
+        p-values by name, and the signature of the test. A system with the reference's very score has None: the test
         calls even that a difference (sacreBLEU attributes no zero to chance).
 
     Raises:
@@ -66,30 +65,34 @@ def paired_p_values(
             raise ValueError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
     systems: list[tuple[str, Sequence[str]]] = [("", list(reference.hypotheses))]
     systems += [(name, list(pairs.hypotheses)) for name, pairs in others.items()]
-    metric = BLEU(tokenize=TARGETS[target].bleu_tokenizer)
-    test = PairedTest(systems, {"BLEU": metric}, [list(reference.references)], test_type="bs", n_samples=NUM_BOOTSTRAP)
+    metrics = {task.name: task.make_compared(TARGETS[target])}
+    test = PairedTest(systems, metrics, [list(reference.references)], test_type="bs", n_samples=NUM_BOOTSTRAP)
     signatures, scores = test()
     found: dict[str, float | None] = dict.fromkeys(others)
-    first = scores["BLEU"][0]
-    for name, result in zip(others, scores["BLEU"][1:], strict=True):
+    ((name, signature),) = signatures.items()  # named as the metric names its score
+    first, *rest = scores[name]
+    for name, result in zip(others, rest, strict=True):
         assert isinstance(result, Result) and isinstance(first, Result)
         if result.score != first.score:
             found[name] = result.p_value
-    return found, str(signatures["BLEU"])
+    return found, str(signature)
 
 
-def resample_bleu(pairs: Pairs, target: str = DEFAULT_TARGET, num_samples: int = NUM_BOOTSTRAP) -> NDArray[np.float64]:
-    """BLEU of as many resamples of the utterances; the same utterances for every system of a test set.
+def resample_score(
+    pairs: Pairs, task: Task = TASKS[DEFAULT_TASK], target: str = DEFAULT_TARGET, num_samples: int = NUM_BOOTSTRAP
+) -> NDArray[np.float64]:
+    """The score that ranks of as many resamples of the utterances; the same ones for every system of a test set.
 
     Args:
         pairs: The texts.
-        target: The language they are in.
+        task: What was done.
+        target: The language that translations are in.
         num_samples: Resamples.
 
     Returns:
-        BLEU, 0 to 100 (num_samples,).
+        The scores (num_samples,).
     """
-    metric = BLEU(tokenize=TARGETS[target].bleu_tokenizer)
+    metric = task.make_compared(TARGETS[target])
     statistics = metric._extract_corpus_statistics(list(pairs.hypotheses), [list(pairs.references)])
     table = np.array(statistics, dtype="float32")  # as sacreBLEU has them
     seed = os.environ.get("SACREBLEU_SEED", "12345")

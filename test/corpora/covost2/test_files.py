@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllama.corpora.covost2 import archives
 from speechllama.corpora.covost2.files import CorpusPlaces, corpus_name, find_languages
 from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
+from speechllama.data import archives
 from test.corpora.conftest import MakeCorpus
 
 ROWS = [

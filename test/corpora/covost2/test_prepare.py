@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,3 +205,45 @@ def test_the_real_sample_is_prepared_whole(shared_data: Path, tmp_path: Path) ->
     for split in ("train", "dev", "test"):
         assert validate_data_dir(tmp_path / split) == []
     assert '"Pardon," he repeated.' in read_table(tmp_path / "train/text").values()
+
+
+def test_all_rows_are_one_set_for_testing(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus([*GOOD, ("c4", "bob", "Un autre.", "Again.", "train")])
+    long = np.random.default_rng(1).normal(0, 0.1, 31 * 16000)
+    soundfile.write(corpus.common_voice / "cv-corpus-x/fr/clips/c1.mp3", long, 16000, format="MP3")
+    options = CorpusOptions(all_as="test_real", max_bad_share=1.0)
+    prepare_covost2(corpus, ["fr"], tmp_path / "data", options)
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["report.json", "report.md", "test_real"]
+    names = [name.rpartition("-")[2] for name in read_table(tmp_path / "data/test_real/text")]
+    assert sorted(names) == ["c1", "c2", "c3", "c4", "c5"]  # whole: limits are of training
+    assert validate_data_dir(tmp_path / "data/test_real") == []
+    report = json.loads((tmp_path / "data/report.json").read_text())["languages"]["fr"]["splits"]
+    assert list(report) == ["test_real"] and report["test_real"]["rows"] == 6
+    assert report["test_real"]["dropped"]["duplicate clip"]["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"english": "train"}, "--all_as real is for testing; --english and --pseudo_labels are for training"),
+        ({"all_as": "test"}, "--all_as 'test': expected a name that is not one of train, dev, test"),
+        ({"all_as": "a/b"}, "--all_as 'a/b': expected a name"),
+        ({}, "--all_as real: .*/data has the sets of a corpus; give another --datadir"),
+    ],
+)
+def test_a_single_set_is_neither_for_training_nor_next_to_other_sets(
+    make_corpus: MakeCorpus, tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "data/train").mkdir(parents=True)
+    with pytest.raises(ValueError, match=message):
+        prepare_covost2(make_corpus(GOOD), ["fr"], tmp_path / "data", CorpusOptions(**{"all_as": "real", **options}))
+
+
+def test_a_single_set_can_be_read_from_anywhere(
+    make_corpus: MakeCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_corpus(GOOD)
+    monkeypatch.chdir(tmp_path)
+    words = ["covost2", "--common_voice", "cv", "--covost2", "covost2", "--langs", "fr", "--datadir", "out"]
+    assert prepare_data.main([*words, "--all_as", "real"]) == 0
+    assert all(path.startswith(f"{tmp_path}/cv/") for path in read_table("out/real/wav.scp").values())

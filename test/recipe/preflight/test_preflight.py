@@ -233,3 +233,37 @@ def test_an_encoder_decoder_and_its_rescoring_are_checked_too(
     assert "b1.yaml: network_conf: " in faults[0]
     assert "b2.yaml: unknown key 'weights'" in faults[1]
     assert rescoring.uses_llm
+
+
+def test_a_further_data_directory_is_checked_before_hours_are_spent(
+    checked_run: MakeRun, tiny_llm: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "real/test_real"
+    words = [*small(tiny_llm), "--sets", f"test {place}"]
+
+    def check(*more: str) -> checks.Report:
+        report = checks.Report()
+        checks.check_sets(checked_run("covost2", *words, *more), report)
+        return report
+
+    assert check().faults == [
+        f"--sets: {place}: no such folder; expected a data directory with wav.scp, text, src_text, utt2lang"
+    ]
+    assert check("--datadir", str(tmp_path / "real")).faults == []  # stage data may write it
+    place.mkdir(parents=True)
+    for name in ("wav.scp", "text", "utt2lang"):
+        (place / name).write_text("u x\n")
+    assert "no src_text there" in check().faults[0]
+    (place / "src_text").write_text("u x\n")
+    (place / "utt2dur").write_text("u 1800\n")
+    report = check()
+    assert report.faults == [] and report.lines == [f"test_real: 1 utterances, 0.5 h, in {place}"]
+    checked = checks.Report()
+    checks.check_sets(checked_run("covost2", *small(tiny_llm)), checked)
+    assert (checked.lines, checked.faults) == ([], [])
+
+
+def test_ctc_as_a_system_needs_only_its_own_training(checked_run: MakeRun) -> None:
+    run = checked_run("covost2", "--system", "ctc", "--task", "asr", "--size", "small")
+    (training,) = systems.find_trainings(run, None, faults := [])
+    assert training.stage == "ctc" and faults == [] and not run.uses_llm

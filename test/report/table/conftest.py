@@ -46,6 +46,7 @@ class Experiment:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.task = "st"  # of the rows whose name has no other
         self.paths: dict[tuple[str, int], RunPaths] = {}
         self.references = make_references()
         (root / "dump/test").mkdir(parents=True)
@@ -57,7 +58,7 @@ class Experiment:
     def add(self, row: str, share: float, seed: int = 1, **settings: Any) -> Path:
         """A system whose hypotheses have this share of wrong words; a control with all of them wrong."""
         system = self.root / f"exp/{row}.{seed}"
-        task = "asr" if row.endswith(":asr") else "st"
+        task = "asr" if row.endswith(":asr") else self.task
         decoded, control = system / "decode_test_beam4", system / "decode_test_beam4_control"
         for folder, wrong in ((decoded, share), (control, 1.0)):
             folder.mkdir(parents=True)

@@ -54,3 +54,17 @@ def test_claims_say_what_agrees_what_disagrees_and_what_was_not_run(experiment: 
     assert " | not run | no score of e4 | " in lines["| e4 against e3", "above"]
     assert " | agrees | " in lines["| e6 against the best of the others, e3", "the best"]
     assert "D has 600 parameters, B1 1,000: 40 % fewer." in experiment.claims()
+
+
+def test_claims_of_another_task_are_judged_by_which_system_is_better(experiment: Experiment) -> None:
+    experiment.task = "asr"
+    for row, share in (("e1", 0.3), ("e3", 0.1), ("e2", 0.6), ("e6", 0.02)):
+        experiment.add(row, share)
+    experiment.table("e1 e2 e3 e6")
+    lines = {tuple(line.split(" | ")[:2]): line for line in experiment.claims().splitlines()}
+    better = lines["| e3 against e1", "+1.5"]
+    assert re.search(r"\| -\d+\.\d \[-.*\] \| agrees \|", better), better  # fewer errors
+    assert " | disagrees | " in lines["| e2 against e1", "+1.5"]
+    assert " | agrees | " in lines["| e6 against the best of the others, e3", "the best"]
+    assert "here, WER in percent [95 %]" in experiment.claims()
+    assert "a claim is judged by which system is better" in experiment.claims()

@@ -9,7 +9,7 @@ import pytest
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest, Result
 
-from speechllama.report.table.significance import paired_p_values, resample_bleu
+from speechllama.report.table.significance import paired_p_values, resample_score
 from test.report.table.conftest import NUM_UTTERANCES, make_references, spoil, to_pairs
 
 
@@ -24,7 +24,7 @@ def test_p_values_and_resamples_are_sacrebleus_own() -> None:
     found, signature = paired_p_values(one, {"other": other})
     assert found["other"] == expected.p_value
     assert "bs:1000" in signature and "seed:12345" in signature
-    assert resample_bleu(other).mean() == pytest.approx(expected.mean, abs=1e-9)
+    assert resample_score(other).mean() == pytest.approx(expected.mean, abs=1e-9)
 
 
 def test_equal_scores_have_no_p_value_and_other_utterances_are_refused() -> None:

@@ -16,6 +16,7 @@ from speechllama.report.results import write_results
 from speechllama.report.table.build import largest
 from speechllama.report.table.figure import draw_scores
 from speechllama.report.table.files import figure_path, table_path
+from speechllama.report.table.run import find_compression
 from test.report.table.conftest import Experiment, make_references, row_of
 
 
@@ -173,7 +174,28 @@ def test_recognition_has_a_table_of_its_own(experiment: Experiment) -> None:
     row = row_of(experiment.table("e6 e6:asr"), "e6:asr")
     assert 15 < row["wer"] < 25 and row["control_wer"] == 100
     assert row["differs"] == [] and "difference" not in row
-    assert "Recognition:\n\n| row | parameters | WER % |" in experiment.page()
+    assert "Recognition:\n\n| row | parameters | WER % | WER normalised % |" in experiment.page()
+
+
+def test_recognition_is_compared_by_word_errors(experiment: Experiment) -> None:
+    experiment.task = "asr"
+    for row, share in (("e3", 0.3), ("e6", 0.1)):
+        experiment.add(row, share)
+    table = experiment.table("e3 e6")
+    row = row_of(table, "e3")
+    assert row["difference"]["low"] > 10 and row["difference"]["p_value"] < 0.01
+    assert row["wer_low"] < row["wer"] < row["wer_high"]
+    assert "metric:WER" in table["test"] and f"* `{table['test']}`" in experiment.page()
+    assert "WER in percent; orange: reference" in (experiment.root / "exp/table/scores.svg").read_text()
+
+
+def test_a_recognition_score_of_an_older_version_is_a_row_without_an_interval(experiment: Experiment) -> None:
+    experiment.task = "asr"
+    path = experiment.add("e6", 0.1) / "decode_test_beam4/score.json"
+    report = read_json(path)
+    write_json(path, {key: value for key, value in report.items() if not key.startswith("wer_")})
+    row = row_of(experiment.table("e6"), "e6")
+    assert row["wer"] == report["wer"] and "wer_low" not in row and "wer_normalised" not in row
 
 
 def test_a_damaged_row_is_named(experiment: Experiment) -> None:
@@ -186,3 +208,11 @@ def test_a_damaged_row_is_named(experiment: Experiment) -> None:
 def test_a_reference_that_is_no_row_is_refused(experiment: Experiment) -> None:
     with pytest.raises(ValueError, match="unknown reference 'e6', expected one of the rows e1"):
         experiment.table("e1")
+
+
+def test_the_compression_of_a_further_data_directory_is_in_its_own_report(tmp_path: Path) -> None:
+    report = {"sets": {"test": {"compression_ratio": 9.5}}}
+    write_json(tmp_path / "report.json", report)
+    write_json(tmp_path / "real/report.json", {"sets": {"real": {"compression_ratio": 7.0}}})
+    dirs = {"compressed_dir": tmp_path}
+    assert [find_compression(dirs, name, []) for name in ("test", "real", "dev")] == [9.5, 7.0, None]

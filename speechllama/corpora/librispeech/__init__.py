@@ -1,0 +1,1 @@
+"""LibriSpeech: its parts, transcripts and recordings -> data directories."""

@@ -1,0 +1,75 @@
+"""Further data directories as sets of a run, and CTC as a system: what runs, and what stays as it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from speechllama.options import UsageError
+from speechllama.recipe.plan import Plan
+from speechllama.recipe.stages import Stage
+from test.recipe.conftest import MakePlan, commands, value_of
+
+REAL = "../covost2/data/real/test_real"
+
+
+def rows_of(plan: Plan, stage: str) -> list[Stage]:
+    """The rows of a stage."""
+    return [row for _, row in plan.stages() if row.name == stage]
+
+
+def test_a_further_data_directory_is_decoded_and_scored_and_never_trained_on(mini_plan: MakePlan) -> None:
+    plain, further = mini_plan("--sets", "test"), mini_plan("--sets", f"test {REAL}/")
+    for stage in ("data", "tokenizer", "statistics", "ctc", "llm", "train", "lora", "average", "pack"):
+        assert rows_of(plain, stage) == rows_of(further, stage), stage
+    for stage in ("features", "compress", "decode", "score"):
+        first, second = rows_of(further, stage)
+        assert [first] == rows_of(plain, stage), stage
+        assert "test_real" in second.title or stage == "score"
+        assert second.marker not in {"", first.marker}
+    features, compress = rows_of(further, "features")[1], rows_of(further, "compress")[1]
+    assert features.settings == f"source={REAL}"
+    assert features.inputs == tuple(f"{REAL}/{table}" for table in ("wav.scp", "text", "src_text", "utt2lang"))
+    assert features.jobs[0].command[2:] == ("speechllama.bin.validate_data_dir", "--data_dir", REAL)
+    cache = "exp/ctc_transcript_bpe120/compressed_frame_average"
+    assert features.clears[0].paths == ("dump/test_real",) and compress.clears[0].paths == (f"{cache}/test_real",)
+    assert f"{cache}/test_real/report.json" in compress.outputs
+    for command in commands(further, "decode")[2:]:
+        assert command[0] == "merge_decoded" or value_of(command, "data_dir") in (f"{cache}/test", f"{cache}/test_real")
+    score = next(command for command in commands(further, "score") if "dump/test_real" in command)
+    assert value_of(score, "hyp_dir") == "exp/st_e6/decode_test_real_beam4"
+    assert value_of(score, "corpus_report") == "../covost2/data/real/report.json"
+
+
+@pytest.mark.parametrize(("system", "source"), [("b1", "dump"), ("u", "exp/ctc_transcript_bpe120/compressed_units500")])
+def test_any_system_decodes_a_further_data_directory(mini_plan: MakePlan, system: str, source: str) -> None:
+    plan = mini_plan("--system", system, "--sets", REAL)
+    decoded = [command for command in commands(plan, "decode") if command[0] == "decode"]
+    assert {value_of(command, "data_dir") for command in decoded} == {f"{source}/test_real"}
+    assert (len(rows_of(plan, "compress")) == 2) == (system == "u")
+
+
+def test_ctc_is_a_system_without_any_training_of_its_own(mini_plan: MakePlan) -> None:
+    plan = mini_plan(
+        "--system", "ctc", "--task", "asr", "--sets", "dev test", "--llm", "some/llm", "--pack_llm", "false"
+    )
+    skipped = {stage.name for _, stage in plan.stages() if stage.skip}
+    assert skipped == {"llm", "train", "lora", "average", "pack"}
+    ctc = "exp/ctc_transcript_bpe120"
+    take = commands(plan, "decode")
+    assert [command[0] for command in take] == ["ctc_text"] * 4
+    assert {value_of(command, "data_dir") for command in take} == {
+        f"{ctc}/compressed_frame_average/{name}" for name in ("dev", "test")
+    }
+    assert [value_of(command, "control") for command in take] == ["false", "true"] * 2
+    assert value_of(take[3], "output_dir") == "exp/asr_ctc/decode_test_beam1_control"
+    assert value_of(commands(plan, "score")[0], "hyp_dir") == "exp/asr_ctc/decode_dev_beam1"
+    assert not plan.selection.needs_llm
+
+
+def test_ctc_writes_what_it_has_learned(mini_plan: MakePlan, own_plan: MakePlan) -> None:
+    with pytest.raises(UsageError, match="--system ctc: CTC learns the transcript, but --task st writes `text`; give"):
+        mini_plan("--system", "ctc")
+    learned = mini_plan("--system", "ctc", "--ctc_target", "translation")
+    assert learned.layout.decoded("test") == "exp/st_ctc/decode_test_beam1"
+    with pytest.raises(UsageError, match="conf/mine.yaml: rescore_system ctc: CTC has one hypothesis"):
+        own_plan("--system", "mine", mine="rescore_system: ctc")

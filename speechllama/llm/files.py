@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from speechllama.llm.architecture import text_part
+
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # transformers reads the first kind that is there
 SAMPLE_BLOCK = 1 << 16  # bytes read at each sampled place of a weight file
 NUM_SAMPLES = 64  # places: 4 MiB a file, so that 13 GB of weights are told apart in well under a second
@@ -47,10 +49,10 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         architecture = AutoConfig.from_pretrained(path, revision=revision)
-        vocabulary = architecture.vocab_size
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
         raise ValueError(f"{path}: {reason}") from error
+    vocabulary = text_part(architecture, path).vocab_size
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
     ends = find_ends(architecture, path, revision)

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 
 from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.llm.architecture import causal_lm_class, check_layers, text_part
+from speechllama.llm.attention import choose_attention
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.build import feature_format, speech_llama_config
@@ -55,20 +57,27 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
         revision: Revision on the hub.
 
     Returns:
-        A transformers config.
+        A transformers config; of a multimodal model, that of its text part.
 
     Raises:
-        ValueError: transformers knows no such architecture.
+        ValueError: transformers knows no such architecture, or an LLM of this kind is never admitted.
     """
     from transformers import AutoConfig
 
     if not Path(path).is_file():
-        return AutoConfig.from_pretrained(str(path), revision=revision)
+        return _text_of(AutoConfig.from_pretrained(str(path), revision=revision), str(path))
     settings = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        return AutoConfig.for_model(**settings)
+        architecture = AutoConfig.for_model(**settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
+    return _text_of(architecture, str(path))
+
+
+def _text_of(architecture: Any, path: str) -> Any:
+    text = text_part(architecture, path)
+    check_layers(text, path)
+    return text
 
 
 def meta_encoder(shape: EncoderShape) -> Any:
@@ -88,8 +97,9 @@ def meta_llm(config: LLMConfig, architecture: Any) -> LLM:
 
     dtype = torch.bfloat16 if config.dtype == "auto" else getattr(torch, config.dtype)
     dtype = torch.float32 if config.train == "full" else dtype
+    attention = choose_attention(config.attention, causal_lm_class(architecture, config.path))
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=config.attention)
+        model = AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=attention)
         return LLM(config, model=model)
 
 

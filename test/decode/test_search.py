@@ -12,7 +12,7 @@ from speechllama.decode.search import SearchConfig, search
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.model.prefix_mask import Prefix, join_right_aligned
+from speechllama.llm.prefix_mask import Prefix, join_right_aligned
 
 EOS = 2
 PROMPTS = [[1, 20, 33, 7], [1, 9], [1, 50, 51, 52, 53, 54, 55, 8], [1, 100, 13]]

@@ -160,9 +160,9 @@ def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
 
         def forward() -> Tensor:
             embeddings = torch.zeros(size, columns, llm.dim, dtype=llm.base_dtype, requires_grad=True)
-            mask = torch.zeros(size, 1, columns, columns, dtype=llm.base_dtype)
+            seen = torch.ones(size, 1, columns, columns, dtype=torch.bool)
             positions = torch.zeros(size, columns, dtype=torch.long)
-            logits = llm(embeddings, mask, positions, num_logits=batch.num_text + 1)
+            logits = llm(embeddings, seen, positions, num_logits=batch.num_text + 1)
             labels = torch.zeros(size * (batch.num_text + 1), dtype=torch.long)
             return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels)
 

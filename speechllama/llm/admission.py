@@ -157,8 +157,9 @@ class Trial:
         self.llm = llm
         self.deviation = 0.0
         # A window that is part of the weights cannot be narrowed (GPT-Neo): the prefix must be longer.
-        fixed = getattr(llm.text_config, "window_size", None)
-        self.num_prefix = fixed + WINDOW if isinstance(fixed, int) and fixed > 0 else NUM_PREFIX
+        fixed, places = (getattr(llm.text_config, name, 0) for name in ("window_size", "max_position_embeddings"))
+        is_reached = isinstance(fixed, int) and 0 < fixed <= places - NUM_TEXT - WINDOW
+        self.num_prefix = fixed + WINDOW if is_reached else NUM_PREFIX
         device = next(llm.parameters()).device
         generator = torch.Generator().manual_seed(1)
         shape = (len(SHORTER), self.num_prefix + NUM_TEXT)

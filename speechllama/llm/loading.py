@@ -108,16 +108,16 @@ def _explained(path: str) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ImportError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load a causal LM from it: {error}"
         raise ValueError(f"{path}: {reason}") from error
 
 
 def _whole_class(architecture: Any) -> Any:
     """The class of transformers that reads all the weights of a checkpoint, multimodal ones too."""
-    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForMultimodalLM
 
-    return AutoModelForCausalLM if type(architecture) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForImageTextToText
+    return AutoModelForCausalLM if type(architecture) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMultimodalLM
 
 
 def take_text_part(whole: Any, model_class: type[Any], where: str) -> Any:

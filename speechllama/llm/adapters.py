@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from speechllama.llm.config import ALL_LINEAR, LoRAConfig
 
 ADAPTER = "default"  # peft's name of the only one
+CONV = "Conv1D"  # GPT-2's linear layer, whose weight is (in, out)
+OWN_KINDS = "transformers.models."  # where families have their own kinds of linear layer
 CAST_SWITCH = "cast_input_dtype_enabled"  # of peft's layers
 
 
@@ -27,21 +29,22 @@ def add_lora(model: Any, config: LoRAConfig) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    kinds = linear_layers(model)
-    missing = [] if config.targets == ALL_LINEAR else [target for target in config.targets if target not in kinds]
+    layers = linear_layers(model)
+    names = {name.rpartition(".")[2] for name in layers}
+    missing = [] if config.targets == ALL_LINEAR else [target for target in config.targets if target not in names]
     if missing:
-        raise ValueError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(kinds)}")
+        raise ValueError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
     has_weights = not model.get_input_embeddings().weight.is_meta
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft declares int and computes with any number
         lora_dropout=config.dropout,
-        target_modules=ALL_LINEAR if config.targets == ALL_LINEAR else list(config.targets),
+        target_modules=list(layers) if config.targets == ALL_LINEAR else list(config.targets),
         bias="none",
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
         init_lora_weights=config.init_lora_weights if has_weights else True,  # type: ignore[arg-type]
-        fan_in_fan_out=all(is_conv for is_conv in kinds.values()),  # GPT-2's way of storing a weight
+        fan_in_fan_out=all(type(layer).__name__ == CONV for layer in layers.values()),
     )
     inject_adapter_in_model(settings, model)
     for name, parameter in model.named_parameters():
@@ -53,13 +56,19 @@ def add_lora(model: Any, config: LoRAConfig) -> None:
             setattr(layer, CAST_SWITCH, False)
 
 
-def linear_layers(model: nn.Module) -> dict[str, bool]:
-    """Last names of the layers that can get an adapter, and whether they are GPT-2's Conv1D; the LM head is none."""
+def linear_layers(model: Any) -> dict[str, nn.Module]:
+    """The layers that can get an adapter, by name: the linear ones without the LM head.
+
+    A family's own kind of linear layer is left out, since it returns more than a product: Llama 4's router of experts.
+    """
     from transformers.pytorch_utils import Conv1D
 
-    head = model.get_output_embeddings()  # type: ignore[operator]
-    layers = ((name, module) for name, module in model.named_modules() if isinstance(module, (nn.Linear, Conv1D)))
-    return {name.rpartition(".")[2]: isinstance(module, Conv1D) for name, module in layers if module is not head}
+    kinds, head = (nn.Linear, Conv1D), model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, kinds) and module is not head and not type(module).__module__.startswith(OWN_KINDS)
+    }
 
 
 def adapted_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:

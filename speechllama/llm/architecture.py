@@ -5,10 +5,15 @@ transformers config -> config of the text part, class of its causal LM
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
-ATTENTION_KINDS = {"full_attention", "sliding_attention", "chunked_attention", "dense", "sparse"}  # of `layer_types`
+import torch
+
+# Names in `layer_types` of layers that carry a state from position to position.
+RECURRENT_KINDS = {"linear_attention", "mamba", "conv", "recurrent", "hybrid", "hybrid_sliding"}
 
 
 def text_part(architecture: Any, where: str) -> Any:
@@ -80,15 +85,33 @@ def check_layers(text: Any, where: str) -> None:
         ValueError: It has recurrent layers or embeddings of its own for each layer, or `causal_lm_class` refuses it.
     """
     model_class = causal_lm_class(text, where)
-    kinds = sorted({*(getattr(text, "layer_types", None) or ())} - ATTENTION_KINDS)
+    kinds = sorted({*(getattr(text, "layer_types", None) or ())} & RECURRENT_KINDS)
     if kinds or getattr(model_class, "_is_stateful", False):
         raise ValueError(
-            f"{where}: {text.model_type} has layers other than attention ({', '.join(kinds) or 'recurrent ones'}), "
-            "which no attention mask reaches: padding would change an utterance, and hypotheses of a search would read "
-            "each other. Choose an LLM whose layers all have attention"
+            f"{where}: {text.model_type} has recurrent layers ({', '.join(kinds) or 'by its class'}), which no "
+            "attention mask reaches: padding would change an utterance, and the hypotheses of a search would read each other. "
+            "Choose an LLM whose layers all have attention"
         )
     if getattr(text, "hidden_size_per_layer_input", 0):
         raise ValueError(
             f"{where}: {text.model_type} looks up embeddings of each token for each layer, and audio has no tokens. "
             "Choose an LLM that reads its input embeddings only"
         )
+
+
+@contextlib.contextmanager
+def running(text: Any) -> Iterator[None]:
+    """Name the LLM that cannot be run in our way, where only its shape is known.
+
+    Raises:
+        ValueError: Its code raised an exception.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # code of any family, which was not written for our masks
+        raise ValueError(
+            f"{text.model_type}: this LLM does not read embeddings with a 4-D mask and position ids "
+            f"({type(error).__name__}: {error}). Choose another LLM"
+        ) from error

@@ -43,13 +43,14 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         FileNotFoundError, ValueError: There is none, it has no end-of-sequence token, or it has more tokens than
             the LLM has embeddings, or its end of sequence is unknown to the LLM.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoTokenizer
 
     check_llm_path(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         architecture = AutoConfig.from_pretrained(path, revision=revision)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
         raise ValueError(f"{path}: {reason}") from error
     vocabulary = text_part(architecture, path).vocab_size

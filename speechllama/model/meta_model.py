@@ -5,7 +5,6 @@ settings + the LLM's config.json -> SpeechLlama on the meta device
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from speechllama.constants import FRAME_SHIFT, NUM_MELS
-from speechllama.llm.architecture import causal_lm_class, check_layers, text_part
+from speechllama.llm.architecture import causal_lm_class, check_layers, running, text_part
 from speechllama.llm.attention import choose_attention
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
@@ -62,21 +61,15 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
     Raises:
         ValueError: transformers knows no such architecture, or an LLM of this kind is never admitted.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    if not Path(path).is_file():
-        return _text_of(AutoConfig.from_pretrained(str(path), revision=revision), str(path))
-    settings = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        architecture = AutoConfig.for_model(**settings)
-    except (TypeError, ValueError) as error:
+        architecture = AutoConfig.from_pretrained(str(path), revision=revision)
+    except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
         raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
-    return _text_of(architecture, str(path))
-
-
-def _text_of(architecture: Any, path: str) -> Any:
-    text = text_part(architecture, path)
-    check_layers(text, path)
+    text = text_part(architecture, str(path))
+    check_layers(text, str(path))
     return text
 
 
@@ -98,8 +91,9 @@ def meta_llm(config: LLMConfig, architecture: Any) -> LLM:
     dtype = torch.bfloat16 if config.dtype == "auto" else getattr(torch, config.dtype)
     dtype = torch.float32 if config.train == "full" else dtype
     attention = choose_attention(config.attention, causal_lm_class(architecture, config.path))
-    with torch.device("meta"):
+    with running(architecture), torch.device("meta"):
         model = AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=attention)
+    with torch.device("meta"):
         return LLM(config, model=model)
 
 

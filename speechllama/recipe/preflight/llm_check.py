@@ -13,6 +13,7 @@ from typing import Any
 from speechllama.llm.files import (
     check_llm_path,
     explain_hub_error,
+    find_ends,
     load_tokenizer,
     missing_weights,
     resolve_folder,
@@ -53,7 +54,7 @@ def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | N
     except (OSError, ValueError) as error:
         faults.append(str(error))
         return None
-    if getattr(architecture, "eos_token_id", None) is None:
+    if not find_ends(architecture, path, revision):
         faults.append(f"{path}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's")
     to_fetch = 0.0
     if Path(path).is_dir():

@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from speechllama.constants import FRAME_SHIFT, NUM_MELS
 from speechllama.data.front_ends import FeatureFormat
+from speechllama.llm.architecture import running
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
@@ -166,7 +167,8 @@ def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
             labels = torch.zeros(size * (batch.num_text + 1), dtype=torch.long)
             return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels)
 
-        return kept_bytes(forward, llm)
+        with running(architecture):
+            return kept_bytes(forward, llm)
 
 
 def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: bool) -> int:

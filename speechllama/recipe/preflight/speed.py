@@ -18,7 +18,7 @@ from torch import nn
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.front_ends import FeatureFormat
-from speechllama.llm.architecture import causal_lm_class
+from speechllama.llm.architecture import causal_lm_class, running
 from speechllama.llm.attention import choose_attention
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
@@ -124,11 +124,12 @@ def _shallow_seconds(
     def prefix(width: int) -> None:
         llm(embeddings[:, :width], seen[:, :, :width, :width], positions[:, :width], num_logits=1)
 
-    return (
-        seconds_of(step, device),
-        seconds_of(lambda: prefix(columns - batch.num_text), device),
-        seconds_of(lambda: prefix(batch.num_hypotheses), device),  # each a column
-    )
+    with running(architecture):
+        return (
+            seconds_of(step, device),
+            seconds_of(lambda: prefix(columns - batch.num_text), device),
+            seconds_of(lambda: prefix(batch.num_hypotheses), device),  # each a column
+        )
 
 
 def fill(model: nn.Module, device: str) -> nn.Module:

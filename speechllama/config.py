@@ -182,6 +182,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if float in accepted and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, bool) and bool not in accepted or not isinstance(value, accepted):
-        expected = " or ".join(getattr(kind, "__name__", str(kind)) for kind in accepted)
+        expected = " or ".join("list" if kind is tuple else getattr(kind, "__name__", str(kind)) for kind in accepted)
         raise ValueError(f"{where}: expected {expected}, found {value!r} (YAML reads 1e-3 as text: write 1.0e-3)")
     return value

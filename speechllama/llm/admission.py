@@ -176,7 +176,7 @@ class Trial:
         self.test_padding(mask)
         self.test_cache(mask)
 
-    @_property("logits from embeddings must be those from token ids")
+    @_property("logits from embeddings must be its own from token ids")
     def test_ids(self) -> None:
         """Embeddings with our mask give what the LLM's own forward gives of ids with its own mask."""
         own = self.llm.model(input_ids=self.tokens[:1], use_cache=False).logits

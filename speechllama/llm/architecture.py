@@ -88,8 +88,8 @@ def check_layers(text: Any, where: str) -> None:
     kinds = sorted({*(getattr(text, "layer_types", None) or ())} & RECURRENT_KINDS)
     if kinds or getattr(model_class, "_is_stateful", False):
         raise ValueError(
-            f"{where}: {text.model_type} has recurrent layers ({', '.join(kinds) or 'by its class'}), which no "
-            "attention mask reaches: padding would change an utterance, and the hypotheses of a search would read each other. "
+            f"{where}: {text.model_type} has recurrent layers ({', '.join(kinds) or 'by its class'}), which no mask "
+            "reaches: padding would change an utterance, and the hypotheses of a search would read each other. "
             "Choose an LLM whose layers all have attention"
         )
     if getattr(text, "hidden_size_per_layer_input", 0):

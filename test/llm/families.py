@@ -131,7 +131,7 @@ FAMILIES = (
     Family(
         "falcon",
         {**TOKENS, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": True},
-        "logits from embeddings must be those from token ids, but",
+        "logits from embeddings must be its own from token ids, but",
         "alibi",
     ),
     # A mask of its own on top of ours
@@ -148,9 +148,9 @@ FAMILIES = (
         r"a step with cached keys and values must give the logits of the full pass, but they differ by [\d.]+, of",
         "local",
     ),
-    Family("bert", PLAIN, "logits from embeddings must be those from token ids, but they differ by"),
+    Family("bert", PLAIN, "logits from embeddings must be its own from token ids, but they differ by"),
     # Embeddings for each layer
-    Family("gemma3n_text", {**SLIDING, **GEMMA_3N}, "logits from embeddings must be those from token ids, but they"),
+    Family("gemma3n_text", {**SLIDING, **GEMMA_3N}, "logits from embeddings must be its own from token ids, but they"),
     Family(
         "gemma4_text",
         {**SLIDING, **GEMMA_4, "hidden_size_per_layer_input": 8},
@@ -189,3 +189,44 @@ FAMILIES = (
 def find(model_type: str, variant: str = "") -> Family:
     """A row of the table."""
     return next(row for row in FAMILIES if (row.model_type, row.variant) == (model_type, variant))
+
+
+VISION: Settings = {
+    **{"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2},
+    **{"image_size": 28, "patch_size": 14},
+}
+QWEN_VISION: Settings = {"hidden_size": 32, "intermediate_size": 48, "depth": 1, "num_heads": 2, "out_hidden_size": 32}
+MULTIMODAL: dict[str, Settings] = {
+    "gemma3": {
+        "text_config": {**SLIDING, "query_pre_attn_scalar": 8},
+        "vision_config": {**VISION, "vision_use_head": False},
+        "mm_tokens_per_image": 4,
+    },
+    "gemma4": {
+        "text_config": {**SLIDING, **GEMMA_4, "hidden_size_per_layer_input": 0},
+        "vision_config": {**VISION, "num_key_value_heads": 2, "head_dim": 16},
+        "audio_config": None,
+    },
+    "mistral3": {
+        "text_config": {"model_type": "mistral", **HEADS},
+        "vision_config": {"model_type": "pixtral", **VISION, "head_dim": 16},
+    },
+    "llava": {
+        "text_config": {"model_type": "llama", **HEADS},
+        "vision_config": {"model_type": "clip_vision_model", **VISION},
+    },
+    "paligemma": {
+        "text_config": {"model_type": "gemma", **HEADS},
+        "vision_config": {"model_type": "siglip_vision_model", **VISION},
+    },
+    "qwen3_5": {"text_config": {**HEADS, **DELTA}, "vision_config": QWEN_VISION},
+    "qwen2_5_vl": {
+        "text_config": {**HEADS, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}},
+        "vision_config": QWEN_VISION,
+    },
+}
+
+
+def multimodal(model_type: str) -> Any:
+    """The config of a tiny multimodal model."""
+    return Family(model_type, MULTIMODAL[model_type]).config()

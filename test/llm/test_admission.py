@@ -90,7 +90,9 @@ def test_windows_and_chunks_are_narrowed_to_be_tested() -> None:
 def test_a_dropped_window_would_be_noticed(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speechllama.llm.attention._narrow", lambda config, kind, seen, positions: seen)
     for name in ("mistral", "gemma3_text", "llama4_text"):
-        with pytest.raises(ValueError, match="logits from embeddings must be those from token ids, but they differ by"):
+        with pytest.raises(
+            ValueError, match="logits from embeddings must be its own from token ids, but they differ by"
+        ):
             admit(LLM(LLMConfig("tiny"), model=find(name).build()), tokenizer)
 
 

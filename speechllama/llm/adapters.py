@@ -100,7 +100,7 @@ class AdapterStarts(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         for name, layer in self._layers.items():
             keys = [f"{name.replace('.', '/')}/{part}" for part in "AB"]
-            now = [self.get_parameter(key) for key in keys]
+            now: list[Tensor] = [self.get_parameter(key) for key in keys]
             new = [state_dict.get(prefix + key, own).to(own) for key, own in zip(keys, now, strict=True)]
             if not all(torch.equal(*pair) for pair in zip(now, new, strict=True)):
                 self._move(layer, now, new)

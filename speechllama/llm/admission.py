@@ -28,6 +28,7 @@ NUM_PREFIX, NUM_TEXT, NUM_STEPS, NUM_HYPOTHESES = 13, 5, 3, 2
 SHORTER = (0, 4, 9)  # prefix positions that the rows of the padded batch lack
 WINDOW = 8  # positions: windows and chunks are made so small for the test, or it would need thousands of positions
 TOLERANCE = 1.0e-3  # largest difference of float32 logits, as a share of the largest logit; rounding makes 1e-6 to 1e-4
+ROUGH_TOLERANCE = 0.05  # the same for a checkpoint that is quantised, which cannot be made float32
 CHANGE = 1.0e-5  # smallest difference that a prefix which sees itself makes, as such a share; without, it is exactly 0
 
 
@@ -62,7 +63,8 @@ class _FailedError(Exception):
 def admit(llm: LLM, tokenizer: Any) -> Admission:
     """Test an LLM, or refuse it.
 
-    The LLM is of no use afterwards: it is made float32, a large one loses layers, and windows are narrowed.
+    The LLM is of no use afterwards: it is made float32 unless its checkpoint is quantised, a large one loses layers,
+    and windows are narrowed.
 
     Args:
         llm: The LLM on its weights, in any precision.
@@ -78,8 +80,9 @@ def admit(llm: LLM, tokenizer: Any) -> Admission:
     check_text(tokenizer, where)
     num_layers = shorten(llm.model)
     narrow(llm.text_config)
-    llm = LLM(dataclasses.replace(llm.config, dtype="float32"), model=llm.model.float()).eval()
-    trial = Trial(llm)
+    if not getattr(llm.model, "is_quantized", False):
+        llm = LLM(dataclasses.replace(llm.config, dtype="float32"), model=llm.model.float())
+    trial = Trial(llm.eval())
     try:
         trial.test_ids()
         trial.test_vectors()
@@ -150,12 +153,13 @@ class Trial:
     of audio are.
 
     Args:
-        llm: The LLM in float32, in evaluation mode.
+        llm: The LLM in evaluation mode, in float32 if it can be.
     """
 
     def __init__(self, llm: LLM) -> None:
         self.llm = llm
         self.deviation = 0.0
+        self.tolerance = TOLERANCE if llm.base_dtype == torch.float32 else ROUGH_TOLERANCE
         # A window that is part of the weights cannot be narrowed (GPT-Neo): the prefix must be longer.
         fixed, places = (getattr(llm.text_config, name, 0) for name in ("window_size", "max_position_embeddings"))
         is_reached = isinstance(fixed, int) and 0 < fixed <= places - NUM_TEXT - WINDOW
@@ -259,7 +263,7 @@ class Trial:
             _FailedError: They differ by more than rounding, or are not numbers.
         """
         largest = expected.abs().max().item()
-        difference = (found - expected).abs().max().item()
+        difference = (found.float() - expected.float()).abs().max().item()
         self.deviation = max(self.deviation, difference / largest if largest else difference)
-        if not difference <= TOLERANCE * largest:
+        if not difference <= self.tolerance * largest:
             raise _FailedError(f"they differ by {difference:.2g}, of logits up to {largest:.2g}")

@@ -50,7 +50,7 @@ def causal_lm_class(text: Any, where: str) -> type[Any]:
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    found = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_part(text, where))]
+    found: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(text_part(text, where))]
     model_class: type[Any] = found[0] if isinstance(found, tuple) else found
     check_interface(model_class, where)
     return model_class

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from speechllama.llm.admission import TOLERANCE, Trial, admit, check_text, narrow
+from speechllama.llm.admission import ROUGH_TOLERANCE, TOLERANCE, Trial, admit, check_text, narrow
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
@@ -78,6 +78,18 @@ def test_too_little_memory_is_no_property_of_an_llm(tokenizer: Any, monkeypatch:
     monkeypatch.setattr(model, "forward", fail)
     with pytest.raises(torch.OutOfMemoryError, match="no room"):
         admit(LLM(LLMConfig("tiny"), model=model), tokenizer)
+
+
+def test_a_quantised_checkpoint_is_tested_in_its_own_precision(tokenizer: Any) -> None:
+    for name, expected in (("llama", True), ("qwen3_next", False)):
+        model = find(name).build().bfloat16()
+        model.is_quantized = True  # transformers then refuses to make it float32
+        llm = LLM(LLMConfig("tiny"), model=model)
+        if expected:
+            assert 1e-4 < admit(llm, tokenizer).deviation < ROUGH_TOLERANCE
+        else:
+            with pytest.raises(ValueError, match="a padded prefix must give the logits of an unpadded one, but"):
+                admit(llm, tokenizer)
 
 
 def test_windows_and_chunks_are_narrowed_to_be_tested() -> None:

@@ -56,7 +56,7 @@ def test_the_text_part_of_a_multimodal_model_is_taken_adapters_and_all(saved: tu
 
 
 REFUSED = {
-    "qwen3_5": "whole: Qwen3_5ForCausalLM is refused: a padded prefix must give the logits of an unpadded one, but they",
+    "qwen3_5": "whole: Qwen3_5ForCausalLM is refused: a padded prefix must give the logits of an unpadded one, but",
     # Its text part sees ahead everywhere, and our mask is causal.
     "paligemma": "whole: GemmaForCausalLM is refused: logits from embeddings must be its own from token ids, but they",
 }

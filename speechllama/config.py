@@ -162,6 +162,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return value
     if dataclasses.is_dataclass(hint):
         return from_mapping(cast(type[Any], hint), value, where)
+    if origin is types.UnionType and isinstance(value, list):
+        value = tuple(value)  # YAML has no other kind of list
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where}: expected a list, found {value!r}")
@@ -176,9 +178,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where}: unknown value {value!r}, expected one of {expected}")
         return value
     accepted = typing.get_args(hint) if origin is types.UnionType else (hint,)
+    accepted = tuple(typing.get_origin(kind) or kind for kind in accepted)
     if float in accepted and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, bool) and bool not in accepted or not isinstance(value, accepted):
-        expected = " or ".join(getattr(kind, "__name__", str(kind)) for kind in accepted)
+        expected = " or ".join("list" if kind is tuple else getattr(kind, "__name__", str(kind)) for kind in accepted)
         raise ValueError(f"{where}: expected {expected}, found {value!r} (YAML reads 1e-3 as text: write 1.0e-3)")
     return value

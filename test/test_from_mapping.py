@@ -21,7 +21,10 @@ from speechllama.model.config import SpeechLlamaConfig
         ({"llm": {"lora": {"rank": "two"}}}, "e5.yaml: llm: lora: rank: expected int, found 'two'"),
         ({"label_smoothing": "1e-1"}, "label_smoothing: expected float, found '1e-1'"),
         ({"train_audio_encoder": 1}, "train_audio_encoder: expected bool, found 1"),
-        ({"llm": {"lora": {"targets": "q_proj"}}}, "lora: targets: expected a list, found 'q_proj'"),
+        (
+            {"llm": {"lora": {"targets": "q_proj"}}},
+            "lora: unknown lora targets 'q_proj', expected all-linear or a",
+        ),
     ],
 )
 def test_misspelt_settings_are_refused_with_their_place(settings: dict[str, Any], message: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
 from speechllama.llm.context import tokens_left
 from speechllama.llm.llm import LLM
-from speechllama.model.prefix_mask import Prefix, PrefixMaskName, additive, position_ids, visible
+from speechllama.llm.prefix_mask import Prefix, PrefixMaskName, position_ids, visible
 
 __all__ = ["Hypothesis", "SearchConfig", "search"]
 
@@ -70,15 +70,15 @@ class LLMScorer:
     def __init__(self, llm: LLM, prefix: Prefix, prefix_mask: PrefixMaskName) -> None:
         from transformers import DynamicCache
 
-        self.llm, self.lengths = llm, prefix.lengths
+        self.llm = llm
         self.cache: Any = DynamicCache()
         width = prefix.embeddings.shape[1]
         columns = torch.arange(width, device=prefix.lengths.device)
         self.real = columns[None] >= (width - prefix.lengths)[:, None]  # (A, P)
-        mask = visible(prefix.lengths, width, 0, prefix_mask)
-        positions = position_ids(prefix.lengths, width, 0)
+        seen = visible(prefix.lengths, width, 0, prefix_mask)
+        self.positions = position_ids(prefix.lengths, width, 0)  # (A, P), later (A, P + K t)
         # (A, 1, V): before the first token all hypotheses are equal
-        self.first = llm(prefix.embeddings, _additive(mask, llm), positions, num_logits=1, cache=self.cache)
+        self.first = llm(prefix.embeddings, seen, self.positions, num_logits=1, cache=self.cache)
 
     def candidates(self, beams: Beams, number: int) -> Candidates:
         """See `Scorer`."""
@@ -89,16 +89,17 @@ class LLMScorer:
     def select(self, rows: Tensor) -> None:
         """See `Scorer`."""
         self.cache.batch_select_indices(rows)
-        self.real, self.lengths = self.real[rows], self.lengths[rows]
+        self.real, self.positions = self.real[rows], self.positions[rows]
 
     def _score_next(self, beams: Beams) -> Tensor:
         """Logits (A, K, V) after the last token of each hypothesis; its keys and values join the cache."""
-        beam, step = beams.tokens.shape[1:]
+        beam = beams.tokens.shape[1]
         shared = self.real[:, None, :].expand(-1, beam, -1)  # (A, K, P)
-        mask = torch.cat((shared, beams.history), dim=2)[:, None]  # (A, 1, K, P + K t)
-        positions = (self.lengths[:, None] + step - 1).expand(-1, beam)
+        seen = torch.cat((shared, beams.history), dim=2)[:, None]  # (A, 1, K, P + K t)
+        # The last column is at the position before, be it the end of the prefix or a hypothesis' token.
+        self.positions = torch.cat((self.positions, (self.positions[:, -1:] + 1).expand(-1, beam)), dim=1)
         embeddings = self.llm.embed(beams.tokens[:, :, -1])  # (A, K, H)
-        return self.llm(embeddings, _additive(mask, self.llm), positions, num_logits=beam, cache=self.cache)
+        return self.llm(embeddings, seen, self.positions, num_logits=beam, cache=self.cache)
 
 
 def _best_tokens(logits: Tensor, scores: Tensor, number: int) -> Candidates:
@@ -112,7 +113,3 @@ def _best_tokens(logits: Tensor, scores: Tensor, number: int) -> Candidates:
     total = best - logits.logsumexp(2, keepdim=True) + scores[:, :, None]
     chosen, index = total.flatten(1).topk(min(number, total[0].numel()))
     return Candidates(chosen, index // best.shape[2], tokens.flatten(1).gather(1, index))
-
-
-def _additive(mask: Tensor, llm: LLM) -> Tensor:
-    return additive(mask, llm.base_dtype)

@@ -26,9 +26,9 @@ from speechllama.decode.experiment import Experiment, load_experiment
 from speechllama.decode.search import Hypothesis, SearchConfig, search
 from speechllama.frontend.front_ends import FeatureExtractor, recorded_format
 from speechllama.llm.context import tokens_left
+from speechllama.llm.prefix_mask import Prefix
 from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import describe_cache
-from speechllama.model.prefix_mask import Prefix
 from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
 

@@ -17,7 +17,7 @@ from speechllama.files import atomic_write
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.model.prefix_mask import join_right_aligned
+from speechllama.llm.prefix_mask import join_right_aligned
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS

@@ -5,6 +5,7 @@ path, train, dtype, quantize, lora -> LLMConfig, refused where they contradict e
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,9 @@ import torch
 
 TrainMode = Literal["frozen", "lora", "full"]
 Quantization = Literal["none", "8bit", "4bit"]
+ALL_LINEAR = "all-linear"  # peft's name for every linear layer but the LM head
+INITIALIZATIONS = re.compile(r"gaussian|orthogonal|pissa|pissa_niter_[1-9]\d*|olora")  # peft's, besides its default
+SPLITTING = ("pissa", "olora")  # these take a part of the base's weights into the adapter
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,37 @@ class LoRAConfig:
         rank: Rank r.
         alpha: The update is scaled by alpha / rank.
         dropout: Dropout before the adapter, 0 to 1.
-        targets: Names of the linear layers that get one, in every layer of the LLM.
+        targets: Names of the linear layers that get one, in every layer of the LLM; or `all-linear`.
+        use_rslora: Scale by alpha / sqrt(rank), which keeps large ranks learning (arXiv 2312.03732).
+        use_dora: Learn the length of each weight vector separately from its direction (arXiv 2402.09353).
+        init_lora_weights: True is peft's default, under which a fresh adapter changes nothing. `gaussian` and
+            `orthogonal` (even ranks) change nothing either. `pissa` (arXiv 2404.02948; `pissa_niter_4` is a faster
+            approximation) and `olora` (arXiv 2406.01775) move the largest part of each weight into its adapter. peft's
+            other kinds need data or a quantised base.
     """
 
     rank: int = 2
     alpha: float = 4.0
     dropout: float = 0.0
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    targets: tuple[str, ...] | str = ("q_proj", "k_proj", "v_proj", "o_proj")
+    use_rslora: bool = False
+    use_dora: bool = False
+    init_lora_weights: bool | str = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.targets, str) and self.targets != ALL_LINEAR:
+            raise ValueError(f"unknown lora targets {self.targets!r}, expected {ALL_LINEAR} or a list of names")
+        start = self.init_lora_weights
+        if start is not True and not INITIALIZATIONS.fullmatch(str(start)):
+            expected = INITIALIZATIONS.pattern.replace("|", ", ").replace(r"[1-9]\d*", "N")
+            raise ValueError(f"unknown lora init_lora_weights {start!r}, expected one of true, {expected}")
+        if self.init_lora_weights == "orthogonal" and self.rank % 2:
+            raise ValueError(f"lora init_lora_weights orthogonal needs an even rank, found {self.rank}")
+
+    @property
+    def splits_weights(self) -> bool:
+        """Whether a fresh adapter takes a part of the base's weights."""
+        return str(self.init_lora_weights).startswith(SPLITTING)
 
 
 @dataclass(frozen=True)
@@ -43,7 +71,7 @@ class LLMConfig:
             weights stay in float32.
         random_weights: Take only the architecture from `path` and draw weights (decoder-only from scratch); only
             for `full`, since frozen weights are in no checkpoint and would be drawn anew for decoding.
-        attention: Attention implementation of transformers; it must take a 4-D mask.
+        attention: Attention implementation of transformers; `auto` is sdpa where the LLM has it, else eager.
         quantize: `8bit` or `4bit` (NF4, quantised scales) keep the linear layers so through bitsandbytes, for a GPU
             with little memory; embeddings and LM head keep `dtype`. Not for `full`.
         gradient_checkpointing: Keep only each layer's input for the backward pass and compute the rest again: about
@@ -56,7 +84,7 @@ class LLMConfig:
     train: TrainMode = "frozen"
     dtype: str = "auto"
     random_weights: bool = False
-    attention: Literal["sdpa", "eager"] = "sdpa"
+    attention: Literal["auto", "sdpa", "eager"] = "auto"
     quantize: Quantization = "none"
     gradient_checkpointing: bool = False
     lora: LoRAConfig = field(default_factory=LoRAConfig)
@@ -70,5 +98,8 @@ class LLMConfig:
             raise ValueError(f"unknown llm quantize {self.quantize!r}, expected one of none, 8bit, 4bit")
         if self.quantize != "none" and self.train == "full":
             raise ValueError(f"llm quantize {self.quantize} needs train: frozen or lora; {self.quantize} cannot train")
+        if self.quantize != "none" and self.train == "lora" and self.lora.splits_weights:
+            start = self.lora.init_lora_weights
+            raise ValueError(f"lora init_lora_weights {start} cannot split weights in llm quantize: {self.quantize}")
         if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise ValueError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.hub import explain_hub_error
+from speechllama.llm.architecture import text_part
 
 MODEL_DIR = "model"  # in an LLM's directory: the Hugging Face directory of one that a recipe makes or unpacks
 GGUF = ".gguf"
@@ -55,16 +56,17 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         FileNotFoundError, ValueError: There is none, it has no end-of-sequence token, or it has more tokens than
             the LLM has embeddings, or its end of sequence is unknown to the LLM.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoTokenizer
 
     check_llm_path(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(**pretrained(path, revision))
         architecture = AutoConfig.from_pretrained(**pretrained(path, revision))
-        vocabulary = architecture.vocab_size
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
         raise ValueError(f"{path}: {reason}") from error
+    vocabulary = text_part(architecture, path).vocab_size
     if tokenizer.eos_token_id is None:
         raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
     ends = find_ends(architecture, path, revision)

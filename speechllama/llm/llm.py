@@ -1,21 +1,23 @@
 """The text LLM: any Hugging Face causal LM, frozen, with LoRA, or fully trained.
 
-embeddings (B, N, H), mask (B, 1, N, N), positions (B, N) -> logits of the last K columns (B, K, V)
+embeddings (B, N, H), who sees whom (B, 1, N, N), positions (B, N) -> logits of the last K columns (B, K, V)
 """
 
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from speechllama.llm.adapters import AdapterStarts, add_lora
+from speechllama.llm.architecture import cache_argument, check_interface
+from speechllama.llm.attention import attention_mask
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.context import context_length
-from speechllama.llm.loading import add_lora, checkpoint_layers, find_eos, load_causal_lm
+from speechllama.llm.loading import checkpoint_layers, find_eos, load_causal_lm
 
 
 class LLM(nn.Module):
@@ -39,17 +41,17 @@ class LLM(nn.Module):
         super().__init__()
         self.config = config
         self.model = load_causal_lm(config, device) if model is None else model
-        if "position_ids" not in inspect.signature(self.model.forward).parameters:
-            raise ValueError(
-                f"{config.path}: {type(self.model).__name__} takes no position_ids; without them a padded utterance "
-                "would differ from the same one by itself. Choose another LLM"
-            )
+        check_interface(type(self.model), config.path)
+        self.text_config = self.model.config.get_text_config()
+        self.cache_argument = cache_argument(type(self.model))
         self.base_dtype = self.model.dtype
         self.eos_token_id = find_eos(self.model, config.path if model is None else "", config.revision)
         if config.train != "full":
             self.model.requires_grad_(False)
         if config.train == "lora":
-            self.model = add_lora(self.model, config.lora)
+            add_lora(self.model, config.lora)
+            if config.lora.splits_weights:
+                self.adapter_starts = AdapterStarts(self.model)
         if config.gradient_checkpointing:
             checkpoint_layers(self.model)
 
@@ -79,14 +81,15 @@ class LLM(nn.Module):
         return embeddings
 
     def forward(
-        self, embeddings: Tensor, mask: Tensor, positions: Tensor, num_logits: int, cache: Any = None
+        self, embeddings: Tensor, seen: Tensor, positions: Tensor, num_logits: int, cache: Any = None
     ) -> Tensor:
         """Score the next token at the last columns.
 
         Args:
             embeddings: Input vectors (B, Q, H).
-            mask: Additive attention mask (B, 1, Q, N), N keys with those cached.
-            positions: Position ids (B, Q).
+            seen: True where a query sees a key (B, 1, Q, N), N keys with those cached. What a layer's window leaves of
+                it is found here.
+            positions: Position ids of all N columns (B, N); the queries are the last Q.
             num_logits: Columns K at the end that get logits: audio needs none, and the LM head over all
                 columns costs more than the rest of a small model.
             cache: Keys and values of earlier columns, extended in place; None to keep none.
@@ -97,11 +100,11 @@ class LLM(nn.Module):
         with self._precision(embeddings.device):
             output = self.model(
                 inputs_embeds=embeddings.to(self.base_dtype),
-                attention_mask=mask.to(self.base_dtype),
-                position_ids=positions,
-                past_key_values=cache,
+                attention_mask=attention_mask(self.text_config, seen, positions, self.base_dtype),
+                position_ids=positions[:, -embeddings.shape[1] :],
                 use_cache=cache is not None,
                 logits_to_keep=num_logits,
+                **{self.cache_argument: cache},
             )
         logits: Tensor = output.logits[:, -num_logits:]  # some models ignore logits_to_keep
         return logits

@@ -1,24 +1,26 @@
 """Load a Hugging Face causal LM as its config says: precision, device, quantisation, adapters.
 
-LLMConfig, device -> a causal LM of transformers, its end of sequence; adapters and recomputed layers in place
+LLMConfig, device -> a causal LM of transformers, its end of sequence; recomputed layers in place
+
+Of a multimodal model the text part is taken, so that nothing of the rest is in memory, trains or gets adapters.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from speechllama.hub import explain_hub_error
-from speechllama.llm.config import LLMConfig, LoRAConfig
+from speechllama.llm.architecture import causal_lm_class, text_part
+from speechllama.llm.attention import choose_attention
+from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import check_llm_path, load_tokenizer
-
-CAST_SWITCH = "cast_input_dtype_enabled"  # of peft's layers
 
 
 def choose_dtype(name: str, device: str | torch.device) -> torch.dtype:
@@ -77,29 +79,77 @@ def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
         ValueError: transformers cannot make a causal LM of it, its files lack some of the weights, the hub refuses
             it, or it cannot be quantised here.
     """
-    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
     check_llm_path(config.path)
     check_quantization(config, device)
     dtype = torch.float32 if config.train == "full" else choose_dtype(config.dtype, device)
-    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": config.attention}
-    try:
+    with _explained(config.path):
+        architecture = AutoConfig.from_pretrained(config.path, revision=config.revision)
+    text = text_part(architecture, config.path)
+    model_class = causal_lm_class(text, config.path)
+    attention = choose_attention(config.attention, model_class)
+    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention}
+    with _explained(config.path):
         if config.random_weights:
-            architecture = AutoConfig.from_pretrained(config.path, revision=config.revision)
-            return AutoModelForCausalLM.from_config(architecture, **settings)
+            return AutoModelForCausalLM.from_config(text, **settings)
         settings |= _placement(device) | _quantization_settings(config, dtype)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            config.path, revision=config.revision, output_loading_info=True, **settings
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = explain_hub_error(error) or f"transformers cannot load a causal LM from it: {error}"
-        raise ValueError(f"{config.path}: {reason}") from error
-    model, report = loaded
+        settings |= {"revision": config.revision, "output_loading_info": True}
+        model, report = _whole_class(architecture).from_pretrained(config.path, **settings)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers draws them at random and continues
         raise ValueError(f"{config.path}: the weights lack {len(missing)} tensors of config.json: {missing[:3]}")
-    return model
+    return model if isinstance(model, model_class) else take_text_part(model, model_class, config.path)
+
+
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Say what to do where transformers or the hub refuses a model."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    known = (OSError, ImportError, ValueError, KeyError, RuntimeError, SafetensorError, StrictDataclassError)
+    try:
+        yield
+    except known as error:
+        reason = explain_hub_error(error) or f"transformers cannot load a causal LM from it: {error}"
+        raise ValueError(f"{path}: {reason}") from error
+
+
+def _whole_class(architecture: Any) -> Any:
+    """The class of transformers that reads all the weights of a checkpoint, multimodal ones too."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, AutoModelForMultimodalLM
+
+    return AutoModelForCausalLM if type(architecture) in MODEL_FOR_CAUSAL_LM_MAPPING else AutoModelForMultimodalLM
+
+
+def take_text_part(whole: Any, model_class: type[Any], where: str) -> Any:
+    """Take the text LLM out of a multimodal model: its decoder and its LM head, under the class of a text LLM.
+
+    Args:
+        whole: The multimodal model, loaded; of no use afterwards.
+        model_class: The class of its text part's causal LM.
+        where: Path or hub id, for messages.
+
+    Raises:
+        ValueError: Its decoder is not that of the class.
+    """
+    from transformers import AutoModelForCausalLM
+
+    text, decoder, head = whole.config.get_text_config(), whole.get_decoder(), whole.get_output_embeddings()
+    implementation = text._attn_implementation
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(text, dtype=whole.dtype, attn_implementation=implementation)
+    expected = type(model.base_model)
+    if type(decoder) is not expected or head is None:
+        raise ValueError(
+            f"{where}: the text part of {type(whole).__name__} is a {type(decoder).__name__}, expected a "
+            f"{expected.__name__} with an LM head; choose an LLM that is published as a text model"
+        )
+    setattr(model, model.base_model_prefix, decoder)
+    model.set_output_embeddings(head)
+    model.generation_config = getattr(whole, "generation_config", None)
+    return model.eval()
 
 
 def find_eos(model: Any, path: str, revision: str | None = None) -> int:
@@ -126,38 +176,6 @@ def find_eos(model: Any, path: str, revision: str | None = None) -> int:
     if len(found) > 1 and path:
         return int(load_tokenizer(path, revision).eos_token_id)
     return int(next(iter(found)))
-
-
-def add_lora(model: Any, config: LoRAConfig) -> Any:
-    """Put adapters into the model's linear layers, in place; only they train.
-
-    Raises:
-        ValueError: A target names no layer of the model.
-    """
-    from peft import LoraConfig, inject_adapter_in_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    missing = [target for target in config.targets if target not in names]
-    if missing:
-        raise ValueError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
-    settings = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft declares int and computes with any number
-        lora_dropout=config.dropout,
-        target_modules=list(config.targets),
-        bias="none",
-    )
-    adapted = inject_adapter_in_model(settings, model)
-    for name, parameter in adapted.named_parameters():
-        parameter.requires_grad_("lora_" in name)
-        if "lora_" in name:
-            parameter.data = parameter.data.float()  # master weights: an update of 1e-4 vanishes in bfloat16
-    if model.dtype == torch.bfloat16:  # else peft keeps a float32 copy of every adapter's input; see LLM._precision
-        for module in adapted.modules():
-            if isinstance(module, BaseTunerLayer):
-                setattr(module, CAST_SWITCH, False)
-    return adapted
 
 
 def checkpoint_layers(model: Any) -> None:

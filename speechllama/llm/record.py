@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from speechllama.hub import fingerprint, resolve_commit
+from speechllama.llm.admission import admit
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
@@ -31,10 +32,10 @@ def prepare_llm(
     more: Mapping[str, Any] | None = None,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
-    """Load an LLM and its tokenizer once, check that they fit, and record them.
+    """Load an LLM and its tokenizer once, check that they fit, test what it can be used for, and record them.
 
-    It is loaded in bfloat16 whatever the device, since nothing is computed: one copy of the weights, in half the
-    memory of float32.
+    It is loaded in bfloat16 whatever the device: one copy of the weights, in half the memory of float32. The test
+    computes in float32, on a few layers of a large LLM; see `admit`.
 
     Args:
         path: Local directory or hub id; a directory inside `llm_dir` is recorded relative to it.
@@ -45,10 +46,11 @@ def prepare_llm(
 
     Returns:
         The record: path, revision (of a hub id the whole commit, so that the LLM cannot change under the experiments),
-        fingerprint, sizes, load time and memory.
+        fingerprint, sizes, load time and memory, the prefix masks that it is admitted for.
 
     Raises:
-        FileNotFoundError, ValueError: It is no causal LM, its tokenizer does not fit, or the hub refuses it.
+        FileNotFoundError, ValueError: It is no causal LM, its tokenizer does not fit, the hub refuses it, or it is not
+            admitted.
     """
     folder = Path(llm_dir)
     tokenizer = load_tokenizer(path, revision)
@@ -63,6 +65,7 @@ def prepare_llm(
         "revision": resolve_commit(path, revision) or revision,
         "fingerprint": fingerprint(path, revision).hex(),
         "architecture": type(llm.model).__name__,
+        "attention": llm.text_config._attn_implementation,
         "num_parameters": sum(parameter.numel() for parameter in llm.parameters()),
         "width": llm.dim,
         "num_tokens": len(tokenizer),
@@ -73,7 +76,11 @@ def prepare_llm(
         "peak_of": memory.what,
         **(more or {}),
     }
+    admission = admit(llm, tokenizer)
+    record |= admission.entries()
     write_llm_record(folder, record)
+    if admission.causal_only:
+        logging.warning("LLM %s is admitted for systems with prefix_mask: causal only: %s", path, admission.causal_only)
     logging.info("LLM %s: %s parameters, %d tokens", path, f"{record['num_parameters']:,}", record["num_tokens"])
     sizes = (record["load_seconds"], record["weights_gb"], record["peak_gb"], record["peak_of"])
     logging.info("loaded in %.1f s: %.2f GB of weights, at most %.2f GB more than before of %s", *sizes)
@@ -87,6 +94,22 @@ def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
     partial = folder / f"{LLM_FILE}.tmp"
     partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(folder / LLM_FILE)
+
+
+def check_prefix_mask(llm_dir: str, prefix_mask: str) -> None:
+    """Refuse a mask that a prepared LLM is not admitted for; a record from before admission allows all.
+
+    Raises:
+        ValueError: The LLM is admitted for other masks only.
+    """
+    record_file = Path(llm_dir) / LLM_FILE
+    record = json.loads(record_file.read_text(encoding="utf-8"))
+    admitted = record.get("prefix_masks", [prefix_mask])
+    if prefix_mask not in admitted:
+        raise ValueError(
+            f"prefix_mask: {prefix_mask}, but {record_file} admits {record['path']} for {', '.join(admitted)} only, "
+            f"since {record.get('causal_only')}; set prefix_mask: causal, or choose another LLM"
+        )
 
 
 def read_llm_record(llm_dir: str) -> tuple[str, str | None]:

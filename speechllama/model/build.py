@@ -20,7 +20,7 @@ from speechllama.constants import SEQ2SEQ
 from speechllama.feature_shape import FeatureShape
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
-from speechllama.llm.record import read_llm_record
+from speechllama.llm.record import check_prefix_mask, read_llm_record
 from speechllama.model.checkpoint import keep_only_trainable
 from speechllama.model.compressor import UnitCompressor
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
@@ -48,7 +48,8 @@ def speech_llama_config(
         The config.
 
     Raises:
-        FileNotFoundError, ValueError: No llm_dir, or a setting that does not exist or fit.
+        FileNotFoundError, ValueError: No llm_dir, a setting that does not exist or fit, or a prefix mask that the LLM
+            is not admitted for.
     """
     path, revision = read_llm_record(str(settings.get("llm_dir") or "")) if llm is None else llm
     values: dict[str, Any] = {
@@ -60,7 +61,13 @@ def speech_llama_config(
     for name in ("freeze_encoder", "train_audio_encoder", "prefix_mask", "label_smoothing"):
         if settings.get(name) is not None:
             values[name] = settings[name]
-    return from_mapping(SpeechLlamaConfig, values, where)
+    config = from_mapping(SpeechLlamaConfig, values, where)
+    if llm is None:
+        try:
+            check_prefix_mask(str(settings["llm_dir"]), config.prefix_mask)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from error
+    return config
 
 
 def choose_compressor(settings: Mapping[str, Any], where: str) -> Choice[Compressor]:
@@ -108,7 +115,7 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
     model = SpeechLlama(config, encoder, llm, num_units)
     load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
-    keep_only_trainable(model, base_fingerprint(model), also=("audio_encoder",))
+    keep_only_trainable(model, base_fingerprint(model), also=("audio_encoder", "llm.adapter_starts"))
     return model
 
 

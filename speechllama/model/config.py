@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from speechllama.llm.config import LLMConfig
+from speechllama.llm.prefix_mask import PREFIX_MASKS, PrefixMaskName
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
 from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, Encoder
 from speechllama.model.layers import TransformerConfig
-from speechllama.model.prefix_mask import PREFIX_MASKS, PrefixMaskName
 from speechllama.registry import Choice, choose
 
 

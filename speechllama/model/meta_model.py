@@ -5,7 +5,6 @@ settings + the LLM's config.json -> SpeechLlama on the meta device
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ from typing import Any
 import torch
 
 from speechllama.feature_shape import FeatureShape
+from speechllama.llm.architecture import causal_lm_class, check_layers, running, text_part
+from speechllama.llm.attention import choose_attention
 from speechllama.llm.config import LLMConfig
-from speechllama.llm.files import is_gguf, pretrained
+from speechllama.llm.files import pretrained
 from speechllama.llm.llm import LLM
 from speechllama.model.build import speech_llama_config
 from speechllama.model.encoders import Encoder
@@ -54,20 +55,21 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
         revision: Revision on the hub.
 
     Returns:
-        A transformers config.
+        A transformers config; of a multimodal model, that of its text part.
 
     Raises:
-        ValueError: transformers knows no such architecture.
+        ValueError: transformers knows no such architecture, or an LLM of this kind is never admitted.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
-    if is_gguf(path) or not Path(path).is_file():
-        return AutoConfig.from_pretrained(**pretrained(str(path), revision))
-    settings = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        return AutoConfig.for_model(**settings)
-    except (TypeError, ValueError) as error:
+        architecture = AutoConfig.from_pretrained(**pretrained(str(path), revision))
+    except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
         raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
+    text = text_part(architecture, str(path))
+    check_layers(text, str(path))
+    return text
 
 
 def meta_encoder(shape: EncoderShape) -> Any:
@@ -87,8 +89,10 @@ def meta_llm(config: LLMConfig, architecture: Any) -> LLM:
 
     dtype = torch.bfloat16 if config.dtype == "auto" else getattr(torch, config.dtype)
     dtype = torch.float32 if config.train == "full" else dtype
+    attention = choose_attention(config.attention, causal_lm_class(architecture, config.path))
+    with running(architecture), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=attention)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(architecture, dtype=dtype, attn_implementation=config.attention)
         return LLM(config, model=model)
 
 

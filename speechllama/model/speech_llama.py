@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.llm.llm import LLM
+from speechllama.llm.prefix_mask import Prefix, join_right_aligned
 from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder
 from speechllama.model.audio_encoder import Ends
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.prefix_mask import Prefix, join_right_aligned
 from speechllama.model.text_logits import read_text
 from speechllama.text.padding import PADDING
 

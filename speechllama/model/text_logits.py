@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechllama.llm.llm import LLM
+from speechllama.llm.prefix_mask import Prefix, PrefixMaskName, position_ids, visible
 from speechllama.model.layers import length_mask
-from speechllama.model.prefix_mask import Prefix, PrefixMaskName, additive, position_ids, visible
 from speechllama.text.padding import PADDING
 
 
@@ -44,10 +44,10 @@ def read_text(llm: LLM, prefix: Prefix, text: Tensor, text_lengths: Tensor, pref
     """
     width, num_text = prefix.embeddings.shape[1], text.shape[1]
     embeddings = torch.cat((prefix.embeddings, llm.embed(text).to(prefix.embeddings.dtype)), dim=1)
-    mask = additive(visible(prefix.lengths, width, num_text, prefix_mask), llm.base_dtype)
+    seen = visible(prefix.lengths, width, num_text, prefix_mask)
     positions = position_ids(prefix.lengths, width, num_text)
     # The prefix's last column predicts the first token, the last token's column the end: L + 1 logits.
-    logits = llm(embeddings, mask, positions, num_logits=num_text + 1)
+    logits = llm(embeddings, seen, positions, num_logits=num_text + 1)
     return TextLogits(logits, append_eos(text, text_lengths, llm.eos_token_id))
 
 

@@ -15,9 +15,9 @@ from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
+from speechllama.llm.prefix_mask import join_right_aligned
 from speechllama.llm.record import read_llm_record
 from speechllama.model.build import check_device
-from speechllama.model.prefix_mask import join_right_aligned
 from speechllama.model.text_logits import read_text
 from speechllama.progress import progress
 from speechllama.text.padding import PADDING, pad_ids

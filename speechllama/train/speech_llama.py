@@ -241,9 +241,7 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
     unknown = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
     if unknown:
         raise ValueError(f"{path}: {len(unknown)} tensors do not fit this config, first {unknown[:5]}")
-    with torch.no_grad():
-        for name, tensor in state.items():
-            own[name].copy_(tensor)
+    network.load_state_dict({**network.state_dict(), **state})
     logging.info("started from %s: %d tensors", path, len(state))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from speechllama.decode.search import SearchConfig, search
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.model.prefix_mask import Prefix, join_right_aligned
+from speechllama.llm.prefix_mask import Prefix, join_right_aligned
+from test.llm.families import find
 
 EOS = 2
 PROMPTS = [[1, 20, 33, 7], [1, 9], [1, 50, 51, 52, 53, 54, 55, 8], [1, 100, 13]]
@@ -66,6 +68,19 @@ def test_a_batch_equals_generate_on_each_utterance(llm: LLM, beam: int, length_p
         assert [hypothesis.tokens for hypothesis in nbest] == [tokens for tokens, _ in expected]
         if beam > 1:
             assert [h.score for h in nbest] == pytest.approx([score for _, score in expected], abs=1e-4)
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+@pytest.mark.parametrize("name", ["mistral", "phi3", "ministral", "gemma2", "gemma3_text", "gpt_oss", "llama4_text"])
+def test_windows_and_chunks_are_those_of_generate(name: str, beam: int) -> None:
+    llm = LLM(LLMConfig("tiny"), model=find(name).build()).eval()  # its window, or chunk, is 4 positions
+    config, limits = SearchConfig(beam, nbest=beam), torch.tensor([12, 5, 20, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)  # transformers 5.24 renamed the argument of the cache
+        found = search(llm, embed(llm, PROMPTS), limits, "causal", config)
+    for prompt, limit, nbest in zip(PROMPTS, limits.tolist(), found, strict=True):
+        expected = generate(llm, prompt, limit, config)
+        assert [hypothesis.tokens for hypothesis in nbest] == [tokens for tokens, _ in expected]
 
 
 @pytest.mark.parametrize("mask", ["causal", "non_causal"])

@@ -19,7 +19,7 @@ from speechllama.llm.config import LLMConfig
 from speechllama.llm.context import context_length, read_context, tokens_left
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.model.prefix_mask import Prefix
+from speechllama.llm.prefix_mask import Prefix
 from speechllama.rescore.text_scorer import Item, TextScorer
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.train.speech_llama import check_context

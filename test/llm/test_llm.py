@@ -11,7 +11,7 @@ import torch
 from speechllama.llm.config import LLMConfig, LoRAConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
+from speechllama.llm.prefix_mask import join_right_aligned, position_ids, visible
 
 
 def test_a_frozen_llm_trains_nothing_and_keeps_its_dtype(tiny_llm: Path) -> None:
@@ -39,9 +39,9 @@ def test_a_fresh_adapter_changes_nothing(tiny_llm: Path) -> None:
 def score(llm: LLM, tokens: torch.Tensor) -> torch.Tensor:
     """Logits of all columns of a full batch without padding."""
     lengths, width = torch.full((len(tokens),), tokens.shape[1]), tokens.shape[1]
-    mask = additive(visible(lengths, width, 0, "causal"), torch.float32)
+    seen = visible(lengths, width, 0, "causal")
     with torch.no_grad():
-        return llm(llm.embed(tokens), mask, position_ids(lengths, width, 0), num_logits=width)
+        return llm(llm.embed(tokens), seen, position_ids(lengths, width, 0), num_logits=width)
 
 
 def test_padding_never_changes_an_utterance(tiny_llm: Path) -> None:
@@ -49,12 +49,12 @@ def test_padding_never_changes_an_utterance(tiny_llm: Path) -> None:
     tokens = torch.tensor([[3, 7, 9, 11, 30], [5, 6, -1, -1, -1]])
     lengths = torch.tensor([5, 2])
     prefix = join_right_aligned([(llm.embed(tokens), lengths)])
-    mask = additive(visible(prefix.lengths, 5, 0, "non_causal"), torch.float32)
-    batched = llm(prefix.embeddings, mask, position_ids(prefix.lengths, 5, 0), num_logits=1)
+    seen = visible(prefix.lengths, 5, 0, "non_causal")
+    batched = llm(prefix.embeddings, seen, position_ids(prefix.lengths, 5, 0), num_logits=1)
     for row, length in enumerate(lengths.tolist()):
         own = lengths[row : row + 1]
-        mask = additive(visible(own, length, 0, "non_causal"), torch.float32)
-        single = llm(llm.embed(tokens[row : row + 1, :length]), mask, position_ids(own, length, 0), num_logits=1)
+        seen = visible(own, length, 0, "non_causal")
+        single = llm(llm.embed(tokens[row : row + 1, :length]), seen, position_ids(own, length, 0), num_logits=1)
         torch.testing.assert_close(batched[row], single[0], atol=1e-4, rtol=1e-4)
 
 
@@ -94,7 +94,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(tiny_llm: Pat
         llm = LLM(LLMConfig(str(tiny_llm), train="lora", dtype=dtype, gradient_checkpointing=again)).train()
         lengths, tokens = torch.tensor([4]), torch.tensor([[1, 5, 9, 12]])
         embeddings = llm.embed(tokens).detach().requires_grad_()
-        mask = additive(visible(lengths, 4, 0, "non_causal"), llm.base_dtype)
+        seen = visible(lengths, 4, 0, "non_causal")
         kept: list[torch.Tensor] = []
 
         def keep(tensor: torch.Tensor, kept: list[torch.Tensor] = kept) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(tiny_llm: Pat
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            logits = llm(embeddings, mask, position_ids(lengths, 4, 0), num_logits=2)
+            logits = llm(embeddings, seen, position_ids(lengths, 4, 0), num_logits=2)
         logits.float().square().sum().backward()
         assert embeddings.grad is not None
         adapters = [weight.grad for weight in llm.parameters() if weight.requires_grad]
@@ -124,9 +124,9 @@ def test_adapters_of_a_bfloat16_llm_keep_no_float32_copy_of_their_input(tiny_llm
         return tensor
 
     embeddings = llm.embed(torch.arange(width)[None]).detach().requires_grad_()
-    mask = additive(visible(lengths, width, 0, "causal"), llm.base_dtype)
+    seen = visible(lengths, width, 0, "causal")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        llm(embeddings, mask, position_ids(lengths, width, 0), num_logits=1)
+        llm(embeddings, seen, position_ids(lengths, width, 0), num_logits=1)
     wide = {id(kind): kind for kind in kept if kind.dtype == torch.float32 and kind.numel() >= width * llm.dim}
     # What is left are the inputs of the norms, which transformers computes in float32: two a layer and the last.
     assert len({tensor.untyped_storage().data_ptr() for tensor in wide.values()}) <= 2 * 2 + 1

@@ -8,7 +8,7 @@ import torch
 
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
-from speechllama.model.prefix_mask import join_right_aligned
+from speechllama.llm.prefix_mask import join_right_aligned
 from speechllama.model.text_logits import append_eos, read_text
 from speechllama.text.padding import pad_ids
 

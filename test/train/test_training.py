@@ -11,7 +11,9 @@ import yaml
 
 from speechllama.bin import average_checkpoints, collect_llm_stats, pack
 from speechllama.decode.experiment import load_experiment
+from speechllama.model.build import build_speech_llama, read_settings
 from speechllama.train.average import rank_epochs
+from speechllama.train.speech_llama import start_from
 
 
 def test_checkpoints_hold_only_what_trains(recipe: Any) -> None:
@@ -48,6 +50,25 @@ def test_an_audio_encoder_frozen_in_the_lora_stage_is_the_one_that_was_trained(r
     before, after = (load_experiment(recipe.root / name).network for name in ("e5", "e6_frozen"))
     for name, tensor in before.audio_encoder.state_dict().items():
         torch.testing.assert_close(after.audio_encoder.state_dict()[name], tensor)
+
+
+def test_adapters_that_split_the_llms_weights_are_loaded_and_started_from_as_they_were_trained(recipe: Any) -> None:
+    lora = {"train": "lora", "lora": {"rank": 2, "init_lora_weights": "pissa_niter_2", "use_rslora": True}}
+    start = ["--init_from", str(recipe.root / "e5"), "--max_epoch", "2"]
+    path = recipe.train_llm("e6_pissa", *start, prefix_mask="non_causal", llm_conf=lora)
+    recipe.average("e6_pissa")
+    networks = []
+    for seed in (1, 2):  # each process finds other vectors
+        torch.manual_seed(seed)
+        networks.append(load_experiment(path).network)
+    torch.manual_seed(3)
+    again = build_speech_llama(read_settings(path), "e6_pissa").eval()
+    start_from(again, path)
+    weights = [net.llm.model.model.layers[0].self_attn.q_proj for net in (*networks, again)]
+    merged = [weight.get_base_layer().weight + weight.get_delta_weight("default") for weight in weights]
+    for other in merged[1:]:
+        torch.testing.assert_close(other, merged[0], atol=1e-5, rtol=1e-5)
+    assert recipe.load(path / "model.pth").keys() > recipe.load(recipe.root / "e5/model.pth").keys()
 
 
 def test_an_experiment_records_its_settings_in_full(recipe: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.hub import explain_hub_error, missing_weights, resolve_folder
-from speechllama.llm.files import check_llm_path, is_gguf, load_tokenizer
+from speechllama.llm.files import check_llm_path, find_ends, is_gguf, load_tokenizer
 from speechllama.llm.gguf_file import check_gguf
 from speechllama.model.meta_model import read_architecture
 
@@ -56,7 +56,7 @@ def find_llm(path: str, revision: str | None, faults: list[str]) -> FoundLLM | N
     except (OSError, ValueError) as error:
         faults.append(str(error))
         return None
-    if getattr(architecture, "eos_token_id", None) is None:
+    if not find_ends(architecture, path, revision):
         faults.append(f"{path}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's")
     to_fetch = 0.0
     if Path(path).is_dir():

@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from speechllama.constants import NUM_MELS
 from speechllama.feature_shape import FeatureShape
+from speechllama.llm.architecture import running
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio_encoder import AudioEncoder
@@ -158,13 +159,14 @@ def _count_llm(config: LLMConfig, architecture: Any, batch: BatchShape) -> int:
 
         def forward() -> Tensor:
             embeddings = torch.zeros(size, columns, llm.dim, dtype=llm.base_dtype, requires_grad=True)
-            mask = torch.zeros(size, 1, columns, columns, dtype=llm.base_dtype)
+            seen = torch.ones(size, 1, columns, columns, dtype=torch.bool)
             positions = torch.zeros(size, columns, dtype=torch.long)
-            logits = llm(embeddings, mask, positions, num_logits=batch.num_text + 1)
+            logits = llm(embeddings, seen, positions, num_logits=batch.num_text + 1)
             labels = torch.zeros(size * (batch.num_text + 1), dtype=torch.long)
             return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels)
 
-        return kept_bytes(forward, llm)
+        with running(architecture):
+            return kept_bytes(forward, llm)
 
 
 def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: bool) -> int:

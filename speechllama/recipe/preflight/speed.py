@@ -18,6 +18,8 @@ from torch import nn
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.frontend.front_ends import FeatureExtractor, Given
+from speechllama.llm.architecture import causal_lm_class, running
+from speechllama.llm.attention import choose_attention
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.llm.loading import choose_dtype
@@ -107,29 +109,31 @@ def _shallow_seconds(
     if getattr(shallow, "layer_types", None):
         shallow.layer_types = shallow.layer_types[:num_layers]
     dtype = torch.float32 if config.train == "full" else choose_dtype(config.dtype, device)
+    attention = choose_attention(config.attention, causal_lm_class(shallow, config.path))
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(shallow, dtype=dtype, attn_implementation=config.attention)
+        model = AutoModelForCausalLM.from_config(shallow, dtype=dtype, attn_implementation=attention)
     model = fill(model, device)
     llm = LLM(config, device, model).to(device).train()
     size, columns = batch.num_utterances, batch.num_positions
     embeddings = torch.randn(size, columns, llm.dim, device=device, dtype=dtype, requires_grad=True)
     positions = torch.arange(columns, device=device).expand(size, -1)
-    mask = torch.zeros(size, 1, columns, columns, device=device, dtype=dtype)
+    seen = torch.ones(size, 1, columns, columns, device=device, dtype=torch.bool)
     labels = torch.zeros(size * (batch.num_text + 1), device=device, dtype=torch.long)
 
     def step() -> None:
-        logits = llm(embeddings, mask, positions, num_logits=batch.num_text + 1)
+        logits = llm(embeddings, seen, positions, num_logits=batch.num_text + 1)
         nn.functional.cross_entropy(logits.float().flatten(0, 1), labels).backward()
 
     @torch.no_grad()
     def prefix(width: int) -> None:
-        llm(embeddings[:, :width], mask[:, :, :width, :width], positions[:, :width], num_logits=1)
+        llm(embeddings[:, :width], seen[:, :, :width, :width], positions[:, :width], num_logits=1)
 
-    return (
-        seconds_of(step, device),
-        seconds_of(lambda: prefix(columns - batch.num_text), device),
-        seconds_of(lambda: prefix(batch.num_hypotheses), device),  # each a column
-    )
+    with running(architecture):
+        return (
+            seconds_of(step, device),
+            seconds_of(lambda: prefix(columns - batch.num_text), device),
+            seconds_of(lambda: prefix(batch.num_hypotheses), device),  # each a column
+        )
 
 
 def fill(model: nn.Module, device: str) -> nn.Module:

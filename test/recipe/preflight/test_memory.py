@@ -27,6 +27,7 @@ from speechllama.recipe.preflight.memory import (
 )
 from speechllama.recipe.preflight.run import read_settings
 from speechllama.recipe.preflight.speed import fill
+from test.llm.families import find, multimodal
 from test.recipe.preflight.conftest import MakeRun
 
 EGS = Path(__file__).resolve().parents[3] / "egs"
@@ -44,8 +45,8 @@ def test_the_count_without_memory_is_what_a_real_pass_keeps(tiny_llm: Path, trai
     def forward() -> torch.Tensor:
         size, columns = BATCH.num_utterances, BATCH.num_positions
         embeddings = torch.zeros(size, columns, llm.dim, dtype=llm.base_dtype, requires_grad=True)
-        mask = torch.zeros(size, 1, columns, columns, dtype=llm.base_dtype)
-        logits = llm(embeddings, mask, torch.zeros(size, columns, dtype=torch.long), num_logits=BATCH.num_text + 1)
+        seen = torch.ones(size, 1, columns, columns, dtype=torch.bool)
+        logits = llm(embeddings, seen, torch.zeros(size, columns, dtype=torch.long), num_logits=BATCH.num_text + 1)
         labels = torch.zeros(size * (BATCH.num_text + 1), dtype=torch.long)
         return torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels)
 
@@ -153,3 +154,46 @@ def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.Ca
     assert float(rows[0][2]) > 14 > float(rows[1][2])
     readme = (EGS / "covost2" / "README.md").read_text()
     assert all(" | ".join(row[:3]) in readme for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("jamba", "config.json: jamba has recurrent layers .linear_attention., which no mask reaches: padding would"),
+        ("bamba", "config.json: bamba has recurrent layers .linear_attention., which no mask reaches"),
+        ("falcon_h1", "config.json: falcon_h1 has recurrent layers .hybrid., which no mask reaches"),
+        ("recurrent_gemma", "config.json: recurrent_gemma has recurrent layers"),
+        (
+            "gemma3n_text",
+            "config.json: gemma3n_text looks up embeddings of each token for each layer, and audio",
+        ),
+        ("mpt", "config.json: MptForCausalLM takes no position_ids"),
+        ("t5", "config.json: t5 is no causal LM of the installed transformers"),
+    ],
+)
+def test_an_llm_that_is_never_admitted_is_refused_instead_of_estimated(name: str, message: str, tmp_path: Path) -> None:
+    find(name).config().to_json_file(tmp_path / "config.json")
+    words = ["--recipe", str(EGS / "covost2"), "--systems", "e5", "--positions", "2048"]
+    with pytest.raises(ValueError, match=message):
+        estimate_memory.main([*words, "--llms", str(tmp_path / "config.json")])
+
+
+def test_an_llm_that_does_not_run_in_our_way_is_refused_instead_of_estimated() -> None:
+    with pytest.raises(ValueError, match="falcon: this LLM does not read embeddings with a 4-D mask and position ids"):
+        llm_activations(LLMConfig(), find("falcon", "alibi").config(), BATCH)
+
+
+def test_the_text_part_of_a_multimodal_llm_is_estimated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--recipe", str(EGS / "covost2"), "--systems", "e6", "--positions", "2048", "--llms"]
+    pages = []
+    for config in (multimodal("gemma3"), multimodal("gemma3").text_config):
+        config.to_json_file(tmp_path / "config.json")
+        estimate_memory.main([*words, str(tmp_path / "config.json")])
+        pages.append(capsys.readouterr().out)
+    assert pages[0] == pages[1] and "| config | e6 |" in pages[0]
+
+
+def test_a_config_that_is_none_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_size": "wide"}')
+    with pytest.raises(ValueError, match="config.json: no config.json of a causal LM: .*hidden_size"):
+        read_architecture(tmp_path / "config.json")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from speechllama.bin.preflight import main
+from speechllama.llm.files import load_tokenizer
 from speechllama.model.meta_model import read_architecture
 from speechllama.options import UsageError
 from speechllama.recipe.preflight import checks, llm_check, systems
 from speechllama.recipe.preflight.amounts import VECTORS_PER_SECOND, Amount, checkpoint_bytes
 from speechllama.recipe.preflight.memory import training_memory
+from test.llm.families import find, multimodal
 from test.recipe.preflight.conftest import MakeRun
 
 
@@ -158,6 +162,43 @@ def test_an_llm_that_is_not_there_is_a_fault(checked_run: MakeRun, tmp_path: Pat
     faults: list[str] = []
     assert llm_check.find_llm(str(missing), None, faults) is None
     assert len(faults) == 1 and "no such" in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            find("jamba").config,
+            "llm: jamba has recurrent layers .linear_attention., which no mask reaches",
+        ),
+        (find("bamba").config, "llm: bamba has recurrent layers"),
+        (find("falcon_h1").config, "llm: falcon_h1 has recurrent layers"),
+        (lambda: multimodal("qwen3_5"), "llm: qwen3_5_text has recurrent layers"),
+        (lambda: multimodal("qwen2_5_vl"), "llm: qwen2_5_vl, whose text part is qwen2_5_vl_text, is no causal LM"),
+    ],
+)
+def test_an_llm_that_is_never_admitted_is_a_fault(
+    tiny_llm: Path, tmp_path: Path, config: Callable[[], Any], message: str
+) -> None:
+    copy, faults = tmp_path / "llm", list[str]()
+    shutil.copytree(tiny_llm, copy)
+    other = config()
+    other.get_text_config().eos_token_id = load_tokenizer(str(tiny_llm)).eos_token_id
+    other.to_json_file(copy / "config.json")
+    assert llm_check.find_llm(str(copy), None, faults) is None
+    assert len(faults) == 1
+    assert re.search(message, faults[0]), faults
+
+
+def test_the_text_part_of_a_multimodal_llm_is_looked_at(tiny_llm: Path, tmp_path: Path) -> None:
+    copy, faults = tmp_path / "llm", list[str]()
+    shutil.copytree(tiny_llm, copy)
+    config = multimodal("gemma3")
+    config.text_config.eos_token_id = load_tokenizer(str(tiny_llm)).eos_token_id
+    config.to_json_file(copy / "config.json")
+    found = llm_check.find_llm(str(copy), None, faults)
+    assert not faults and found is not None
+    assert f"gemma3_text, {len(load_tokenizer(str(tiny_llm)))} tokens for 160 embeddings" in found.line
 
 
 def test_a_batch_that_the_card_cannot_hold_is_a_fault(

@@ -13,10 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from speechllama.model.layers import length_mask
-
 PrefixMaskName = Literal["causal", "non_causal"]
-ALIGNMENT = 8  # elements
 PREFIX_MASKS: tuple[PrefixMaskName, ...] = ("causal", "non_causal")
 
 
@@ -42,7 +39,8 @@ def join_right_aligned(parts: list[tuple[Tensor, Tensor]]) -> Prefix:
         The joined prefix of width P = the longest sum of lengths.
     """
     vectors = torch.cat([part for part, _ in parts], dim=1)  # (B, sum of L_i, H)
-    valid = torch.cat([length_mask(lengths, part.shape[1]) for part, lengths in parts], dim=1)
+    columns = [torch.arange(part.shape[1], device=lengths.device)[None] for part, lengths in parts]
+    valid = torch.cat([own < lengths[:, None] for own, (_, lengths) in zip(columns, parts, strict=True)], dim=1)
     lengths = valid.sum(1)
     # A stable sort by "valid" moves padding to the front and keeps the order of the rest.
     order = valid.to(torch.uint8).argsort(dim=1, stable=True)[:, valid.shape[1] - int(lengths.max()) :]
@@ -95,14 +93,4 @@ def visible(prefix_lengths: Tensor, prefix_width: int, num_text: int, kind: Pref
         seen = seen | (in_prefix[:, None] & in_prefix[None, :])
     real = column[None, :] >= (prefix_width - prefix_lengths)[:, None]  # (B, N)
     itself = torch.eye(len(column), dtype=torch.bool, device=column.device)
-    return ((seen & real[:, None, :]) | itself)[:, None]
-
-
-def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """Turn True/False into 0/lowest, which every attention implementation of transformers takes.
-
-    Rows start at multiples of 8 elements: a GPU's fused attention would otherwise copy the mask in every layer.
-    """
-    width = mask.shape[-1]
-    rows = torch.zeros(*mask.shape[:-1], -(-width // ALIGNMENT) * ALIGNMENT, dtype=dtype, device=mask.device)
-    return rows[..., :width].masked_fill_(~mask, torch.finfo(dtype).min)
+    return ((seen & real[:, None, :] & real[:, :, None]) | itself)[:, None]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from speechllama.model.prefix_mask import additive, join_right_aligned, position_ids, visible
+from speechllama.llm.prefix_mask import join_right_aligned, position_ids, visible
 
 LENGTHS, WIDTH, NUM_TEXT = torch.tensor([3, 5, 1]), 5, 4
 
@@ -19,7 +19,7 @@ def test_mask_equals_the_definition(kind: Any) -> None:
     for row, length in enumerate(LENGTHS.tolist()):
         for query in range(WIDTH + NUM_TEXT):
             for key in range(WIDTH + NUM_TEXT):
-                padded = key < WIDTH - length
+                padded = key < WIDTH - length or query < WIDTH - length
                 earlier = key <= query
                 both_prefix = query < WIDTH and key < WIDTH
                 expected = not padded and (earlier or (kind == "non_causal" and both_prefix))
@@ -46,9 +46,8 @@ def test_parts_are_joined_without_gaps_and_right_aligned() -> None:
     assert prefix.embeddings[:, :, 0].tolist() == [[0.0, 1.0, 2.0, 4.0], [3.0, 5.0, 6.0, 7.0]]
 
 
-def test_additive_mask_is_zero_or_the_lowest_number() -> None:
-    mask = additive(torch.tensor([True, False]), torch.float16)
-    assert mask.tolist() == [0.0, torch.finfo(torch.float16).min]
+def test_a_padded_query_sees_only_itself() -> None:
+    assert visible(torch.tensor([3, 1]), 3, 0, "non_causal")[1, 0].int().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def test_an_unknown_mask_is_refused() -> None:

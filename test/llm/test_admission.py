@@ -176,7 +176,7 @@ def test_a_tokenizer_that_loses_the_spaces_is_refused(tiny_llm: Path, tmp_path: 
 class Letters:
     """A tokenizer of single letters; what it does not have is unknown."""
 
-    bos_token_id, unk_token_id, all_special_ids = None, 0, (0,)
+    bos_token_id, unk_token_id, all_special_ids, all_special_tokens = None, 0, (0,), ("<unk>",)
 
     def __init__(self, letters: str, decode: Callable[[str], str] = str) -> None:
         self.letters, self.change = " " + letters, decode

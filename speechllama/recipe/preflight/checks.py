@@ -113,16 +113,17 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
 
 def check_sets(run: CheckedRun, report: Report) -> None:
     """Check the data directories that `--sets` names, except those that stage `data` has yet to write."""
+    expected = DATA_TABLES[run.plan.front_end.choice.record.reads]
     for name, folder in run.options.further_sets.items():
         place = Path(folder)
         is_made_here = place.absolute().is_relative_to(Path(run.options.datadir).absolute())
         if is_made_here and not place.exists() and "data" not in run.finished:
             report.lines.append(f"{name}: {folder}, which stage data has yet to write")
             continue
-        missing = [table for table in DATA_TABLES if not (place / table).is_file()]
+        missing = [table for table in expected if not (place / table).is_file()]
         if missing:
             found = f"no {', '.join(missing)} there" if place.is_dir() else "no such folder"
-            report.faults.append(f"--sets: {folder}: {found}; expected a data directory with {', '.join(DATA_TABLES)}")
+            report.faults.append(f"--sets: {folder}: {found}; expected a data directory with {', '.join(expected)}")
         elif (place / "utt2dur").is_file():
             seconds = [float(value) for value in read_table(place / "utt2dur").values()]
             report.lines.append(f"{name}: {len(seconds):,} utterances, {sum(seconds) / 3600:.1f} h, in {folder}")

@@ -10,6 +10,8 @@ import json
 import os
 from pathlib import Path
 
+from speechllama.faults import InputError, MissingFileError
+
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # transformers reads the first kind that is there
 SAMPLE_BLOCK = 1 << 16  # bytes read at each sampled place of a weight file
 NUM_SAMPLES = 64  # places: 4 MiB a file, so that 13 GB of weights are told apart in well under a second
@@ -27,10 +29,10 @@ def use_token_file(path: str | None) -> None:
     if not path:
         return
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; --token_file names one that holds the hub's token")
+        raise MissingFileError(f"{path}: no such file; --token_file names one that holds the hub's token")
     words = Path(path).read_text(encoding="utf-8").split()
     if len(words) != 1:
-        raise ValueError(f"{path}: {len(words)} words, expected the hub's token and nothing else")
+        raise InputError(f"{path}: {len(words)} words, expected the hub's token and nothing else")
     os.environ["HF_TOKEN"] = words[0]
 
 

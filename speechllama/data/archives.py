@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from speechllama.faults import InputError
 from speechllama.files import read_json, write_json
 from speechllama.progress import progress
 
@@ -42,7 +43,7 @@ def peek_archive(path: Path) -> PurePosixPath:
         for member in tar:
             if member.isfile():
                 return PurePosixPath(member.name)
-    raise ValueError(f"{path}: holds no file; expected the archive of a corpus")
+    raise InputError(f"{path}: holds no file; expected the archive of a corpus")
 
 
 def unpack(archive: Path, folder: Path, choose: Callable[[str], str | None], purpose: str) -> None:
@@ -106,7 +107,7 @@ def unpack_single(archive: Path, name: str, target: Path) -> None:
             while stream.read(BLOCK_BYTES):
                 pass
         if not found:
-            raise ValueError(f"{archive}: holds no {name}; expected the archive of that table")
+            raise InputError(f"{archive}: holds no {name}; expected the archive of that table")
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
@@ -126,7 +127,7 @@ def open_single(archive: Path, name: str) -> Iterator[IO[bytes]]:
                 assert source is not None  # it is a file
                 yield source
                 return
-    raise ValueError(f"{archive}: holds no {name}; expected the archive of that table")
+    raise InputError(f"{archive}: holds no {name}; expected the archive of that table")
 
 
 def _write(source: IO[bytes], target: Path) -> None:
@@ -150,7 +151,7 @@ def _reading(path: Path) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
         with gzip.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             yield tar, stream
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: truncated or damaged ({error}; {path.stat().st_size:,} bytes); what was unpacked of it is kept. "
             "Compare its size with the source's, get it again, and start the same command again"
         ) from error
@@ -165,7 +166,7 @@ def check_space(archive: Path, folder: Path, needed_bytes: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
-        raise ValueError(
+        raise InputError(
             f"{archive}: unpacking needs about {needed_bytes / 1e9:.1f} GB below {folder}, {free / 1e9:.1f} GB are "
             "free; make room, or name another place with --downloads"
         )

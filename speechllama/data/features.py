@@ -18,7 +18,7 @@ from speechllama.data.ark import ark_writer, check_finite, num_allowed, part_pat
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.frontend.front_ends import (
     FeatureExtractor,
@@ -80,7 +80,7 @@ def make_features(
     source = SOURCES[choice.record.reads]
     if not data.table(source):
         name = choice.record.name
-        raise ValueError(f"{data_dir}: has no {source} (or an empty one), which the front end {name} reads")
+        raise InputError(f"{data_dir}: has no {source} (or an empty one), which the front end {name} reads")
     job, num_jobs = part
     utterances = split_part(data.utterances, num_jobs, job)
     output_dir = Path(output_dir)
@@ -105,7 +105,7 @@ def make_features(
     message = f"{output_dir}: part {job} of {num_jobs}: kept {kept:,} of {total:,}"
     faults = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     if len(skipped) > allowed:
-        raise ValueError(
+        raise InputError(
             f"{message}; {len(skipped):,} failed, at most {allowed:,} may (--max_bad_share {max_bad_share}); "
             f"repair them or raise the share:{faults}"
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.control import derange
 from speechllama.decode.decode_set import read_commit
+from speechllama.faults import InputError
 from speechllama.files import write_json, write_table
 from speechllama.model.build import load_ctc_encoder
 
@@ -35,7 +36,7 @@ def write_ctc_text(ctc_dir: str, data_dir: str, output_dir: str, control: bool, 
     data = read_data_dir(data_dir)
     texts = data.table("ctc_hyp")
     if not texts:
-        raise ValueError(f"{data_dir}: no ctc_hyp there; run stage `compress` again")
+        raise InputError(f"{data_dir}: no ctc_hyp there; run stage `compress` again")
     if control:
         other = derange(list(texts), data.table("text"))
         texts = {utterance: texts[other[utterance]] for utterance in texts}

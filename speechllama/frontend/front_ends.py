@@ -18,6 +18,7 @@ import numpy as np
 
 from speechllama.config import from_mapping
 from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS
+from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_json, write_json
 from speechllama.registry import Choice, Registry, choose
@@ -132,11 +133,11 @@ class HfSettings:
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise ValueError("path is empty; expected the directory of a speech encoder, or its id on the hub")
+            raise InputError("path is empty; expected the directory of a speech encoder, or its id on the hub")
         if not self.layers:
-            raise ValueError("layers is empty; expected for example [-1]")
+            raise InputError("layers is empty; expected for example [-1]")
         if self.window < 0 or self.overlap < 0 or (self.window and self.overlap >= self.window):
-            raise ValueError(f"overlap {self.overlap} s and window {self.window} s: expected 0 <= overlap < window")
+            raise InputError(f"overlap {self.overlap} s and window {self.window} s: expected 0 <= overlap < window")
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class GivenSettings:
 
     def __post_init__(self) -> None:
         if self.dim < 1 or self.frame_shift_ms <= 0 or self.num_layers < 1 or self.dim % self.num_layers:
-            raise ValueError(
+            raise InputError(
                 f"dim {self.dim}, frame_shift_ms {self.frame_shift_ms}, num_layers {self.num_layers}: expected the "
                 "width and the step of the features, and num_layers that divide the width"
             )
@@ -178,12 +179,12 @@ class Given:
             ValueError: They are of another width, or it is a waveform.
         """
         if waveform.ndim == 1:
-            raise ValueError(
+            raise InputError(
                 "a recording, but this model reads features that were made elsewhere (front end given); give it a data "
                 "directory with feats.scp"
             )
         if waveform.ndim != 2 or waveform.shape[1] != self.dim or not len(waveform):
-            raise ValueError(f"features of shape {waveform.shape}, expected (T, {self.dim}) with T of at least 1")
+            raise InputError(f"features of shape {waveform.shape}, expected (T, {self.dim}) with T of at least 1")
         return waveform
 
 
@@ -242,7 +243,7 @@ class FeatureFormat:
         """
         extractor: FeatureExtractor = choose_front_end(self.frontend, self.frontend_conf).build()
         if self.weights and isinstance(extractor, PretrainedExtractor) and extractor.weights != self.weights:
-            raise ValueError(
+            raise InputError(
                 f"{self.frontend_conf.get('path')}: other weights than those of the features that the model learned "
                 "from; give the encoder that was used, or train on the features of this one"
             )

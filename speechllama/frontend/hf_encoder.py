@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from speechllama.constants import SAMPLE_RATE
+from speechllama.faults import InputError
 from speechllama.frontend.front_ends import HfSettings
 from speechllama.hub import explain_hub_error, fingerprint
 
@@ -121,13 +122,13 @@ class HfEncoder:
     def _check(self, waveform: np.ndarray) -> None:
         if waveform.ndim != 1 or self.num_frames(len(waveform)) < 1:
             least = self._hop - self._offset
-            raise ValueError(f"a waveform of shape {waveform.shape}, expected (S,) with at least {least} samples")
+            raise InputError(f"a waveform of shape {waveform.shape}, expected (S,) with at least {least} samples")
 
     def _check_window(self) -> None:
         if self.settings.window > self.window:
-            raise ValueError(f"window {self.settings.window} s: {self.settings.path} reads at most {self.window:.2f} s")
+            raise InputError(f"window {self.settings.window} s: {self.settings.path} reads at most {self.window:.2f} s")
         if self.settings.overlap >= self.window:
-            raise ValueError(f"overlap {self.settings.overlap} s is not less than the window, {self.window:.2f} s")
+            raise InputError(f"overlap {self.settings.overlap} s is not less than the window, {self.window:.2f} s")
 
     def _cut(self, num_samples: int) -> list[tuple[int, int]]:
         """Windows of a waveform, from sample to sample; all but the last end are whole frames."""
@@ -182,7 +183,7 @@ def pick_layer(output: Any, layer: int, path: str) -> Tensor:
         states: Tensor = output.last_hidden_state
         return states
     if not -len(hidden) <= layer < len(hidden):
-        raise ValueError(f"{path}: layer {layer}, expected {-len(hidden)} to {len(hidden) - 1}")
+        raise InputError(f"{path}: layer {layer}, expected {-len(hidden)} to {len(hidden) - 1}")
     picked: Tensor = hidden[layer]
     return picked
 
@@ -233,10 +234,10 @@ def load_extractor(settings: HfSettings) -> Any:
         extractor = AutoFeatureExtractor.from_pretrained(settings.path, revision=settings.revision)
     except (OSError, ValueError, KeyError) as error:
         reason = explain_hub_error(error) or f"no preprocessor_config.json of a speech encoder: {error}"
-        raise ValueError(f"{settings.path}: {reason}") from error
+        raise InputError(f"{settings.path}: {reason}") from error
     rate = getattr(extractor, "sampling_rate", None)
     if rate != SAMPLE_RATE:
-        raise ValueError(f"{settings.path}: its input has a sampling rate of {rate} Hz, expected {SAMPLE_RATE}")
+        raise InputError(f"{settings.path}: its input has a sampling rate of {rate} Hz, expected {SAMPLE_RATE}")
     return extractor
 
 
@@ -254,15 +255,15 @@ def load_encoder(settings: HfSettings, device: str) -> Any:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load it: {error}"
-        raise ValueError(f"{settings.path}: {reason}") from error
+        raise InputError(f"{settings.path}: {reason}") from error
     encoder = model.get_encoder() if model.config.is_encoder_decoder else model
     if not str(encoder.main_input_name).startswith("input_") or encoder.main_input_name == "input_ids":
-        raise ValueError(f"{settings.path}: no speech encoder, a {type(encoder).__name__} of {encoder.main_input_name}")
+        raise InputError(f"{settings.path}: no speech encoder, a {type(encoder).__name__} of {encoder.main_input_name}")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     own = {names[id(parameter)] for parameter in encoder.parameters() if id(parameter) in names}
     missing = sorted(own & set(report["missing_keys"]))
     if missing:
-        raise ValueError(f"{settings.path}: {len(missing)} weights of the encoder are missing, first {missing[:3]}")
+        raise InputError(f"{settings.path}: {len(missing)} weights of the encoder are missing, first {missing[:3]}")
     encoder = encoder.requires_grad_(False).eval()
     return encoder.to(device, choose_dtype(settings, encoder, device))
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
 from speechllama.llm.config import ALL_LINEAR, LoRAConfig
 
 ADAPTER = "default"  # peft's name of the only one
@@ -33,7 +34,7 @@ def add_lora(model: Any, config: LoRAConfig) -> None:
     names = {name.rpartition(".")[2] for name in layers}
     missing = [] if config.targets == ALL_LINEAR else [target for target in config.targets if target not in names]
     if missing:
-        raise ValueError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
+        raise InputError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
     has_weights = not model.get_input_embeddings().weight.is_meta
     settings = LoraConfig(
         r=config.rank,

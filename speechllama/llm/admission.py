@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechllama.faults import InputError
 from speechllama.llm.llm import LLM
 from speechllama.llm.prefix_mask import PREFIX_MASKS, PrefixMaskName, position_ids, visible
 from speechllama.llm.shallow import shorten
@@ -88,7 +89,7 @@ def admit(llm: LLM, tokenizer: Any) -> Admission:
         trial.test_vectors()
         trial.test_mask("causal")
     except _FailedError as error:
-        raise ValueError(f"{where}: {type(llm.model).__name__} is refused: {error}. Choose another LLM") from error
+        raise InputError(f"{where}: {type(llm.model).__name__} is refused: {error}. Choose another LLM") from error
     causal_only = ""
     try:
         trial.test_sight()
@@ -112,7 +113,7 @@ def check_text(tokenizer: Any, where: str) -> None:
     text = " ".join(known if tokenizer.unk_token_id is not None else WORDS)
     found = prompt.decode(prompt.encode(text))
     if found != text or len(text.split()) < 2:
-        raise ValueError(
+        raise InputError(
             f"{where}: its tokenizer does not keep a text: {text!r} comes back as {found!r}. Is it the tokenizer of "
             "this LLM? Put the files next to config.json that the LLM was published with"
         )

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from speechllama.faults import InputError
+
 # Names in `layer_types` of layers that carry a state from position to position.
 RECURRENT_KINDS = {"linear_attention", "mamba", "conv", "recurrent", "hybrid", "hybrid_sliding"}
 
@@ -33,7 +35,7 @@ def text_part(architecture: Any, where: str) -> Any:
         return text
     kind = architecture.model_type
     what = kind if text.model_type == kind else f"{kind}, whose text part is {text.model_type},"
-    raise ValueError(
+    raise InputError(
         f"{where}: {what} is no causal LM of the installed transformers; choose another LLM, or a newer transformers"
     )
 
@@ -63,7 +65,7 @@ def check_interface(model_class: type[Any], where: str) -> None:
         ValueError: Its forward takes no position_ids.
     """
     if "position_ids" not in inspect.signature(model_class.forward).parameters:
-        raise ValueError(
+        raise InputError(
             f"{where}: {model_class.__name__} takes no position_ids; without them a padded utterance would differ from "
             "the same one by itself. Choose another LLM"
         )
@@ -87,13 +89,13 @@ def check_layers(text: Any, where: str) -> None:
     model_class = causal_lm_class(text, where)
     kinds = sorted({*(getattr(text, "layer_types", None) or ())} & RECURRENT_KINDS)
     if kinds or getattr(model_class, "_is_stateful", False):
-        raise ValueError(
+        raise InputError(
             f"{where}: {text.model_type} has recurrent layers ({', '.join(kinds) or 'by its class'}), which no mask "
             "reaches: padding would change an utterance, and the hypotheses of a search would read each other. "
             "Choose an LLM whose layers all have attention"
         )
     if getattr(text, "hidden_size_per_layer_input", 0):
-        raise ValueError(
+        raise InputError(
             f"{where}: {text.model_type} looks up embeddings of each token for each layer, and audio has no tokens. "
             "Choose an LLM that reads its input embeddings only"
         )
@@ -111,7 +113,7 @@ def running(text: Any) -> Iterator[None]:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # code of any family, which was not written for our masks
-        raise ValueError(
+        raise InputError(
             f"{text.model_type}: this LLM does not read embeddings with a 4-D mask and position ids "
             f"({type(error).__name__}: {error}). Choose another LLM"
         ) from error

@@ -11,6 +11,8 @@ from typing import Literal
 
 import torch
 
+from speechllama.faults import InputError
+
 TrainMode = Literal["frozen", "lora", "full"]
 Quantization = Literal["none", "8bit", "4bit"]
 ALL_LINEAR = "all-linear"  # peft's name for every linear layer but the LM head
@@ -45,13 +47,13 @@ class LoRAConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.targets, str) and self.targets != ALL_LINEAR:
-            raise ValueError(f"unknown lora targets {self.targets!r}, expected {ALL_LINEAR} or a list of names")
+            raise InputError(f"unknown lora targets {self.targets!r}, expected {ALL_LINEAR} or a list of names")
         start = self.init_lora_weights
         if start is not True and not INITIALIZATIONS.fullmatch(str(start)):
             expected = INITIALIZATIONS.pattern.replace("|", ", ").replace(r"[1-9]\d*", "N")
-            raise ValueError(f"unknown lora init_lora_weights {start!r}, expected one of true, {expected}")
+            raise InputError(f"unknown lora init_lora_weights {start!r}, expected one of true, {expected}")
         if self.init_lora_weights == "orthogonal" and self.rank % 2:
-            raise ValueError(f"lora init_lora_weights orthogonal needs an even rank, found {self.rank}")
+            raise InputError(f"lora init_lora_weights orthogonal needs an even rank, found {self.rank}")
 
     @property
     def splits_weights(self) -> bool:
@@ -91,15 +93,15 @@ class LLMConfig:
 
     def __post_init__(self) -> None:
         if self.train not in ("frozen", "lora", "full"):
-            raise ValueError(f"unknown llm train {self.train!r}, expected one of frozen, lora, full")
+            raise InputError(f"unknown llm train {self.train!r}, expected one of frozen, lora, full")
         if self.random_weights and self.train != "full":
-            raise ValueError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
+            raise InputError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
         if self.quantize not in ("none", "8bit", "4bit"):
-            raise ValueError(f"unknown llm quantize {self.quantize!r}, expected one of none, 8bit, 4bit")
+            raise InputError(f"unknown llm quantize {self.quantize!r}, expected one of none, 8bit, 4bit")
         if self.quantize != "none" and self.train == "full":
-            raise ValueError(f"llm quantize {self.quantize} needs train: frozen or lora; {self.quantize} cannot train")
+            raise InputError(f"llm quantize {self.quantize} needs train: frozen or lora; {self.quantize} cannot train")
         if self.quantize != "none" and self.train == "lora" and self.lora.splits_weights:
             start = self.lora.init_lora_weights
-            raise ValueError(f"lora init_lora_weights {start} cannot split weights in llm quantize: {self.quantize}")
+            raise InputError(f"lora init_lora_weights {start} cannot split weights in llm quantize: {self.quantize}")
         if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
-            raise ValueError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")
+            raise InputError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")

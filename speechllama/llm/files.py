@@ -9,6 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from speechllama.faults import InputError, MissingFileError
 from speechllama.hub import explain_hub_error
 from speechllama.llm.architecture import text_part
 
@@ -36,11 +37,11 @@ def check_llm_path(path: str) -> None:
     """
     if is_gguf(path):
         if not Path(path).is_file():
-            raise FileNotFoundError(f"{path!r}: no such GGUF file")
+            raise MissingFileError(f"{path!r}: no such GGUF file")
         return
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
     if not path or (looks_local and not (Path(path) / "config.json").is_file()):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{path!r} is no language model: expected a directory with config.json, weights and tokenizer as "
             "save_pretrained writes them, a GGUF file, or a hub id such as organisation/name"
         )
@@ -65,19 +66,19 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         architecture = AutoConfig.from_pretrained(**pretrained(path, revision))
     except (OSError, ValueError, KeyError, AttributeError, StrictDataclassError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
-        raise ValueError(f"{path}: {reason}") from error
+        raise InputError(f"{path}: {reason}") from error
     vocabulary = text_part(architecture, path).vocab_size
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
+        raise InputError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
     ends = find_ends(architecture, path, revision)
     if ends and tokenizer.eos_token_id not in ends:
-        raise ValueError(
+        raise InputError(
             f"{path}: the tokenizer ends a text with {tokenizer.eos_token!r} ({tokenizer.eos_token_id}), the LLM's "
             f"config.json and generation_config.json with {sorted(ends)}; set eos_token in tokenizer_config.json or "
             "eos_token_id in config.json to what the LLM learned to end with"
         )
     if len(tokenizer) > vocabulary and not is_gguf(path):  # of which `convert_gguf` makes a tokenizer that fits
-        raise ValueError(
+        raise InputError(
             f"{path}: the tokenizer has {len(tokenizer)} tokens, the LLM {vocabulary} embeddings: "
             "this tokenizer belongs to another LLM"
         )

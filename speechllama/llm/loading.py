@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from speechllama.faults import InputError
 from speechllama.hub import explain_hub_error
 from speechllama.llm.architecture import causal_lm_class, text_part
 from speechllama.llm.attention import choose_attention
@@ -42,11 +43,11 @@ def check_quantization(config: LLMConfig, device: str | torch.device) -> None:
     if config.quantize == "none":
         return
     if torch.device(device).type != "cuda" or not torch.cuda.is_available():
-        raise ValueError(
+        raise InputError(
             f"llm quantize {config.quantize} needs an NVIDIA GPU: give --ngpu 1 where there is one, or quantize: none"
         )
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError(f"llm quantize {config.quantize} needs the package bitsandbytes: pip install -e '.[quant]'")
+        raise InputError(f"llm quantize {config.quantize} needs the package bitsandbytes: pip install -e '.[quant]'")
 
 
 def _quantization_settings(config: LLMConfig, dtype: torch.dtype) -> dict[str, Any]:
@@ -98,7 +99,7 @@ def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
         model, report = _whole_class(architecture).from_pretrained(config.path, **settings)
     missing = sorted(report["missing_keys"])
     if missing:  # transformers draws them at random and continues
-        raise ValueError(f"{config.path}: the weights lack {len(missing)} tensors of config.json: {missing[:3]}")
+        raise InputError(f"{config.path}: the weights lack {len(missing)} tensors of config.json: {missing[:3]}")
     return model if isinstance(model, model_class) else take_text_part(model, model_class, config.path)
 
 
@@ -113,7 +114,7 @@ def _explained(path: str) -> Iterator[None]:
         yield
     except known as error:
         reason = explain_hub_error(error) or f"transformers cannot load a causal LM from it: {error}"
-        raise ValueError(f"{path}: {reason}") from error
+        raise InputError(f"{path}: {reason}") from error
 
 
 def _whole_class(architecture: Any) -> Any:
@@ -142,7 +143,7 @@ def take_text_part(whole: Any, model_class: type[Any], where: str) -> Any:
         model = AutoModelForCausalLM.from_config(text, dtype=whole.dtype, attn_implementation=implementation)
     expected = type(model.base_model)
     if type(decoder) is not expected or head is None:
-        raise ValueError(
+        raise InputError(
             f"{where}: the text part of {type(whole).__name__} is a {type(decoder).__name__}, expected a "
             f"{expected.__name__} with an LM head; choose an LLM that is published as a text model"
         )
@@ -170,7 +171,7 @@ def find_eos(model: Any, path: str, revision: str | None = None) -> int:
         ends = getattr(settings, "eos_token_id", None)
         found.update(dict.fromkeys(ends if isinstance(ends, list) else [] if ends is None else [ends]))
     if not found:
-        raise ValueError(
+        raise InputError(
             f"{path or 'the LLM'}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's"
         )
     if len(found) > 1 and path:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from speechllama.faults import InputError, MissingFileError
 from speechllama.hub import fingerprint, resolve_commit
 from speechllama.llm.admission import admit
 from speechllama.llm.config import LLMConfig
@@ -106,7 +107,7 @@ def check_prefix_mask(llm_dir: str, prefix_mask: str) -> None:
     record = json.loads(record_file.read_text(encoding="utf-8"))
     admitted = record.get("prefix_masks", [prefix_mask])
     if prefix_mask not in admitted:
-        raise ValueError(
+        raise InputError(
             f"prefix_mask: {prefix_mask}, but {record_file} admits {record['path']} for {', '.join(admitted)} only, "
             f"since {record.get('causal_only')}; set prefix_mask: causal, or choose another LLM"
         )
@@ -122,7 +123,7 @@ def read_llm_record(llm_dir: str) -> tuple[str, str | None]:
     """
     record_file = Path(llm_dir) / LLM_FILE
     if not llm_dir or not record_file.is_file():
-        raise FileNotFoundError(f"{record_file}: no prepared LLM; run stage `llm` or give --llm_dir")
+        raise MissingFileError(f"{record_file}: no prepared LLM; run stage `llm` or give --llm_dir")
     record = json.loads(record_file.read_text(encoding="utf-8"))
     neighbour = record_file.parent / record["path"]
     return str(neighbour) if neighbour.is_dir() else record["path"], record.get("revision")

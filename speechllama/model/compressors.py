@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from speechllama.faults import InputError
 from speechllama.registry import Registry
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class RunSettings(CompressorSettings):
 
     def __post_init__(self) -> None:
         if self.max_compressed_length is not None and self.max_compressed_length < 1:
-            raise ValueError(f"max_compressed_length {self.max_compressed_length} must be at least 1, or null")
+            raise InputError(f"max_compressed_length {self.max_compressed_length} must be at least 1, or null")
 
     def label(self) -> str:
         """Return what the settings add to the name of a directory."""
@@ -93,7 +94,7 @@ class UnitSettings(CompressorSettings):
 
     def __post_init__(self) -> None:
         if self.num_clusters < 1:
-            raise ValueError(f"num_clusters is {self.num_clusters}: the compressor units needs at least 1")
+            raise InputError(f"num_clusters is {self.num_clusters}: the compressor units needs at least 1")
 
     def label(self) -> str:
         """Return what the settings add to the name of a directory."""
@@ -123,9 +124,9 @@ class PosteriorSettings(RunSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_best < 1:
-            raise ValueError(f"num_best is {self.num_best}: the compressor posteriors keeps at least 1 unit")
+            raise InputError(f"num_best is {self.num_best}: the compressor posteriors keeps at least 1 unit")
         if not self.temperature > 0:
-            raise ValueError(f"temperature {self.temperature} must be above 0")
+            raise InputError(f"temperature {self.temperature} must be above 0")
 
     def label(self) -> str:
         """Return what the settings add to the name of a directory."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
 from speechllama.llm.architecture import causal_lm_class, check_layers, running, text_part
 from speechllama.llm.attention import choose_attention
@@ -66,7 +67,7 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
     try:
         architecture = AutoConfig.from_pretrained(**pretrained(str(path), revision))
     except (KeyError, TypeError, ValueError, StrictDataclassError) as error:
-        raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
+        raise InputError(f"{path}: no config.json of a causal LM: {error}") from error
     text = text_part(architecture, str(path))
     check_layers(text, str(path))
     return text

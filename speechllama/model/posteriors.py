@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.constants import BLANK
+from speechllama.faults import InputError
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import Compressed, Encoded
 from speechllama.model.audio_encoder import AudioEncoder, Ends
@@ -88,7 +89,7 @@ class PosteriorEmbedding(nn.Module):
     def __init__(self, settings: PosteriorSettings, ends: Ends, audio_encoder: AudioEncoder | None = None) -> None:
         super().__init__()
         if ends.num_units < 2:
-            raise ValueError(
+            raise InputError(
                 f"the compressor posteriors needs an encoder with CTC units, found {ends.num_units} of them (one is "
                 "blank): give ctc_dir, a trained encoder (stage ctc)"
             )
@@ -116,7 +117,7 @@ class PosteriorEmbedding(nn.Module):
             ValueError: There are more or fewer units than the encoder's.
         """
         if len(spelling) != len(self.table):
-            raise ValueError(
+            raise InputError(
                 f"{len(spelling)} CTC units have a text, the CTC encoder has {len(self.table)} units; "
                 "its tokenizer is another one than it was trained with: run stage ctc again"
             )
@@ -140,7 +141,7 @@ class PosteriorEmbedding(nn.Module):
         """
         expected = 2 * self.num_best + self.state_dim
         if compressed.dim() != 3 or compressed.shape[2] != expected:
-            raise ValueError(
+            raise InputError(
                 f"expected {self.num_best} units, as many probabilities and {self.state_dim} numbers of a state, found "
                 f"vectors {tuple(compressed.shape)}: another compressor wrote them, run stage `compress` again"
             )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllama.constants import DEFAULT_FRONT_END
+from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FRONT_ENDS, FrontEnd, choose_front_end
 from speechllama.options import UsageError
 from speechllama.recipe.system import CONF, TEMPLATE_CONF, ConfFolders, Config
@@ -87,7 +88,7 @@ def select_front_end(name: str, path: str, folders: ConfFolders) -> SelectedFron
         if path:
             record = FRONT_ENDS[config.settings.get("frontend", DEFAULT_FRONT_END)]
             if "path" not in {field.name for field in dataclasses.fields(record.settings)}:
-                raise ValueError(f"--frontend_path: the front end {name} has no weights")
+                raise InputError(f"--frontend_path: the front end {name} has no weights")
             conf["path"] = path
         choice = choose_front_end(config.settings.get("frontend", DEFAULT_FRONT_END), conf)
     except ValueError as error:

@@ -21,7 +21,7 @@ import jiwer
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
 
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.report.word_errors import WordErrorRate
 from speechllama.text.normaliser import describe_normalisers, normalise
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target
@@ -151,7 +151,7 @@ def pair(
     if not references:
         faults.append("there is no reference; expected at least one utterance")
     if faults:
-        raise ValueError(f"{name}: " + "\n".join(faults))
+        raise InputError(f"{name}: " + "\n".join(faults))
     utterances = tuple(sorted(references, key=lambda utterance: utterance.encode("utf-8")))
     return Pairs(
         utterances,
@@ -176,7 +176,7 @@ def split_by_language(pairs: Pairs, languages: Mapping[str, str]) -> dict[str, P
     """
     unknown = [utterance for utterance in pairs.utterances if not languages.get(utterance)]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"utt2lang: {len(unknown)} of {len(pairs.utterances)} utterances have no language; "
             f"validate the data directory:{first_ten(unknown)}"
         )

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from speechllama.data.archives import MARKER, archive_stem, check_space, unpack
 from speechllama.data.clips import clip_name
 from speechllama.data.tsv import read_tsv
+from speechllama.faults import InputError
 
 RELEASE_TABLES = ("validated.tsv", "train.tsv", "dev.tsv", "test.tsv")
 CLIP_BYTES = 50_000  # a clip of release 6.1 has 38 kB on average
@@ -38,7 +39,7 @@ def unpack_english(archive: Path, folder: Path, english: str, more_clips: set[st
         unpack_recordings(archive, folder, wanted)
         (folder / MARKER).unlink()  # the clips are still to come
     if not table.is_file():
-        raise ValueError(f"{archive}: no such table: {english}.tsv; --english takes train or validated")
+        raise InputError(f"{archive}: no such table: {english}.tsv; --english takes train or validated")
     while not wanted >= (listed := clips_of(table) | more_clips):  # again if the table came from another archive
         wanted = listed
         unpack_recordings(archive, folder, wanted)

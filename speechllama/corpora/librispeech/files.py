@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from speechllama.data.archives import MARKER, check_space, peek_archive, unpack
 from speechllama.data.download import fetch, is_url
+from speechllama.faults import InputError, MissingFileError
 
 TREE = "LibriSpeech"  # the folder in which every archive has its part
 
@@ -69,7 +70,7 @@ def find_part(place: Place, part: str) -> Path:
     if is_url(place.source):
         fetch(f"{place.source.rstrip('/')}/{archive.name}", archive, lambda path: check_archive(path, part))
     elif not archive.is_file():
-        raise FileNotFoundError(place.describe_missing(part))
+        raise MissingFileError(place.describe_missing(part))
     check_archive(archive, part)
     folder = place.unpacked(part)
     check_space(archive, folder, bytes_to_unpack(archive, folder))
@@ -92,7 +93,7 @@ def check_archive(path: Path, part: str) -> None:
     """
     first = peek_archive(path)
     if first.parts[0] != TREE:
-        raise ValueError(f"{path}: begins with {first}, expected {TREE}/...; it is not the archive of {part}")
+        raise InputError(f"{path}: begins with {first}, expected {TREE}/...; it is not the archive of {part}")
 
 
 def bytes_to_unpack(archive: Path, folder: Path) -> float:

@@ -11,6 +11,7 @@ from functools import cached_property
 from types import NoneType
 from typing import Any
 
+from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FeatureExtractor, FeatureFormat, describe_features
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
@@ -96,5 +97,5 @@ def read_settings(config: Config, options: str, kind: str) -> Mapping[str, Any]:
         if name in WHOLE_NUMBERS and not isinstance(value, int):
             faults.append(f"{name}: expected a whole number, found {value!r}")
     if faults:
-        raise ValueError(f"{config.path}: {'; '.join(faults)}")
+        raise InputError(f"{config.path}: {'; '.join(faults)}")
     return settings

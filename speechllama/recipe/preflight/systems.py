@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.faults import InputError
 from speechllama.llm.loading import check_quantization
 from speechllama.model.encoders import Encoder, choose_encoder
 from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_speech_llama, num_parameters
@@ -166,13 +167,13 @@ def system_training(
     path = system.config.path
     settings = read_settings(system.config, run.options.train_options, "system")
     if architecture is None:
-        raise ValueError(f"{path}: cannot be built before the LLM is there")
+        raise InputError(f"{path}: cannot be built before the LLM is there")
     network = meta_speech_llama({**settings, **dataclasses.asdict(run.features)}, path, architecture, encoder)
     if run.launcher == "local":
         try:
             check_quantization(network.config.llm, run.device)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
     typical, ratio = BatchShape.of_features(run.features.shape), system.compressor.frames_per_vector
     if ratio:
         used = encoder if encoder and system.freezes_encoder else encoder_shape(run, network.config.encoder)
@@ -181,7 +182,7 @@ def system_training(
         typical = dataclasses.replace(typical, num_prompt=1)  # only the start token
     trained = num_parameters(network, trainable_only=True)
     if not trained:
-        raise ValueError(
+        raise InputError(
             f"{path}: nothing is left to train: train_audio_encoder is false and the LLM is frozen; free one of them"
         )
     batch = typical.of_positions(bins_of_process(run, settings))

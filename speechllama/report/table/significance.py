@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.significance import PairedTest, Result
 
+from speechllama.faults import InputError
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 from speechllama.text.tasks import DEFAULT_TASK, TASKS, Task
@@ -62,7 +63,7 @@ def paired_p_values(
     """
     for name, pairs in others.items():
         if (pairs.utterances, pairs.references) != (reference.utterances, reference.references):
-            raise ValueError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
+            raise InputError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
     systems: list[tuple[str, Sequence[str]]] = [("", list(reference.hypotheses))]
     systems += [(name, list(pairs.hypotheses)) for name, pairs in others.items()]
     metrics = {task.name: task.make_compared(TARGETS[target])}

@@ -88,7 +88,7 @@ def pair_up(inputs: Sequence[str], outputs: Sequence[str], option: str) -> list[
         ValueError: They are not equally many.
     """
     if len(inputs) != len(outputs):
-        raise ValueError(f"{option}: {len(outputs)} given, expected one for each of {len(inputs)}: {' '.join(inputs)}")
+        raise InputError(f"{option}: {len(outputs)} given, expected one for each of {len(inputs)}: {' '.join(inputs)}")
     return list(zip(inputs, outputs, strict=True))
 
 

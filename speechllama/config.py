@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import yaml
 
+from speechllama.faults import InputError, MissingFileError
+
 Config = TypeVar("Config")
 INCLUDE = "include"
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")  # what YAML 1.1 takes for text: 1e-3
@@ -73,16 +75,16 @@ def find_config(name: str, folders: Sequence[Path]) -> Path | None:
 
 def _read(path: Path, folders: Sequence[Path], above: tuple[Path, ...], files: dict[Path, None]) -> dict[str, Any]:
     if path in above:
-        raise ValueError(f"{path}: includes itself through {' -> '.join(map(str, above))}")
+        raise InputError(f"{path}: includes itself through {' -> '.join(map(str, above))}")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such config")
+        raise MissingFileError(f"{path}: no such config")
     files[path] = None
     try:
         own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {error}") from error
+        raise InputError(f"{path}: not YAML: {error}") from error
     if not isinstance(own, dict):
-        raise ValueError(f"{path}: expected settings (key: value), found {type(own).__name__}")
+        raise InputError(f"{path}: expected settings (key: value), found {type(own).__name__}")
     _check_numbers(own, str(path))
     included = own.pop(INCLUDE, None) or []
     settings: dict[str, Any] = {}
@@ -98,12 +100,10 @@ def _find_included(name: str, path: Path, folders: Sequence[Path]) -> Path:
     if name == path.name and path.parent in rest:
         rest = rest[rest.index(path.parent) + 1 :]
         if not rest:
-            raise ValueError(f"{path}: includes itself, and no folder after {path.parent} has another {name}")
+            raise InputError(f"{path}: includes itself, and no folder after {path.parent} has another {name}")
     found = find_config(name, rest if path.parent in folders else [*rest, path.parent])
     if found is None:
-        raise FileNotFoundError(
-            f"{name}: no such config, included by {path}; looked for in {', '.join(map(str, rest))}"
-        )
+        raise MissingFileError(f"{name}: no such config, included by {path}; looked for in {', '.join(map(str, rest))}")
     return found
 
 
@@ -120,7 +120,7 @@ def _check_numbers(values: dict[str, Any], where: str) -> None:
         if isinstance(value, dict):
             _check_numbers(value, f"{where}: {key}")
         elif isinstance(value, str) and NUMBER.fullmatch(value):
-            raise ValueError(f"{where}: {key}: YAML reads {value} as text; write it with a point, such as 1.0e-3")
+            raise InputError(f"{where}: {key}: YAML reads {value} as text; write it with a point, such as 1.0e-3")
 
 
 def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
@@ -138,7 +138,7 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> C
         ValueError: An unknown key or a value of another type; the message names the nearest key.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where}: expected settings (key: value), found {values!r}")
+        raise InputError(f"{where}: expected settings (key: value), found {values!r}")
     hints = typing.get_type_hints(kind)
     names = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
     arguments: dict[str, Any] = {}
@@ -147,12 +147,12 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> C
             near = difflib.get_close_matches(str(key), names, 1)
             known = f"known are {', '.join(names)}" if names else "there are no settings here"
             hint = f"; did you mean {near[0]!r}?" if near else f"; {known}"
-            raise ValueError(f"{where}: unknown key {key!r}{hint}")
+            raise InputError(f"{where}: unknown key {key!r}{hint}")
         arguments[key] = _convert(hints[key], value, f"{where}: {key}")
     try:
         return kind(**arguments)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -164,21 +164,21 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_mapping(cast(type[Any], hint), value, where)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{where}: expected a list, found {value!r}")
+            raise InputError(f"{where}: expected a list, found {value!r}")
         return tuple(value)
     if origin is dict:
         if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: expected settings (key: value), found {value!r}")
+            raise InputError(f"{where}: expected settings (key: value), found {value!r}")
         return dict(value)
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
             expected = ", ".join(map(str, typing.get_args(hint)))
-            raise ValueError(f"{where}: unknown value {value!r}, expected one of {expected}")
+            raise InputError(f"{where}: unknown value {value!r}, expected one of {expected}")
         return value
     accepted = typing.get_args(hint) if origin is types.UnionType else (hint,)
     if float in accepted and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, bool) and bool not in accepted or not isinstance(value, accepted):
         expected = " or ".join(getattr(kind, "__name__", str(kind)) for kind in accepted)
-        raise ValueError(f"{where}: expected {expected}, found {value!r} (YAML reads 1e-3 as text: write 1.0e-3)")
+        raise InputError(f"{where}: expected {expected}, found {value!r} (YAML reads 1e-3 as text: write 1.0e-3)")
     return value

@@ -38,6 +38,6 @@ def raise_all(faults: Sequence[str], what: str) -> None:
     """
     faults = list(dict.fromkeys(faults))  # a missing folder is told once, not for each of 13 languages
     if len(faults) == 1:
-        raise ValueError(faults[0])
+        raise InputError(faults[0])
     if faults:
-        raise ValueError(f"{len(faults):,} faults of the {what}:{first_ten(faults)}")
+        raise InputError(f"{len(faults):,} faults of the {what}:{first_ten(faults)}")

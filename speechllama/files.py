@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from speechllama.faults import InputError, MissingFileError
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[TextIO]:
@@ -50,7 +52,7 @@ def read_table(path: str | Path, keys: dict[str, str] | None = None) -> dict[str
     path = Path(path)
     table: dict[str, str] = {}
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such table; run the stage that writes it")
+        raise MissingFileError(f"{path}: no such table; run the stage that writes it")
     value = ""
     with path.open("rb") as stream:  # of a binary file only "\n" ends a line; U+2028 or U+0085 are in real transcripts
         for number, raw in enumerate(stream, 1):
@@ -59,12 +61,12 @@ def read_table(path: str | Path, keys: dict[str, str] | None = None) -> dict[str
             try:
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise ValueError(f"{path}:{number}: not UTF-8 ({error}); convert the file") from error
+                raise InputError(f"{path}:{number}: not UTF-8 ({error}); convert the file") from error
             key, _, found = line.rstrip("\r\n").partition(" ")
             if not key:
-                raise ValueError(f"{path}:{number}: the line starts with a space, expected 'key value': {line!r}")
+                raise InputError(f"{path}:{number}: the line starts with a space, expected 'key value': {line!r}")
             if key in table:
-                raise ValueError(f"{path}:{number}: the key {key!r} comes a second time; keys must be unique")
+                raise InputError(f"{path}:{number}: the key {key!r} comes a second time; keys must be unique")
             found = found.strip()
             value = value if value == found else found  # neighbours often have the same: speaker, language
             table[key if keys is None else keys.setdefault(key, key)] = value
@@ -85,7 +87,7 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> None:
         for key in sorted(table, key=lambda name: name.encode("utf-8")):
             value = table[key]
             if not key or any(mark.isspace() for mark in key) or "\n" in value:
-                raise ValueError(f"{path}: cannot write key {key!r} with value {value!r} as one 'key value' line")
+                raise InputError(f"{path}: cannot write key {key!r} with value {value!r} as one 'key value' line")
             stream.write(f"{key} {value}\n")
 
 
@@ -98,13 +100,13 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run the stage that writes it")
+        raise MissingFileError(f"{path}: no such file; run the stage that writes it")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete it and run its stage again") from error
+        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete it and run its stage again") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(value).__name__}")
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from speechllama.faults import InputError
+
 
 class Named(Protocol):
     """What a registry holds: a record with a name."""
@@ -47,7 +49,7 @@ class Registry(Mapping[str, Record], Generic[Record]):
             ValueError: Another one has that name.
         """
         if record.name in self._records:
-            raise ValueError(f"{self.kind} {record.name!r} is there already; choose another name")
+            raise InputError(f"{self.kind} {record.name!r} is there already; choose another name")
         self._records[record.name] = record
         return record
 
@@ -64,7 +66,7 @@ class Registry(Mapping[str, Record], Generic[Record]):
         if name not in self._records:
             near = difflib.get_close_matches(str(name), self._records, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown {self.kind} {name!r}, expected one of {', '.join(self._records)}{hint}")
+            raise InputError(f"unknown {self.kind} {name!r}, expected one of {', '.join(self._records)}{hint}")
         return self._records[name]
 
     def __contains__(self, name: object) -> bool:

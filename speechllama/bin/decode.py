@@ -16,6 +16,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.faults import InputError
 from speechllama.progress import setup_logging
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def load_translator(args: argparse.Namespace) -> Translator:
     from speechllama.decode.speech2text import Speech2Text
 
     if args.ctc_weight is not None:
-        raise ValueError(f"--ctc_weight {args.ctc_weight} is for encoder-decoders, and {args.exp_dir} is none")
+        raise InputError(f"--ctc_weight {args.ctc_weight} is for encoder-decoders, and {args.exp_dir} is none")
     return Speech2Text.from_pretrained(args.exp_dir, device, config)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from speechllama.cli import new_parser, run_main
+from speechllama.faults import InputError
 from speechllama.progress import setup_logging
 
 
@@ -41,7 +42,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     check_device(device)
     use_token_file(args.token_file)
     if args.dtype and not is_gguf(args.llm):
-        raise ValueError(f"--dtype {args.dtype} is for a GGUF file; {args.llm} is read as it is (llm_conf: dtype)")
+        raise InputError(f"--dtype {args.dtype} is for a GGUF file; {args.llm} is read as it is (llm_conf: dtype)")
     path: str = args.llm
     entries: dict[str, Any] = {}
     if is_gguf(args.llm):

@@ -17,6 +17,7 @@ import torch
 
 from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
+from speechllama.faults import InputError
 from speechllama.files import atomic_write, write_table
 from speechllama.model.audio import Features
 from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder, read_settings
@@ -79,7 +80,7 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
         return
     units = CTCTokenizer(tokenizer)
     if read_settings(ctc_dir)["num_units"] != units.num_units:
-        raise ValueError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
+        raise InputError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
     encoder, compressor = encoder.to(device), compressor.to(device)
     num_vectors, hypotheses = {}, {}
     with ark_writer(job.output_dir, "compressed", job.job) as write:

@@ -18,6 +18,7 @@ import torch
 from speechllama.compress.cache import batch_by_frames
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.faults import InputError
 from speechllama.model.audio import Features, SpeechEncoder
 from speechllama.model.build import MODEL_FILE, check_device, load_ctc_encoder
 from speechllama.model.layers import length_mask
@@ -64,7 +65,7 @@ def learn_centroids(ctc_dir: str, data_dir: str, config: ClusterConfig, output_f
                 return
     states = encode_sample(load_ctc_encoder(ctc_dir).to(device), read_data_dir(data_dir), config, device)
     if len(states) < config.num_clusters:
-        raise ValueError(
+        raise InputError(
             f"{data_dir}: {len(states):,} encoder frames of 40 ms are too few for {config.num_clusters:,} units; "
             "take fewer (num_clusters) or more speech"
         )

@@ -16,7 +16,7 @@ import numpy as np
 
 from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_data_dir
 from speechllama.data.skipped import Skip, read_skipped, write_skipped
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.files import read_table, write_table
 
 
@@ -32,7 +32,7 @@ def split_part(utterances: Sequence[str], num_jobs: int, job: int) -> list[str]:
         ValueError: There is no such part.
     """
     if not 1 <= job <= num_jobs:
-        raise ValueError(f"there is no part {job} of {num_jobs}; expected --job from 1 to --num_jobs")
+        raise InputError(f"there is no part {job} of {num_jobs}; expected --job from 1 to --num_jobs")
     total = len(utterances)
     return list(utterances[(job - 1) * total // num_jobs : job * total // num_jobs])
 
@@ -61,7 +61,7 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
 
             def write(utterance: str, array: np.ndarray) -> None:
                 if utterance in places:
-                    raise ValueError(f"{ark}: utterance {utterance!r} is written a second time")
+                    raise InputError(f"{ark}: utterance {utterance!r} is written a second time")
                 check_finite(array, f"{ark}: {name} of utterance {utterance!r}")
                 # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
@@ -89,7 +89,7 @@ def check_finite(array: np.ndarray, what: str) -> None:
     if np.isfinite(array).all():
         return
     rows = np.flatnonzero(~np.isfinite(array).reshape(len(array), -1).all(axis=1))
-    raise ValueError(
+    raise InputError(
         f"{what} hold NaN or infinity in {len(rows):,} of {len(array):,} frames, the first is {rows[0]}; expected "
         "finite numbers: look at the recording, or at the weights of what made them"
     )
@@ -104,7 +104,7 @@ def read_matrix(place: str) -> np.ndarray:
     try:
         matrix: np.ndarray = kaldiio.load_mat(place)
     except (OSError, ValueError, AssertionError, RuntimeError, EOFError, struct.error) as error:
-        raise ValueError(f"{place}: no matrix can be read there ({error}); write it again") from error
+        raise InputError(f"{place}: no matrix can be read there ({error}); write it again") from error
     return matrix
 
 
@@ -126,7 +126,7 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     differing = [key for key in {**written, **expected} if written.get(key) != expected.get(key)]
     if differing:
         found, wanted = ({key: each[key] for key in differing if key in each} for each in (written, expected))
-        raise ValueError(
+        raise InputError(
             f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own, or run stage `compress` again, "
             "whose marker .compress.done must be removed if it is finished"
         )
@@ -179,7 +179,7 @@ def merge_parts(
     reasons = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     allowed = num_allowed(max_bad_share, len(data.utterances))
     if len(skipped) > allowed:
-        raise ValueError(
+        raise InputError(
             f"{output_dir}: {len(skipped):,} of {len(data.utterances):,} failed, at most {allowed:,} may "
             f"(--max_bad_share {max_bad_share}); repair them or raise the share:{reasons}"
         )
@@ -202,7 +202,7 @@ def _merge(paths: Sequence[Path], keys: dict[str, str]) -> dict[str, str]:
         part = read_table(path, keys)
         twice = [utterance for utterance in part if utterance in merged]
         if twice:
-            raise ValueError(f"{path}: {len(twice):,} utterances are in an earlier part too:{first_ten(twice)}")
+            raise InputError(f"{path}: {len(twice):,} utterances are in an earlier part too:{first_ten(twice)}")
         merged.update(part)
     return merged
 
@@ -220,7 +220,7 @@ def _check_complete(
     if not scp:
         faults.append("no utterance is left")
     if faults:
-        raise ValueError(
+        raise InputError(
             f"{where}: {len(faults):,} faults; these are not the parts of {data.path}, run them again:"
             + first_ten(faults)
         )

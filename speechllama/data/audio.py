@@ -9,6 +9,7 @@ import soundfile
 import soxr
 
 from speechllama.constants import SAMPLE_RATE
+from speechllama.faults import InputError, MissingFileError
 
 # A header may promise a little more than a decoder gives: encoder delay and padding, up to three mp3 frames.
 HEADER_SLACK_SAMPLES = 3 * 1152
@@ -42,7 +43,7 @@ def read_audio(path: str | Path, start: float = 0.0, end: float | None = None) -
             first = round(start * rate)
             wanted = (promised if end is None else round(end * rate)) - first
             if first < 0 or wanted <= 0 or first + wanted > promised + HEADER_SLACK_SAMPLES:
-                raise ValueError(
+                raise InputError(
                     f"{path}: no segment {start} to {end} s in a recording of {promised / rate:.3f} s; "
                     "expected 0 <= start < end <= duration"
                 )
@@ -51,16 +52,16 @@ def read_audio(path: str | Path, start: float = 0.0, end: float | None = None) -
                 stream.seek(first - preroll)
             samples = stream.read(preroll + wanted, dtype="float32", always_2d=True)[preroll:]  # (S, channels)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise ValueError(f"{path}: cannot be decoded ({_reason(error)}); truncated or no audio") from error
+        raise InputError(f"{path}: cannot be decoded ({_reason(error)}); truncated or no audio") from error
     if len(samples) < wanted - HEADER_SLACK_SAMPLES and _has_known_length(path):
-        raise ValueError(
+        raise InputError(
             f"{path}: truncated: its header promises {wanted / rate:.2f} s, {len(samples) / rate:.2f} s can be decoded"
         )
     if not len(samples):
-        raise ValueError(f"{path}: holds no sample")
+        raise InputError(f"{path}: holds no sample")
     mono = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
     if not np.isfinite(mono).all():
-        raise ValueError(f"{path}: holds samples that are not finite numbers")
+        raise InputError(f"{path}: holds samples that are not finite numbers")
     return resample(mono, rate)
 
 
@@ -77,13 +78,13 @@ def to_unit_scale(waveform: np.ndarray) -> np.ndarray:
         ValueError: It is not one channel of real numbers, or holds samples that are not finite.
     """
     if waveform.ndim != 1:
-        raise ValueError(f"a waveform is one channel (samples,), found the shape {waveform.shape}")
+        raise InputError(f"a waveform is one channel (samples,), found the shape {waveform.shape}")
     if waveform.dtype.kind == "i":
         return waveform.astype(np.float64) / -float(np.iinfo(waveform.dtype).min)
     if waveform.dtype.kind != "f":
-        raise ValueError(f"a waveform is float within +-1 or signed integer, found {waveform.dtype}")
+        raise InputError(f"a waveform is float within +-1 or signed integer, found {waveform.dtype}")
     if not np.isfinite(waveform).all():
-        raise ValueError("the waveform holds samples that are not finite numbers")
+        raise InputError("the waveform holds samples that are not finite numbers")
     return waveform
 
 
@@ -114,9 +115,9 @@ def read_duration(path: str | Path) -> float:
     try:
         header = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise ValueError(f"{path}: cannot be read ({_reason(error)}); truncated or no audio") from error
+        raise InputError(f"{path}: cannot be read ({_reason(error)}); truncated or no audio") from error
     if header.frames <= 0 or header.samplerate <= 0:
-        raise ValueError(f"{path}: holds no sample")
+        raise InputError(f"{path}: holds no sample")
     return float(header.frames / header.samplerate)
 
 
@@ -129,17 +130,17 @@ def _reason(error: Exception) -> str:
 def _check_file(path: Path) -> None:
     """Refuse what is no file, an empty file, and a wav whose header promises more bytes than there are."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such recording")
+        raise MissingFileError(f"{path}: no such recording")
     size = path.stat().st_size
     if size == 0:
-        raise ValueError(f"{path}: the recording is empty (0 bytes)")
+        raise InputError(f"{path}: the recording is empty (0 bytes)")
     with path.open("rb") as stream:
         head = stream.read(8)
     if head[:4] != b"RIFF":
         return
     promised = int.from_bytes(head[4:8], "little")
     if promised not in _STREAMED_RIFF_SIZES and promised + 8 > size + 1:  # the pad byte may lack
-        raise ValueError(f"{path}: truncated: its header promises {promised + 8:,} bytes, found {size:,}")
+        raise InputError(f"{path}: truncated: its header promises {promised + 8:,} bytes, found {size:,}")
 
 
 def _has_known_length(path: Path) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_table, write_table
 
 # Tables by what they are about. spk2utt is not listed: it follows from utt2spk and is written with it.
@@ -78,7 +78,7 @@ def find_tables(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no such data directory; run the stage that writes it")
+        raise MissingFileError(f"{path}: no such data directory; run the stage that writes it")
     names = sorted(file.name for file in path.iterdir() if file.is_file())
     return [name for name in names if is_copied(name) or name in AUDIO_TABLES or name in MATRIX_TABLES]
 
@@ -97,7 +97,7 @@ def read_data_dir(path: str | Path) -> DataDir:
     names = find_tables(path)
     missing = [name for name in REQUIRED_TABLES if name not in names]
     if missing:
-        raise FileNotFoundError(f"{path}: {', '.join(missing)} missing; found {', '.join(names) or 'none'}")
+        raise MissingFileError(f"{path}: {', '.join(missing)} missing; found {', '.join(names) or 'none'}")
     keys: dict[str, str] = {}
     data = DataDir(path, {name: read_table(path / name, keys) for name in names})
     faults = []
@@ -107,7 +107,7 @@ def read_data_dir(path: str | Path) -> DataDir:
         differing = sorted(table.keys() ^ data.table("utt2spk").keys())
         faults += [f"{path / name}: {utt!r} is in only one of {name} and utt2spk" for utt in differing]
     if faults:
-        raise ValueError(f"{path}: {len(faults):,} faults; repair with validate_data_dir --fix:{first_ten(faults)}")
+        raise InputError(f"{path}: {len(faults):,} faults; repair with validate_data_dir --fix:{first_ten(faults)}")
     return data
 
 

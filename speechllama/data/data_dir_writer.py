@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TextIO
 
 from speechllama.data.data_dir import find_tables
+from speechllama.faults import InputError
 from speechllama.files import atomic_write
 
 SPEAKERS, INVERSE = "utt2spk", "spk2utt"
@@ -49,9 +50,9 @@ class DataDirWriter:
         """
         key = utterance.encode()
         if key <= self._last:
-            raise ValueError(f"{self.path}: {utterance!r} comes after {self._last.decode()!r}; sort by bytes")
+            raise InputError(f"{self.path}: {utterance!r} comes after {self._last.decode()!r}; sort by bytes")
         if any("\n" in value for value in values) or len(utterance.split()) != 1:
-            raise ValueError(f"{self.path}: cannot write {utterance!r} with {values!r} as 'key value' lines")
+            raise InputError(f"{self.path}: cannot write {utterance!r} with {values!r} as 'key value' lines")
         self._last = key
         self.num_utterances += 1
         for table, value in zip(self._tables[:-1], values, strict=True):

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from speechllama.faults import InputError, MissingFileError
 from speechllama.files import read_json, write_json
 
 NUM_ATTEMPTS = 5
@@ -55,19 +56,19 @@ def fetch(url: str, path: Path, check: Callable[[Path], None], wait_seconds: flo
         except (_Interrupted, urllib.error.URLError, http.client.HTTPException, OSError) as error:
             if isinstance(error, urllib.error.HTTPError) and error.code < 500:
                 if error.code in (404, 410):
-                    raise FileNotFoundError(f"{url}: the server has no such file ({error.code})") from error
-                raise ValueError(f"{url}: the server refuses ({error.code} {error.reason})") from error
+                    raise MissingFileError(f"{url}: the server has no such file ({error.code})") from error
+                raise InputError(f"{url}: the server refuses ({error.code} {error.reason})") from error
             if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
                 raise  # of this machine, not of the network: a full disk, a folder that may not be written
             if attempt == NUM_ATTEMPTS:
-                raise ValueError(f"{url}: {error}; {NUM_ATTEMPTS} attempts; the same command resumes later") from error
+                raise InputError(f"{url}: {error}; {NUM_ATTEMPTS} attempts; the same command resumes later") from error
             logging.warning("%s: %s; attempt %d of %d follows", url, error, attempt + 1, NUM_ATTEMPTS)
             time.sleep(wait_seconds * 2 ** (attempt - 1))
     try:
         check(part)
     except ValueError as error:
         part.unlink()
-        raise ValueError(f"{url}: what arrived is not what was expected, and was deleted: {error}") from error
+        raise InputError(f"{url}: what arrived is not what was expected, and was deleted: {error}") from error
     os.replace(part, path)
     _note_path(part).unlink(missing_ok=True)
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.front_ends import FbankSettings
+from speechllama.faults import InputError
 
 INT16_SCALE = 32768.0  # Kaldi computes on 16-bit sample values, a waveform here is within +-1
 
@@ -45,12 +46,12 @@ class Fbank:
         """
         window = round(SAMPLE_RATE * self.settings.frame_length_ms / 1000)
         if waveform.ndim != 1 or len(waveform) < window:
-            raise ValueError(
+            raise InputError(
                 f"found a waveform of shape {waveform.shape}, expected (S,) with at least {window} samples"
             )
         wrong = np.flatnonzero(~np.isfinite(waveform))
         if len(wrong):
-            raise ValueError(
+            raise InputError(
                 f"{len(wrong):,} of {len(waveform):,} samples are NaN or infinity, the first is {wrong[0]}; write the "
                 "recording again"
             )

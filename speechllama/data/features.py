@@ -22,7 +22,7 @@ from speechllama.data.front_ends import (
     write_format,
 )
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.progress import progress
 from speechllama.registry import Choice
@@ -53,7 +53,7 @@ def make_features(
     """
     data = read_data_dir(data_dir)
     if not data.table("wav.scp"):
-        raise ValueError(f"{data_dir}: has no wav.scp (or an empty one), features need recordings")
+        raise InputError(f"{data_dir}: has no wav.scp (or an empty one), features need recordings")
     job, num_jobs = part
     utterances = split_part(data.utterances, num_jobs, job)
     choice = front_end or choose_front_end(DEFAULT_FRONT_END, {})
@@ -74,7 +74,7 @@ def make_features(
     message = f"{output_dir}: part {job} of {num_jobs}: kept {kept:,} of {total:,}"
     faults = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     if len(skipped) > allowed:
-        raise ValueError(
+        raise InputError(
             f"{message}; {len(skipped):,} failed, at most {allowed:,} may (--max_bad_share {max_bad_share}); "
             f"repair them or raise the share:{faults}"
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speechllama.data.data_dir import DataDir
 from speechllama.data.skipped import Reason, Skip, write_skipped
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.files import atomic_write, write_table
 from speechllama.text.prompt import Prompt
 
@@ -73,7 +73,7 @@ def write_llm_shapes(data: DataDir, counter: PositionCounter, output_file: str |
     shapes = count_positions(data, counter)
     page = describe_shapes(shapes, data, counter)
     if not shapes.positions:
-        raise ValueError(f"{data.path}: no utterance has audio and {counter.text_name} that fit the LLM. {page}")
+        raise InputError(f"{data.path}: no utterance has audio and {counter.text_name} that fit the LLM. {page}")
     write_table(output_file, {utterance: str(count) for utterance, count in shapes.positions.items()})
     write_skipped(f"{output_file}.skipped", shapes.skipped)
     with atomic_write(f"{output_file}.md") as stream:

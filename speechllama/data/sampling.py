@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from speechllama.faults import InputError
+
 
 @dataclass(frozen=True)
 class BatchLimits:
@@ -51,10 +53,10 @@ class LanguageSampler:
         seed: int,
     ) -> None:
         if not temperature >= 1:
-            raise ValueError(f"language_temperature is {temperature}, expected 1 (as the data is) or more")
+            raise InputError(f"language_temperature is {temperature}, expected 1 (as the data is) or more")
         lost = [utterance for utterance in shapes if utterance not in utt2lang]
         if lost:
-            raise ValueError(
+            raise InputError(
                 f"{len(lost):,} utterances have no language in utt2lang, first {lost[0]}; run stage `data` again"
             )
         self.limits, self.seed = limits, seed

@@ -13,7 +13,7 @@ import numpy as np
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, write_skipped
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.files import write_table
 from speechllama.progress import progress
 from speechllama.text.tokenizer import CTCTokenizer
@@ -51,7 +51,7 @@ def collect_stats(
     for data in sets.values():
         missing = [name for name in ("feats.scp", "utt2num_frames", text_name) if not data.table(name)]
         if missing:
-            raise ValueError(f"{data.path}: {', '.join(missing)} missing or empty; run the feature stage")
+            raise InputError(f"{data.path}: {', '.join(missing)} missing or empty; run the feature stage")
     for name, data in sets.items():
         write_shapes(data, tokenizer, num_encoder_frames, text_name, Path(output_dir) / name)
     mean, std, frames = feature_statistics(sets["train"].table("feats.scp"))
@@ -78,7 +78,7 @@ def feature_statistics(feats_scp: dict[str, str]) -> tuple[np.ndarray, np.ndarra
         if not frames:
             total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
         if features.shape[1] != len(total) or not np.isfinite(features).all():
-            raise ValueError(
+            raise InputError(
                 f"{place}: features of {utterance} are {features.shape}, expected (T, {len(total)}) "
                 "and finite numbers; run the feature stage again"
             )
@@ -132,7 +132,7 @@ def write_shapes(
     counts = ", ".join(f"{language} {count:,}" for language, count in sorted(languages.items()))
     message = f"{data.path}: kept {len(speech):,} of {len(data.utterances):,} utterances for CTC"
     if not speech:
-        raise ValueError(f"{message}; larger units or other data are needed:{shown}")
+        raise InputError(f"{message}; larger units or other data are needed:{shown}")
     logging.info("%s%s", message, f"; left out {len(skipped):,} ({counts}):{shown}" if skipped else "")
     write_table(output_dir / "speech_shape", speech)
     write_table(output_dir / "text_shape", text)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from speechllama.faults import InputError, MissingFileError
+
 
 def read_header(path: str | Path) -> list[str]:
     """Read the names of the columns.
@@ -17,7 +19,7 @@ def read_header(path: str | Path) -> list[str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such table")
+        raise MissingFileError(f"{path}: no such table")
     with path.open("rb") as stream:
         return stream.readline().decode("utf-8-sig", errors="replace").rstrip("\r\n").split("\t")
 
@@ -43,7 +45,7 @@ def read_tsv(path: str | Path, columns: Sequence[str], faults: list[str]) -> Ite
         stream.readline()
         missing = [column for column in columns if column not in header]
         if missing:
-            raise ValueError(f"{path}:1: no column {', '.join(missing)}; found {', '.join(header)}")
+            raise InputError(f"{path}:1: no column {', '.join(missing)}; found {', '.join(header)}")
         places = [header.index(column) for column in columns]
         for number, raw in enumerate(stream, 2):  # of a binary file: only "\n" ends a line
             if not raw.strip():

@@ -16,6 +16,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from speechllama.faults import InputError
+
 IMPOSSIBLE = -1.0e9  # a score that no hypothesis reaches, the same as in transformers
 
 
@@ -42,9 +44,9 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         if self.beam_size < 1 or not 1 <= self.nbest <= self.beam_size:
-            raise ValueError(f"nbest {self.nbest} must lie between 1 and beam_size {self.beam_size}")
+            raise InputError(f"nbest {self.nbest} must lie between 1 and beam_size {self.beam_size}")
         if self.max_tokens < 1 or self.min_tokens < 1 or self.tokens_per_second <= 0:
-            raise ValueError("max_tokens, min_tokens and tokens_per_second must be positive")
+            raise InputError("max_tokens, min_tokens and tokens_per_second must be positive")
 
     def limit(self, audio_seconds: float) -> int:
         """Return the most tokens of an utterance, which depend on its duration, not on its compressed length."""

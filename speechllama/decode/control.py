@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from speechllama.data.ark import read_matrix
 from speechllama.data.data_dir import DataDir
 from speechllama.data.front_ends import read_format
+from speechllama.faults import InputError
 
 if TYPE_CHECKING:
     from speechllama.model.audio import AudioInput, Compressed, Features
@@ -59,7 +60,7 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     """
     table = next((name for name in (COMPRESSED, FEATURES) if data.table(name)), None)
     if table is None:
-        raise ValueError(f"{data.path}: neither {COMPRESSED} nor {FEATURES} there; run stage `features`")
+        raise InputError(f"{data.path}: neither {COMPRESSED} nor {FEATURES} there; run stage `features`")
     places = data.table(table)
     durations = data.table("utt2dur")
     frames = data.table("utt2num_frames") if table == FEATURES else {}
@@ -89,7 +90,7 @@ def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str
         ValueError: There is no other utterance.
     """
     if len(utterances) < 2:
-        raise ValueError(f"no control is possible: {len(utterances)} utterances cannot exchange their audio")
+        raise InputError(f"no control is possible: {len(utterances)} utterances cannot exchange their audio")
     draw = random.Random(CONTROL_SEED)
     circle = sorted(utterances)
     draw.shuffle(circle)

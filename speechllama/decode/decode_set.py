@@ -22,6 +22,7 @@ from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Translation, Translator
 from speechllama.decode.split_on_oom import split_on_oom
+from speechllama.faults import InputError
 from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.progress import progress
@@ -66,7 +67,7 @@ def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ())
         ValueError: There is no such part, or one utterance by itself does not fit into memory.
     """
     if not 1 <= job.job <= job.num_jobs or job.batch_size < 1:
-        raise ValueError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
+        raise InputError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
     data = read_data_dir(job.data_dir)
     audio = find_audio(data, job.control)
     translate.check_data(data.path, audio.kind)

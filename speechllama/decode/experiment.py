@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from speechllama.config import from_mapping
+from speechllama.faults import InputError, MissingFileError
 from speechllama.llm.files import WEIGHT_FILES, load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
@@ -68,7 +69,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     try:
         network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in state.items()})
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{folder / MODEL_FILE}: {error}") from error
+        raise InputError(f"{folder / MODEL_FILE}: {error}") from error
     config = from_mapping(PromptConfig, settings["prompt_conf"], f"{folder / CONFIG_FILE}: prompt_conf")
     tokenizer = load_tokenizer(*read_llm_record(settings["llm_dir"]))
     prompt = Prompt(config, settings["task_name"], tokenizer)
@@ -83,7 +84,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage `average`")
+            raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
     settings = read_config_file(folder)
     for name in BASES:
         value = str(settings.get(name) or "")
@@ -128,7 +129,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     settings["llm_dir"] = "llm"
     missing = [str(file) for file, _ in files if not file.is_file()]
     if missing:
-        raise FileNotFoundError(f"{folder}: cannot be packed without {missing}; run the stages that write them")
+        raise MissingFileError(f"{folder}: cannot be packed without {missing}; run the stages that write them")
     partial = output.with_name(f"{output.name}.tmp")
     with zipfile.ZipFile(partial, "w") as archive:
         archive.writestr(CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False))
@@ -154,7 +155,7 @@ def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[s
     if not include_llm and (has_weights or not folder.is_dir()):
         return {**record, "path": str(folder.resolve()) if folder.is_dir() else path}, []
     if not folder.is_dir():
-        raise ValueError(f"{path}: a hub id; only an LLM in a local directory can be packed with --include_llm true")
+        raise InputError(f"{path}: a hub id; only an LLM in a local directory can be packed with --include_llm true")
     name = folder.resolve().name
     inside = [file for file in sorted(folder.iterdir()) if file.is_file()]
     if not has_weights:
@@ -171,7 +172,7 @@ def unpack(archive: Path) -> Path:
         ValueError: It is no zip.
     """
     if not archive.is_file():
-        raise FileNotFoundError(f"{archive}: no such packed model")
+        raise MissingFileError(f"{archive}: no such packed model")
     folder = archive.with_suffix(".unpacked")
     if folder.is_dir() and folder.stat().st_mtime >= archive.stat().st_mtime:
         return folder
@@ -181,7 +182,7 @@ def unpack(archive: Path) -> Path:
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(partial)
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive}: not a packed model ({error}); pack it again (stage `pack`)") from error
+        raise InputError(f"{archive}: not a packed model ({error}); pack it again (stage `pack`)") from error
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder

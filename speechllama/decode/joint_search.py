@@ -17,6 +17,7 @@ from torch import Tensor
 from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
 from speechllama.decode.cached_decoder import CachedDecoder
 from speechllama.decode.ctc_prefix import CTCPrefix
+from speechllama.faults import InputError
 from speechllama.model.seq2seq import Seq2Seq
 
 
@@ -35,9 +36,9 @@ class JointSearchConfig(SearchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.ctc_weight is not None and not 0.0 <= self.ctc_weight < 1.0:
-            raise ValueError(f"ctc_weight {self.ctc_weight} must lie between 0 and 1, 1 excluded")
+            raise InputError(f"ctc_weight {self.ctc_weight} must lie between 0 and 1, 1 excluded")
         if self.num_proposed < 1:
-            raise ValueError(f"num_proposed {self.num_proposed} must be positive")
+            raise InputError(f"num_proposed {self.num_proposed} must be positive")
 
 
 class JointScorer:

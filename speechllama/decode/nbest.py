@@ -18,7 +18,7 @@ from typing import Any
 
 from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.control import find_audio
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import atomic_write, write_json, write_table
 
 MERGED = "nbest.jsonl"
@@ -112,11 +112,11 @@ def merge_decoded(data_dir: str, output_dir: str | Path, num_jobs: int, control:
     parts = [read_part(path) for path in paths]
     missing = [str(path) for path, part in zip(paths, parts, strict=True) if part is None]
     if missing:
-        raise ValueError(f"{output}: {len(missing)} of {num_jobs} parts are missing:{first_ten(missing)}")
+        raise InputError(f"{output}: {len(missing)} of {num_jobs} parts are missing:{first_ten(missing)}")
     own = [part for part in parts if part]
     others = [str(path) for path, part in zip(paths, own, strict=True) if part.stamp != own[0].stamp]
     if others:
-        raise ValueError(f"decoded with other settings than {paths[0]}; run these jobs again:{first_ten(others)}")
+        raise InputError(f"decoded with other settings than {paths[0]}; run these jobs again:{first_ten(others)}")
     records: dict[str, dict[str, Any]] = {}
     for part in [*read_parts(output), *own]:
         if part.stamp == own[0].stamp:
@@ -124,7 +124,7 @@ def merge_decoded(data_dir: str, output_dir: str | Path, num_jobs: int, control:
     audio = find_audio(read_data_dir(data_dir), control)
     lost = [utt for utt in audio.places if utt not in records]
     if lost:
-        raise ValueError(f"{output}: {len(lost):,} utterances are in no part; run the jobs again:{first_ten(lost)}")
+        raise InputError(f"{output}: {len(lost):,} utterances are in no part; run the jobs again:{first_ten(lost)}")
     records = {utt: records[utt] for utt in sorted(audio.places, key=lambda name: name.encode())}
     report = make_report([part.report for part in own], records, sum(audio.seconds.values()))
     write_part(output / MERGED, Part(own[0].stamp, own[0].report, records))
@@ -197,11 +197,11 @@ def read_nbest(decode_dir: str | Path) -> NBest:
     path = Path(decode_dir) / MERGED
     stage = stage_of(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no n-best hypotheses; decode this set first ({stage})")
+        raise MissingFileError(f"{path}: no n-best hypotheses; decode this set first ({stage})")
     again = f"remove the file and run {stage} again"
     lines = path.read_bytes().split(b"\n")
     if lines[-1]:
-        raise ValueError(f"{path}:{len(lines)}: the last line has no end, so the file was cut; {again}")
+        raise InputError(f"{path}:{len(lines)}: the last line has no end, so the file was cut; {again}")
     header, fault = _read_line(lines[0], ("stamp", "report"))
     if not fault and not (isinstance(header["stamp"], dict) and isinstance(header["report"], dict)):
         fault = "stamp and report are no JSON objects"
@@ -221,7 +221,7 @@ def read_nbest(decode_dir: str | Path) -> NBest:
         faults = [f"{path}: no utterance"]
     if faults:
         message = f"{len(faults):,} of {len(lines) - 1:,} lines are not as decoding writes them; {again}"
-        raise ValueError(f"{message}:{first_ten(faults)}")
+        raise InputError(f"{message}:{first_ten(faults)}")
     return found
 
 

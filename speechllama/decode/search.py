@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
+from speechllama.faults import InputError
 from speechllama.llm.context import tokens_left
 from speechllama.llm.llm import LLM
 from speechllama.model.prefix_mask import Prefix, PrefixMaskName, additive, position_ids, visible
@@ -41,7 +42,7 @@ def search(
     """
     left = tokens_left(llm.context, prefix.lengths)
     if int(left.min()) < 1:
-        raise ValueError(
+        raise InputError(
             f"prompt and audio take {int(prefix.lengths.max())} positions, the LLM has {llm.context}; cut the "
             "recording into shorter segments, or take an LLM with a longer context"
         )

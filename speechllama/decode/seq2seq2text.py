@@ -12,6 +12,7 @@ import torch
 
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
 from speechllama.decode.speech2text import Translation
+from speechllama.faults import InputError
 from speechllama.model.audio import AudioInput, Features
 from speechllama.model.seq2seq import Seq2Seq
 from speechllama.text.tokenizer import CTCTokenizer
@@ -41,7 +42,7 @@ class Seq2SeqToText:
             ValueError: The data directory holds compressed features.
         """
         if kind is not Features:
-            raise ValueError(f"{data_dir}: compressed.scp there; the encoder-decoder takes feats.scp (stage features)")
+            raise InputError(f"{data_dir}: compressed.scp there; the encoder-decoder takes feats.scp (stage features)")
 
     def translate(
         self,

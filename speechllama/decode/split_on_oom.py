@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from speechllama.faults import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -37,7 +39,7 @@ def split_on_oom(
         if not is_out_of_memory(error):
             raise
         if len(items) == 1:
-            raise ValueError(describe(items[0])) from error
+            raise InputError(describe(items[0])) from error
         results = None
     if results is not None:
         yield from zip(items, results, strict=True)

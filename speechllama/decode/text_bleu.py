@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from sacrebleu.metrics import BLEU
 
 from speechllama.decode.search import SearchConfig, search
+from speechllama.faults import InputError
 from speechllama.files import atomic_write
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
@@ -56,7 +57,7 @@ def text_bleu(
         ValueError: There is no sentence.
     """
     if not sentences:
-        raise ValueError("no sentence to test the LLM's translation on; give a data directory with src_text and text")
+        raise InputError("no sentence to test the LLM's translation on; give a data directory with src_text and text")
     llm = LLM(LLMConfig(path=path)).eval()
     prompt = Prompt(PromptConfig(target=target), DEFAULT_TASK, load_tokenizer(path))
     before, after = prompt.render()

@@ -10,6 +10,8 @@ from typing import Literal
 
 import torch
 
+from speechllama.faults import InputError
+
 TrainMode = Literal["frozen", "lora", "full"]
 Quantization = Literal["none", "8bit", "4bit"]
 
@@ -63,12 +65,12 @@ class LLMConfig:
 
     def __post_init__(self) -> None:
         if self.train not in ("frozen", "lora", "full"):
-            raise ValueError(f"unknown llm train {self.train!r}, expected one of frozen, lora, full")
+            raise InputError(f"unknown llm train {self.train!r}, expected one of frozen, lora, full")
         if self.random_weights and self.train != "full":
-            raise ValueError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
+            raise InputError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
         if self.quantize not in ("none", "8bit", "4bit"):
-            raise ValueError(f"unknown llm quantize {self.quantize!r}, expected one of none, 8bit, 4bit")
+            raise InputError(f"unknown llm quantize {self.quantize!r}, expected one of none, 8bit, 4bit")
         if self.quantize != "none" and self.train == "full":
-            raise ValueError(f"llm quantize {self.quantize} needs train: frozen or lora; {self.quantize} cannot train")
+            raise InputError(f"llm quantize {self.quantize} needs train: frozen or lora; {self.quantize} cannot train")
         if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
-            raise ValueError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")
+            raise InputError(f"llm dtype {self.dtype!r} is neither auto nor a torch dtype such as bfloat16")

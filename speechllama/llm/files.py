@@ -12,6 +12,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from speechllama.faults import InputError, MissingFileError
+
 MODEL_DIR = "model"  # in an LLM's directory: the Hugging Face directory of one that a recipe makes or unpacks
 GGUF = ".gguf"
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")  # transformers reads the first kind that is there
@@ -39,11 +41,11 @@ def check_llm_path(path: str) -> None:
     """
     if is_gguf(path):
         if not Path(path).is_file():
-            raise FileNotFoundError(f"{path!r}: no such GGUF file")
+            raise MissingFileError(f"{path!r}: no such GGUF file")
         return
     looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).exists()
     if not path or (looks_local and not (Path(path) / "config.json").is_file()):
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{path!r} is no language model: expected a directory with config.json, weights and tokenizer as "
             "save_pretrained writes them, a GGUF file, or a hub id such as organisation/name"
         )
@@ -68,18 +70,18 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         vocabulary = architecture.vocab_size
     except (OSError, ValueError, KeyError, AttributeError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
-        raise ValueError(f"{path}: {reason}") from error
+        raise InputError(f"{path}: {reason}") from error
     if tokenizer.eos_token_id is None:
-        raise ValueError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
+        raise InputError(f"{path}: the tokenizer has no end-of-sequence token; the model could never stop")
     ends = find_ends(architecture, path, revision)
     if ends and tokenizer.eos_token_id not in ends:
-        raise ValueError(
+        raise InputError(
             f"{path}: the tokenizer ends a text with {tokenizer.eos_token!r} ({tokenizer.eos_token_id}), the LLM's "
             f"config.json and generation_config.json with {sorted(ends)}; set eos_token in tokenizer_config.json or "
             "eos_token_id in config.json to what the LLM learned to end with"
         )
     if len(tokenizer) > vocabulary and not is_gguf(path):  # of which `convert_gguf` makes a tokenizer that fits
-        raise ValueError(
+        raise InputError(
             f"{path}: the tokenizer has {len(tokenizer)} tokens, the LLM {vocabulary} embeddings: "
             "this tokenizer belongs to another LLM"
         )
@@ -110,10 +112,10 @@ def use_token_file(path: str | None) -> None:
     if not path:
         return
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; --token_file names one that holds the hub's token")
+        raise MissingFileError(f"{path}: no such file; --token_file names one that holds the hub's token")
     words = Path(path).read_text(encoding="utf-8").split()
     if len(words) != 1:
-        raise ValueError(f"{path}: {len(words)} words, expected the hub's token and nothing else")
+        raise InputError(f"{path}: {len(words)} words, expected the hub's token and nothing else")
     os.environ["HF_TOKEN"] = words[0]
 
 

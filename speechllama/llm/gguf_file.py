@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 
+from speechllama.faults import InputError
 from speechllama.llm.files import MODEL_DIR, pretrained
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -35,7 +36,7 @@ def check_gguf(path: str) -> dict[str, Any]:
         ValueError: The package gguf is missing, the file is damaged, or transformers cannot unpack its architecture.
     """
     if importlib.util.find_spec("gguf") is None:
-        raise ValueError(f"{path}: reading a GGUF file needs the package gguf: pip install -e '.[gguf]'")
+        raise InputError(f"{path}: reading a GGUF file needs the package gguf: pip install -e '.[gguf]'")
     from gguf import GGUFReader
 
     try:
@@ -45,17 +46,17 @@ def check_gguf(path: str) -> dict[str, Any]:
         num_parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         kinds = sorted({tensor.tensor_type.name for tensor in reader.tensors})
     except Exception as error:  # a truncated file fails as ValueError, IndexError, KeyError, UnicodeDecodeError ...
-        raise ValueError(
+        raise InputError(
             f"{path}: a damaged GGUF file ({type(error).__name__}: {error}); fetch it again and compare its size"
         ) from error
     known = known_architectures()
     if known and _plain(architecture) not in map(_plain, known):
-        raise ValueError(
+        raise InputError(
             f"{path}: this transformers cannot unpack a GGUF file of the architecture {architecture!r}, expected one "
             f"of {', '.join(sorted(known))}; take the LLM as a Hugging Face directory"
         )
     if not num_parameters:
-        raise ValueError(f"{path}: a GGUF file without weights (a vocabulary only?); expected a whole model")
+        raise InputError(f"{path}: a GGUF file without weights (a vocabulary only?); expected a whole model")
     return {"architecture": architecture, "num_parameters": num_parameters, "quantization": kinds}
 
 
@@ -127,14 +128,14 @@ def _unpack(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
         found: Any = AutoModelForCausalLM.from_pretrained(**pretrained(path), **settings)
         tokenizer = AutoTokenizer.from_pretrained(**pretrained(path))
     except Exception as error:  # transformers' readers raise whatever their arithmetic on the file raises
-        raise ValueError(
+        raise InputError(
             f"{path}: transformers cannot make a causal LM of this GGUF file ({type(error).__name__}: {error}); it is "
             "damaged, or of a kind that this release cannot read: take the LLM as a Hugging Face directory"
         ) from error
     loaded, report = found
     missing = sorted(report["missing_keys"])
     if missing:  # transformers draws them at random and continues
-        raise ValueError(
+        raise InputError(
             f"{path}: the GGUF file lacks {len(missing)} tensors of a {type(loaded).__name__}: {missing[:3]}"
         )
     config = loaded.config
@@ -165,6 +166,6 @@ def _check_numbers(model: Any, path: str) -> None:
     """Refuse weights that are not there, or no numbers: a damaged file may well have the right shape."""
     for name, weight in model.named_parameters():
         if weight.is_meta:
-            raise ValueError(f"{path}: the GGUF file has no tensor for {name}")
+            raise InputError(f"{path}: the GGUF file has no tensor for {name}")
         if not torch.isfinite(weight).all():
-            raise ValueError(f"{path}: {name} holds NaN or infinity; the GGUF file is damaged, fetch it again")
+            raise InputError(f"{path}: {name} holds NaN or infinity; the GGUF file is damaged, fetch it again")

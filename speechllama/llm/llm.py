@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.context import context_length
 from speechllama.llm.loading import add_lora, checkpoint_layers, find_eos, load_causal_lm
@@ -40,7 +41,7 @@ class LLM(nn.Module):
         self.config = config
         self.model = load_causal_lm(config, device) if model is None else model
         if "position_ids" not in inspect.signature(self.model.forward).parameters:
-            raise ValueError(
+            raise InputError(
                 f"{config.path}: {type(self.model).__name__} takes no position_ids; without them a padded utterance "
                 "would differ from the same one by itself. Choose another LLM"
             )

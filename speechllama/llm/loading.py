@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from speechllama.faults import InputError
 from speechllama.llm.config import LLMConfig, LoRAConfig
 from speechllama.llm.files import check_llm_path, explain_hub_error, load_tokenizer
 
@@ -39,11 +40,11 @@ def check_quantization(config: LLMConfig, device: str | torch.device) -> None:
     if config.quantize == "none":
         return
     if torch.device(device).type != "cuda" or not torch.cuda.is_available():
-        raise ValueError(
+        raise InputError(
             f"llm quantize {config.quantize} needs an NVIDIA GPU: give --ngpu 1 where there is one, or quantize: none"
         )
     if importlib.util.find_spec("bitsandbytes") is None:
-        raise ValueError(f"llm quantize {config.quantize} needs the package bitsandbytes: pip install -e '.[quant]'")
+        raise InputError(f"llm quantize {config.quantize} needs the package bitsandbytes: pip install -e '.[quant]'")
 
 
 def _quantization_settings(config: LLMConfig, dtype: torch.dtype) -> dict[str, Any]:
@@ -93,11 +94,11 @@ def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load a causal LM from it: {error}"
-        raise ValueError(f"{config.path}: {reason}") from error
+        raise InputError(f"{config.path}: {reason}") from error
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:  # transformers draws them at random and continues
-        raise ValueError(f"{config.path}: the weights lack {len(missing)} tensors of config.json: {missing[:3]}")
+        raise InputError(f"{config.path}: the weights lack {len(missing)} tensors of config.json: {missing[:3]}")
     return model
 
 
@@ -119,7 +120,7 @@ def find_eos(model: Any, path: str, revision: str | None = None) -> int:
         ends = getattr(settings, "eos_token_id", None)
         found.update(dict.fromkeys(ends if isinstance(ends, list) else [] if ends is None else [ends]))
     if not found:
-        raise ValueError(
+        raise InputError(
             f"{path or 'the LLM'}: config.json has no eos_token_id; the model could never stop. Add the tokenizer's"
         )
     if len(found) > 1 and path:
@@ -139,7 +140,7 @@ def add_lora(model: Any, config: LoRAConfig) -> Any:
     names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     missing = [target for target in config.targets if target not in names]
     if missing:
-        raise ValueError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
+        raise InputError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft declares int and computes with any number

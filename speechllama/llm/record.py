@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from speechllama.faults import MissingFileError
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import fingerprint, load_tokenizer, resolve_commit
 from speechllama.llm.llm import LLM
@@ -98,7 +99,7 @@ def read_llm_record(llm_dir: str) -> tuple[str, str | None]:
     """
     record_file = Path(llm_dir) / LLM_FILE
     if not llm_dir or not record_file.is_file():
-        raise FileNotFoundError(f"{record_file}: no prepared LLM; run stage `llm` or give --llm_dir")
+        raise MissingFileError(f"{record_file}: no prepared LLM; run stage `llm` or give --llm_dir")
     record = json.loads(record_file.read_text(encoding="utf-8"))
     neighbour = record_file.parent / record["path"]
     return str(neighbour) if neighbour.is_dir() else record["path"], record.get("revision")

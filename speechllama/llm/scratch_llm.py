@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from speechllama.faults import InputError
 from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.record import write_llm_record
 
@@ -62,7 +63,7 @@ def make_scratch_llm(config: LlamaConfig, texts: Iterable[str], llm_dir: str | P
     """
     lines = [text for text in texts if text.strip()]
     if not lines:
-        raise ValueError(f"{llm_dir}: no target text to make the tokenizer from; run stage `data`")
+        raise InputError(f"{llm_dir}: no target text to make the tokenizer from; run stage `data`")
     tokenizer = train_llama_tokenizer(lines, config.vocab_size)
     with torch.device("meta"):
         llm = build_llama(config, tokenizer)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from speechllama.faults import InputError
 from speechllama.text.control_tokens import TextEncoder
 
 LENGTHS = (1, 2, 2, 3, 3, 4)  # characters of a cut piece, drawn from here; CTC's small units are about as long
@@ -32,7 +33,7 @@ class SubwordCutter:
 
     def __init__(self, tokenizer: Any, share: float) -> None:
         if not 0 <= share <= 1:
-            raise ValueError(f"cut_share {share} is not between 0 and 1")
+            raise InputError(f"cut_share {share} is not between 0 and 1")
         self.tokenizer = tokenizer
         self.encoder = TextEncoder(tokenizer)
         self.share = share

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from speechllama.data.tsv import read_tsv
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.scratch_llm import LlamaConfig, build_llama, train_llama_tokenizer
 from speechllama.llm.subword_cuts import SubwordCutter
@@ -235,7 +235,7 @@ def train_text_llm(
     seen = {line.sentence for line in lines}
     leaked = [sentence for sentence in corpus.held_out if sentence in seen]
     if leaked:
-        raise ValueError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
+        raise InputError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
     folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"
     tokenizer = train_llm_tokenizer(lines, config.vocab_size, target)
     prompts = {task: Prompt(PromptConfig(target=target), task, tokenizer) for task in (TRANSLATE, COPY)}
@@ -291,7 +291,7 @@ def read_lines(path: str | Path) -> list[Line]:
     if faults:
         logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(faults))
     if not lines:
-        raise ValueError(f"{path}: no pairs; expected columns lang, sentence, translation")
+        raise InputError(f"{path}: no pairs; expected columns lang, sentence, translation")
     return lines
 
 
@@ -309,10 +309,10 @@ def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
         ValueError: The share is outside that range, or there is no pair.
     """
     if not 0 <= plain_share < 1:
-        raise ValueError(f"plain_share {plain_share} is not between 0 and below 1")
+        raise InputError(f"plain_share {plain_share} is not between 0 and below 1")
     pairs = [line for line in lines if line.sentence]
     if not pairs:
-        raise ValueError(f"{len(lines)} lines of plain text and no pair: the LLM would not learn to use audio")
+        raise InputError(f"{len(lines)} lines of plain text and no pair: the LLM would not learn to use audio")
     if plain_share == 0:
         return pairs
     plain = [Line("", text) for text in dict.fromkeys(line.translation for line in lines)]

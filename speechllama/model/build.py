@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from speechllama.config import from_mapping
 from speechllama.constants import FRAME_SHIFT, NUM_MELS, SEQ2SEQ
+from speechllama.faults import InputError, MissingFileError
 from speechllama.llm.files import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import read_llm_record
@@ -92,11 +93,11 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
     config = speech_llama_config(settings, where)
     ctc_dir = str(settings.get("ctc_dir") or "")
     if config.freeze_encoder and not ctc_dir:
-        raise ValueError(
+        raise InputError(
             f"{where}: freeze_encoder needs ctc_dir, a trained encoder (stage ctc); without one set it false"
         )
     if ctc_dir and not config.freeze_encoder:
-        raise ValueError(
+        raise InputError(
             f"{where}: freeze_encoder is false, so ctc_dir {ctc_dir} would not be read; drop one of the two"
         )
     llm = LLM(config.llm, device)
@@ -123,7 +124,7 @@ def check_device(device: str | torch.device) -> None:
         ValueError: torch finds no GPU.
     """
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError("torch finds no GPU here; take --ngpu 0, or see tools/check_install.py for what is installed")
+        raise InputError("torch finds no GPU here; take --ngpu 0, or see tools/check_install.py for what is installed")
 
 
 def feature_format(settings: Mapping[str, Any]) -> tuple[int, float]:
@@ -139,7 +140,7 @@ def read_settings(exp_dir: str | Path) -> dict[str, Any]:
     """
     path = Path(exp_dir) / CONFIG_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no experiment there")
+        raise MissingFileError(f"{path}: no experiment there")
     return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
@@ -153,17 +154,17 @@ def load_ctc_encoder(ctc_dir: str | Path) -> Any:
     folder = Path(ctc_dir)
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained CTC encoder there; run stage `ctc` to its end")
+            raise MissingFileError(f"{folder / name}: no trained CTC encoder there; run stage `ctc` to its end")
     settings = read_settings(folder)
     if not settings.get("num_units"):
-        raise ValueError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give the directory of stage `ctc`")
+        raise InputError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give the directory of stage `ctc`")
     choice = choose_encoder(settings, str(folder / CONFIG_FILE))
     encoder = choice.build(settings["num_units"], *feature_format(settings))
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
     try:
         encoder.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(
+        raise InputError(
             f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} next to them: {error}"
         ) from error
     return encoder.eval()
@@ -176,7 +177,7 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
         FileNotFoundError: There is no such file.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path!r}: no feature statistics; run stage `statistics` or give --cmvn_file")
+        raise MissingFileError(f"{path!r}: no feature statistics; run stage `statistics` or give --cmvn_file")
     with np.load(path) as statistics:
         return tuple(torch.from_numpy(statistics[name].astype(np.float32)) for name in ("mean", "std"))  # type: ignore[return-value]
 
@@ -191,13 +192,13 @@ def load_centroids(compressor: nn.Module, path: str) -> None:
     if not isinstance(compressor, UnitCompressor):
         return
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path!r}: no centroids of the units; run stage `compress` or give --centroids_file")
+        raise MissingFileError(f"{path!r}: no centroids of the units; run stage `compress` or give --centroids_file")
     with np.load(path) as file:
         centroids = torch.from_numpy(file["centroids"].astype(np.float32))
     try:
         compressor.codebook.set_centroids(centroids)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {error}") from error
 
 
 def base_fingerprint(network: SpeechLlama) -> bytes:

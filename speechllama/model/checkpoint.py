@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
+
 FINGERPRINT = "base_fingerprint"
 
 
@@ -49,15 +51,15 @@ def _check_and_fill(expected: set[str], module: nn.Module, state: dict[str, Tens
     found = {name[len(prefix) :] for name in state if name.startswith(prefix)}
     own: Tensor = getattr(module, FINGERPRINT)
     if FINGERPRINT not in found:
-        raise ValueError("this checkpoint has no fingerprint of its base model: speechllama did not write it")
+        raise InputError("this checkpoint has no fingerprint of its base model: speechllama did not write it")
     if not torch.equal(state[prefix + FINGERPRINT].cpu(), own.cpu()):
-        raise ValueError(
+        raise InputError(
             "this checkpoint was trained on another base model: the LLM or the CTC encoder now given has other "
             "weights. Give the ones named in the config.yaml next to the checkpoint, or train again"
         )
     if found != expected:
         missing, extra = sorted(expected - found), sorted(found - expected)
-        raise ValueError(
+        raise InputError(
             f"the checkpoint does not fit the config: {len(missing)} tensors missing {missing[:5]}, "
             f"{len(extra)} unknown {extra[:5]}"
         )

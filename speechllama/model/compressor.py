@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.constants import BLANK
+from speechllama.faults import InputError
 from speechllama.model.audio import Compressed, Encoded
 from speechllama.model.compressors import COMPRESSORS, CONVOLUTION_RATIO
 from speechllama.model.ctc_encoder import best_units, find_starts
@@ -131,7 +132,7 @@ def label_frames(encoded: Encoded) -> Tensor:
         ValueError: The encoder has no CTC head.
     """
     if not encoded.logits.shape[2]:
-        raise ValueError("this compressor needs CTC logits, and the encoder has no CTC head; choose another of the two")
+        raise InputError("this compressor needs CTC logits, and the encoder has no CTC head; choose another of the two")
     return best_units(encoded.logits)
 
 

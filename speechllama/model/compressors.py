@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from speechllama.faults import InputError
 from speechllama.registry import Registry
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class RunSettings(CompressorSettings):
 
     def __post_init__(self) -> None:
         if self.max_compressed_length is not None and self.max_compressed_length < 1:
-            raise ValueError(f"max_compressed_length {self.max_compressed_length} must be at least 1, or null")
+            raise InputError(f"max_compressed_length {self.max_compressed_length} must be at least 1, or null")
 
     def label(self) -> str:
         """Return what the settings add to the name of a directory."""
@@ -82,7 +83,7 @@ class UnitSettings(CompressorSettings):
 
     def __post_init__(self) -> None:
         if self.num_clusters < 1:
-            raise ValueError(f"num_clusters is {self.num_clusters}: the compressor units needs at least 1")
+            raise InputError(f"num_clusters is {self.num_clusters}: the compressor units needs at least 1")
 
     def label(self) -> str:
         """Return what the settings add to the name of a directory."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from speechllama.faults import InputError
 from speechllama.llm.config import LLMConfig
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
 from speechllama.model.encoders import DEFAULT_ENCODER, ENCODERS, Encoder
@@ -51,11 +52,11 @@ class SpeechLlamaConfig:
     def __post_init__(self) -> None:
         if self.prefix_mask not in PREFIX_MASKS:
             expected = ", ".join(PREFIX_MASKS)
-            raise ValueError(f"unknown prefix_mask {self.prefix_mask!r}, expected one of {expected}")
+            raise InputError(f"unknown prefix_mask {self.prefix_mask!r}, expected one of {expected}")
         compressor = self.compressor.record
         if compressor.needs_trained_encoder and not self.freeze_encoder:
             others = ", ".join(name for name in COMPRESSORS if not COMPRESSORS[name].needs_trained_encoder)
-            raise ValueError(
+            raise InputError(
                 f"the compressor {compressor.name} needs a trained encoder: freeze_encoder must be true, and ctc_dir "
                 f"given; an encoder that trains takes one of {others}"
             )

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.constants import BLANK, FRAME_SHIFT, NUM_MELS, SUBSAMPLING
+from speechllama.faults import InputError
 from speechllama.model.audio import Encoded
 from speechllama.model.layers import TransformerConfig, TransformerStack, length_mask
 from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
@@ -96,7 +97,7 @@ class SpeechFront(nn.Module):
     def set_normalization(self, mean: Tensor, std: Tensor) -> None:
         """Take the training data's mean and standard deviation of each feature (F,)."""
         if mean.shape != self.mean.shape or std.shape != self.std.shape:
-            raise ValueError(
+            raise InputError(
                 f"the statistics are of {tuple(mean.shape)} features, the network expects {tuple(self.mean.shape)}; "
                 "compute them again from the features of this recipe"
             )

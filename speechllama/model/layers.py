@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
+
 REACH = 64  # frames; all greater distances share one bias
 
 
@@ -66,7 +68,7 @@ class TransformerStack(nn.Module):
             self.layers = nn.ModuleList()
             return
         if config.dim % config.num_heads or config.dim % 2:
-            raise ValueError(f"dim {config.dim} must be even and a multiple of num_heads {config.num_heads}")
+            raise InputError(f"dim {config.dim} must be even and a multiple of num_heads {config.num_heads}")
         self.scale = math.sqrt(config.dim)
         self.dropout = nn.Dropout(config.dropout)
         # From 1/2 to 1/128 a frame, in geometric steps over the heads.

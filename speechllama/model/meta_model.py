@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from speechllama.constants import FRAME_SHIFT, NUM_MELS
+from speechllama.faults import InputError
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import is_gguf, pretrained
 from speechllama.llm.llm import LLM
@@ -69,7 +70,7 @@ def read_architecture(path: str | Path, revision: str | None = None) -> Any:
     try:
         return AutoConfig.for_model(**settings)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: no config.json of a causal LM: {error}") from error
+        raise InputError(f"{path}: no config.json of a causal LM: {error}") from error
 
 
 def meta_encoder(shape: EncoderShape) -> Any:

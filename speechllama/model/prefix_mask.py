@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from speechllama.faults import InputError
 from speechllama.model.layers import length_mask
 
 PrefixMaskName = Literal["causal", "non_causal"]
@@ -87,7 +88,7 @@ def visible(prefix_lengths: Tensor, prefix_width: int, num_text: int, kind: Pref
     Source: arXiv 2307.03917 section 3.3.
     """
     if kind not in PREFIX_MASKS:
-        raise ValueError(f"unknown prefix_mask {kind!r}, expected one of {', '.join(PREFIX_MASKS)}")
+        raise InputError(f"unknown prefix_mask {kind!r}, expected one of {', '.join(PREFIX_MASKS)}")
     column = torch.arange(prefix_width + num_text, device=prefix_lengths.device)
     seen = column[None, :] <= column[:, None]  # (N, N)
     if kind == "non_causal":

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechllama.constants import BLANK, NUM_MELS
+from speechllama.faults import InputError
 from speechllama.model.ctc_encoder import SpeechFront
 from speechllama.model.layers import length_mask
 from speechllama.model.spec_augment import SpecAugmentConfig
@@ -56,12 +57,12 @@ class Seq2SeqConfig:
 
     def __post_init__(self) -> None:
         if self.dim % self.num_heads or self.dim % 2:
-            raise ValueError(f"dim {self.dim} must be even and a multiple of num_heads {self.num_heads}")
+            raise InputError(f"dim {self.dim} must be even and a multiple of num_heads {self.num_heads}")
         for name in ("ctc_weight", "label_smoothing", "dropout"):
             if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} {getattr(self, name)} must lie between 0 and 1")
+                raise InputError(f"{name} {getattr(self, name)} must lie between 0 and 1")
         if self.positions not in ("absolute", "relative"):
-            raise ValueError(f"positions '{self.positions}' must be absolute or relative")
+            raise InputError(f"positions '{self.positions}' must be absolute or relative")
 
 
 class Parts(NamedTuple):

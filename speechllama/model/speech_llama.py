@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder
 from speechllama.model.audio_encoder import AudioEncoder
@@ -104,7 +105,7 @@ class SpeechLlama(nn.Module):
         elif compressor.is_cached:
             audio = batch.audio
         else:
-            raise ValueError(f"the compressor {compressor.name} takes features, not compressed.scp")
+            raise InputError(f"the compressor {compressor.name} takes features, not compressed.scp")
         embedded = self.audio_encoder(audio.vectors, audio.lengths)  # (B, U, H)
         return join_right_aligned(
             [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
 from speechllama.model.layers import length_mask
 
 
@@ -36,7 +37,7 @@ class Codebook(nn.Module):
         """
         if centroids.shape != self.centroids.shape:
             found, expected = tuple(centroids.shape), tuple(self.centroids.shape)
-            raise ValueError(
+            raise InputError(
                 f"the centroids are {found[0]} of width {found[1]}, num_clusters and the CTC encoder expect "
                 f"{expected[0]} of width {expected[1]}; learn them again (stage compress)"
             )
@@ -84,14 +85,14 @@ class UnitEmbedding(nn.Module):
             ValueError: The input has no unit numbers, or one of them has no embedding.
         """
         if units.dim() != 2:
-            raise ValueError(
+            raise InputError(
                 f"expected unit numbers (B, U), found vectors {tuple(units.shape)}: another compressor wrote them"
             )
         valid = length_mask(lengths, units.shape[1])
         ids = units.masked_fill(~valid, 0)
         low, high = (int(bound) for bound in ids.aminmax())
         if low < 0 or high >= self.table.num_embeddings:
-            raise ValueError(
+            raise InputError(
                 f"unit {low if low < 0 else high} has no embedding: there are {self.table.num_embeddings}, from 0; "
                 "the units were written with another num_clusters, run stage `compress` again"
             )

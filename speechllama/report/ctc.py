@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.constants import SUBSAMPLING
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.files import atomic_write, read_table, write_json
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.score import pair, score_recognition, split_by_language
@@ -55,12 +55,12 @@ def read_lengths(path: str | Path, utterances: Sequence[str]) -> dict[str, int]:
         if utterance in table and not (table[utterance].isdecimal() and int(table[utterance]) > 0)
     ]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"{path}: {len(missing)} of {len(utterances)} utterances have no length; "
             f"run the stage that writes it again:{first_ten(missing)}"
         )
     if wrong:
-        raise ValueError(f"{path}: {len(wrong)} lengths are no whole numbers above 0:{first_ten(wrong)}")
+        raise InputError(f"{path}: {len(wrong)} lengths are no whole numbers above 0:{first_ten(wrong)}")
     return {utterance: int(table[utterance]) for utterance in utterances}
 
 
@@ -144,7 +144,7 @@ def report_ctc(
         ValueError: There is no set.
     """
     if not sets:
-        raise ValueError("sets: found none, expected at least one, as in --sets 'dev test'")
+        raise InputError("sets: found none, expected at least one, as in --sets 'dev test'")
     compressed_dir, data_root = Path(compressed_dir), Path(data_root)
     return {
         "compressor": compressed_dir.resolve().name.removeprefix(COMPRESSED_PREFIX),

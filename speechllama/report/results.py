@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from speechllama.faults import MissingFileError
 from speechllama.files import atomic_write, read_json
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.ctc import (
@@ -207,7 +208,7 @@ def collect_results(exp_dir: str | Path) -> Results:
     """
     exp_dir = Path(exp_dir)
     if not exp_dir.is_dir():
-        raise FileNotFoundError(f"{exp_dir}: no such directory; run the recipe, or give its --exp_dir")
+        raise MissingFileError(f"{exp_dir}: no such directory; run the recipe, or give its --exp_dir")
     missing: list[str] = []
     decode_dirs = find_decode_dirs(exp_dir)
     score_files = [score_path(path) for path in decode_dirs]

@@ -18,7 +18,7 @@ from importlib.metadata import version
 import jiwer
 from sacrebleu.metrics import BLEU, CHRF
 
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target
 
 NUM_BOOTSTRAP = 1000  # resamples of the 95 % interval, sacrebleu's own default
@@ -121,7 +121,7 @@ def pair(hypotheses: Mapping[str, str], references: Mapping[str, str], name: str
     if not references:
         faults.append("there is no reference; expected at least one utterance")
     if faults:
-        raise ValueError(f"{name}: " + "\n".join(faults))
+        raise InputError(f"{name}: " + "\n".join(faults))
     utterances = tuple(sorted(references, key=lambda utterance: utterance.encode("utf-8")))
     return Pairs(
         utterances,
@@ -145,7 +145,7 @@ def split_by_language(pairs: Pairs, languages: Mapping[str, str]) -> dict[str, P
     """
     unknown = [utterance for utterance in pairs.utterances if not languages.get(utterance)]
     if unknown:
-        raise ValueError(
+        raise InputError(
             f"utt2lang: {len(unknown)} of {len(pairs.utterances)} utterances have no language; "
             f"validate the data directory:{first_ten(unknown)}"
         )

@@ -22,7 +22,7 @@ from speechllama.config import from_mapping
 from speechllama.data.data_dir import DataDir
 from speechllama.decode.decode_set import read_commit
 from speechllama.decode.nbest import MERGED, NBest, Part, write_part
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.llm.files import fingerprint
 from speechllama.rescore.text_scorer import TextScorer
@@ -46,7 +46,7 @@ class RescoringConfig:
     def __post_init__(self) -> None:
         numbers = (*self.weights, *self.length_norms)
         if not self.length_norms or not all(isinstance(number, int | float) and number >= 0 for number in numbers):
-            raise ValueError(f"weights {self.weights} and length_norms {self.length_norms} must be numbers from 0 on")
+            raise InputError(f"weights {self.weights} and length_norms {self.length_norms} must be numbers from 0 on")
 
 
 class Tuned(NamedTuple):
@@ -70,7 +70,7 @@ def add_llm_scores(nbest: NBest, data: DataDir, scorer: TextScorer) -> None:
     """
     foreign = sorted(set(nbest.entries) - set(data.utterances))
     if foreign:
-        raise ValueError(
+        raise InputError(
             f"{nbest.path}: {len(foreign):,} of {len(nbest.entries):,} utterances are not in {data.path}, so it is of "
             f"another set:{first_ten(foreign)}"
         )
@@ -130,7 +130,7 @@ def read_rescoring_config(settings: Mapping[str, Any], where: str) -> tuple[Resc
     known = ("rescore_system", "rescoring_conf", "prompt_conf")
     unknown = [key for key in settings if key not in known]
     if unknown:
-        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
+        raise InputError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
     config = from_mapping(RescoringConfig, settings.get("rescoring_conf") or {}, f"{where}: rescoring_conf")
     prompt_conf = settings.get("prompt_conf") or {}
     from_mapping(PromptConfig, prompt_conf, f"{where}: prompt_conf")
@@ -172,7 +172,7 @@ def rescore_set(
     """
     output, own = Path(output_dir), nbest.path.with_name("decode.json")
     if not own.is_file():
-        raise FileNotFoundError(f"{own}: not there, so decoding was not finished; run {nbest.stage} again")
+        raise MissingFileError(f"{own}: not there, so decoding was not finished; run {nbest.stage} again")
     report = read_json(own)
     made = {"commit": read_commit(), "command": settings.get("command", "")}
     settings = {key: value for key, value in settings.items() if key not in ("tried", "command")}

@@ -12,6 +12,7 @@ import torch
 
 from speechllama.config import from_mapping
 from speechllama.decode.split_on_oom import split_on_oom
+from speechllama.faults import InputError
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
@@ -72,7 +73,7 @@ class TextScorer:
         context = self.llm.context
         longest_item = max((len(item.prefix) + len(item.text) for item in items), default=0)
         if context is not None and longest_item > context:
-            raise ValueError(
+            raise InputError(
                 f"a text takes {longest_item} positions with its prompt, the LLM that should score it has {context}; "
                 "take an LLM with a longer context"
             )

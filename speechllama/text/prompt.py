@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from speechllama.faults import InputError
 from speechllama.text.control_tokens import TextEncoder, start_ids
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 from speechllama.text.tasks import TASKS
@@ -82,7 +83,7 @@ class Prompt:
 
     def __init__(self, config: PromptConfig, task: str, tokenizer: Any) -> None:
         if config.start == "behind_audio" and tokenizer.bos_token_id is None:
-            raise ValueError("prompt start: behind_audio needs a start token, and the LLM's tokenizer has none")
+            raise InputError("prompt start: behind_audio needs a start token, and the LLM's tokenizer has none")
         self.start, self.start_token = config.start, config.start_token
         self.template = config.template or TASKS[task].prompt
         self.target = TARGETS[config.target]
@@ -127,7 +128,7 @@ class Prompt:
         text = template.replace(TARGET, self.target.language)
         if LANGUAGE in text:
             if language not in self.language_names:
-                raise ValueError(
+                raise InputError(
                     f"the prompt {template!r} needs a language: unknown language {language!r}, expected one of "
                     f"{', '.join(sorted(self.language_names))}; name it in prompt_conf, language_names: "
                     f"{{{language or 'code'}: its name}}"
@@ -189,6 +190,6 @@ def check_template(template: str) -> None:
     """
     rest = template.replace(LANGUAGE, "").replace(TARGET, "")
     if rest.count(AUDIO) != 1 or "{" in rest.replace(AUDIO, ""):
-        raise ValueError(
+        raise InputError(
             f"the prompt {template!r} must hold {AUDIO} once and no field but {AUDIO}, {LANGUAGE} and {TARGET}"
         )

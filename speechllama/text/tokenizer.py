@@ -13,6 +13,8 @@ from typing import Literal
 
 import sentencepiece
 
+from speechllama.faults import InputError, MissingFileError
+
 REQUIRED = re.compile(r"required_chars\. \d+ vs (\d+)")  # SentencePiece's message about too few pieces
 MAX_SENTENCE_BYTES = 16384  # SentencePiece leaves out longer lines; no spoken sentence is that long
 
@@ -44,14 +46,14 @@ def train_tokenizer(
     """
     sentences = [text for text in (" ".join(text.split()) for text in texts) if text]
     if not sentences:
-        raise ValueError(f"found no text in {len(texts):,} lines to train CTC units on")
+        raise InputError(f"found no text in {len(texts):,} lines to train CTC units on")
     make = functools.partial(_make_pieces, sentences, model_type, character_coverage)
     try:
         model = make(vocab_size)
     except (RuntimeError, OSError) as error:
         least = REQUIRED.search(str(error))
         if not least:
-            raise ValueError(
+            raise InputError(
                 f"SentencePiece cannot make {vocab_size} {model_type} pieces of {len(sentences):,} sentences: {error}"
             ) from error
         logging.warning(
@@ -106,14 +108,14 @@ class CTCTokenizer:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise FileNotFoundError(f"{path}: no such SentencePiece model; run the tokenizer stage")
+            raise MissingFileError(f"{path}: no such SentencePiece model; run the tokenizer stage")
         self._pieces = sentencepiece.SentencePieceProcessor()
         try:
             self._pieces.LoadFromSerializedProto(self.path.read_bytes())
         except RuntimeError as error:
-            raise ValueError(f"{path}: no SentencePiece model ({error})") from error
+            raise InputError(f"{path}: no SentencePiece model ({error})") from error
         if not self._pieces.get_piece_size():  # an empty file is a model without pieces to it
-            raise ValueError(f"{path}: no SentencePiece model (it has no pieces)")
+            raise InputError(f"{path}: no SentencePiece model (it has no pieces)")
 
     @property
     def num_units(self) -> int:
@@ -133,5 +135,5 @@ class CTCTokenizer:
         units = [int(unit) for unit in units]
         wrong = [unit for unit in units if not 0 <= unit < self.num_units]
         if wrong:
-            raise ValueError(f"{self.path}: there are units 0 to {self.num_units - 1}, found {wrong[0]}")
+            raise InputError(f"{self.path}: there are units 0 to {self.num_units - 1}, found {wrong[0]}")
         return str(self._pieces.decode([unit - 1 for unit in units if unit]))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechllama.faults import InputError, MissingFileError
 from speechllama.files import write_json
 from speechllama.model.build import MODEL_FILE
 from speechllama.training_record import average_record_path
@@ -45,20 +46,20 @@ def average_checkpoints(
     """
     folder = Path(exp_dir)
     if num_best < 1:
-        raise ValueError(f"num_best {num_best} must be at least 1")
+        raise InputError(f"num_best {num_best} must be at least 1")
     if not (folder / "checkpoint.pth").is_file():
-        raise FileNotFoundError(f"{folder / 'checkpoint.pth'}: no trained experiment there; run its training stage")
+        raise MissingFileError(f"{folder / 'checkpoint.pth'}: no trained experiment there; run its training stage")
     stats = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)["reporter"]["stats"]
     epochs = [epoch for epoch in rank_epochs(stats, criterion) if (folder / f"{epoch}epoch.pth").is_file()]
     chosen = epochs[:num_best]
     diverged = [epoch for epoch in sorted(stats) if (folder / f"{epoch}epoch.pth").is_file() and not chosen]
     if diverged:
-        raise ValueError(
+        raise InputError(
             f"{folder}: {criterion.rpartition('.')[0]} is not finite in any epoch that is left ({diverged}): the "
             "training diverged, or its validation set holds NaN; see train.log, and train again"
         )
     if not chosen:
-        raise FileNotFoundError(f"{folder}: no <n>epoch.pth of a recorded epoch is left; train again")
+        raise MissingFileError(f"{folder}: no <n>epoch.pth of a recorded epoch is left; train again")
     if len(chosen) < num_best:
         logging.warning("%s: averaging %d epochs, %d were wanted", folder, len(chosen), num_best)
     total: dict[str, Tensor] = {}
@@ -88,6 +89,6 @@ def rank_epochs(stats: dict[int, Any], criterion: str) -> list[int]:
     values = {epoch: phases[phase][name] for epoch, phases in stats.items() if name in phases.get(phase, {})}
     if mode not in ("min", "max") or not values:
         known = sorted({f"{phase}.{name}" for phases in stats.values() for phase in phases for name in phases[phase]})
-        raise ValueError(f"criterion {criterion!r}: expected phase.statistic.min or .max with one of {known}")
+        raise InputError(f"criterion {criterion!r}: expected phase.statistic.min or .max with one of {known}")
     finite = [epoch for epoch in values if math.isfinite(values[epoch])]
     return sorted(finite, key=lambda epoch: float(values[epoch]), reverse=mode == "max")

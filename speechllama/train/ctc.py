@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
 from speechllama.model.build import read_cmvn
 from speechllama.model.ctc_encoder import ctc_loss
 from speechllama.model.encoders import choose_encoder
@@ -76,7 +77,7 @@ class CTCPreprocessor:
         """
         units = self.tokenizer.encode(data["text"])
         if not units:
-            raise ValueError(
+            raise InputError(
                 f"utterance {uid}: the text {data['text']!r} has no CTC units; stage `statistics` leaves such out"
             )
         return {"speech": np.asarray(data["speech"], np.float32), "text": np.asarray(units, np.int64)}

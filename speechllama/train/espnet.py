@@ -20,6 +20,7 @@ import torch
 
 from speechllama.data.front_ends import FeatureFormat, read_format
 from speechllama.data.sampling import BatchLimits, LanguageSampler
+from speechllama.faults import InputError
 from speechllama.files import read_table
 from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
@@ -235,7 +236,7 @@ class SpeechTask(AbsTask):
         if mode != "train" or args.language_temperature == 1:
             return super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.batch_type != "numel":
-            raise ValueError(f"--language_temperature needs batch_type numel, found {iter_options.batch_type}")
+            raise InputError(f"--language_temperature needs batch_type numel, found {iter_options.batch_type}")
         files = [load_num_sequence_text(path, loader_type="csv_int") for path in iter_options.shape_files]
         shapes = {
             utterance: [(int(file[utterance][0]), int(np.prod(file[utterance][1:]))) for file in files]
@@ -265,16 +266,16 @@ class SpeechTask(AbsTask):
             ValueError: There are none, or the optimizer is unknown or has no such setting.
         """
         if args.optim not in optim_classes:
-            raise ValueError(f"unknown optim {args.optim!r}, expected one of {', '.join(optim_classes)}")
+            raise InputError(f"unknown optim {args.optim!r}, expected one of {', '.join(optim_classes)}")
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trainable:
             freezing = ("freeze_param", "train_audio_encoder", "llm_conf")
             settings = ", ".join(f"{name}: {vars(args)[name]}" for name in freezing if name in vars(args))
-            raise ValueError(f"{args.output_dir}: nothing is left to train ({settings}); free a part in {args.config}")
+            raise InputError(f"{args.output_dir}: nothing is left to train ({settings}); free a part in {args.config}")
         try:
             return [optim_classes[args.optim](trainable, **args.optim_conf)]
         except TypeError as error:
-            raise ValueError(f"{args.config}: optim_conf {args.optim_conf}: {error}") from error
+            raise InputError(f"{args.config}: optim_conf {args.optim_conf}: {error}") from error
 
     @classmethod
     def check_options(cls, args: argparse.Namespace, model: torch.nn.Module) -> None:
@@ -288,14 +289,14 @@ class SpeechTask(AbsTask):
         names = [name for name, _ in model.named_parameters()]
         for frozen in args.freeze_param:
             if not any(name == frozen or name.startswith(f"{frozen}.") for name in names):
-                raise ValueError(f"--freeze_param {frozen}: the model has no such parameter; it has {names[:5]} ...")
+                raise InputError(f"--freeze_param {frozen}: the model has no such parameter; it has {names[:5]} ...")
         if args.init_param:
-            raise ValueError("--init_param skips names that do not match; use --init_from EXPERIMENT instead")
+            raise InputError("--init_param skips names that do not match; use --init_from EXPERIMENT instead")
         if args.scheduler in scheduler_classes:
             known = [*inspect.signature(scheduler_classes[args.scheduler]).parameters][1:]  # the first is the optimizer
             wrong = [key for key in args.scheduler_conf if key not in known]
             if wrong:
-                raise ValueError(f"{args.config}: scheduler_conf: {args.scheduler} has no {wrong}, known are {known}")
+                raise InputError(f"{args.config}: scheduler_conf: {args.scheduler} has no {wrong}, known are {known}")
         if rank() == 0:  # which also writes config.yaml, a moment later
             check_same_settings(args)
         by_bins = args.batch_type in ("numel", "length")

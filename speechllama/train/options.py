@@ -21,6 +21,7 @@ import yaml
 from speechllama.cli import add_conf_path, new_parser, str2bool
 from speechllama.config import read_config
 from speechllama.constants import DEFAULT_ENCODER
+from speechllama.faults import InputError
 from speechllama.files import atomic_write
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR
 from speechllama.text.tasks import DEFAULT_TASK, TASKS
@@ -174,7 +175,7 @@ def find_task(kind: Kind) -> type[SpeechTask]:
         from speechllama.train.seq2seq import Seq2SeqTask
 
         return Seq2SeqTask
-    raise ValueError(f"unknown training {kind!r}, expected one of {', '.join(ADD_OPTIONS)}")
+    raise InputError(f"unknown training {kind!r}, expected one of {', '.join(ADD_OPTIONS)}")
 
 
 @functools.cache
@@ -232,14 +233,14 @@ def check_settings(settings: Mapping[str, Any], known: Collection[str], where: s
             near = difflib.get_close_matches(str(key), known, 1)
             faults.append(f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     if faults:
-        raise ValueError(f"{where}: {'; '.join(faults)}")
+        raise InputError(f"{where}: {'; '.join(faults)}")
 
 
 class _Overrides(argparse.ArgumentParser):
     """Parser whose faults are exceptions."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        raise InputError(message)
 
 
 def override(settings: dict[str, Any], options: str, known: Collection[str]) -> dict[str, Any]:
@@ -268,14 +269,14 @@ def override(settings: dict[str, Any], options: str, known: Collection[str]) -> 
     try:
         words = shlex.split(options)
     except ValueError as error:
-        raise ValueError(f"options {options!r}: {error}") from error
+        raise InputError(f"options {options!r}: {error}") from error
     for group in split_options(words):  # one at a time, for the parser stops at its first fault
         try:
             parser.parse_args(group, given)
         except (ValueError, yaml.YAMLError) as error:
             faults.append(str(error))
     if faults:
-        raise ValueError(f"options {options!r}: {'; '.join(faults)}")
+        raise InputError(f"options {options!r}: {'; '.join(faults)}")
     single = {name: value[0] for name, value in vars(given).items() if isinstance(value, list) and len(value) == 1}
     return vars(given) | {name: value for name, value in single.items() if vars(given)[name] is not settings.get(name)}
 

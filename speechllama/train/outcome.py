@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from speechllama.faults import InputError
+
 LOWER_RATE = (
     "lower the learning rate (optim_conf: lr), warm it up for longer, or clip gradients (grad_clip), and start in "
     "another directory or without this one; the epochs before are kept"
@@ -31,7 +33,7 @@ def check_update_size(num_batches: int, accum_grad: int, where: str) -> None:
         ValueError: No update would ever happen.
     """
     if num_batches < accum_grad:
-        raise ValueError(
+        raise InputError(
             f"{where}: an epoch has {num_batches} batches and an update needs {accum_grad} (accum_grad): nothing would "
             "be trained; take a smaller accum_grad, or smaller batches (batch_bins)"
         )
@@ -51,7 +53,7 @@ def check_finite(utterances: Sequence[str], batch: Mapping[str, Any]) -> None:
         if not isinstance(values, torch.Tensor) or not values.is_floating_point() or torch.isfinite(values).all():
             continue
         faulty = [utt for utt, row in zip(utterances, values, strict=True) if not torch.isfinite(row).all()]
-        raise ValueError(
+        raise InputError(
             f"utterance {', '.join(faulty[:10])}: `{name}` holds NaN or infinity; leave the utterance out, or make its "
             "features again (stages `features` and `compress`, which refuse such)"
         )
@@ -69,7 +71,7 @@ def check_gradients(all_invalid: bool, epoch: int, where: str) -> None:
         ValueError: None was.
     """
     if all_invalid:
-        raise ValueError(
+        raise InputError(
             f"{where}: diverged at epoch {epoch}: no gradient was finite, so nothing was updated; {LOWER_RATE}"
         )
 
@@ -88,7 +90,7 @@ def check_loss(values: Sequence[Any], epoch: int, where: str) -> None:
     losses = [float(getattr(value, "value", value)) for value in values]
     wrong = [loss for loss in losses if not math.isfinite(loss)]
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"{where}: diverged at epoch {epoch}: the validation loss of {len(wrong)} of {len(losses)} batches is "
             f"{wrong[0]}; {LOWER_RATE}"
         )

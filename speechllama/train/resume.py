@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from speechllama.faults import InputError
 from speechllama.train.outcome import check_finite, check_update_size
 from speechllama.train.stop import CONTINUE, EXIT_STATUS, SIGNALS, STOP, StopRequest
 
@@ -56,7 +57,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 def loader_from(loader: Iterable[Any], num_skipped: int) -> Iterable[Any]:
     """The same loader without its first batches, whose workers leave our signals to the main process."""
     if not isinstance(loader, DataLoader):
-        raise ValueError(f"iterator_type must be sequence; {type(loader).__name__} cannot be resumed inside an epoch")
+        raise InputError(f"iterator_type must be sequence; {type(loader).__name__} cannot be resumed inside an epoch")
     return DataLoader(
         dataset=loader.dataset,
         batch_sampler=list(loader.batch_sampler or [])[num_skipped:],

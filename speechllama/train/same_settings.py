@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, first_ten
 from speechllama.model.build import CONFIG_FILE, read_settings
 from speechllama.model.old_settings import upgrade_settings
 from speechllama.train.recovery import CHECKPOINT, PREVIOUS
@@ -60,7 +60,7 @@ def check_same_settings(args: argparse.Namespace) -> None:
     differing = [name for name in now if name in before and before[name] != now[name]]
     if differing:
         shown = first_ten([f"{': '.join(name)}: {before[name]!r}, now {now[name]!r}" for name in differing])
-        raise ValueError(
+        raise InputError(
             f"{args.output_dir}: a training with other settings began here, and cannot be resumed with these; give it "
             "its own settings again, or start another one: in another --output_dir (--tag of a recipe), or here with "
             f"--resume false, which overwrites it:{shown}"

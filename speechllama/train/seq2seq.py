@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from speechllama.config import from_mapping
+from speechllama.faults import InputError, MissingFileError
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, feature_format, read_cmvn, read_settings
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.text.tokenizer import CTCTokenizer
@@ -115,12 +116,12 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     folder = Path(exp_dir)
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: no trained experiment there; run it to stage `average`")
+            raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
     settings = read_settings(folder)
     config = from_mapping(Seq2SeqConfig, settings["network_conf"], f"{folder / CONFIG_FILE}: network_conf")
     tokenizer = CTCTokenizer(settings["tokenizer"])
     if tokenizer.num_units != settings["num_units"]:
-        raise ValueError(
+        raise InputError(
             f"{tokenizer.path}: {tokenizer.num_units} units, but {folder} was trained with {settings['num_units']}; "
             "train it again"
         )
@@ -129,5 +130,5 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     try:
         network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
     except RuntimeError as error:
-        raise ValueError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} there: {error}") from error
+        raise InputError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} there: {error}") from error
     return network.to(device).eval(), tokenizer

@@ -21,7 +21,7 @@ from torch import Tensor
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
 from speechllama.data.front_ends import recorded_format
-from speechllama.faults import first_ten
+from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_table
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
@@ -59,7 +59,7 @@ class SpeechLlamaModel(AbsESPnetModel):
         elif "speech" in inputs:
             audio = Features(inputs["speech"], inputs["speech_lengths"])
         else:
-            raise ValueError("a batch needs `speech` or `compressed`")
+            raise InputError("a batch needs `speech` or `compressed`")
         prompt, suffix = inputs["prompt"], inputs["suffix"]
         batch = Batch(audio, prompt, inputs["prompt_lengths"], suffix, inputs["suffix_lengths"])
         result = self.network(batch, text, text_lengths)
@@ -93,10 +93,10 @@ class SpeechLlamaPreprocessor:
         try:
             ids = self.prompt.render(data.get("lang", ""), data.get("prompt", ""))
         except ValueError as error:
-            raise ValueError(f"utterance {uid}: {error}") from error
+            raise InputError(f"utterance {uid}: {error}") from error
         text = self.prompt.encode(data["text"])
         if not text:
-            raise ValueError(
+            raise InputError(
                 f"utterance {uid}: the text {data['text']!r} gives no tokens; stage `train` leaves such out"
             )
         arrays: dict[str, np.ndarray] = {
@@ -143,7 +143,7 @@ class SpeechLlamaTask(SpeechTask):
         try:
             task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
         except ValueError as error:
-            raise ValueError(f"{args.config}: task_name: {error}") from error
+            raise InputError(f"{args.config}: task_name: {error}") from error
         record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
@@ -184,7 +184,7 @@ def check_context(shape_files: Sequence[str], context: int | None) -> None:
         counts = {utterance: int(value) - 1 for utterance, value in read_table(path).items() if value.isdecimal()}
         beyond = [f"{utterance}: {count} positions" for utterance, count in counts.items() if count > (context or 0)]
         if beyond:
-            raise ValueError(
+            raise InputError(
                 f"{path}: {len(beyond):,} of {len(counts):,} utterances need more than the LLM's {context} positions; "
                 f"count again with this LLM (collect_llm_stats), which leaves them out:{first_ten(beyond)}"
             )
@@ -199,16 +199,16 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
     """
     path = experiment / MODEL_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
+        raise MissingFileError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
     loaded = torch.load(path, map_location="cpu", weights_only=True)
     state = {name.removeprefix("network."): tensor for name, tensor in loaded.items()}
     own_base = network.get_buffer(FINGERPRINT)
     if not torch.equal(state.pop(FINGERPRINT, own_base.new_empty(0)), own_base):
-        raise ValueError(f"{path}: trained on another LLM or CTC encoder than the ones given; train it again on these")
+        raise InputError(f"{path}: trained on another LLM or CTC encoder than the ones given; train it again on these")
     own = dict(network.named_parameters())
     unknown = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
     if unknown:
-        raise ValueError(f"{path}: {len(unknown)} tensors do not fit this config, first {unknown[:5]}")
+        raise InputError(f"{path}: {len(unknown)} tensors do not fit this config, first {unknown[:5]}")
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)

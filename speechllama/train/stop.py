@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from speechllama.faults import InputError
+
 EXIT_STATUS = 75  # EX_TEMPFAIL of sysexits.h: not finished, try again
 STOP_FILE = "SPEECHLLAMA_STOP_FILE"  # the variable names a file; once it exists, training saves and stops
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
@@ -76,7 +78,7 @@ def only_training(folder: str | Path) -> Iterator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             stream.seek(0)
-            raise ValueError(
+            raise InputError(
                 f"{folder}: another training writes here ({stream.read().strip() or 'unknown'}); wait for it, end it, "
                 "or give this one a directory of its own (--tag of the recipe)"
             ) from error

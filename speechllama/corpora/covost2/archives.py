@@ -19,6 +19,7 @@ from typing import IO
 
 from speechllama.data.clips import clip_name
 from speechllama.data.tsv import read_tsv
+from speechllama.faults import InputError
 from speechllama.files import read_json, write_json
 from speechllama.progress import progress
 
@@ -45,7 +46,7 @@ def peek_archive(path: Path) -> PurePosixPath:
         for member in tar:
             if member.isfile():
                 return PurePosixPath(member.name)
-    raise ValueError(f"{path}: holds no file; expected an archive of Common Voice")
+    raise InputError(f"{path}: holds no file; expected an archive of Common Voice")
 
 
 def unpack(archive: Path, folder: Path, choose: Callable[[str], str | None], purpose: str) -> None:
@@ -109,7 +110,7 @@ def unpack_single(archive: Path, name: str, target: Path) -> None:
             while stream.read(BLOCK_BYTES):
                 pass
         if not found:
-            raise ValueError(f"{archive}: holds no {name}; expected CoVoST 2's archive of that table")
+            raise InputError(f"{archive}: holds no {name}; expected CoVoST 2's archive of that table")
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
@@ -129,7 +130,7 @@ def open_single(archive: Path, name: str) -> Iterator[IO[bytes]]:
                 assert source is not None  # it is a file
                 yield source
                 return
-    raise ValueError(f"{archive}: holds no {name}; expected CoVoST 2's archive of that table")
+    raise InputError(f"{archive}: holds no {name}; expected CoVoST 2's archive of that table")
 
 
 def _write(source: IO[bytes], target: Path) -> None:
@@ -153,7 +154,7 @@ def _reading(path: Path) -> Iterator[tuple[tarfile.TarFile, gzip.GzipFile]]:
         with gzip.open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             yield tar, stream
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: truncated or damaged ({error}; {path.stat().st_size:,} bytes); what was unpacked of it is kept. "
             "Compare its size with the source's, get it again, and start the same command again"
         ) from error
@@ -185,7 +186,7 @@ def unpack_english(archive: Path, folder: Path, english: str, more_clips: set[st
         unpack_recordings(archive, folder, wanted)
         (folder / MARKER).unlink()  # the clips are still to come
     if not table.is_file():
-        raise ValueError(f"{archive}: no such table: {english}.tsv; --english takes train or validated")
+        raise InputError(f"{archive}: no such table: {english}.tsv; --english takes train or validated")
     while not wanted >= (listed := clips_of(table) | more_clips):  # again if the table came from another archive
         wanted = listed
         unpack_recordings(archive, folder, wanted)
@@ -234,7 +235,7 @@ def _check_space(archive: Path, folder: Path, wanted: set[str]) -> None:
     needed = bytes_to_unpack(archive, folder, len(wanted))
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise ValueError(
+        raise InputError(
             f"{archive}: unpacking needs about {needed / 1e9:.1f} GB below {folder}, {free / 1e9:.1f} GB are free; "
             "make room, or name another place with --work_dir (--downloads of the recipe)"
         )

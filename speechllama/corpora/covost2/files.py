@@ -25,7 +25,7 @@ from speechllama.corpora.covost2.archives import (
 )
 from speechllama.data.download import fetch, is_url
 from speechllama.data.tsv import read_header
-from speechllama.faults import raise_all
+from speechllama.faults import InputError, MissingFileError, raise_all
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 ENGLISH = "en"
@@ -135,7 +135,7 @@ def find_languages(
                     unpack_recordings(archive, folder, clips_of(table) | more_clips(name))
             _check_columns(folder / "validated.tsv", CLIP_COLUMNS)
             if not (folder / "clips").is_dir():
-                raise FileNotFoundError(f"{folder / 'clips'}: no such folder; expected the clips next to validated.tsv")
+                raise MissingFileError(f"{folder / 'clips'}: no such folder; expected the clips next to validated.tsv")
             found.append(Language(name, folder, table, archive))
     raise_all(faults, "corpus")
     return found
@@ -247,7 +247,7 @@ def _locate_table(sources: CorpusPlaces, name: str) -> tuple[Path | None, Path]:
         return None, local / hashlib.sha1(sources.covost2.encode()).hexdigest()[:8] / file_name
     folder = Path(sources.covost2)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; --covost2 names a folder or a URL of CoVoST 2's tables")
+        raise MissingFileError(f"{folder}: no such folder; --covost2 names a folder or a URL of CoVoST 2's tables")
     places = [place / f"{file_name}{suffix}" for suffix in ("", ".tar.gz") for place in (folder, folder / name)]
     for place in places:
         if place.is_file() and place.suffix == ".tsv":
@@ -257,7 +257,7 @@ def _locate_table(sources: CorpusPlaces, name: str) -> tuple[Path | None, Path]:
     before, after = table_name("*", sources.target).split("*")
     there = {path.name.removeprefix(before).split(after)[0] for path in folder.glob(f"**/{before}*{after}*")}
     looked = f"{folder}/[{name}/]{file_name}[.tar.gz]"
-    raise FileNotFoundError(f"language {name!r}: looked for {looked}; languages there: {_listing(there)}")
+    raise MissingFileError(f"language {name!r}: looked for {looked}; languages there: {_listing(there)}")
 
 
 def _download_table(base: str, target: Path) -> None:
@@ -278,7 +278,7 @@ def _find_recordings(sources: CorpusPlaces, name: str) -> tuple[Path | None, Pat
     """Find a language's unpacked folder, or else its archive; with a folder, also the archive next to it."""
     root = sources.common_voice
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; --common_voice names where Common Voice is")
+        raise MissingFileError(f"{root}: no such folder; --common_voice names where Common Voice is")
     tables = {table for pattern in ("*/validated.tsv", "cv-corpus-*/*/validated.tsv") for table in root.glob(pattern)}
     folders = {path.parent: corpus_name(path.parent.name) for path in sorted(tables)}
     archives = {path: _archive_language(path) for path in _list_archives(root)}
@@ -287,11 +287,11 @@ def _find_recordings(sources: CorpusPlaces, name: str) -> tuple[Path | None, Pat
     if len(own_folders) > 1 or (not own_folders and len(own_archives) > 1):
         several = own_folders if own_folders else own_archives
         listed = ", ".join(map(str, several))
-        raise ValueError(f"language {name!r} is there {len(several)} times ({listed}); give the folder of one release")
+        raise InputError(f"language {name!r} is there {len(several)} times ({listed}); give the folder of one release")
     if not own_folders and not own_archives:
         looked = f"{root}/[cv-corpus-*/]{name}/validated.tsv and an archive of it (.tar.gz)"
         there = {*folders.values(), *archives.values()} - {""}
-        raise FileNotFoundError(f"language {name!r}: looked for {looked}; languages there: {_listing(there)}")
+        raise MissingFileError(f"language {name!r}: looked for {looked}; languages there: {_listing(there)}")
     return (own_folders[0] if own_folders else None), (own_archives[0] if own_archives else None)
 
 
@@ -322,7 +322,7 @@ def _archive_language(path: Path) -> str:
 def _check_columns(path: Path, columns: Sequence[str]) -> None:
     missing = [column for column in columns if column not in read_header(path)]
     if missing:
-        raise ValueError(f"{path}:1: no column {', '.join(missing)}; found {', '.join(read_header(path))}")
+        raise InputError(f"{path}:1: no column {', '.join(missing)}; found {', '.join(read_header(path))}")
 
 
 def _listing(names: set[str]) -> str:

@@ -36,7 +36,7 @@ from speechllama.data.clips import clip_name, list_clips, read_durations
 from speechllama.data.corpus_report import SourceReport, write_report
 from speechllama.data.data_dir_writer import DataDirWriter
 from speechllama.data.tsv import read_header, read_tsv
-from speechllama.faults import first_ten, raise_all
+from speechllama.faults import InputError, first_ten, raise_all
 from speechllama.text.filter import TextFilter, sentence_key
 
 UNREADABLE_CLIP = "unreadable clip"  # a reason for dropping
@@ -95,17 +95,17 @@ def prepare_covost2(
     options, output_dir = options or CorpusOptions(), Path(output_dir)
     options = replace(options, text=replace(options.text, target=sources.target))
     if not languages:
-        raise ValueError("no language is given; expected --langs 'de fr ...'")
+        raise InputError("no language is given; expected --langs 'de fr ...'")
     if options.pseudo_labels is not None:
         missing = [column for column in PSEUDO_COLUMNS if column not in read_header(options.pseudo_labels)]
         if missing:
-            raise ValueError(f"{options.pseudo_labels}:1: no column {', '.join(missing)}")
+            raise InputError(f"{options.pseudo_labels}:1: no column {', '.join(missing)}")
     pseudo = options.pseudo_labels
     if options.english != "none" and sources.target != ENGLISH:
-        raise ValueError(f"--english {options.english} has English transcripts as targets, not {sources.target}")
+        raise InputError(f"--english {options.english} has English transcripts as targets, not {sources.target}")
     if options.english == "none" and sources.target in languages:
         hint = "; --english train adds English speech with its own transcripts" if sources.target == ENGLISH else ""
-        raise ValueError(f"CoVoST 2 has no table {table_name(sources.target, sources.target)}{hint}")
+        raise InputError(f"CoVoST 2 has no table {table_name(sources.target, sources.target)}{hint}")
     wanted = [*languages, ENGLISH] if options.english != "none" else list(languages)
     untrained = untrained_pseudo_labels(pseudo, [corpus_name(name) for name in wanted]) if pseudo else None
     more_clips: Callable[[str], set[str]] = partial(pseudo_label_clips, pseudo) if pseudo else lambda name: set[str]()
@@ -242,13 +242,13 @@ def check_belonging(place: Language, english: str, max_missing_share: float, max
     if place.table is None:
         if not (place.folder / f"{english}.tsv").is_file():
             table = place.folder / f"{english}.tsv"
-            raise ValueError(f"{table}: no such table; the other one is --english validated")
+            raise InputError(f"{table}: no such table; the other one is --english validated")
         return
     translated = {clip_name(path) for _, (path,) in read_tsv(place.table, ("path",), [])}
     validated = {clip_name(path) for _, (path,) in read_tsv(place.folder / "validated.tsv", ("path",), [])}
     missing = len(translated - validated)
     if missing > max_missing_share * len(translated):
-        raise ValueError(
+        raise InputError(
             f"{place.name}: {missing:,} of {len(translated):,} clips of {place.table} are not in {place.folder}/"
             f"validated.tsv, at most {max_missing_share:.0%} may (--max_missing_share): another release or "
             "language; CoVoST 2 was made from cv-corpus-4-2019-12-10"
@@ -257,7 +257,7 @@ def check_belonging(place: Language, english: str, max_missing_share: float, max
     absent = sorted(wanted - list_clips(place.folder / "clips").keys())
     if len(absent) > max(1, max_bad_share * len(wanted)):
         instead = f"; or remove the folder, and {place.archive} is unpacked instead" if place.archive else ""
-        raise ValueError(
+        raise InputError(
             f"{place.name}: {len(absent):,} of {len(wanted):,} clips that validated.tsv lists are not in "
             f"{place.folder}/clips (first {absent[0]}), at most {max_bad_share:.0%} may (--max_bad_share): "
             f"half unpacked? Unpack the archive again{instead}"
@@ -275,7 +275,7 @@ def check_bad_share(report: SourceReport, place: Language, max_bad_share: float)
     bad = sum(drop.counts.get(reason, 0) for drop in drops for reason in BAD_REASONS)
     total = bad + sum(split.kept for split in report.splits.values())
     if bad > max(1, max_bad_share * total):
-        raise ValueError(
+        raise InputError(
             f"{report.name}: {bad:,} of {total:,} clips are absent or damaged, at most {max_bad_share:.0%} may "
             f"(--max_bad_share); get them again below {place.folder}, or raise the share:{first_ten(examples)}"
         )

@@ -14,6 +14,7 @@ from speechllama.corpora.covost2.files import CLIP_COLUMNS, TABLE_COLUMNS, Langu
 from speechllama.data.clips import clip_name, list_clips
 from speechllama.data.corpus_report import SourceReport
 from speechllama.data.tsv import read_header, read_tsv
+from speechllama.faults import InputError
 from speechllama.text.filter import sentence_key
 
 # CoVoST 2 marks sentences that were in CoVoST 1; its own script takes them as training data.
@@ -207,7 +208,7 @@ def untrained_pseudo_labels(path: Path, languages: Collection[str]) -> SourceRep
             train.dropped.add(f"language {name.strip()!r} is not trained", f"{path}:{number}")
     if train.rows == num_rows:
         found = train.dropped.counts or "no row at all"
-        raise ValueError(f"{path}: no row of a language that is trained ({', '.join(languages)}); found {found}")
+        raise InputError(f"{path}: no row of a language that is trained ({', '.join(languages)}); found {found}")
     report.num_rows = train.rows
     return report if train.rows else None
 

@@ -29,6 +29,7 @@ from speechllama.corpora.covost2.files import table_name
 from speechllama.corpora.mini.plan import Pair, Settings, Utterance, draw_pairs, plan_utterances
 from speechllama.corpora.synthetic.acoustics import surround
 from speechllama.corpora.synthetic.espeak import synthesize
+from speechllama.faults import InputError
 from speechllama.files import atomic_write, read_json, write_json
 from speechllama.progress import progress
 
@@ -121,7 +122,7 @@ def check_same_settings(wanted: Mapping[str, Any], path: Path) -> None:
             differing = ["other sentences, or another version of sentences and voices"]
         if changed:
             parts = ", ".join((path.name, "common_voice", "covost2", "llm_text.tsv"))
-            raise ValueError(
+            raise InputError(
                 f"{path}: the corpus in this folder was made with other settings ({'; '.join(differing)}). To keep it, "
                 "choose another --output_dir (of a recipe: --downloads, and with it --datadir, --dumpdir, --expdir); "
                 f"to make the new one in its place, remove {parts} from {path.parent}"
@@ -170,7 +171,7 @@ def write_corpus(
         ValueError: No processes, or a folder with another corpus.
     """
     if num_jobs < 1:
-        raise ValueError(f"nj is {num_jobs}, expected 1 or more")
+        raise InputError(f"nj is {num_jobs}, expected 1 or more")
     check_same_settings(wanted, output_dir / "settings.json")
     make_clips(utterances, output_dir, num_jobs)
     write_tables(utterances, text, output_dir)

@@ -15,6 +15,7 @@ from random import Random
 
 from speechllama.corpora.mini import english, french, german, spanish
 from speechllama.corpora.mini.meaning import Sentence, sample_sentence
+from speechllama.faults import InputError
 
 ENGLISH_WORDS = range(4, 13)
 
@@ -41,7 +42,7 @@ def find_language(code: str) -> Language:
         ValueError: The grammar does not have it.
     """
     if code not in GRAMMARS:
-        raise ValueError(f"no grammar for language {code!r}; there are: {' '.join(GRAMMARS)}")
+        raise InputError(f"no grammar for language {code!r}; there are: {' '.join(GRAMMARS)}")
     return GRAMMARS[code]
 
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
+from speechllama.faults import InputError
+
 Tense = Literal["present", "past", "future", "can", "must", "want"]
 Mood = Literal["statement", "question", "where", "when", "why"]
 Link = Literal["because", "but", "if", "that"]
@@ -120,7 +122,7 @@ def read_lexicon() -> tuple[Word, ...]:
         columns = line.split("\t")
         if len(columns) != 2 + len(LANGUAGE_COLUMNS):
             expected = 2 + len(LANGUAGE_COLUMNS)
-            raise ValueError(f"{path}:{number}: {len(columns)} columns, expected {expected}: {line!r}")
+            raise InputError(f"{path}:{number}: {len(columns)} columns, expected {expected}: {line!r}")
         kind, classes = columns[:2]
         subjects, _, objects = classes.replace(",", " ").partition(">")
         whole = kind in ("time", "freq")

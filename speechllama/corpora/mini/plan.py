@@ -15,6 +15,7 @@ from random import Random
 from speechllama.constants import SPLITS
 from speechllama.corpora.mini.grammar import find_language, sample_pair
 from speechllama.corpora.synthetic.acoustics import Surroundings
+from speechllama.faults import InputError
 
 # Variants of eSpeak whose first three formants lie at 90 to 135 % of the plain voice's: no whisper, croak or robot,
 # and no voice that a listener trained on the others cannot follow (as "Lee", whose formants lie at 80 %). Variants in
@@ -94,13 +95,13 @@ def check_settings(settings: Settings) -> None:
     for lang in settings.langs:
         find_language(lang)
     if not settings.langs or len(set(settings.langs)) != len(settings.langs):
-        raise ValueError(f"langs is {' '.join(settings.langs)!r}, expected different languages")
+        raise InputError(f"langs is {' '.join(settings.langs)!r}, expected different languages")
     for name in ("num_train", "num_dev", "num_test"):
         if getattr(settings, name) < len(settings.langs):
-            raise ValueError(f"{name} is {getattr(settings, name)}, expected at least one for each language")
+            raise InputError(f"{name} is {getattr(settings, name)}, expected at least one for each language")
     if settings.num_llm_text < settings.num_train:
         size, least = settings.num_llm_text, settings.num_train
-        raise ValueError(f"num_llm_text is {size}, but it includes num_train = {least}")
+        raise InputError(f"num_llm_text is {size}, but it includes num_train = {least}")
 
 
 def draw_pairs(settings: Settings) -> tuple[dict[str, list[Pair]], list[Pair]]:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from speechllama.faults import InputError, MissingFileError
+
 SYNCHRONOUS_OUTPUT = 2
 DO_NOT_EXIT = 0x8000
 TEXT_IS_UTF8 = 1
@@ -39,11 +41,11 @@ def find_library() -> tuple[Path, Path]:
     try:
         import espeakng_loader
     except ImportError as error:
-        raise FileNotFoundError("no libespeak-ng: `pip install espeakng-loader` brings it") from error
+        raise MissingFileError("no libespeak-ng: `pip install espeakng-loader` brings it") from error
     library, data = Path(espeakng_loader.get_library_path()), Path(espeakng_loader.get_data_path())
     for path in (library, data):
         if not path.exists():
-            raise FileNotFoundError(f"{path}: missing; `pip install --force-reinstall espeakng-loader`")
+            raise MissingFileError(f"{path}: missing; `pip install --force-reinstall espeakng-loader`")
     return library, data
 
 
@@ -75,13 +77,13 @@ def synthesize(
         RuntimeError: eSpeak failed, or something else in this process holds the library.
     """
     if not any(mark.isalnum() for mark in text):
-        raise ValueError(f"nothing to say in {text!r}; expected at least one letter or digit")
+        raise InputError(f"nothing to say in {text!r}; expected at least one letter or digit")
     if not 80 <= speed_wpm <= 450:
-        raise ValueError(f"speed_wpm is {speed_wpm}, expected 80 to 450")
+        raise InputError(f"speed_wpm is {speed_wpm}, expected 80 to 450")
     if not 0 <= pitch <= 99:
-        raise ValueError(f"pitch is {pitch}, expected 0 to 99")
+        raise InputError(f"pitch is {pitch}, expected 0 to 99")
     if variant not in list_variants():  # eSpeak would silently take the plain voice
-        raise ValueError(f"eSpeak has no variant {variant!r}; there are: {' '.join(list_variants())}")
+        raise InputError(f"eSpeak has no variant {variant!r}; there are: {' '.join(list_variants())}")
     path, data = find_library()
     library = load_afresh(path)
     try:
@@ -122,7 +124,7 @@ def speak(library: ctypes.CDLL, text: str, voice: str, speed_wpm: int, pitch: in
     library.espeak_SetSynthCallback(callback)
     library.espeak_ng_SetRandSeed(ctypes.c_long(1))
     if library.espeak_SetVoiceByName(voice.encode()) != OK:
-        raise ValueError(f"eSpeak has no voice {voice.split('+')[0]!r}; expected a language such as de")
+        raise InputError(f"eSpeak has no voice {voice.split('+')[0]!r}; expected a language such as de")
     library.espeak_SetParameter(RATE_PARAMETER, speed_wpm, 0)
     library.espeak_SetParameter(PITCH_PARAMETER, pitch, 0)
     encoded = text.encode()

@@ -26,6 +26,7 @@ from speechllama.corpora.tatoeba.plan import (
     plan_training,
     split_pairs,
 )
+from speechllama.faults import InputError, MissingFileError
 from speechllama.text.filter import TextFilter, sentence_keys
 
 ENGLISH = "en"
@@ -92,7 +93,7 @@ def list_texts(places: Sequence[Path]) -> list[Path]:
     for place in places:
         found = sorted(place.glob("*.txt")) if place.is_dir() else [place] if place.is_file() else []
         if not found:
-            raise FileNotFoundError(f"{place}: no such text; --plain_text takes files, or folders with .txt files")
+            raise MissingFileError(f"{place}: no such text; --plain_text takes files, or folders with .txt files")
         files += found
     return files
 
@@ -117,7 +118,7 @@ def read_plain_text(path: Path, held_out: set[str]) -> list[str]:
             try:
                 line = normalise_text(raw.decode("utf-8-sig"))
             except UnicodeDecodeError as error:
-                raise ValueError(f"{path}:{number}: not UTF-8 ({error.reason}); convert the file") from error
+                raise InputError(f"{path}:{number}: not UTF-8 ({error.reason}); convert the file") from error
             num_lines += bool(line)
             if not line or TextFilter().judge_characters(ENGLISH, line, line):
                 continue
@@ -126,7 +127,7 @@ def read_plain_text(path: Path, held_out: set[str]) -> list[str]:
             else:
                 kept.append(line)
     if not kept:
-        raise ValueError(f"{path}: no usable line of English among {num_lines:,}")
+        raise InputError(f"{path}: no usable line of English among {num_lines:,}")
     counts = (path, f"{len(kept):,}", f"{num_lines:,}", f"{num_held_out:,}")
     logging.info("%s: kept %s of %s lines; %s hold a sentence of dev or test", *counts)
     return kept

@@ -20,7 +20,7 @@ from typing import IO
 from speechllama.corpora.covost2.rows import normalise_text
 from speechllama.corpora.mini.plan import Pair
 from speechllama.data.download import fetch, is_url
-from speechllama.faults import first_ten, raise_all
+from speechllama.faults import InputError, first_ten, raise_all
 from speechllama.text.filter import TextFilter
 
 CODES = {"de": "deu", "es": "spa", "fr": "fra", "nl": "nld"}  # Tatoeba's (ISO 639-3)
@@ -63,9 +63,9 @@ def check_languages(langs: Sequence[str]) -> None:
     """
     unknown = [lang for lang in langs if lang not in CODES]
     if unknown:
-        raise ValueError(f"langs holds {', '.join(map(repr, unknown))}; expected some of {' '.join(CODES)}")
+        raise InputError(f"langs holds {', '.join(map(repr, unknown))}; expected some of {' '.join(CODES)}")
     if not langs or len(set(langs)) != len(langs):
-        raise ValueError(f"langs is {' '.join(langs)!r}, expected different languages")
+        raise InputError(f"langs is {' '.join(langs)!r}, expected different languages")
 
 
 def find_pair_files(place: str, langs: Sequence[str], downloads: Path) -> dict[str, Path]:
@@ -85,7 +85,7 @@ def find_pair_files(place: str, langs: Sequence[str], downloads: Path) -> dict[s
     """
     check_languages(langs)
     if PLACEHOLDER not in place and (is_url(place) or Path(place).is_file()) and len(langs) > 1:
-        raise ValueError(
+        raise InputError(
             f"{place}: one file for {len(langs)} languages; put {PLACEHOLDER} where a language's code belongs"
         )
     files: dict[str, Path] = {}
@@ -127,7 +127,7 @@ def check_pairs(path: Path) -> None:
     with open_pairs(path) as stream:
         first = stream.readline()
     if first.count(b"\t") < 1 or first.lstrip().startswith(b"<"):
-        raise ValueError(f"{path}:1: expected 'English<TAB>other', found {first[:60]!r}")
+        raise InputError(f"{path}:1: expected 'English<TAB>other', found {first[:60]!r}")
 
 
 @contextmanager
@@ -142,7 +142,7 @@ def open_pairs(path: Path) -> Iterator[IO[bytes]]:
             with zipfile.ZipFile(path) as archive:
                 tables = [name for name in archive.namelist() if is_table(name)]
                 if len(tables) != 1:
-                    raise ValueError(f"{path}: holds {len(tables)} tables, expected one .txt or .tsv of pairs")
+                    raise InputError(f"{path}: holds {len(tables)} tables, expected one .txt or .tsv of pairs")
                 with archive.open(tables[0]) as stream:
                     yield stream
             return
@@ -151,7 +151,7 @@ def open_pairs(path: Path) -> Iterator[IO[bytes]]:
         with gzip.open(path) if is_packed else path.open("rb") as stream:
             yield stream  # type: ignore[misc]  # a GzipFile is one in all that matters
     except (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: truncated or damaged ({error}); get it again") from error
+        raise InputError(f"{path}: truncated or damaged ({error}); get it again") from error
 
 
 def is_table(name: str) -> bool:
@@ -196,9 +196,9 @@ def read_pairs(path: Path, lang: str, limits: PairFilter) -> list[Pair]:
             else:
                 kept[pair] = None
     if len(faults) > MAX_BAD_SHARE * num_lines:
-        raise ValueError(f"{path}: {len(faults):,} of {num_lines:,} lines are no pairs:{first_ten(faults)}")
+        raise InputError(f"{path}: {len(faults):,} of {num_lines:,} lines are no pairs:{first_ten(faults)}")
     if not kept:
-        raise ValueError(f"{path}: no usable pair among {num_lines:,} lines ({dict(dropped)})")
+        raise InputError(f"{path}: no usable pair among {num_lines:,} lines ({dict(dropped)})")
     if faults:
         dropped["no pair"] = len(faults)
         logging.warning("%s: left out:%s", path, first_ten(faults))

@@ -19,6 +19,7 @@ from random import Random
 
 from speechllama.corpora.mini.plan import FIRST_CLIP, SPEED_FACTORS, Pair, Utterance, divide_voices, share
 from speechllama.corpora.synthetic.acoustics import Room, Surroundings
+from speechllama.faults import InputError
 from speechllama.text.filter import sentence_key, sentence_keys
 
 HELD_OUT = ("test", "dev")
@@ -94,13 +95,13 @@ def split_pairs(pairs: Sequence[Pair], settings: TatoebaSettings) -> Splits:
     keys = iter(list(groups))
     for name, total in (("test", settings.num_test), ("dev", settings.num_dev)):
         if total < len(settings.langs):
-            raise ValueError(f"num_{name} is {total}, expected at least one for each language")
+            raise InputError(f"num_{name} is {total}, expected at least one for each language")
         wanted = share(total, settings.langs)
         while any(wanted.values()):
             key = next(keys, None)
             if key is None:
                 lacking = ", ".join(f"{count} of {lang}" for lang, count in wanted.items() if count)
-                raise ValueError(f"too few sentence pairs for num_{name} = {total}: {lacking} are lacking")
+                raise InputError(f"too few sentence pairs for num_{name} = {total}: {lacking} are lacking")
             free = [pair for pair in reversed(groups[key]) if not shares(pair, splits.held_out, sources)]
             chosen = {pair.lang: pair for pair in free if wanted[pair.lang]}
             for lang, pair in chosen.items():
@@ -116,7 +117,7 @@ def split_pairs(pairs: Sequence[Pair], settings: TatoebaSettings) -> Splits:
         chosen_pairs.sort(key=lambda pair: settings.langs.index(pair.lang))  # stable: the order within stays
         missing = set(settings.langs) - {pair.lang for pair in chosen_pairs}
         if missing:
-            raise ValueError(f"no {name} pairs are left of {' '.join(sorted(missing))}; make num_dev, num_test smaller")
+            raise InputError(f"no {name} pairs are left of {' '.join(sorted(missing))}; make num_dev, num_test smaller")
     splits.num_dropped = len(pairs) - sum(map(len, splits.pairs.values()))
     return splits
 
@@ -204,7 +205,7 @@ def plan_training(splits: Splits, settings: TatoebaSettings, voices: VoicePlan) 
         ValueError: The hours are not above 0.
     """
     if not (settings.hours > 0 and math.isfinite(settings.hours)):
-        raise ValueError(f"hours is {settings.hours}, expected more than 0")
+        raise InputError(f"hours is {settings.hours}, expected more than 0")
     for lang in settings.langs:
         pairs = [pair for pair in splits.pairs["train"] if pair.lang == lang]
         seconds, index = settings.hours * 3600 / len(settings.langs), 0

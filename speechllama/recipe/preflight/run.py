@@ -14,6 +14,7 @@ from typing import Any
 
 from speechllama.cli import add_front_end
 from speechllama.data.front_ends import FeatureFormat, choose_front_end, describe_features
+from speechllama.faults import InputError
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan
@@ -81,7 +82,7 @@ def read_front_end(options: str) -> FeatureFormat:
     try:
         chosen, _ = parser.parse_known_args(options.split())
     except argparse.ArgumentError as error:
-        raise ValueError(str(error)) from error
+        raise InputError(str(error)) from error
     choice = choose_front_end(chosen.frontend, chosen.frontend_conf)
     return describe_features(choice, choice.build())
 
@@ -109,5 +110,5 @@ def read_settings(config: Config, options: str, kind: str) -> Mapping[str, Any]:
         if name in WHOLE_NUMBERS and not isinstance(value, int):
             faults.append(f"{name}: expected a whole number, found {value!r}")
     if faults:
-        raise ValueError(f"{config.path}: {'; '.join(faults)}")
+        raise InputError(f"{config.path}: {'; '.join(faults)}")
     return settings

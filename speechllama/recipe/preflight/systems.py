@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.faults import InputError
 from speechllama.llm.loading import check_quantization
 from speechllama.model.encoders import Encoder, choose_encoder
 from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_speech_llama, num_parameters
@@ -158,13 +159,13 @@ def system_training(
     path = system.config.path
     settings = read_settings(system.config, run.options.train_options, "system")
     if architecture is None:
-        raise ValueError(f"{path}: cannot be built before the LLM is there")
+        raise InputError(f"{path}: cannot be built before the LLM is there")
     network = meta_speech_llama({**settings, **dataclasses.asdict(run.features)}, path, architecture, encoder)
     if run.launcher == "local":
         try:
             check_quantization(network.config.llm, run.device)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+            raise InputError(f"{path}: {error}") from error
     typical, ratio = BatchShape.of_features(run.features), system.compressor.frames_per_vector
     if ratio:
         used = encoder if encoder and system.freezes_encoder else encoder_shape(run, network.config.encoder)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speechllama.faults import InputError
 from speechllama.report.table.claims import judge_claims
 from speechllama.report.table.run import Run, find_differences
 from speechllama.report.table.significance import (
@@ -97,7 +98,7 @@ def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dic
         ValueError: The reference is not among the rows.
     """
     if reference not in rows:
-        raise ValueError(f"unknown reference {reference!r}, expected one of the rows {', '.join(rows)}")
+        raise InputError(f"unknown reference {reference!r}, expected one of the rows {', '.join(rows)}")
     known = Runs(runs)
     p_values, signature = test_rows(known, rows, reference)
     lines = [summarize_row(known, row, reference, p_values.get(row, {})) for row in rows]

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from speechllama.faults import InputError
 from speechllama.files import read_json, read_table
 from speechllama.model.compressors import COMPRESSORS
 from speechllama.model.old_settings import upgrade_settings
@@ -110,9 +111,9 @@ def read_run(paths: RunPaths) -> Run:
         facts = read_facts(dirs, report, pairs)
         identity = read_identity(dirs, report, pairs, facts)
     except (ValueError, OSError) as error:
-        raise ValueError(f"system {row}, seed {seed}: {error}; run it again from stage decode") from error
+        raise InputError(f"system {row}, seed {seed}: {error}; run it again from stage decode") from error
     except KeyError as error:
-        raise ValueError(
+        raise InputError(
             f"system {row}, seed {seed}: no {error} in its records; run it again from stage decode"
         ) from error
     return Run(row, seed, "", report, pairs, facts, identity)

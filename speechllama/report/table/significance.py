@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sacrebleu.metrics import BLEU
 from sacrebleu.significance import PairedTest, Result
 
+from speechllama.faults import InputError
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 from speechllama.text.tasks import BLEU as BLEU_METRIC
@@ -63,7 +64,7 @@ def paired_p_values(
     """
     for name, pairs in others.items():
         if (pairs.utterances, pairs.references) != (reference.utterances, reference.references):
-            raise ValueError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
+            raise InputError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
     systems: list[tuple[str, Sequence[str]]] = [("", list(reference.hypotheses))]
     systems += [(name, list(pairs.hypotheses)) for name, pairs in others.items()]
     metric = BLEU(tokenize=TARGETS[target].bleu_tokenizer)

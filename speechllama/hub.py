@@ -62,7 +62,7 @@ def explain_hub_error(error: BaseException) -> str:
     if holds(errors.LocalEntryNotFoundError) or holds(errors.OfflineModeIsEnabled):
         return (
             "not on this machine, and the hub cannot be reached: fetch it where there is a network "
-            "(hf download ID --local-dir DIR) and give that directory as --llm, or fill the cache that HF_HOME names"
+            "(hf download ID --local-dir DIR) and give that directory instead, or fill the cache that HF_HOME names"
         )
     return ""
 

@@ -143,6 +143,8 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     from transformers import AutoModelForCausalLM
 
     from speechllama.config import from_mapping
+    from speechllama.llm.architecture import causal_lm_class
+    from speechllama.llm.attention import choose_attention
     from speechllama.llm.llm import LLM
     from speechllama.llm.loading import choose_dtype
     from speechllama.model.build import speech_llama_config
@@ -158,7 +160,9 @@ def build(args: argparse.Namespace, system: str) -> tuple[Any, Any, bool]:
     architecture = read_architecture(args.llm_config)
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(
-            architecture, dtype=choose_dtype(config.llm.dtype, args.device), attn_implementation=config.llm.attention
+            architecture,
+            dtype=choose_dtype(config.llm.dtype, args.device),
+            attn_implementation=choose_attention(config.llm.attention, causal_lm_class(architecture, args.llm_config)),
         )
     llm = LLM(config.llm, args.device, fill(model, args.device))
     if args.compile:

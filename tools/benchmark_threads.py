@@ -69,7 +69,7 @@ def measure_steps(num_steps: int) -> float:
     from speechllama.model.layers import TransformerConfig
 
     torch.manual_seed(0)
-    config = CTCEncoderConfig(conv_channels=32, transformer=TransformerConfig(4, 144, 4, 576, 0.0))
+    config = CTCEncoderConfig(conv_channels=16, transformer=TransformerConfig(4, 128, 4, 512, 0.0))
     network = CTCEncoder(config, NUM_UNITS)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     speech = torch.randn(NUM_UTTERANCES, NUM_FRAMES, NUM_MELS)

@@ -41,3 +41,9 @@ def test_the_search_writes_what_generate_writes(capsys: pytest.CaptureFixture[st
     torch.manual_seed(0)
     benchmark.compare_decoding(beam, repeats=1)  # asserts equal text
     assert "equal text" in capsys.readouterr().out
+
+
+def test_packed_lines_and_padded_ones_have_the_same_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    benchmark.compare_packing(repeats=1)  # asserts equal losses
+    assert "24 lines of 12 to 58 tokens, equal loss" in capsys.readouterr().out

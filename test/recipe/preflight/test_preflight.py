@@ -265,7 +265,7 @@ def test_an_encoder_decoder_and_its_rescoring_are_checked_too(
     faults: list[str] = []
     (training,) = systems.find_trainings(run, None, faults)
     assert not faults and not run.uses_llm
-    assert "about 3 utterances of 5 s; 2,5" in training.describe(1)
+    assert "about 3 utterances of 5 s; 1,959,331" in training.describe(1)
     wrong = checked_run("mini_covost2", "--system", "b1", "--train_options", "--network_conf {dimm:1}")
     systems.find_trainings(wrong, None, faults)
     recipe = make_recipe(b2="rescore_system: b1\nweights: [1.0]\n")

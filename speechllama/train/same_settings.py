@@ -21,9 +21,11 @@ from speechllama.train.recovery import CHECKPOINT, PREVIOUS
 from speechllama.train.resume import INTERRUPTED
 
 # What says how, where and how long a training runs, not what is trained. Data and bases are compared elsewhere, by
-# their content: batches by `EpochInFlight`, LLM and encoder by the fingerprint in each checkpoint.
+# their content: batches by `EpochInFlight`, LLM and encoder by the fingerprint in each checkpoint. Smaller batches may
+# follow when memory has run out; an epoch that was in flight then starts again, with a warning.
 MAY_CHANGE = (
     *("max_epoch", "patience", "num_workers", "ngpu", "save_minutes", "resume", "config", "conf_path", "output_dir"),
+    *("batch_bins", "batch_size"),
     *("keep_nbest_models", "best_model_criterion", "early_stopping_criterion", "nbest_averaging_interval"),
     *("log_level", "log_interval", "print_config", "dry_run", "required", "version", "drop_last_iter"),
     *("num_att_plot", "use_matplotlib", "use_tensorboard", "create_graph_in_tensorboard", "detect_anomaly"),

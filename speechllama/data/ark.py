@@ -47,8 +47,7 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
         job: The part, from 1.
 
     Yields:
-        `write(utterance, array)`: numbers (T, F) are written as float32, or as float16 if they are, for which Kaldi's
-        format has no type and numpy's is written; whole numbers (U,) as Kaldi's int32 vector.
+        `write(utterance, array)`: numbers (T, F) are written as float32, whole numbers (U,) as Kaldi's int32 vector.
 
     Raises:
         ValueError: An utterance is written twice, or holds NaN or infinity.
@@ -66,10 +65,8 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
                 check_finite(array, f"{ark}: {name} of utterance {utterance!r}")
                 # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
-                is_half = array.dtype == np.float16
-                kind = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float16 if is_half else np.float32
-                written = {utterance: np.ascontiguousarray(array, dtype=kind)}
-                kaldiio.save_ark(stream, written, write_function="numpy" if is_half else None)
+                kind = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
+                kaldiio.save_ark(stream, {utterance: np.ascontiguousarray(array, dtype=kind)})
 
             yield write
         scp.unlink(missing_ok=True)  # an older scp must not point into the new ark

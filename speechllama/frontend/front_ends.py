@@ -120,7 +120,6 @@ class HfSettings:
         overlap: Seconds that two windows share; each gives the half that is nearer to it.
         dtype: What it computes in: auto (float32 on a CPU, what the weights are stored in on a GPU), float32, bfloat16
             or float16.
-        stored_as: What the features are stored in, float32 or float16, which takes half the disk.
     """
 
     path: str = ""
@@ -129,7 +128,6 @@ class HfSettings:
     window: float = 0.0
     overlap: float = 4.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    stored_as: Literal["float32", "float16"] = "float32"
 
     def __post_init__(self) -> None:
         if not self.path:

@@ -62,7 +62,7 @@ class HfEncoder:
         return self
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        """Compute the states of one waveform (S,): (T, F), float32 or what `stored_as` says.
+        """Compute the states of one waveform (S,): (T, F), float32.
 
         Raises:
             ValueError: It is not one-dimensional, or too short for a state.
@@ -149,8 +149,7 @@ class HfEncoder:
                 until = (windows[index + 1][0] + end) // 2 // self._hop
             parts.append(piece[done - first : until - first])
             done = until
-        stored = np.float16 if self.settings.stored_as == "float16" else np.float32
-        return np.concatenate(parts).astype(stored)
+        return np.concatenate(parts)
 
     @torch.inference_mode()
     def _run(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -185,11 +185,6 @@ def test_long_recordings_are_cut_into_windows_that_overlap(build: Callable[..., 
     assert len(states) == len(waveform) // shift + 1
 
 
-def test_features_in_half_precision_take_half_the_disk(build: Callable[..., HfEncoder]) -> None:
-    states = build("wav2vec2", stored_as="float16", overlap=1.0)(noise(1.0))
-    assert states.dtype == np.float16
-
-
 @pytest.mark.parametrize("shape", [(0,), (100,), (1, 16000)])
 def test_what_is_no_waveform_is_refused(build: Callable[..., HfEncoder], shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"a waveform of shape .*, expected \(S,\) with at least 400 samples"):

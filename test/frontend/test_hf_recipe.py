@@ -24,8 +24,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hf_recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path, encoder: Path) -> Recipe:
-    """E5 and E6 on two of its layers, in half precision."""
-    conf = {"path": str(encoder), "layers": [1, 2], "stored_as": "float16"}
+    """E5 and E6 on two of its layers."""
+    conf = {"path": str(encoder), "layers": [1, 2]}
     return train_recipe(tmp_path_factory.mktemp("hf"), tiny_llm, choose_front_end("hf", conf))
 
 

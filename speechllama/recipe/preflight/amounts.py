@@ -52,7 +52,7 @@ def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> flo
     if FRONT_ENDS[features.frontend].reads == "features":
         return 0.0
     num_frames = sum(amount.seconds for amount in amounts.values()) / features.frame_shift
-    return num_frames * features.feature_dim * (2 if features.frontend_conf.get("stored_as") == "float16" else 4)
+    return num_frames * features.feature_dim * 4
 
 
 def compressed_bytes(amounts: Mapping[str, Amount], width: int) -> float:

@@ -118,7 +118,7 @@ def test_every_yaml_of_the_recipes_is_read_by_these_tests() -> None:
     read = {path.resolve() for name in names for path in load(*name).files}
     front_ends = set(EGS.glob("*/conf/frontend/*.yaml"))  # see test/frontend/test_front_end_configs.py
     assert sorted(set(EGS.glob("*/conf/**/*.yaml")) - read - front_ends) == []
-    assert len(read) == 61
+    assert len(read) == 67
     assert not [path for path in EGS.glob("*/conf/**/*") if path.is_symlink()]
 
 

@@ -160,7 +160,7 @@ def test_a_saved_state_of_other_batches_is_left_with_a_warning(
         at_check(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(SystemExit):
             train_with_chance(recipe, "other_batches")
-    train_with_chance(recipe, "other_batches", "--batch_bins", "300", "--max_epoch", "1")
+    train_with_chance(recipe, "other_batches", "--batch_bins", "90", "--max_epoch", "1")
     assert "interrupted.pth cannot be used: its batches differ; epoch 1 starts again" in caplog.text
 
 

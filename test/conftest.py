@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -156,6 +157,17 @@ def make_set(path: Path, num_utterances: int, seed: int, front_end: Any = None) 
     merge_parts(path / "data", path / "dump", 1, "feats")
 
 
+@contextlib.contextmanager
+def hidden(path: Path) -> Iterator[None]:
+    """Take a file or folder away for a while, to show that it is not needed."""
+    place = path.with_name(f"{path.name}.hidden")
+    path.rename(place)
+    try:
+        yield
+    finally:
+        place.rename(path)
+
+
 class Recipe:
     """A recipe's folder; every method is one stage."""
 
@@ -261,6 +273,18 @@ class Recipe:
             + ["--output_dir", str(self.root / output), "--beam_size", "3", "--nbest", "2", *more]
         )
         return read_table(self.root / output / "text")
+
+    def assert_same_texts(self, one: Any, other: Any) -> None:
+        """Two models write the same for the test set's features, token by token."""
+        from speechllama.data.ark import read_matrix
+        from speechllama.files import read_table
+        from speechllama.model.audio import Features
+
+        for place in read_table(self.root / "test/dump/feats.scp").values():
+            features = read_matrix(place)
+            audio = (Features.pad([features]), [len(features) / 100], [""])
+            first, second = (model.translate(*audio)[0][0] for model in (one, other))
+            assert first.tokens == second.tokens
 
     def data(self, folder: str, *tables: str) -> list[str]:
         return [str(self.root / folder / table) for table in tables]

@@ -30,7 +30,7 @@ GATE_START = 0.01  # what the states add at first; at 0 itself, the audio encode
 
 
 class PosteriorCompressor(nn.Module):
-    """Averages the posteriors of each run of frames with the same best CTC unit; runs of blanks are left out.
+    """Averages the posteriors of each run of frames with the same best CTC unit; blank frames are left out.
 
     Of each frame the posteriors of all units but blank, which add up to 1, are averaged. The K best of a run are kept,
     with their numbers: 64 numbers a run in place of 5,000 or 49,152.

@@ -44,6 +44,12 @@ class SelectedFrontEnd:
         return "" if self.name == DEFAULT_FRONT_END else f"_{self.name}"
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Files whose change makes its features stale: what describes weights in a directory."""
+        config = Path(getattr(self.choice.settings, "path", "")) / "config.json"
+        return (str(config),) if self.choice.record.has_weights and config.is_file() else ()
+
+    @property
     def words(self) -> tuple[str, ...]:
         """Options of make_features; none for the default with its default settings."""
         record, settings = self.choice.record, self.choice.settings
@@ -83,14 +89,12 @@ def select_front_end(name: str, path: str, folders: ConfFolders) -> SelectedFron
     wrong = [key for key in config.settings if key not in KEYS]
     if wrong:
         raise UsageError(f"{config.path}: unknown key {wrong[0]!r}, expected one of {', '.join(KEYS)}")
-    conf = dict(config.settings.get("frontend_conf") or {})
+    kind = str(config.settings.get("frontend", DEFAULT_FRONT_END))
+    conf = {**(config.settings.get("frontend_conf") or {}), **({"path": path} if path else {})}
     try:
-        if path:
-            record = FRONT_ENDS[config.settings.get("frontend", DEFAULT_FRONT_END)]
-            if "path" not in {field.name for field in dataclasses.fields(record.settings)}:
-                raise InputError(f"--frontend_path: the front end {name} has no weights")
-            conf["path"] = path
-        choice = choose_front_end(config.settings.get("frontend", DEFAULT_FRONT_END), conf)
+        if path and not FRONT_ENDS[kind].has_weights:
+            raise InputError(f"--frontend_path: the front end {name} has no weights")
+        choice = choose_front_end(kind, conf)
     except ValueError as error:
         raise UsageError(f"{config.path}: {error}") from error
     return SelectedFrontEnd(config, name, choice)

@@ -34,7 +34,7 @@ SETTINGS = [
 
 
 def make_encoded(seed: int) -> Encoded:
-    """Four utterances of few labels, so that runs are long; the third has only blanks. Padding holds noise."""
+    """Four utterances of few labels, so that runs are long; the third has only blank frames. Padding holds noise."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 4, (4, 20), generator=generator).repeat_interleave(2, dim=1)
     logits = torch.nn.functional.one_hot(labels, NUM_UNITS) * 3.0 + torch.rand(4, 40, NUM_UNITS, generator=generator)

@@ -9,6 +9,7 @@ import pytest
 
 from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan, make_plan
+from speechllama.recipe.stages import Stage
 from speechllama.recipe.table import row_options
 
 Write = Callable[[str, str], None]
@@ -27,9 +28,13 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
     return write_yaml
 
 
-def features_command(plan: Plan) -> tuple[str, ...]:
+def features_stage(plan: Plan) -> Stage:
     (stage,) = (stage for _, stage in plan.stages() if stage.name == "features")
-    return stage.jobs[0].command
+    return stage
+
+
+def features_command(plan: Plan) -> tuple[str, ...]:
+    return features_stage(plan).jobs[0].command
 
 
 def test_the_default_adds_nothing_to_names_and_commands(write: Write) -> None:
@@ -53,10 +58,15 @@ def test_another_front_end_is_part_of_every_name_that_depends_on_it(write: Write
     assert "--ngpu" in features_command(make_plan([*WORDS, "--frontend", "mine", "--ngpu", "1"]))
 
 
-def test_weights_elsewhere_need_no_yaml(write: Write) -> None:
+def test_weights_elsewhere_need_no_yaml(write: Write, tmp_path: Path) -> None:
     write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder}\n")
     plan = make_plan([*WORDS, "--frontend", "mine", "--frontend_path", "/data/encoder"])
     assert plan.front_end.choice.settings.path == "/data/encoder"
+    assert "config.json" not in " ".join(features_stage(plan).inputs)
+    (tmp_path / "encoder").mkdir()
+    (tmp_path / "encoder/config.json").write_text("{}")
+    plan = make_plan([*WORDS, "--frontend", "mine", "--frontend_path", "encoder"])
+    assert "encoder/config.json" in features_stage(plan).inputs  # other weights there make the features stale
     with pytest.raises(UsageError, match="--frontend_path: the front end fbank has no weights"):
         make_plan([*WORDS, "--frontend_path", "/data/encoder"])
 

@@ -19,18 +19,10 @@ from speechllama.files import read_json, read_table
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import Features
+from test.conftest import hidden
 
 NUM_CLUSTERS = 12
 UNITS = f"{{num_clusters: {NUM_CLUSTERS}}}"
-
-
-def assert_same_texts(recipe: Any, one: Speech2Text, other: Speech2Text) -> None:
-    """Both write the same for the test set's features, token by token."""
-    for place in read_data_dir(recipe.root / "test/dump").table("feats.scp").values():
-        features = read_matrix(place)
-        audio = (Features.pad([features]), [len(features) / 100], [""])
-        first, second = (model.translate(*audio)[0][0] for model in (one, other))
-        assert first.tokens == second.tokens
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +80,9 @@ def test_a_packed_decoder_from_scratch_needs_nothing_else(recipe: Any, scratch: 
     assert len(recipe.decode("d", "dump", "d/decoded")) == 6
     own = Speech2Text.from_pretrained(scratch)
     pack.main(["--exp_dir", str(scratch), "--output", str(tmp_path / "d.zip"), "--include_llm", "false"])
-    hidden = recipe.root / "llm_d.hidden"
-    (recipe.root / "llm_d").rename(hidden)
-    try:
+    with hidden(recipe.root / "llm_d"):
         translate = Speech2Text.from_pretrained(tmp_path / "d.zip")
-    finally:
-        hidden.rename(recipe.root / "llm_d")
-    assert_same_texts(recipe, translate, own)
+    recipe.assert_same_texts(translate, own)
 
 
 def test_a_fully_trained_llm_is_packed_without_the_weights_it_started_from(recipe: Any, tmp_path: Path) -> None:
@@ -155,7 +143,7 @@ def test_a_packed_model_of_units_decodes_as_the_experiment(recipe: Any, units: P
     pack.main(["--exp_dir", str(units), "--output", str(tmp_path / "u.zip"), "--include_llm", "true"])
     translate = Speech2Text.from_pretrained(tmp_path / "u.zip")
     assert translate.experiment.settings["centroids_file"] == str(tmp_path / "u.unpacked/centroids.npz")
-    assert_same_texts(recipe, translate, Speech2Text.from_pretrained(units))
+    recipe.assert_same_texts(translate, Speech2Text.from_pretrained(units))
 
 
 def test_other_units_than_the_model_was_trained_on_are_refused(recipe: Any, units: Path, tmp_path: Path) -> None:

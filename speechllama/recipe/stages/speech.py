@@ -96,7 +96,7 @@ def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> S
         f"{record.title} ({layout.dump(part) if part else layout.dumpdir})",
         f"{layout.dumpdir}/.features{suffix}.done",
         " ".join(filter(None, given)),
-        inputs=(*tables(map(layout.data, sets), DATA_TABLES[record.reads]), *optional),
+        inputs=(*tables(map(layout.data, sets), DATA_TABLES[record.reads]), *optional, *front_end.files),
         outputs=tables(map(layout.dump, sets), FEATURE_TABLES),
         jobs=tuple(jobs),
         clears=(Clear("remove", tuple(map(layout.dump, sets)), layout.dumpdir),),

@@ -82,7 +82,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     print(f"{len(pairs)} sentences, float32\n")
     print("| start token | space | nats a token | nats a sentence |\n|---|---|---|---|")
     for start in ("tokenizer", "bos"):
-        prompt = Prompt(PromptConfig(start_token=start), DEFAULT_TASK, tokenizer)  # type: ignore[arg-type]
+        prompt = Prompt(PromptConfig(start_token=start), DEFAULT_TASK, tokenizer)
         for space in ("", " "):
             a_token, a_sentence = measure(llm, prompt, pairs, space)
             print(f"| {start} | {'yes' if space else 'no'} | {a_token:.2f} | {a_sentence:.1f} |", flush=True)

@@ -166,7 +166,8 @@ def test_features_that_are_no_numbers_are_left_out_and_named(
         calls.append(len(waveform))
         return original(self, waveform) * np.float32(np.nan if len(calls) == 3 else 1)
 
-    original, calls = Fbank.__call__, []
+    original = Fbank.__call__
+    calls: list[int] = []
     monkeypatch.setattr(Fbank, "__call__", compute)
     make_features(make_data_dir(num=6), tmp_path / "dump")
     skipped = read_skipped(tmp_path / "dump/skipped.1")

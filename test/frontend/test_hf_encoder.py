@@ -112,13 +112,15 @@ def test_every_kind_of_encoder_gives_its_states(build: Callable[..., HfEncoder],
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_a_batch_gives_what_its_members_give(build: Callable[..., HfEncoder], name: str) -> None:
+def test_a_batch_gives_what_its_members_give(
+    build: Callable[..., HfEncoder], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     front_end = build(name, overlap=1.0)
     waveforms = [noise(1.0, 1), noise(2.3, 2), noise(0.7, 3)]
     single = [front_end(waveform) for waveform in waveforms]
     front_end.device = "batched"  # as on a GPU, without one
     try:
-        front_end._run = run_on_cpu(front_end)  # type: ignore[method-assign]
+        monkeypatch.setattr(front_end, "_run", run_on_cpu(front_end))
         batched = front_end.many(waveforms)
     finally:
         front_end.device = "cpu"

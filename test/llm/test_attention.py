@@ -33,7 +33,7 @@ def test_every_kind_of_layer_gets_its_mask(mask: Any) -> None:
         for row in range(len(LENGTHS)):
             for query in range(WIDTH + NUM_TEXT):
                 for key in range(WIDTH + NUM_TEXT):
-                    places = positions[row, query].item(), positions[row, key].item()
+                    places = int(positions[row, query]), int(positions[row, key])
                     expected = seen[row, 0, query, key].item() and is_near(kind, *places)
                     assert (found[row, 0, query, key] == 0).item() == expected, (kind, row, query, key)
     steps = attention_mask(config, seen[:, :, -2:], positions, torch.float32)  # the last queries only, as in a search

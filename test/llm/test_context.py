@@ -34,7 +34,7 @@ def gpt2(tiny_llm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     tokenizer = load_tokenizer(str(tiny_llm))
     torch.manual_seed(3)
-    sizes = {"n_positions": CONTEXT, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    sizes: dict[str, Any] = {"n_positions": CONTEXT, "n_embd": 16, "n_layer": 1, "n_head": 2}
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(tokenizer), **sizes, bos_token_id=1, eos_token_id=2))
     folder = tmp_path_factory.mktemp("gpt2")
     model.save_pretrained(folder)

@@ -134,7 +134,7 @@ def test_the_weights_are_written_in_the_precision_that_is_wanted(made: tuple[Pat
     path = str(made[0])
     sizes = {}
     for precision in ("float32", "bfloat16"):
-        folder, entries = convert_gguf(path, tmp_path / precision, precision)  # type: ignore[arg-type]
+        folder, entries = convert_gguf(path, tmp_path / precision, precision)
         assert entries["precision"] == precision
         assert json.loads((Path(folder) / "config.json").read_text())["dtype"] == precision
         sizes[precision] = (Path(folder) / "model.safetensors").stat().st_size

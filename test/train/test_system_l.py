@@ -90,9 +90,9 @@ def test_what_trains_is_small_before_lora_and_moves(recipe: Any, system: Path) -
     assert names_of(recipe.root / "l_frozen/model.pth") == SMALL
     assert all("lora_" in name for name in set(second) - set(first)) and set(second) > set(first)
     for name in SMALL:
-        tensors = [state[f"network.audio_encoder.{name}"] for state in (first, second)]
-        assert tensors[0].any()  # all but the table start at zero
-        assert torch.allclose(*tensors, atol=1e-7) is (name == "table")
+        before, after = (state[f"network.audio_encoder.{name}"] for state in (first, second))
+        assert before.any()  # all but the table start at zero
+        assert torch.allclose(before, after, atol=1e-7) is (name == "table")
 
 
 def test_a_gate_trains_with_an_audio_encoder(recipe: Any, system: Path) -> None:

@@ -31,7 +31,7 @@ TEXTS = {
     "226-9-0000": "HE SEES THE SEA",
     "3242-10-0000": "WE RUN",
 }
-OWN = {"train_parts": "train-clean-5", "dev_speakers": "226", "test_speakers": "3242"}
+OWN: dict[str, Any] = {"train_parts": "train-clean-5", "dev_speakers": "226", "test_speakers": "3242"}
 SUFFIXES = (".flac", ".ogg", ".opus", ".wav", ".flac")  # one utterance each
 
 
@@ -49,8 +49,10 @@ class Tree:
         speaker, chapter, _ = utterance.split("-")
         return self.chapter(utterance, part) / f"{speaker}-{chapter}.trans.txt"
 
-    def add(self, utterance: str, text: str, part: str = "train-clean-5", suffix: str = ".flac", seconds: float = 1.0):
-        """Write a second of noise, and the line of its transcript."""
+    def add(
+        self, utterance: str, text: str, part: str = "train-clean-5", suffix: str = ".flac", seconds: float = 1.0
+    ) -> Path:
+        """Write noise, and the line of its transcript; returns the recording."""
         folder = self.chapter(utterance, part)
         folder.mkdir(parents=True, exist_ok=True)
         noise = np.random.default_rng(1).normal(0, 0.1, int(16000 * seconds))

@@ -306,5 +306,6 @@ def test_a_further_data_directory_is_checked_before_hours_are_spent(
 
 def test_ctc_as_a_system_needs_only_its_own_training(checked_run: MakeRun) -> None:
     run = checked_run("covost2", "--system", "ctc", "--task", "asr", "--size", "small")
-    (training,) = systems.find_trainings(run, None, faults := [])
+    faults: list[str] = []
+    (training,) = systems.find_trainings(run, None, faults)
     assert training.stage == "ctc" and faults == [] and not run.uses_llm

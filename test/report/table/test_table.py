@@ -179,8 +179,8 @@ def test_recognition_has_a_table_of_its_own(experiment: Experiment) -> None:
 
 def test_recognition_is_compared_by_word_errors(experiment: Experiment) -> None:
     experiment.task = "asr"
-    for row, share in (("e3", 0.3), ("e6", 0.1)):
-        experiment.add(row, share)
+    for name, share in (("e3", 0.3), ("e6", 0.1)):
+        experiment.add(name, share)
     table = experiment.table("e3 e6")
     row = row_of(table, "e3")
     assert row["difference"]["low"] > 10 and row["difference"]["p_value"] < 0.01

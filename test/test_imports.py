@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -178,3 +179,10 @@ def test_data_and_reports_cost_no_heavy_import(module: str) -> None:
 def test_the_options_of_an_entry_point_cost_no_heavy_import(module: str) -> None:
     heavy = {target for target in loaded(module) if target.split(".")[0] in HEAVY}
     assert not heavy, f"{module} loads {sorted(heavy)} before its options are read; import them in main"
+
+
+@pytest.mark.parametrize("module", ["speechllama.recipe.plan", "speechllama.recipe.table"])
+def test_planning_needs_no_package_but_yaml(module: str) -> None:
+    # run.sh plans with any python3 that has YAML, and only then makes the environment.
+    packages = {target.split(".")[0] for target in loaded(module) if not is_ours(target)} - sys.stdlib_module_names
+    assert packages == {"yaml"}

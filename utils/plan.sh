@@ -40,7 +40,7 @@ plan_run() {
   if bin=$("$root/tools/install.sh" --print_bin --present_only 2>/dev/null); then PATH=$bin:$PATH; fi
   find_planner
   read_plan "$@" || status=$?
-  if ((status == 3)); then # a Python without YAML has checked the options only
+  if ((status == 3)); then # a Python without our packages has checked the options only
     take_plan
     prepare_run
     find_planner

@@ -7,20 +7,19 @@ Example:
 The arguments are `run` or `table`, the directory from which the user's paths count, the number of the recipe's own
 settings and that many settings, then the user's words. A table has two lists of settings, its own and those of run.sh.
 A plan is a list of records (see `plan_records`): words, each ended by a zero byte. --help and the refusal of wrong
-options need only the standard library; a plan also reads YAML. Exit status: 0 good, 1 failed, 2 wrong usage, 3 the
-environment is needed and is not there yet.
+options need only the standard library; where a plan needs a package that is not there, it needs the environment. Exit
+status: 0 good, 1 failed, 2 wrong usage, 3 the environment is needed and is not there yet.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllama.options import UsageError, absolute_places, format_help, parse
-from speechllama.recipe.options import LISTS_OF_PLACES, PLACES, Options, TableOptions
+from speechllama.recipe.options import LISTS_OF_PLACES, PLACES, Options, TableOptions, split_words
 
 USAGE = "usage: plan {run|table} USER_DIR NUMBER SETTING... WORD..."
 NEEDS_ENVIRONMENT = 3
@@ -51,6 +50,13 @@ def run_records(words: Sequence[str], settings: Sequence[str]) -> Records:
     return plan_records(make_plan(words, settings), TEMPLATE_CMD)
 
 
+def plan_of_table(words: Sequence[str], own: Sequence[str], settings: Sequence[str]) -> Records:
+    """Plan a table."""
+    from speechllama.recipe.table import plan_table, table_records
+
+    return table_records(plan_table(words, own, settings), TEMPLATE_CMD)
+
+
 def main(cmd: Sequence[str] | None = None) -> int:
     """Print."""
     arguments = sys.argv[1:] if cmd is None else cmd
@@ -63,25 +69,23 @@ def main(cmd: Sequence[str] | None = None) -> int:
     settings = take(words)
     words = absolute_places(words, PLACES, Path(user_dir), LISTS_OF_PLACES)
     try:
-        if is_table:
-            from speechllama.recipe.table import plan_table, split_words, table_records
-
-            table_words, words_of_rows = split_words(words)
-        options = parse(Options, words_of_rows if is_table else words, settings)
+        table_words, words_of_rows = split_words(words) if is_table else ([], words)
+        options = parse(Options, words_of_rows, settings)
         if options.help:
             text = format_help(parse(TableOptions, table_words, own) if is_table else options)
             print_records(
                 [("help", text + ("\n\nAll other options are those of run.sh (run.sh --help)." if is_table else ""))]
             )
             return 0
-        if importlib.util.find_spec("yaml") is None:
+        try:
+            print_records(plan_of_table(words, own, settings) if is_table else run_records(words, settings))
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith("speechllama"):
+                raise
             print_records([("set", "python", options.python)])
             if options.list or options.dry_run:
                 print(HINT, file=sys.stderr)
             return 1 if options.list or options.dry_run else NEEDS_ENVIRONMENT
-        print_records(
-            table_records(plan_table(words, own, settings), TEMPLATE_CMD) if is_table else run_records(words, settings)
-        )
     except UsageError as error:
         print(f"{Path(os.environ.get('SCRIPT', what)).name}: {error} (--help lists the options)", file=sys.stderr)
         return 2

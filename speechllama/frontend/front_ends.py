@@ -12,9 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from speechllama.config import from_mapping
 from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS
@@ -22,6 +20,9 @@ from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_json, write_json
 from speechllama.registry import Choice, Registry, choose
+
+if TYPE_CHECKING:
+    import numpy as np  # planning reads these records, and needs YAML only
 
 FORMAT_FILE = "frontend.json"
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechllama.constants import DEFAULT_FRONT_END, SPLITS
-from speechllama.options import at_least_one, not_empty, one_of, option, whole_number, whole_numbers
+from speechllama.options import UsageError, at_least_one, not_empty, one_of, option, whole_number, whole_numbers
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
@@ -21,6 +22,8 @@ FURTHER_OPTIONS = "Further options of single commands, separated by spaces (thos
 PLACES = ("common_voice", "covost2", "librispeech", "frontend_path", "llm", "token_file", "python", "cmd")
 # Options with several words, of which those with a slash are such paths.
 LISTS_OF_PLACES = ("sets",)
+# Options of run.sh that the rows of a table set themselves.
+OF_A_ROW = ("system", "seed")
 # Folders that a target language other than English has of its own.
 OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
@@ -198,3 +201,23 @@ class TableOptions:
     systems: str = option("", "rows: systems and, after colons, variants (e6:asr)", not_empty, group="The table")
     seeds: str = option("1", "seeds, separated by spaces", whole_numbers)
     reference: str = option("e6", "the row that all others are compared with")
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split a command line of run_table.sh: the table's own options, and those of run.sh.
+
+    Raises:
+        UsageError: An option that the rows set themselves.
+    """
+    own_names = {field.name for field in dataclasses.fields(TableOptions)}
+    own: list[str] = []
+    further: list[str] = []
+    target = further
+    for word in words:
+        if word.startswith("--"):
+            name = word[2:].partition("=")[0].replace("-", "_")
+            if name in OF_A_ROW:
+                raise UsageError(f"--{name}: rows are named by --systems and --seeds")
+            target = own if name in own_names else further
+        target.append(word)
+    return own, further

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from speechllama.options import UsageError, parse, to_words
 from speechllama.recipe.front_end import front_end_names
 from speechllama.recipe.layout import table_dir
-from speechllama.recipe.options import Options, TableOptions
+from speechllama.recipe.options import Options, TableOptions, split_words
 from speechllama.recipe.plan import Plan, find_cmd, make_plan, stage_records, without_call
 from speechllama.recipe.stages import Job, Stage, module, stage_number
 from speechllama.text.tasks import TASKS
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from speechllama.report.table.run import RunPaths
 
 LAST_STAGE = "score"
-OWN_OPTIONS = ("system", "seed")  # of run.sh, which the rows set themselves
 RECORDS = ("training.json", "average.json")  # what the table reads of a training
 
 
@@ -111,26 +110,6 @@ class TablePlan:
             outputs=(f"{folder}/table.json", f"{folder}/scores.svg", f"{self.expdir}/CLAIMS.md"),
             jobs=(Job("check", module("write_table", *to_words(options), *self.shared)),),
         )
-
-
-def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split a command line of run_table.sh: the table's own options, and those of run.sh.
-
-    Raises:
-        UsageError: An option that the rows set themselves.
-    """
-    own_names = {field.name for field in dataclasses.fields(TableOptions)}
-    own: list[str] = []
-    further: list[str] = []
-    target = further
-    for word in words:
-        if word.startswith("--"):
-            name = word[2:].partition("=")[0].replace("-", "_")
-            if name in OWN_OPTIONS:
-                raise UsageError(f"--{name}: rows are named by --systems and --seeds")
-            target = own if name in own_names else further
-        target.append(word)
-    return own, further
 
 
 def plan_table(words: Sequence[str], table_settings: Sequence[str], run_settings: Sequence[str]) -> TablePlan:

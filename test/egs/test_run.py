@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from speechllama.recipe.options import Options
 from test.egs.conftest import STAGES, Checkout
@@ -58,14 +59,18 @@ def test_every_option_is_in_the_help(checkout: Checkout) -> None:
     assert [name for name in names if f"--{name}" not in shown] == []
 
 
-def test_help_and_wrong_options_need_nothing_but_a_bare_python(checkout: Checkout, tmp_path: Path) -> None:
-    bare = tmp_path / "bare"
-    bare.mkdir()
-    (bare / "python3").write_text(
+def bare_python(folder: Path) -> str:
+    """A PATH whose python3 has the standard library only."""
+    folder.mkdir()
+    (folder / "python3").write_text(
         f'#!/bin/sh\ncase $1 in *check_install.py) exit 1;; esac\nexec {sys.executable} -S "$@"\n'
     )
-    (bare / "python3").chmod(0o755)
-    path = f"{bare}:/usr/bin:/bin"
+    (folder / "python3").chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+def test_help_and_wrong_options_need_nothing_but_a_bare_python(checkout: Checkout, tmp_path: Path) -> None:
+    path = bare_python(tmp_path / "bare")
     for arguments, status, text in (
         (["--help"], 0, "--stop_stage"),
         (["--beem_size", "2"], 2, "unknown option --beem_size; the nearest is --beam_size"),
@@ -74,6 +79,19 @@ def test_help_and_wrong_options_need_nothing_but_a_bare_python(checkout: Checkou
         result = checkout.run(*arguments, PATH=path)
         assert result.returncode == status, result.stderr
         assert text in result.stdout + result.stderr
+
+
+def test_a_python_with_some_packages_plans_what_it_can_and_asks_for_the_environment_else(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    path, packages = bare_python(tmp_path / "bare"), tmp_path / "packages"
+    packages.mkdir()
+    (packages / "yaml").symlink_to(Path(yaml.__file__).parent)  # as Debian's python3 often has
+    result = checkout.run("--list", PATH=path, PYTHONPATH=str(packages))
+    assert result.returncode == 0 and "features" in result.stdout, result.stderr
+    result = checkout.run("--list", recipe="tatoeba", PATH=path, PYTHONPATH=str(packages))  # its sources need more
+    assert result.returncode == 1, result.stderr
+    assert "the environment is not installed yet" in result.stderr and "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(

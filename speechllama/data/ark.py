@@ -19,6 +19,8 @@ from speechllama.data.skipped import Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import read_table, write_table
 
+TWO_BYTES = 3  # kTwoByteAuto of Kaldi's CompressedMatrix
+
 
 def part_path(output_dir: str | Path, name: str, job: int, kind: str) -> Path:
     """Name a file of one part: `<output_dir>/<name>.<job>.<kind>`."""
@@ -38,16 +40,20 @@ def split_part(utterances: Sequence[str], num_jobs: int, job: int) -> list[str]:
 
 
 @contextmanager
-def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable[[str, np.ndarray], None]]:
+def ark_writer(
+    output_dir: str | Path, name: str, job: int, are_waveforms: bool = False
+) -> Iterator[Callable[[str, np.ndarray], None]]:
     """Open `<name>.<job>.ark` and `.scp`, which appear under their names only when whole.
 
     Args:
         output_dir: Their folder; the scp holds it as given, a relative one is relative to the reader's.
         name: "feats" or "compressed".
         job: The part, from 1.
+        are_waveforms: Whether the arrays are waveforms (S, 1), which take 16 bits a sample.
 
     Yields:
-        `write(utterance, array)`: numbers (T, F) are written as float32, whole numbers (U,) as Kaldi's int32 vector.
+        `write(utterance, array)`: numbers (T, F) are written as float32, whole numbers (U,) as Kaldi's int32 vector,
+        waveforms as Kaldi's matrix of 16-bit numbers between their own extremes, so that none is clipped.
 
     Raises:
         ValueError: An utterance is written twice, or holds NaN or infinity.
@@ -66,7 +72,8 @@ def ark_writer(output_dir: str | Path, name: str, job: int) -> Iterator[Callable
                 # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
                 kind = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
-                kaldiio.save_ark(stream, {utterance: np.ascontiguousarray(array, dtype=kind)})
+                arrays = {utterance: np.ascontiguousarray(array, dtype=kind)}
+                kaldiio.save_ark(stream, arrays, compression_method=TWO_BYTES if are_waveforms else None)
 
             yield write
         scp.unlink(missing_ok=True)  # an older scp must not point into the new ark

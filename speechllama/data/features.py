@@ -1,4 +1,7 @@
-"""Features of a data directory, in parts: wav.scp, or feats.scp -> front end -> feats.ark (T, F), frontend.json."""
+"""Features of a data directory, in parts: wav.scp, or feats.scp -> front end -> feats.ark (T, F), frontend.json.
+
+Where the front end trains, the network makes the features, and feats.ark has waveforms (S, 1), in 16 bits a sample.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from speechllama.frontend.front_ends import (
     describe_features,
     write_format,
 )
+from speechllama.frontend.trainable import TrainableExtractor, Waveform
 from speechllama.progress import progress
 from speechllama.registry import Choice
 
@@ -93,7 +97,10 @@ def make_features(
         extractor: FeatureExtractor = choice.build()
         if isinstance(extractor, PretrainedExtractor):
             extractor.to(extraction.device)
-        write_format(output_dir, describe_features(choice, extractor))
+        features = describe_features(choice, extractor)
+        write_format(output_dir, features)
+        if features.is_trained and isinstance(extractor, TrainableExtractor):
+            extractor = Waveform(extractor.num_frames)
         if choice.record.reads == "features":
             _check_part(data, utterances, extractor, output_dir, job)
         else:
@@ -113,10 +120,11 @@ def make_features(
 
 
 def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
-    """Write the features of recordings."""
+    """Write the features of recordings, or waveforms of which the network will make features."""
     num_frames: dict[str, str] = {}
     skipped: dict[str, Skip] = {}
-    with ark_writer(output_dir, "feats", job) as write:
+    count: Callable[[int], int] = extractor.num_frames if isinstance(extractor, Waveform) else int
+    with ark_writer(output_dir, "feats", job, are_waveforms=isinstance(extractor, Waveform)) as write:
         for utterance, features in _extract_all(data, utterances, extractor):
             if isinstance(features, Exception):
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))
@@ -127,7 +135,7 @@ def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
                 skipped[utterance] = Skip(Reason.NOT_FINITE, str(error))
                 continue
             write(utterance, features)
-            num_frames[utterance] = str(len(features))
+            num_frames[utterance] = str(count(len(features)))
         write_table(output_dir / f"utt2num_frames.{job}", num_frames)
         write_skipped(output_dir / f"skipped.{job}", skipped)
 

@@ -39,7 +39,7 @@ def collect_stats(
 
     Args:
         data_dirs: Data directories with feats.scp, `train` and `dev`; mean and variance are taken over all frames of
-            `train`.
+            `train`. Where the front end trains they are 0 and 1: features that change have no statistics.
         tokenizer_path: SentencePiece model of the CTC units.
         output_dir: Where the files go.
         num_encoder_frames: Feature frames T -> encoder frames M.
@@ -56,7 +56,13 @@ def collect_stats(
             raise InputError(f"{data.path}: {', '.join(missing)} missing or empty; run the feature stage")
     for name, data in sets.items():
         write_shapes(data, tokenizer, num_encoder_frames, text_name, Path(output_dir) / name)
-    mean, std, frames = feature_statistics(sets["train"].table("feats.scp"))
+    features = read_format(data_dirs["train"])
+    if features.is_trained:
+        # The features change as the front end trains; `TrainedFrontEnd` normalises each of them by itself.
+        mean, std = np.zeros(features.feature_dim, np.float32), np.ones(features.feature_dim, np.float32)
+        frames = sum(map(int, sets["train"].table("utt2num_frames").values()))
+    else:
+        mean, std, frames = feature_statistics(sets["train"].table("feats.scp"))
     path = Path(output_dir) / "cmvn.npz"
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     with temporary.open("wb") as stream:

@@ -9,7 +9,6 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from speechllama.faults import InputError, MissingFileError
 from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama
+from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama, front_end_path
 from speechllama.model.build import read_settings as read_config_file
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
@@ -94,11 +93,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if weights:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": _find(weights, folder)}
     return settings
-
-
-def front_end_path(settings: Mapping[str, Any]) -> str:
-    """Return where the front end's weights are; "" if it has none."""
-    return str((settings.get("frontend_conf") or {}).get("path") or "")
 
 
 def _find(value: str, folder: Path) -> str:

@@ -88,8 +88,8 @@ class Speech2Text:
 
     @functools.cached_property
     def front_end(self) -> FeatureExtractor:
-        """The front end; built for the first waveform, since data directories have features already."""
-        return recorded_format(self.experiment.settings, str(self.folder)).build()
+        """What reads a waveform; built for the first one, since data directories have what the network reads."""
+        return recorded_format(self.experiment.settings, str(self.folder)).build_reader()
 
     @classmethod
     def from_pretrained(cls, path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:

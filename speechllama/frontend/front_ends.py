@@ -4,6 +4,9 @@
     waveform (S,) -> features (T, F)             dump/<set>/frontend.json: what wrote them, F, their shift
 
 Code that reads features takes their width and shift from frontend.json, or from the config.yaml that recorded it.
+
+A front end that trains is a part of the network. Stage `features` then writes waveforms (S, 1), of which the network
+makes the features; all that counts frames (utt2num_frames, F, the shift) is about these features, as with a frozen one.
 """
 
 from __future__ import annotations
@@ -12,19 +15,21 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from speechllama.config import from_mapping
 from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS
 from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_json, write_json
+from speechllama.lora import FrontEndLoRA
 from speechllama.registry import Choice, Registry, choose
 
 if TYPE_CHECKING:
     import numpy as np  # planning reads these records, and needs YAML only
 
 FORMAT_FILE = "frontend.json"
+FROZEN: Final = "frozen"  # `train` of a front end whose features are written once
 
 
 class FeatureExtractor(Protocol):
@@ -109,7 +114,7 @@ class FbankSettings:
 
 @dataclass(frozen=True)
 class HfSettings:
-    """Settings of `hf`, the states of a speech encoder of transformers, frozen.
+    """Settings of `hf`, the states of a speech encoder of transformers.
 
     Attributes:
         path: Its directory, or its id on the hub.
@@ -120,7 +125,11 @@ class HfSettings:
             (Whisper: 30 s), else 30 s.
         overlap: Seconds that two windows share; each gives the half that is nearer to it.
         dtype: What it computes in: auto (float32 on a CPU, what the weights are stored in on a GPU), float32, bfloat16
-            or float16.
+            or float16. One that trains keeps float32 weights, and computes as `use_amp` says.
+        train: `frozen`; `lora` (adapters train) or `full` (its weights train), in stage ctc, or in stage train of a
+            system whose encoder trains. The convolutions over the waveform (wav2vec 2.0 and its kind) and a table of
+            positions stay frozen.
+        lora: Its adapters, used if `train` is `lora`.
     """
 
     path: str = ""
@@ -129,6 +138,8 @@ class HfSettings:
     window: float = 0.0
     overlap: float = 4.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    train: Literal["frozen", "lora", "full"] = FROZEN
+    lora: FrontEndLoRA = FrontEndLoRA()
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -137,6 +148,10 @@ class HfSettings:
             raise InputError("layers is empty; expected for example [-1]")
         if self.window < 0 or self.overlap < 0 or (self.window and self.overlap >= self.window):
             raise InputError(f"overlap {self.overlap} s and window {self.window} s: expected 0 <= overlap < window")
+        if self.train != FROZEN and self.dtype not in ("auto", "float32"):
+            raise InputError(
+                f"dtype {self.dtype} with train: {self.train}, whose weights are float32: drop one of them"
+            )
 
 
 @dataclass(frozen=True)
@@ -213,6 +228,8 @@ FRONT_ENDS: Registry[FrontEnd] = Registry(
 class FeatureFormat:
     """What features are, as frontend.json and config.yaml record it; the defaults are those of the paper.
 
+    Of a front end that trains, the features are those that the network makes of the waveforms on disk.
+
     Attributes:
         frontend: The front end that wrote them.
         frontend_conf: All of its settings.
@@ -233,6 +250,17 @@ class FeatureFormat:
     def shape(self) -> FeatureShape:
         """What a network must know of them."""
         return FeatureShape(self.feature_dim, self.frame_shift, self.num_layers)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the front end trains, so that feats.scp has waveforms."""
+        return trains(self.frontend_conf)
+
+    def build_reader(self) -> FeatureExtractor:
+        """Build what turns a recording into what the network reads; errors as of `build`."""
+        from speechllama.frontend.trainable import Waveform
+
+        return Waveform() if self.is_trained else self.build()
 
     def build(self) -> FeatureExtractor:
         """Build the front end.
@@ -256,6 +284,11 @@ def choose_front_end(name: str, conf: Mapping[str, Any]) -> Choice[FrontEnd]:
         ValueError: There is no such front end, or it has no such setting.
     """
     return choose(FRONT_ENDS, name, conf, "frontend_conf")
+
+
+def trains(conf: Mapping[str, Any]) -> bool:
+    """Whether settings of a front end say that it trains; those that cannot have no such setting."""
+    return str(conf.get("train") or FROZEN) != FROZEN
 
 
 def describe_features(choice: Choice[FrontEnd], extractor: FeatureExtractor) -> FeatureFormat:

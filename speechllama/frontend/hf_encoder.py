@@ -28,7 +28,7 @@ AGREEMENT = 1e-2  # how far a state of a batch may be from the same one by itsel
 
 
 class HfEncoder:
-    """States of a frozen speech encoder.
+    """States of a speech encoder, frozen as it is made; a network in which it trains frees its weights.
 
     Args:
         settings: Which encoder, which layers.
@@ -69,8 +69,13 @@ class HfEncoder:
         """
         return self.many([waveform])[0]
 
+    @torch.inference_mode()
     def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Compute the states of several waveforms, each as by itself; errors as of one.
+        """Compute the states of several waveforms, each as by itself; errors as of one."""
+        return [states.float().cpu().numpy() for states in self.states(waveforms)]
+
+    def states(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """Compute them as tensors on the device, with gradients where they are enabled.
 
         They go through the encoder together if it gives states in a batch as it gives them one by one.
         """
@@ -83,14 +88,25 @@ class HfEncoder:
         return [self._join([next(states) for _ in cuts], cuts) for cuts in windows]
 
     def num_frames(self, num_samples: int) -> int:
-        """Count the frames of a waveform that fits into a window."""
+        """Count the frames of a waveform, cut into windows or not."""
         return (num_samples + self._offset) // self._hop
+
+    @property
+    def fixed_parts(self) -> list[nn.Module]:
+        """What stays frozen even if all weights train: convolutions over the waveform, a table of positions.
+
+        Source: Baevski et al. 2020 (arXiv 2006.11477, section 4.3) for the convolutions; a table is cut to each input.
+        """
+        parts = [getattr(self.encoder, "feature_extractor", None)]
+        parts.append(self.encoder.embed_positions if position_limit(self.encoder) else None)
+        return [part for part in parts if isinstance(part, nn.Module)]
 
     @property
     def _hop(self) -> int:
         return round(self.frame_shift * SAMPLE_RATE)
 
     @functools.cached_property
+    @torch.no_grad()
     def _offset(self) -> int:
         """Samples c in T = (S + c) // hop, which holds for every chain of strided steps; found by bisection."""
         base = round(SHORT * SAMPLE_RATE)
@@ -105,18 +121,20 @@ class HfEncoder:
         return (first + 1) * self._hop - (base + high)
 
     @functools.cached_property
+    @torch.no_grad()
     def _is_batchable(self) -> bool:
         """Whether a padded waveform gives the states that it gives by itself."""
         noise = np.random.default_rng(0).standard_normal(round(LONG * SAMPLE_RATE)).astype(np.float32) * 0.1
         pair = [noise, noise[: round(SHORT * SAMPLE_RATE)]]
-        alone = self._run(pair[1:])[0].astype(np.float64)
-        padded = self._run(pair)[1].astype(np.float64)
-        worst = float(np.abs(padded - alone).max() / (alone.std() + 1e-9)) if padded.shape == alone.shape else np.inf
+        alone, padded = self._run(pair[1:])[0].double(), self._run(pair)[1].double()
+        spread = alone.std(correction=0) + 1e-9
+        worst = float((padded - alone).abs().max() / spread) if padded.shape == alone.shape else np.inf
         if worst > AGREEMENT:
             logging.info("%s: padding changes its states by %.2g, so it gets one at a time", self.settings.path, worst)
         return worst <= AGREEMENT
 
-    def _measure(self, seconds: float) -> np.ndarray:
+    @torch.no_grad()
+    def _measure(self, seconds: float) -> Tensor:
         return self._run([np.zeros(round(seconds * SAMPLE_RATE), np.float32)])[0]
 
     def _check(self, waveform: np.ndarray) -> None:
@@ -139,7 +157,7 @@ class HfEncoder:
         last = -(-(num_samples - size) // self._hop) * self._hop
         return [*((start, start + size) for start in range(0, last, step)), (last, num_samples)]
 
-    def _join(self, states: list[np.ndarray], windows: list[tuple[int, int]]) -> np.ndarray:
+    def _join(self, states: list[Tensor], windows: list[tuple[int, int]]) -> Tensor:
         """Of neighbouring windows (T', F) each gives the half of what they share that is nearer to it."""
         parts, done = [], 0  # frames of the whole that are there
         for index, (piece, (start, end)) in enumerate(zip(states, windows, strict=True)):
@@ -149,11 +167,13 @@ class HfEncoder:
                 until = (windows[index + 1][0] + end) // 2 // self._hop
             parts.append(piece[done - first : until - first])
             done = until
-        return np.concatenate(parts)
+        return torch.cat(parts)
 
-    @torch.inference_mode()
-    def _run(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """States of waveforms that fit into a window, in one batch: (T, F), float32."""
+    def _run(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """States of waveforms that fit into a window, in one batch: (T, F).
+
+        The encoder's input is made without gradients, for there is nothing in it to train.
+        """
         audio = [np.asarray(waveform, np.float32) for waveform in waveforms]
         batch = self.extractor(
             audio, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest", return_attention_mask=True
@@ -165,7 +185,7 @@ class HfEncoder:
         with fitting_positions(self.encoder, inputs):
             output = self.encoder(**inputs, output_hidden_states=True)
         chosen = [pick_layer(output, layer, self.settings.path) for layer in self.settings.layers]
-        states = torch.cat(chosen, dim=2).float().cpu().numpy()  # (B, T, F)
+        states = torch.cat(chosen, dim=2)  # (B, T, F)
         if len(audio) == 1:
             return [states[0]]
         return [row[: self.num_frames(len(waveform))] for row, waveform in zip(states, audio, strict=True)]

@@ -1,6 +1,6 @@
-"""Low-rank adapters in a causal LM, through peft, and what a checkpoint must keep of them.
+"""Low-rank adapters in a model of transformers, through peft, and what a checkpoint must keep of them.
 
-causal LM, LoRAConfig -> the same with adapters that train; the adapters' start, where the base gave up weights for it
+model, LoRAConfig -> the same with adapters that train; the adapters' start, where the base gave up weights for it
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from speechllama.faults import InputError
-from speechllama.llm.config import ALL_LINEAR, LoRAConfig
+from speechllama.lora import ALL_LINEAR, LoRAConfig
 
 ADAPTER = "default"  # peft's name of the only one
 CONV = "Conv1D"  # GPT-2's linear layer, whose weight is (in, out)
@@ -34,8 +34,8 @@ def add_lora(model: Any, config: LoRAConfig) -> None:
     names = {name.rpartition(".")[2] for name in layers}
     missing = [] if config.targets == ALL_LINEAR else [target for target in config.targets if target not in names]
     if missing:
-        raise InputError(f"LoRA targets {missing} are no linear layers of this LLM; it has {sorted(names)}")
-    has_weights = not model.get_input_embeddings().weight.is_meta
+        raise InputError(f"LoRA targets {missing} are no linear layers of this model; it has {sorted(names)}")
+    has_weights = not next(model.parameters()).is_meta
     settings = LoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft declares int and computes with any number
@@ -87,12 +87,12 @@ class AdapterStarts(nn.Module):
     base's weights where they were: those of the file, less the checkpoint's start.
 
     Args:
-        model: The causal LM, fresh from `add_lora`.
+        model: The model, fresh from `add_lora`.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self._layers = dict(adapted_layers(model))  # a plain dict: they are modules of the LLM, not of this
+        self._layers = dict(adapted_layers(model))  # a plain dict: they are modules of the model, not of this
         for name, layer in self._layers.items():
             for part, weight in zip("AB", _factors(layer), strict=True):
                 start = nn.Parameter(weight.detach().clone(), requires_grad=False)

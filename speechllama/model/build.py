@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from speechllama.config import from_mapping
 from speechllama.constants import SEQ2SEQ
 from speechllama.faults import InputError, MissingFileError
-from speechllama.feature_shape import FeatureShape
+from speechllama.frontend.front_ends import recorded_format
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import check_prefix_mask, read_llm_record
@@ -27,6 +27,7 @@ from speechllama.model.compressor import UnitCompressor
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.encoders import choose_encoder
+from speechllama.model.front_end import FrontedEncoder, build_encoder
 from speechllama.model.old_settings import upgrade_settings
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.registry import Choice, choose
@@ -110,13 +111,17 @@ def build_speech_llama(settings: Mapping[str, Any], where: str, device: str | to
         )
     llm, num_units = LLM(config.llm, device), 0
     if config.freeze_encoder:
-        encoder, num_units = load_ctc_encoder(ctc_dir), int(read_settings(ctc_dir)["num_units"])
+        encoder = load_ctc_encoder(ctc_dir, front_end_path(settings))
+        num_units = int(read_settings(ctc_dir)["num_units"])
     else:
-        encoder = config.encoder.build(0, FeatureShape.recorded(settings))
+        encoder = build_encoder(config.encoder, 0, recorded_format(settings, where))
         encoder.set_normalization(*read_cmvn(str(settings.get("cmvn_file") or "")))
     model = SpeechLlama(config, encoder, llm, num_units)
     load_centroids(model.compressor, str(settings.get("centroids_file") or ""))
-    keep_only_trainable(model, base_fingerprint(model), also=("audio_encoder", "llm.adapter_starts"))
+    also = ["audio_encoder", "llm.adapter_starts"]
+    if isinstance(encoder, FrontedEncoder) and not config.freeze_encoder:
+        also.append("encoder.front_end.adapter_starts")
+    keep_only_trainable(model, base_fingerprint(model), also=tuple(also))
     return model
 
 
@@ -147,12 +152,22 @@ def read_settings(exp_dir: str | Path) -> dict[str, Any]:
     return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
-def load_ctc_encoder(ctc_dir: str | Path) -> Any:
+def front_end_path(settings: Mapping[str, Any]) -> str:
+    """Return where the front end's weights are; "" if it has none."""
+    return str((settings.get("frontend_conf") or {}).get("path") or "")
+
+
+def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
     """Load the trained CTC encoder of an experiment directory: a torch module that is a `SpeechEncoder`.
+
+    Args:
+        ctc_dir: The directory.
+        front_end: Where the weights of its front end are now, if that trains; "": where they were.
 
     Raises:
         FileNotFoundError: It is not a finished CTC experiment.
-        ValueError: It is an experiment of another kind, or its weights do not fit its config.
+        ValueError: It is an experiment of another kind, its weights do not fit its config, or the front end has other
+            weights than those that it began with.
     """
     folder = Path(ctc_dir)
     for name in (CONFIG_FILE, MODEL_FILE):
@@ -162,11 +177,13 @@ def load_ctc_encoder(ctc_dir: str | Path) -> Any:
     if not settings.get("num_units"):
         raise InputError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give the directory of stage `ctc`")
     choice = choose_encoder(settings, str(folder / CONFIG_FILE))
-    encoder = choice.build(settings["num_units"], FeatureShape.recorded(settings))
+    if front_end:
+        settings["frontend_conf"] = {**settings["frontend_conf"], "path": front_end}
+    encoder = build_encoder(choice, settings["num_units"], recorded_format(settings, str(folder / CONFIG_FILE)))
     state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
     try:
         encoder.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise InputError(
             f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} next to them: {error}"
         ) from error

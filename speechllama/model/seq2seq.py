@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from speechllama.constants import BLANK
 from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
+from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.model.layers import length_mask
 from speechllama.model.spec_augment import SpecAugmentConfig
 from speechllama.model.subsampling import SpeechFront
@@ -105,13 +106,19 @@ class Seq2Seq(SpeechFront):
         num_units: The tokenizer's units C, blank included.
         parts: ESPnet's modules of these sizes.
         features: Shape of the features.
+        front_end: What makes them of waveforms, where it trains; else the network gets features.
 
     Source: arXiv 2307.03917, section 4 (layers and widths); subsampling as in the CTC encoder, since in
     ESPnet's own padding changes the last frames; loss as in Watanabe et al. 2017 (hybrid CTC/attention).
     """
 
     def __init__(
-        self, config: Seq2SeqConfig, num_units: int, parts: Parts, features: FeatureShape | None = None
+        self,
+        config: Seq2SeqConfig,
+        num_units: int,
+        parts: Parts,
+        features: FeatureShape | None = None,
+        front_end: TrainedFrontEnd | None = None,
     ) -> None:
         super().__init__(features or FeatureShape(), config.conv_channels, config.dim, config.spec_augment)
         self.config = config
@@ -122,6 +129,7 @@ class Seq2Seq(SpeechFront):
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
+        self.front_end = front_end  # after the loop, which would undo its weights
 
     def forward(self, speech: Tensor, speech_lengths: Tensor, text: Tensor, text_lengths: Tensor) -> Seq2SeqLoss:
         """Loss of a batch.
@@ -160,7 +168,9 @@ class Seq2Seq(SpeechFront):
         return loss, hits / (labels != PADDING).sum()
 
     def encode(self, speech: Tensor, speech_lengths: Tensor) -> EncoderStates:
-        """Encode features (B, T, F) of lengths (B,)."""
+        """Encode features (B, T, F), or waveforms (B, S, 1), of lengths (B,)."""
+        if self.front_end is not None:
+            speech, speech_lengths = self.front_end(speech, speech_lengths)
         hidden, lengths = self.subsample(speech, speech_lengths)
         hidden = hidden[:, : int(lengths.max())]  # ESPnet masks by the longest utterance
         states, _, _ = self.encoder(hidden, lengths)

@@ -68,7 +68,7 @@ class SpeechLlama(nn.Module):
         if not isinstance(encoder, SpeechEncoder):
             raise TypeError(f"{type(encoder).__name__} is no encoder: it needs dim and frame_shift")
         self.config = config
-        self.encoder = encoder.requires_grad_(not config.freeze_encoder)
+        self.encoder = encoder.requires_grad_(False) if config.freeze_encoder else encoder
         self.compressor: nn.Module = config.compressor.build(encoder.dim)
         ends = Ends(encoder.dim, num_units, llm.dim, llm.embedding_std)
         self.audio_encoder: nn.Module = config.compressor.record.build_audio_encoder(config, ends)

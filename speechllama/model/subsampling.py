@@ -127,7 +127,16 @@ class SpeechFront(nn.Module):
         self.std.copy_(std)
 
     def subsample(self, speech: Tensor, speech_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, F), any padding value, and their lengths (B,) to vectors (B, M, D) and theirs."""
+        """Features (B, T, F), any padding value, and their lengths (B,) to vectors (B, M, D) and theirs.
+
+        Raises:
+            ValueError: The features are of another width.
+        """
+        if speech.shape[2] != len(self.mean):  # those of width 1, waveforms, would pass through the normalisation
+            raise InputError(
+                f"features of width {speech.shape[2]}, the network expects {len(self.mean)}; give it those of its own "
+                "front end (stage features)"
+            )
         valid = length_mask(speech_lengths, speech.shape[1])
         speech = ((speech - self.mean) / self.std).masked_fill(~valid[:, :, None], 0.0)
         if "layer_weights" in self._parameters:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from speechllama.constants import DEFAULT_FRONT_END
 from speechllama.faults import InputError
-from speechllama.frontend.front_ends import FRONT_ENDS, FrontEnd, choose_front_end
+from speechllama.frontend.front_ends import FRONT_ENDS, FrontEnd, choose_front_end, trains
 from speechllama.options import UsageError
 from speechllama.recipe.system import CONF, TEMPLATE_CONF, ConfFolders, Config
 from speechllama.registry import Choice
@@ -44,6 +44,21 @@ class SelectedFrontEnd:
         return "" if self.name == DEFAULT_FRONT_END else f"_{self.name}"
 
     @property
+    def is_trained(self) -> bool:
+        """Whether it is a part of the networks, which then read waveforms."""
+        return trains(self.choice.conf())
+
+    @property
+    def runs_on_gpu(self) -> bool:
+        """Whether a GPU makes stage features faster."""
+        return self.choice.record.has_weights and not self.is_trained
+
+    @property
+    def title(self) -> str:
+        """What stage features writes."""
+        return "waveforms, for a front end that trains" if self.is_trained else self.choice.record.title
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Files whose change makes its features stale: what describes weights in a directory."""
         config = Path(getattr(self.choice.settings, "path", "")) / "config.json"
@@ -52,9 +67,9 @@ class SelectedFrontEnd:
     @property
     def words(self) -> tuple[str, ...]:
         """Options of make_features; none for the default with its default settings."""
-        record, settings = self.choice.record, self.choice.settings
+        record, settings, conf = self.choice.record, self.choice.settings, self.choice.conf()
         changed = {
-            field.name: getattr(settings, field.name)
+            field.name: conf[field.name]
             for field in dataclasses.fields(settings)
             if getattr(settings, field.name) != field.default
         }

@@ -17,6 +17,7 @@ from speechllama.faults import InputError
 from speechllama.model.build import read_cmvn
 from speechllama.model.ctc_encoder import ctc_loss
 from speechllama.model.encoders import choose_encoder
+from speechllama.model.front_end import build_encoder
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
 from speechllama.train.options import Kind
@@ -110,10 +111,10 @@ class CTCTask(SpeechTask):
         choice = choose_encoder(vars(args), str(args.config))
         args.encoder_conf = choice.conf()
         args.num_units = CTCTokenizer(args.tokenizer).num_units
-        encoder = choice.build(args.num_units, record_features(args).shape)
+        encoder = build_encoder(choice, args.num_units, record_features(args))
         encoder.set_normalization(*read_cmvn(args.cmvn_file))
         model = CTCModel(encoder)
         cls.check_options(args, model)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        logging.info("CTC encoder: %s parameters, %d units", f"{count:,}", args.num_units)
+        count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        logging.info("CTC encoder: %s parameters train, %d units", f"{count:,}", args.num_units)
         return model

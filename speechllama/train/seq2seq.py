@@ -16,8 +16,9 @@ from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.faults import InputError, MissingFileError
-from speechllama.feature_shape import FeatureShape
+from speechllama.frontend.front_ends import recorded_format
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, read_cmvn, read_settings
+from speechllama.model.front_end import build_front_end
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.ctc import CTCTask
@@ -60,12 +61,12 @@ class Seq2SeqTask(CTCTask):
         config = from_mapping(Seq2SeqConfig, args.network_conf, f"{args.config}: network_conf")
         args.network_conf = dataclasses.asdict(config)
         args.num_units = CTCTokenizer(args.tokenizer).num_units
-        features = record_features(args).shape
-        model = Seq2SeqModel(config, args.num_units, make_parts(config, args.num_units), features)
+        features, parts = record_features(args), make_parts(config, args.num_units)
+        model = Seq2SeqModel(config, args.num_units, parts, features.shape, build_front_end(features))
         model.set_normalization(*read_cmvn(args.cmvn_file))
         cls.check_options(args, model)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        logging.info("encoder-decoder: %s parameters, %d units", f"{count:,}", args.num_units)
+        count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        logging.info("encoder-decoder: %s parameters train, %d units", f"{count:,}", args.num_units)
         return model
 
 
@@ -126,11 +127,10 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
             f"{tokenizer.path}: {tokenizer.num_units} units, but {folder} was trained with {settings['num_units']}; "
             "train it again"
         )
-    network = Seq2Seq(
-        config, tokenizer.num_units, make_parts(config, tokenizer.num_units), FeatureShape.recorded(settings)
-    )
+    features, parts = recorded_format(settings, str(folder)), make_parts(config, tokenizer.num_units)
+    network = Seq2Seq(config, tokenizer.num_units, parts, features.shape, build_front_end(features))
     try:
         network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise InputError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} there: {error}") from error
     return network.to(device).eval(), tokenizer

@@ -129,11 +129,11 @@ def test_a_batch_gives_what_its_members_give(
         np.testing.assert_allclose(together, alone, atol=1e-2 * alone.std())
 
 
-def run_on_cpu(front_end: HfEncoder) -> Callable[[Any], list[np.ndarray]]:
+def run_on_cpu(front_end: HfEncoder) -> Callable[[Any], list[torch.Tensor]]:
     """The encoder's own `_run`, whatever device it believes to be on."""
     run = type(front_end)._run
 
-    def call(waveforms: Any) -> list[np.ndarray]:
+    def call(waveforms: Any) -> list[torch.Tensor]:
         device, front_end.device = front_end.device, "cpu"
         try:
             return run(front_end, waveforms)

@@ -119,7 +119,7 @@ def test_all_linear_leaves_a_familys_own_kind_of_layer_out() -> None:
     assert "router" not in names_of(llm) and "q_proj" in names_of(llm)
     score(llm)  # Llama 4's router returns a pair, with which peft's layer could do nothing
     wrong = dataclasses.replace(config, lora=LoRAConfig(targets=("router",)))
-    with pytest.raises(ValueError, match=r"LoRA targets \['router'\] are no linear layers of this LLM; it has"):
+    with pytest.raises(ValueError, match=r"LoRA targets \['router'\] are no linear layers of this model; it has"):
         LLM(wrong, model=find("llama4_text").build())
 
 

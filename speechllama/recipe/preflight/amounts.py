@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechllama.constants import SPLITS
+from speechllama.constants import SAMPLE_RATE, SPLITS
 from speechllama.files import read_table
 from speechllama.frontend.front_ends import FRONT_ENDS, FeatureFormat
 
@@ -51,8 +51,10 @@ def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> flo
     """Disk that stage `features` needs; nothing where the features stay where they are."""
     if FRONT_ENDS[features.frontend].reads == "features":
         return 0.0
-    num_frames = sum(amount.seconds for amount in amounts.values()) / features.frame_shift
-    return num_frames * features.feature_dim * 4
+    seconds = sum(amount.seconds for amount in amounts.values())
+    if features.is_trained:  # waveforms
+        return seconds * SAMPLE_RATE * 2
+    return seconds / features.frame_shift * features.feature_dim * 4
 
 
 def compressed_bytes(amounts: Mapping[str, Amount], width: int) -> float:

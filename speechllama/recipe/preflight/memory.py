@@ -103,6 +103,11 @@ class MemoryEstimate:
         """Bytes."""
         return self.weights + self.trained + self.activations + self.scratch
 
+    def plus(self, other: MemoryEstimate) -> MemoryEstimate:
+        """Add what another part of the network takes at the same time."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return MemoryEstimate(*(own + more for own, more in pairs))
+
 
 def kept_bytes(forward: Callable[[], Any], module: nn.Module) -> int:
     """Bytes that autograd keeps for the backward pass of a call, without the module's own weights."""

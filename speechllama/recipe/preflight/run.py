@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FeatureExtractor, FeatureFormat, describe_features
+from speechllama.frontend.trainable import TrainableExtractor
+from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan
@@ -21,6 +23,14 @@ from speechllama.recipe.system import Config
 from speechllama.train.options import check_settings, known_options, override
 
 WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # which the preflight computes with
+
+
+class BuiltFrontEnd(NamedTuple):
+    """A front end, what it writes, and the same as a part of the network where it trains."""
+
+    extractor: FeatureExtractor
+    features: FeatureFormat
+    trained: TrainedFrontEnd | None
 
 
 @dataclass(frozen=True)
@@ -48,20 +58,33 @@ class CheckedRun:
         return self.plan.layout
 
     @cached_property
-    def front_end(self) -> FeatureExtractor | Exception:
-        """The front end, or why it cannot be built."""
+    def _built(self) -> BuiltFrontEnd | Exception:
+        """The front end with what it writes, or why it cannot be built."""
+        choice = self.plan.front_end.choice
         try:
-            extractor: FeatureExtractor = self.plan.front_end.choice.build()
+            extractor: FeatureExtractor = choice.build()
+            features = describe_features(choice, extractor)
+            trained = None
+            if features.is_trained and isinstance(extractor, TrainableExtractor):
+                trained = TrainedFrontEnd(extractor, choice.settings.train, choice.settings.lora)
         except (ValueError, OSError) as error:
             return error
-        return extractor
+        return BuiltFrontEnd(extractor, features, trained)
 
-    @cached_property
+    @property
+    def front_end(self) -> FeatureExtractor | Exception:
+        """The front end, or why it cannot be built."""
+        return self._built if isinstance(self._built, Exception) else self._built.extractor
+
+    @property
     def features(self) -> FeatureFormat:
         """What the front end writes; the default's if it cannot be built, which `check_front_end` reports."""
-        if isinstance(self.front_end, Exception):
-            return FeatureFormat()
-        return describe_features(self.plan.front_end.choice, self.front_end)
+        return FeatureFormat() if isinstance(self._built, Exception) else self._built.features
+
+    @property
+    def trained_front_end(self) -> TrainedFrontEnd | None:
+        """The front end as a part of the network; None where it is frozen, or cannot be built."""
+        return None if isinstance(self._built, Exception) else self._built.trained
 
     @property
     def uses_llm(self) -> bool:

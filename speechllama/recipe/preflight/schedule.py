@@ -17,11 +17,13 @@ import soundfile
 from speechllama.config import from_mapping
 from speechllama.data.audio import read_audio
 from speechllama.files import read_table
+from speechllama.frontend.trainable import Waveform
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.meta_model import EncoderShape
 from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP, Amount
 from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
+from speechllama.recipe.preflight.front_end import front_end_seconds
 from speechllama.recipe.preflight.memory import BatchShape, has_audio_encoder
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.speed import (
@@ -64,20 +66,26 @@ def estimate_times(
     seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows: list[list[str]] = []
 
-    reading = feature_seconds(run.front_end) + reading_seconds(run.options.datadir)
+    reader = Waveform() if run.trained_front_end else run.front_end
+    reading = feature_seconds(reader) + reading_seconds(run.options.datadir)
     rows.append(_row("features", f"{1 / reading:.0f} x real time a process", everything * reading / run.options.nj))
     if run.layout.llm and run.uses_llm:
         rows.append(_own_llm_row(run, architecture))
     for training in trainings:
         epochs = int(training.settings.get("max_epoch", 1))
         if training.seq2seq:
-            step = seq2seq_seconds(training.seq2seq, training.batch, run.device)
+            step = seq2seq_seconds(training.seq2seq, training.batch, run.device) + _front_end_seconds(training, run)[0]
             total = speech_seconds * step * epochs / run.options.num_processes
             rows.append(_row("train", f"{1 / step:.0f} x real time", total))
             continue
         if training.network is None:
             assert training.encoder is not None
-            step, forward = encoder_seconds(training.encoder, training.batch, run.device)
+            parts = zip(
+                encoder_seconds(training.encoder, training.batch, run.device),
+                _front_end_seconds(training, run),
+                strict=True,
+            )
+            step, forward = map(sum, parts)
             total = speech_seconds * step * epochs / run.options.num_processes
             rows.append(_row("ctc", f"{1 / step:.0f} x real time", total))
             rows.append(_row("compress", f"{1 / forward:.0f} x real time", everything * forward / jobs))
@@ -144,9 +152,14 @@ def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRu
         return step, prefix, token  # embeddings in its place
     if training.encoder is None:  # E0 and D train their own
         own, _ = encoder_seconds(EncoderShape(config.encoder, 0, batch.features), batch, run.device)
-        step += own * batch.seconds
+        step += (own + _front_end_seconds(training, run)[0]) * batch.seconds
     dims = (training.network.encoder.dim, training.network.llm.dim)
     return step + audio_encoder_seconds(config.audio_encoder, *dims, batch, run.device), prefix, token
+
+
+def _front_end_seconds(training: PlannedTraining, run: CheckedRun) -> tuple[float, float]:
+    """Seconds of the front end for a second of speech where it is a part of the network; see `front_end_seconds`."""
+    return front_end_seconds(training.front_end, run.device) if training.front_end else (0.0, 0.0)
 
 
 def reading_seconds(datadir: str) -> float:

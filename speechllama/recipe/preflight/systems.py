@@ -16,10 +16,12 @@ from speechllama.config import from_mapping
 from speechllama.faults import InputError
 from speechllama.llm.loading import check_quantization
 from speechllama.model.encoders import Encoder, choose_encoder
+from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_speech_llama, num_parameters
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
+from speechllama.recipe.preflight.front_end import front_end_memory, front_end_weights
 from speechllama.recipe.preflight.memory import BatchShape, MemoryEstimate, ctc_memory, decoding_memory, training_memory
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.system import System
@@ -41,6 +43,7 @@ class PlannedTraining:
         network: On the meta device; None for CTC and the encoder-decoder.
         encoder: The CTC encoder; None for E0, D and the encoder-decoder.
         seq2seq: The encoder-decoder; None for others.
+        front_end: The part that makes features of waveforms; None where features are on disk.
     """
 
     stage: str
@@ -51,6 +54,12 @@ class PlannedTraining:
     network: SpeechLlama | None
     encoder: EncoderShape | None
     seq2seq: Seq2SeqShape | None = None
+    front_end: TrainedFrontEnd | None = None
+
+    @property
+    def trains_encoder(self) -> bool:
+        """Whether the encoder trains, and a front end that trains with it."""
+        return self.network is None or not self.network.config.freeze_encoder
 
     @property
     def num_frozen(self) -> int:
@@ -67,6 +76,15 @@ class PlannedTraining:
 
     def memory(self, architecture: Any) -> MemoryEstimate:
         """GPU memory of the training."""
+        estimate = self._network_memory(architecture)
+        if self.front_end is None:
+            return estimate
+        if not self.trains_encoder:
+            return estimate.plus(front_end_weights(self.front_end))
+        return estimate.plus(front_end_memory(self.front_end, self.batch, self.is_amp))
+
+    def _network_memory(self, architecture: Any) -> MemoryEstimate:
+        """GPU memory without the front end."""
         if self.seq2seq:
             return seq2seq_memory(self.seq2seq, self.batch, self.is_amp)
         if self.network is None:
@@ -126,7 +144,9 @@ def ctc_training(run: CheckedRun) -> PlannedTraining:
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
     shape = encoder_shape(run, choose_encoder(settings, path), units)
     batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
-    return PlannedTraining("ctc", path, settings, batch, num_parameters(meta_encoder(shape)), None, shape)
+    trained = num_parameters(meta_encoder(shape)) + front_end_trains(run)
+    front_end = run.trained_front_end
+    return PlannedTraining("ctc", path, settings, batch, trained, None, shape, front_end=front_end)
 
 
 def seq2seq_training(run: CheckedRun) -> PlannedTraining:
@@ -136,7 +156,14 @@ def seq2seq_training(run: CheckedRun) -> PlannedTraining:
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, f"{system.path}: network_conf")
     shape = Seq2SeqShape(config, run.layout.units + 1, run.features.shape)
     batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
-    return PlannedTraining("train", system.path, settings, batch, shape.count(), None, None, shape)
+    trained = shape.count() + front_end_trains(run)
+    return PlannedTraining("train", system.path, settings, batch, trained, None, None, shape, run.trained_front_end)
+
+
+def front_end_trains(run: CheckedRun) -> int:
+    """Count the parameters of the front end that train with the encoder."""
+    front_end = run.trained_front_end
+    return num_parameters(front_end.model, trainable_only=True) if front_end else 0
 
 
 def encoder_shape(run: CheckedRun, choice: Choice[Encoder], num_units: int = 0) -> EncoderShape:
@@ -181,12 +208,14 @@ def system_training(
     if system.scratch_llm:
         typical = dataclasses.replace(typical, num_prompt=1)  # only the start token
     trained = num_parameters(network, trainable_only=True)
+    trained += 0 if network.config.freeze_encoder else front_end_trains(run)
     if not trained:
         raise InputError(
             f"{path}: nothing is left to train: train_audio_encoder is false and the LLM is frozen; free one of them"
         )
     batch = typical.of_positions(bins_of_process(run, settings))
-    return PlannedTraining(stage, path, settings, batch, trained, network, encoder)
+    front_end = run.trained_front_end
+    return PlannedTraining(stage, path, settings, batch, trained, network, encoder, front_end=front_end)
 
 
 def check_gpu(
@@ -234,10 +263,14 @@ def decoding_needs(
     batch = dataclasses.replace(BatchShape.of_features(run.features.shape), num_utterances=batch_size)
     last = trainings[-1] if trainings else None
     what = f"stage decode, {batch_size} utterances, beam {beam_size}"
+    memory = None
     if last and last.seq2seq:
-        needs.append((what, joint_search_memory(last.seq2seq, batch, beam_size)))
+        memory = joint_search_memory(last.seq2seq, batch, beam_size)
     elif last and last.network:
-        needs.append((what, decoding_memory(last.network, architecture, batch, beam_size)))
+        memory = decoding_memory(last.network, architecture, batch, beam_size)
+    if memory and last and last.front_end:
+        memory = memory.plus(front_end_weights(last.front_end))
+    needs += [(what, memory)] if memory else []
     if run.plan.selection.rescoring and architecture:
         needs.append(("stage decode, rescoring", rescoring_memory(architecture, batch)))
     return needs

@@ -80,7 +80,7 @@ def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> S
     log, further = f"{layout.dumpdir}/log", options.feature_options.split()
     folders = ["--data_dir", *map(layout.data, sets), "--output_dir", *map(layout.dump, sets)]
     folders += ["--num_jobs", str(options.nj)]
-    on_gpu = ["--ngpu", "1"] if record.has_weights and options.ngpu else []
+    on_gpu = ["--ngpu", "1"] if front_end.runs_on_gpu and options.ngpu else []
     make = module("make_features", *folders, "--job", JOB, *front_end.words, *on_gpu, *further)
     merge = module("merge_parts", *folders, "--name", "feats", *further)
     kind: JobKind = "gpu" if on_gpu else "cpu"
@@ -93,7 +93,7 @@ def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> S
     given = [f"source={as_seen_here(source)}" if part else "", *front_end.words, _features_of(further)]
     return Stage(
         "features",
-        f"{record.title} ({layout.dump(part) if part else layout.dumpdir})",
+        f"{front_end.title} ({layout.dump(part) if part else layout.dumpdir})",
         f"{layout.dumpdir}/.features{suffix}.done",
         " ".join(filter(None, given)),
         inputs=(*tables(map(layout.data, sets), DATA_TABLES[record.reads]), *optional, *front_end.files),

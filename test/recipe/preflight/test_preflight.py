@@ -137,7 +137,7 @@ def test_all_faults_come_at_once(
         "--langs names de more than once",
         f"{tmp_path}/nowhere: no such folder",
         "unknown key 'max_epochs'; did you mean 'max_epoch'?",
-        "LoRA targets ['query'] are no linear layers of this LLM",
+        "LoRA targets ['query'] are no linear layers of this model",
         "--ngpu 3: torch finds no GPU here",
         "0.0 GB free: make room, or give other folders",
     ):

@@ -11,8 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+import transformers
 
 from speechllama.files import read_json, read_table
+from test.conftest import hidden
+from test.frontend.test_hf_encoder import make_encoder
 
 pytestmark = pytest.mark.recipe
 
@@ -160,6 +164,27 @@ def test_the_packed_model_translates_a_file(mini: RecipeRun, tmp_path: Path) -> 
     assert result.returncode == 0, result.stderr
     (line,) = result.stdout.splitlines()
     assert line.startswith(f"{clip}\t")
+
+
+def test_a_front_end_that_trains_goes_through_every_stage(mini: RecipeRun, tmp_path: Path) -> None:
+    encoder = make_encoder(tmp_path / "whisper", "whisper", max_source_positions=1500)
+    transformers.WhisperFeatureExtractor(feature_size=8).save_pretrained(encoder)  # of 30 s, as Whisper's own
+    arguments = ["--system", "e5", "--frontend", "whisper_base_lora", "--frontend_path", str(encoder)]
+    states = stage_states(mini.run(*arguments))
+    assert all(states[name].startswith("finished before") for name in ("data", "tokenizer", "llm"))
+    assert all(states[name].startswith("done in") for name in ("features", "ctc", "compress", "train", "pack")), states
+    ctc = torch.load(mini.ctc_log.parents[1] / "ctc_transcript_bpe80_whisper_base_lora/model.pth", weights_only=True)
+    own = [name for name in ctc if name.startswith("front_end.")]
+    assert own and all("lora_" in name or name.endswith("base_fingerprint") for name in own)
+    clip = sorted(mini.downloads.glob("common_voice/de/clips/*.mp3"))[0]
+    packed = mini.exp / "st_e5_whisper_base_lora" / "packed.zip"
+    command = [sys.executable, "-m", "speechllama.bin.translate", "--model", str(packed), str(clip)]
+    with hidden(encoder):
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=mini.environment)
+    assert result.returncode == 0 and result.stdout.startswith(f"{clip}\t"), result.stderr
+    before = modification_times(mini.exp)
+    mini.run(*arguments)
+    assert modification_times(mini.exp) == before
 
 
 def test_real_recordings_go_through_every_stage(

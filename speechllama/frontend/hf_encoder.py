@@ -87,6 +87,10 @@ class HfEncoder:
         states = iter(self._run(pieces) if together else [self._run([piece])[0] for piece in pieces])
         return [self._join([next(states) for _ in cuts], cuts) for cuts in windows]
 
+    def measure(self) -> None:
+        """Count frames and try a batch now, not when states are first asked for: adapters may have dropout by then."""
+        _ = self._offset, self._is_batchable
+
     def num_frames(self, num_samples: int) -> int:
         """Count the frames of a waveform, cut into windows or not."""
         return (num_samples + self._offset) // self._hop
@@ -175,9 +179,10 @@ class HfEncoder:
         The encoder's input is made without gradients, for there is nothing in it to train.
         """
         audio = [np.asarray(waveform, np.float32) for waveform in waveforms]
-        batch = self.extractor(
-            audio, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest", return_attention_mask=True
-        )
+        with torch.autocast("cpu", enabled=False):  # spectra are made on the CPU, and numpy knows no bfloat16
+            batch = self.extractor(
+                audio, sampling_rate=SAMPLE_RATE, return_tensors="pt", padding="longest", return_attention_mask=True
+            )
         name = self.encoder.main_input_name
         inputs = {name: batch[name].to(self.device, self.encoder.dtype)}
         if len(audio) > 1 and "attention_mask" in batch:

@@ -31,6 +31,9 @@ class TrainableExtractor(PretrainedExtractor, Protocol):
     def fixed_parts(self) -> list[nn.Module]:
         """What of the weights stays frozen even if all of them train."""
 
+    def measure(self) -> None:
+        """Find out what it must know of its weights, before they train."""
+
     def num_frames(self, num_samples: int) -> int:
         """Count the features T of a waveform, less than 1 where it is too short."""
 

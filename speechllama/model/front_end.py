@@ -56,6 +56,7 @@ class TrainedFrontEnd(nn.Module):
         super().__init__()
         self.extractor = extractor  # no module: it computes with the weights that are `model` here
         self.model = extractor.encoder
+        extractor.measure()
         if train == "lora":
             add_lora(self.model, lora)
             if lora.splits_weights:
@@ -64,10 +65,10 @@ class TrainedFrontEnd(nn.Module):
             self.model.requires_grad_(True)
             for part in extractor.fixed_parts:
                 part.requires_grad_(False)
+        self.train(False)
         self._freeze_unused()
         if train == "lora" and lora.targets != ALL_LINEAR:
             self._check_targets(lora.targets)
-        self.train(False)
         keep_only_trainable(self, bytes.fromhex(extractor.weights), also=("adapter_starts",))
 
     @torch.enable_grad()

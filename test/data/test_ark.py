@@ -33,6 +33,20 @@ def test_matrices_come_back_through_kaldiio(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sequential["é3"], matrices["é3"])
 
 
+def test_waveforms_take_two_bytes_a_sample_and_none_is_clipped(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    waveforms = {"loud": random.normal(size=4000) * 3, "quiet": random.normal(size=3000) * 1e-3, "none": np.zeros(500)}
+    with ark_writer(tmp_path, "feats", 1, are_waveforms=True) as write:
+        for utterance, waveform in waveforms.items():
+            write(utterance, waveform[:, None].astype(np.float32))
+    assert (tmp_path / "feats.1.ark").stat().st_size < 2 * 7500 + 100
+    loaded = kaldiio.load_scp(str(tmp_path / "feats.1.scp"))
+    for utterance, waveform in waveforms.items():
+        assert loaded[utterance].shape == (len(waveform), 1) and loaded[utterance].dtype == np.float32
+        step = max(np.ptp(waveform), 1e-9) / 65535
+        np.testing.assert_allclose(loaded[utterance][:, 0], waveform, atol=0.51 * step + 1e-6)
+
+
 def test_a_failed_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="killed"), ark_writer(tmp_path, "feats", 1) as write:
         write("a", np.zeros((2, 3)))

@@ -11,6 +11,7 @@ import yaml
 
 from speechllama.feature_shape import FeatureShape
 from speechllama.frontend.front_ends import choose_front_end
+from speechllama.llm.adapters import add_lora
 from speechllama.model.encoders import choose_encoder
 from speechllama.model.meta_model import (
     EncoderShape,
@@ -51,10 +52,27 @@ PRETRAINED: dict[str, tuple[str, dict[str, Any], float, int]] = {
     ),
     "w2v_bert_2": ("Wav2Vec2BertConfig", {}, 580.5, 1024),
 }
+# Name -> the front end whose encoder it trains, parameters of its adapters: layers, adapters in each, rank, inputs and
+# outputs.
+TRAINED = {
+    "whisper_base_lora": ("whisper_base", 6 * 2 * 8 * (512 + 512)),
+    "whisper_large_v3_lora": ("whisper_large_v3", 32 * 2 * 8 * (1280 + 1280)),
+    "w2v_bert_2_lora": ("w2v_bert_2", 24 * 2 * 8 * (1024 + 1024)),
+}
+
+
+def meta_speech_encoder(name: str) -> Any:
+    """A pre-trained encoder without weights."""
+    kind, settings, _, _ = PRETRAINED[name]
+    if kind == "WhisperConfig":
+        settings = {**settings, "decoder_layers": 0}
+    with torch.device("meta"):
+        model = transformers.AutoModel.from_config(getattr(transformers, kind)(**settings))
+    return model.get_encoder() if model.config.is_encoder_decoder else model
 
 
 def test_every_front_end_is_known() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted(["fbank", *PRETRAINED])
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted(["fbank", *PRETRAINED, *TRAINED])
     for path in FOLDER.glob("*.yaml"):
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
         choose_front_end(settings["frontend"], settings.get("frontend_conf") or {})
@@ -62,17 +80,26 @@ def test_every_front_end_is_known() -> None:
 
 @pytest.mark.parametrize("name", PRETRAINED)
 def test_the_encoders_have_the_sizes_that_their_yaml_names(name: str) -> None:
-    kind, settings, millions, dim = PRETRAINED[name]
-    if kind == "WhisperConfig":
-        settings = {**settings, "decoder_layers": 0}
-    with torch.device("meta"):
-        model = transformers.AutoModel.from_config(getattr(transformers, kind)(**settings))
-    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
-    assert num_parameters(encoder) / 1e6 == pytest.approx(millions, abs=0.1)
+    _, _, millions, dim = PRETRAINED[name]
+    assert num_parameters(meta_speech_encoder(name)) / 1e6 == pytest.approx(millions, abs=0.1)
     header = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     # Whisper's positions are sinusoids, which its authors do not count.
     assert f"{millions:.1f} M" in header or f"{millions:.0f} M" in header or f"{millions + 0.5:.0f} M" in header
     assert f"{dim:,} numbers every 20 ms" in header
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_adapters_have_the_sizes_that_their_yaml_names(name: str) -> None:
+    base, expected = TRAINED[name]
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    settings, frozen = yaml.safe_load(text), yaml.safe_load((FOLDER / f"{base}.yaml").read_text(encoding="utf-8"))
+    choice = choose_front_end(settings["frontend"], settings["frontend_conf"])
+    assert choice.settings.train == "lora" and choice.settings.path == frozen["frontend_conf"]["path"]
+    encoder = meta_speech_encoder(base)
+    with torch.device("meta"):
+        add_lora(encoder, choice.settings.lora)
+    assert num_parameters(encoder, trainable_only=True) == expected
+    assert f"adapters of {expected / 1e6:.1f} M" in text
 
 
 @pytest.mark.parametrize("llm", ["llama_3.1_8b", "qwen2.5_7b", "tinyllama_1.1b"])

@@ -78,7 +78,7 @@ def make_encoder(folder: Path, name: str, **more: Any) -> Path:
     """Save a tiny encoder with random weights."""
     kind, settings, extractor, _ = ENCODERS[name]
     torch.manual_seed(1)
-    config = getattr(transformers, kind)(**settings, **more)
+    config = getattr(transformers, kind)(**{**settings, **more})
     transformers.AutoModel.from_config(config).save_pretrained(folder)
     extractor.save_pretrained(folder)
     return folder

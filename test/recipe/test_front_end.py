@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from speechllama.frontend.front_ends import choose_front_end
 from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan, make_plan
 from speechllama.recipe.stages import Stage
@@ -56,6 +58,24 @@ def test_another_front_end_is_part_of_every_name_that_depends_on_it(write: Write
     assert command[command.index("--frontend_conf") + 1] == '{"path": "some/encoder", "layers": [3, 4]}'
     assert "--ngpu" not in command
     assert "--ngpu" in features_command(make_plan([*WORDS, "--frontend", "mine", "--ngpu", "1"]))
+
+
+def test_a_front_end_that_trains_has_its_waveforms_written_without_a_gpu(write: Write) -> None:
+    conf = "{path: some/encoder, train: lora, lora: {rank: 4, targets: [q_proj]}}"
+    write("mine", f"frontend: hf\nfrontend_conf: {conf}\n")
+    plan = make_plan([*WORDS, "--frontend", "mine", "--ngpu", "1"])
+    assert plan.front_end.is_trained and plan.layout.dump("train") == "dump_mine/train"
+    stage, command = features_stage(plan), features_command(plan)
+    assert "--ngpu" not in command and stage.jobs[0].kind == "cpu" and stage.title.startswith("waveforms")
+    given = json.loads(command[command.index("--frontend_conf") + 1])
+    assert (given["train"], given["lora"]["rank"], given["lora"]["targets"]) == ("lora", 4, ["q_proj"])
+    assert choose_front_end("hf", given) == plan.front_end.choice
+    write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder, train: lora, dtype: float16}\n")
+    with pytest.raises(UsageError, match="mine.yaml: frontend_conf: dtype float16 with train: lora"):
+        make_plan([*WORDS, "--frontend", "mine"])
+    write("mine", "frontend: given\nfrontend_conf: {dim: 9, frame_shift_ms: 20, train: lora}\n")
+    with pytest.raises(UsageError, match="mine.yaml: frontend_conf: unknown key 'train'"):
+        make_plan([*WORDS, "--frontend", "mine"])
 
 
 def test_weights_elsewhere_need_no_yaml(write: Write, tmp_path: Path) -> None:

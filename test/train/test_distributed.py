@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from speechllama.frontend.front_ends import choose_front_end
+from test.conftest import SIZES, Recipe
+from test.frontend.test_hf_encoder import make_encoder
 
 pytestmark = pytest.mark.recipe  # several programs for each test
 PROCESSES = 2
@@ -51,3 +56,25 @@ def test_two_processes_train_the_parameters_of_one(recipe: Any, stage: str) -> N
             values = [part[epoch][phase]["loss"] for part in stats]
             assert values[1] == pytest.approx(values[0], rel=1e-5)
     assert stats[0][1]["train"]["total_count"] >= 2  # several updates an epoch
+
+
+@pytest.mark.parametrize("train", ["lora", "full"])
+def test_two_processes_train_a_front_end_as_one_does(
+    tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path, train: str
+) -> None:
+    encoder = make_encoder(tmp_path_factory.mktemp("wav2vec2"), "wav2vec2")
+    # Of the first layer only: weights without a gradient would stop data-parallel training.
+    conf = {"path": str(encoder), "layers": [1], "train": train, "lora": {"rank": 2}}
+    recipe = Recipe(tmp_path_factory.mktemp(train), tiny_llm, choose_front_end("hf", conf))
+    encoder_conf = {"conv_channels": 2, "transformer": SIZES, "spec_augment": recipe.masks}
+    settings: dict[str, Any] = {"compressor": "convolution", "freeze_encoder": False, "encoder_conf": encoder_conf}
+    settings |= {"batch_bins": 120, "optim": "sgd", "optim_conf": {"lr": 0.1}}
+    more = ["--min_batch_size", str(PROCESSES), "--max_epoch", "2"]
+    recipe.train_llm("alone", *more, source="dump", **settings)
+    train_shared(recipe, recipe.llm_command("shared", *more, source="dump", **settings))
+    single, shared = (recipe.load(recipe.root / name / "2epoch.pth") for name in ("alone", "shared"))
+    begin = recipe.load(recipe.root / "alone/1epoch.pth")
+    own = [name for name in single if ".front_end." in name]
+    assert own and any(not torch.equal(begin[name], single[name]) for name in own)
+    for name, tensor in single.items():
+        torch.testing.assert_close(shared[name], tensor, atol=1e-5, rtol=1e-4)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from speechllama.frontend.front_ends import FeatureFormat
+from speechllama.model.meta_model import read_architecture
 from speechllama.recipe.preflight import checks, systems
 from speechllama.recipe.preflight.amounts import Amount, feature_bytes
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.system import ConfFolders, Config
 from speechllama.train.options import known_options
+from test.frontend.test_hf_encoder import make_encoder
 from test.recipe.conftest import EGS
 from test.recipe.preflight.conftest import MakeRun
 
@@ -126,6 +129,53 @@ def test_the_front_end_says_what_its_features_are(checked_run: MakeRun, tmp_path
     # 10 bins less leave the convolutions, which the linear layer after them reads
     config = first.encoder.choice.settings
     assert first.num_trained - second.num_trained == 10 * config.conv_channels * config.transformer.dim
+
+
+def test_a_front_end_that_trains_counts_with_the_networks_of_which_it_is_a_part(
+    checked_run: MakeRun, tmp_path: Path, tiny_llm: Path, install_card: Callable[[float], None]
+) -> None:
+    encoder = make_encoder(tmp_path / "whisper", "whisper")
+    conf = f"path: {encoder}, overlap: 1.0"
+    trained = f"frontend: hf\nfrontend_conf: {{{conf}, train: lora, lora: {{rank: 3}}}}\n"
+    wrong = f"frontend: hf\nfrontend_conf: {{{conf}, train: lora, lora: {{targets: [query]}}}}\n"
+    frozen = f"frontend: hf\nfrontend_conf: {{{conf}}}\n"
+    folder = a_recipe(tmp_path / "recipe", frozen=frozen, trained=trained, wrong=wrong)
+    install_card(80e9)
+    words = ("--llm", str(tiny_llm), "--ngpu", "1", "--system")
+
+    def find(system: str, front_end: str) -> tuple[CheckedRun, list[systems.PlannedTraining]]:
+        run, faults = checked_run(folder, *words, system, "--frontend", front_end), list[str]()
+        found = systems.find_trainings(run, read_architecture(tiny_llm), faults)
+        assert faults == []
+        return run, found
+
+    adapters = 2 * 2 * 3 * (16 + 16)  # layers, queries and values, rank, inputs and outputs
+    for system, trains in (("e5", [True, False]), ("e0", [True]), ("b1", [True])):
+        (_, plain), (run, tuned) = find(system, "frozen"), find(system, "trained")
+        more = [after.num_trained - before.num_trained for before, after in zip(plain, tuned, strict=True)]
+        assert more == [adapters if each else 0 for each in trains]
+        for before, after, each in zip(plain, tuned, trains, strict=True):
+            first, second = (training.memory(read_architecture(tiny_llm)) for training in (before, after))
+            assert second.trained - first.trained == pytest.approx(16 * adapters if each else 0)
+            assert second.weights > first.weights and (second.activations > first.activations) == each
+        assert systems.decoding_needs(run, tuned, read_architecture(tiny_llm))
+    hour = {"train": Amount(720, 3600.0)}
+    assert feature_bytes(hour, run.features) == 3600 * 16000 * 2
+    report = checks.Report()
+    checks.check_front_end(checked_run(folder, *words, "e5", "--frontend", "wrong"), report)
+    assert report.faults[0].startswith("--frontend wrong: LoRA targets ['query'] are no linear layers")
+
+
+def test_a_run_with_a_front_end_that_trains_is_timed(checked_run: MakeRun, tmp_path: Path, tiny_llm: Path) -> None:
+    encoder = make_encoder(tmp_path / "hubert", "hubert")
+    trained = f"frontend: hf\nfrontend_conf: {{path: {encoder}, train: full}}\n"
+    folder = a_recipe(tmp_path / "recipe", trained=trained)
+    words = ("--size", "small", "--ctc_units", "40", "--llm", str(tiny_llm), "--frontend", "trained")
+    for system, stages in (("e5", ["ctc", "compress", "train"]), ("e0", ["train"])):
+        report = checks.run_preflight(checked_run(folder, *words, "--system", system))
+        assert report.faults == []
+        rows = [row.split(" | ")[0].removeprefix("| ") for row in report.tables[-1].splitlines()[2:]]
+        assert rows == ["features", *stages, "decode"]
 
 
 def test_a_front_end_that_cannot_be_built_is_a_fault(checked_run: MakeRun, tmp_path: Path, tiny_llm: Path) -> None:

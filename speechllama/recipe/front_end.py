@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +78,9 @@ class SelectedFrontEnd:
         return (*words, *(["--frontend_conf", json.dumps(changed)] if changed else []))
 
 
-def front_end_names() -> list[str]:
-    """Name the front ends of a recipe, in whose directory this is called, and those of all recipes."""
-    folders = (Path(CONF) / FOLDER, TEMPLATE_CONF / FOLDER)
-    return sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+def front_end_names(folders: Iterable[Path] = (Path(CONF), TEMPLATE_CONF)) -> list[str]:
+    """Name the front ends of a recipe, by default of that in whose directory this is called, and of all recipes."""
+    return sorted({path.stem for folder in folders for path in (folder / FOLDER).glob("*.yaml")})
 
 
 def select_front_end(name: str, path: str, folders: ConfFolders) -> SelectedFrontEnd:
@@ -97,7 +97,7 @@ def select_front_end(name: str, path: str, folders: ConfFolders) -> SelectedFron
     Raises:
         UsageError: There is no such YAML, it has other keys, or its settings are wrong.
     """
-    known = front_end_names()
+    known = front_end_names(folders.folders)
     if name not in known:
         raise UsageError(f"--frontend: unknown front end {name!r}, expected one of {', '.join(known)}")
     config = folders.read(f"{FOLDER}/{name}")

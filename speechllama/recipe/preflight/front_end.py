@@ -24,13 +24,26 @@ from speechllama.recipe.preflight.memory import (
 from speechllama.recipe.preflight.speed import seconds_of
 
 
-def front_end_weights(front_end: TrainedFrontEnd) -> MemoryEstimate:
-    """Memory of a front end that only computes: its weights, in float32."""
-    return MemoryEstimate(num_parameters(front_end.model) * 4.0, 0.0, 0.0, 0.0)
+def front_end_weights(front_end: TrainedFrontEnd | None) -> MemoryEstimate:
+    """Memory of a front end that only computes: its weights, in float32; nothing where it is no part of the network."""
+    return MemoryEstimate(num_parameters(front_end.model) * 4.0 if front_end else 0.0, 0.0, 0.0, 0.0)
 
 
-def front_end_memory(front_end: TrainedFrontEnd, batch: BatchShape, is_amp: bool) -> MemoryEstimate:
-    """Memory of training it: a typical utterance is computed, since the encoder's input is made on the CPU."""
+def front_end_memory(
+    front_end: TrainedFrontEnd | None, batch: BatchShape, is_amp: bool, trains_encoder: bool
+) -> MemoryEstimate:
+    """Memory of a front end in the training of a network.
+
+    A typical utterance is computed, since the encoder's input is made on the CPU.
+
+    Args:
+        front_end: The front end; None where it is no part of the network.
+        batch: What one GPU gets of a batch.
+        is_amp: ESPnet's `use_amp`.
+        trains_encoder: Whether the encoder after it trains, and so does the front end.
+    """
+    if front_end is None or not trains_encoder:
+        return front_end_weights(front_end)
     trained = num_parameters(front_end.model, trainable_only=True)
     frozen = num_parameters(front_end.model) - trained
     with precision(is_amp):

@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from speechllama.faults import InputError
-from speechllama.frontend.front_ends import FeatureExtractor, FeatureFormat, describe_features
+from speechllama.frontend.front_ends import FeatureExtractor, FeatureFormat, FrontEnd, describe_features
 from speechllama.frontend.trainable import TrainableExtractor
 from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.recipe.layout import Layout
@@ -20,6 +20,7 @@ from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan
 from speechllama.recipe.stages import stage_number
 from speechllama.recipe.system import Config
+from speechllama.registry import Choice
 from speechllama.train.options import check_settings, known_options, override
 
 WHOLE_NUMBERS = ("batch_bins", "accum_grad", "max_epoch")  # which the preflight computes with
@@ -31,6 +32,20 @@ class BuiltFrontEnd(NamedTuple):
     extractor: FeatureExtractor
     features: FeatureFormat
     trained: TrainedFrontEnd | None
+
+    @classmethod
+    def build(cls, choice: Choice[FrontEnd]) -> BuiltFrontEnd:
+        """Build it.
+
+        Raises:
+            ValueError, OSError: It cannot be built.
+        """
+        extractor: FeatureExtractor = choice.build()
+        features = describe_features(choice, extractor)
+        trained = None
+        if features.is_trained and isinstance(extractor, TrainableExtractor):
+            trained = TrainedFrontEnd(extractor, choice.settings.train, choice.settings.lora)
+        return cls(extractor, features, trained)
 
 
 @dataclass(frozen=True)
@@ -60,16 +75,10 @@ class CheckedRun:
     @cached_property
     def _built(self) -> BuiltFrontEnd | Exception:
         """The front end with what it writes, or why it cannot be built."""
-        choice = self.plan.front_end.choice
         try:
-            extractor: FeatureExtractor = choice.build()
-            features = describe_features(choice, extractor)
-            trained = None
-            if features.is_trained and isinstance(extractor, TrainableExtractor):
-                trained = TrainedFrontEnd(extractor, choice.settings.train, choice.settings.lora)
+            return BuiltFrontEnd.build(self.plan.front_end.choice)
         except (ValueError, OSError) as error:
             return error
-        return BuiltFrontEnd(extractor, features, trained)
 
     @property
     def front_end(self) -> FeatureExtractor | Exception:

@@ -76,12 +76,8 @@ class PlannedTraining:
 
     def memory(self, architecture: Any) -> MemoryEstimate:
         """GPU memory of the training."""
-        estimate = self._network_memory(architecture)
-        if self.front_end is None:
-            return estimate
-        if not self.trains_encoder:
-            return estimate.plus(front_end_weights(self.front_end))
-        return estimate.plus(front_end_memory(self.front_end, self.batch, self.is_amp))
+        front_end = front_end_memory(self.front_end, self.batch, self.is_amp, self.trains_encoder)
+        return self._network_memory(architecture).plus(front_end)
 
     def _network_memory(self, architecture: Any) -> MemoryEstimate:
         """GPU memory without the front end."""
@@ -263,14 +259,12 @@ def decoding_needs(
     batch = dataclasses.replace(BatchShape.of_features(run.features.shape), num_utterances=batch_size)
     last = trainings[-1] if trainings else None
     what = f"stage decode, {batch_size} utterances, beam {beam_size}"
-    memory = None
     if last and last.seq2seq:
         memory = joint_search_memory(last.seq2seq, batch, beam_size)
+        needs.append((what, memory.plus(front_end_weights(last.front_end))))
     elif last and last.network:
         memory = decoding_memory(last.network, architecture, batch, beam_size)
-    if memory and last and last.front_end:
-        memory = memory.plus(front_end_weights(last.front_end))
-    needs += [(what, memory)] if memory else []
+        needs.append((what, memory.plus(front_end_weights(last.front_end))))
     if run.plan.selection.rescoring and architecture:
         needs.append(("stage decode, rescoring", rescoring_memory(architecture, batch)))
     return needs

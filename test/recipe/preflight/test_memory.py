@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from transformers import AutoModelForCausalLM
 
 from speechllama.bin import estimate_memory
@@ -16,6 +17,7 @@ from speechllama.model.audio_encoder import AudioEncoder, Ends
 from speechllama.model.compressors import PosteriorSettings
 from speechllama.model.meta_model import meta_speech_llama, read_architecture
 from speechllama.model.posteriors import PosteriorEmbedding
+from speechllama.options import UsageError
 from speechllama.recipe.preflight import memory, systems
 from speechllama.recipe.preflight.memory import (
     BatchShape,
@@ -27,6 +29,7 @@ from speechllama.recipe.preflight.memory import (
 )
 from speechllama.recipe.preflight.run import read_settings
 from speechllama.recipe.preflight.speed import fill
+from test.frontend.test_hf_encoder import make_encoder
 from test.llm.families import find, multimodal
 from test.recipe.preflight.conftest import MakeRun
 
@@ -154,6 +157,25 @@ def test_the_table_of_memory_has_a_row_for_each_llm_and_system(capsys: pytest.Ca
     assert float(rows[0][2]) > 14 > float(rows[1][2])
     readme = (EGS / "covost2" / "README.md").read_text()
     assert all(" | ".join(row[:3]) in readme for row in rows)
+
+
+def test_a_front_end_that_trains_takes_memory_where_the_encoder_trains(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Wide layers, so that gigabytes show it: 250 states of 5 s x 100,000 numbers x 2 bytes x 2 layers an utterance.
+    encoder = make_encoder(tmp_path / "whisper", "whisper", max_source_positions=1500, encoder_ffn_dim=100_000)
+    transformers.WhisperFeatureExtractor(feature_size=8).save_pretrained(encoder)
+    words = ["--recipe", str(EGS / "covost2"), "--systems", "e0 e5", "--positions", "2048"]
+    words += ["--llms", str(LLMS / "tinyllama_1.1b.json"), "--frontend_path", str(encoder), "--frontend"]
+    rows = {}
+    for front_end in ("whisper_base", "whisper_base_lora"):
+        estimate_memory.main([*words, front_end])
+        table = [row.split(" | ") for row in capsys.readouterr().out.splitlines()[2:]]
+        rows[front_end] = {row[1]: float(row[2]) for row in table}
+    frozen, trained = rows["whisper_base"], rows["whisper_base_lora"]
+    assert trained["e0"] > frozen["e0"] and trained["e5"] == frozen["e5"]
+    with pytest.raises(UsageError, match="--frontend: unknown front end 'whisper_bass', expected one of fbank"):
+        estimate_memory.main([*words, "whisper_bass"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from speechllama.model.front_end import FrontedEncoder
 from speechllama.train.seq2seq import load_seq2seq
 from test.conftest import SEQ2SEQ_SIZES, SIZES, Recipe, hidden, train_recipe
 from test.frontend.test_hf_encoder import make_encoder
+from test.train.test_resume import assert_equal_weights, at_check
 
 CONVOLUTION = {"compressor": "convolution", "freeze_encoder": False, "batch_bins": 300}
 
@@ -35,7 +38,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lora_recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path, encoder: Path) -> Recipe:
     """E5 and E6 on a CTC encoder that trained adapters of it."""
-    conf = {"path": str(encoder), "overlap": 1.0, "train": "lora", "lora": {"rank": 2}}
+    conf = {"path": str(encoder), "overlap": 1.0, "train": "lora", "lora": {"rank": 2, "dropout": 0.1}}
     return train_recipe(tmp_path_factory.mktemp("lora"), tiny_llm, choose_front_end("hf", conf))
 
 
@@ -132,12 +135,20 @@ def test_other_weights_at_the_same_place_are_refused(lora_recipe: Recipe, tmp_pa
     assert isinstance(load_ctc_encoder(lora_recipe.root / "ctc"), FrontedEncoder)
 
 
-def test_ctc_training_resumes_as_if_unbroken(lora_recipe: Recipe) -> None:
+def test_ctc_training_stopped_inside_an_epoch_resumes_bit_for_bit(
+    lora_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lora_recipe.train_ctc("whole", max_epoch=3)
     lora_recipe.train_ctc("broken", max_epoch=1)
+    with monkeypatch.context() as patch:
+        at_check(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(SystemExit):
+            lora_recipe.train_ctc("broken", max_epoch=3)
+    assert (lora_recipe.root / "broken/interrupted.pth").is_file()
+    checks = at_check(monkeypatch, 0, lambda: None)
     lora_recipe.train_ctc("broken", max_epoch=3)
-    whole, broken = (lora_recipe.load(lora_recipe.root / name / "3epoch.pth") for name in ("whole", "broken"))
-    assert whole.keys() == broken.keys() and all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert checks[0] == (2, 1)
+    assert_equal_weights(lora_recipe, *(lora_recipe.root / name / "3epoch.pth" for name in ("whole", "broken")))
 
 
 def test_with_an_encoder_that_trains_the_gradients_of_the_llms_loss_reach_the_adapters(

@@ -37,10 +37,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     settings = choose_front_end(args.frontend, args.frontend_conf).settings
     if not getattr(settings, "ctc_head", False):
         raise InputError(f"--frontend {args.frontend}: brings no CTC head; give it with ctc_head: true")
-    numbers = read_unit_numbers(settings)
-    source = (settings.path, settings.revision)
-    texts = read_table(args.text).values()
-    write_checkpoint_units(source, numbers.num_units, numbers.blank, texts, args.output_dir)
+    numbers = read_unit_numbers(settings).order()
+    write_checkpoint_units((settings.path, settings.revision), numbers, read_table(args.text).values(), args.output_dir)
 
 
 if __name__ == "__main__":

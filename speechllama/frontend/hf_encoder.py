@@ -181,6 +181,13 @@ class HfEncoder:
         with fitting_positions(self.encoder, inputs):
             output = self.encoder(**inputs, output_hidden_states=True)
         chosen = [pick_layer(output, layer, self.settings.path) for layer in self.settings.layers]
+        counts = [states.shape[1] for states in chosen]
+        if len(set(counts)) > 1:  # Granite's first layers halve the number of frames
+            layers = list(self.settings.layers)
+            raise InputError(
+                f"{self.settings.path}: layers {layers} have {counts} states of the same speech; choose layers with "
+                "equally many"
+            )
         states = torch.cat(chosen, dim=2).float().cpu().numpy()  # (B, T, F)
         if len(waveforms) == 1:
             return [states[0]]

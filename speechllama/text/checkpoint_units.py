@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from speechllama.constants import UNITS_FILE
 from speechllama.faults import InputError, MissingFileError
 from speechllama.files import read_json, write_json
+from speechllama.hub import explain_hub_error
 from speechllama.text.tokenizer import CTCTokenizer
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a part of a character decodes to
@@ -104,14 +105,13 @@ class CheckpointUnits:
 
 
 def write_checkpoint_units(
-    source: tuple[str, str | None], num_units: int, blank: int, texts: Iterable[str], output_dir: str | Path
+    source: tuple[str, str | None], numbers: Sequence[int], texts: Iterable[str], output_dir: str | Path
 ) -> Path:
     """Write the CTC units of a checkpoint; the same checkpoint and texts give the same bytes.
 
     Args:
         source: Directory or hub id of the checkpoint, and its revision.
-        num_units: Units of its CTC head C, blank included.
-        blank: Its number of blank.
+        numbers: Its number of each of our units, blank first: see `CTCUnitNumbers.order`.
         texts: Transcripts, whose case decides that of what CTC writes.
         output_dir: Where units.json and the tokenizer go.
 
@@ -122,20 +122,19 @@ def write_checkpoint_units(
         ValueError: The checkpoint has no tokenizer, or that has a text for none of the units.
     """
     tokenizer = load_units_tokenizer(*source)
-    numbers = [blank, *(number for number in range(num_units) if number != blank)]
     spelled = spell_numbers(tokenizer, numbers)
     if not any(text.strip() for text in spelled):
-        raise InputError(f"{source[0]}: its tokenizer has a text for none of its {num_units} CTC units")
+        raise InputError(f"{source[0]}: its tokenizer has a text for none of its {len(numbers)} CTC units")
     reads, writes = choose_cases(spelled, texts)
     path = Path(output_dir) / UNITS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(path.parent)
     spelled = [CASES[writes](text) for text in spelled]
-    record = {"source": source[0], "revision": source[1], "blank": blank, "reads": reads, "writes": writes}
+    record = {"source": source[0], "revision": source[1], "blank": numbers[0], "reads": reads, "writes": writes}
     write_json(path, {**record, "texts": spelled})
     logging.info(
         "%s: %d CTC units of %s, blank (its number %d) included; case of its vocabulary: %s, of what it writes: %s",
-        *(path, num_units, source[0], blank, reads, writes),
+        *(path, len(numbers), source[0], numbers[0], reads, writes),
     )
     return path
 
@@ -154,7 +153,9 @@ def choose_cases(units: Iterable[str], transcripts: Iterable[str]) -> tuple[str,
     Returns:
         Names in CASES: before encoding, after decoding.
     """
-    has_lower, has_upper = (any(test(char) for text in units for char in text) for test in (str.islower, str.isupper))
+    letters = {char for text in units for char in text}
+    has_lower = any(char != char.upper() and len(char.upper()) == 1 for char in letters)  # ß has no capital letter
+    has_upper = any(char != char.lower() for char in letters)
     if has_lower == has_upper:
         return "as_it_is", "as_it_is"
     is_lower, is_upper = False, False
@@ -203,8 +204,6 @@ def load_units_tokenizer(path: str, revision: str | None = None) -> Any:
         ValueError: transformers finds none.
     """
     from transformers import AutoTokenizer
-
-    from speechllama.hub import explain_hub_error
 
     try:
         return AutoTokenizer.from_pretrained(path, revision=revision)

@@ -25,7 +25,7 @@ FAMILIES = [name for name in ENCODERS if name != "whisper"]
 def make_checkpoint(folder: Path, name: str = "wav2vec2", **more: Any) -> Path:
     """Save a tiny CTC model whose blank is in the middle of its units."""
     blank = {"blank_token_id": BLANK} if name == "omniasr" else {"pad_token_id": BLANK}
-    make_encoder(folder, name, transformers.AutoModelForCTC, vocab_size=NUM_UNITS, **{**blank, **more})
+    make_encoder(folder, name, transformers.AutoModelForCTC, **{"vocab_size": NUM_UNITS, **blank, **more})
     return sharpen(folder)
 
 

@@ -236,6 +236,26 @@ def test_the_states_of_a_layer_and_of_several(build: Callable[..., HfEncoder]) -
         build("wav2vec2", layers=(7,), overlap=1.0)
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_layer_has_its_number(build: Callable[..., HfEncoder], name: str) -> None:
+    waveform, settings = noise(1.0), ENCODERS[name][1]
+    settings = {**settings, **settings.get("encoder_config", {}), **settings.get("audio_config", {})}
+    count = settings.get("encoder_layers") or settings["num_hidden_layers"]
+    last, outermost = (build(name, layers=(layer,), overlap=1.0)(waveform) for layer in (-1, count))
+    assert last.shape == outermost.shape
+    before = build(name, layers=(count - 1,), overlap=1.0)(waveform)
+    assert not np.allclose(before, outermost)
+    with pytest.raises(ValueError, match=f"layer {count + 1}, expected -{count + 1} to {count}"):
+        build(name, layers=(count + 1,), overlap=1.0)
+
+
+@pytest.mark.skipif("granite" not in ENCODERS, reason="this transformers has no Granite speech")
+def test_layers_with_different_numbers_of_states_are_refused(build: Callable[..., HfEncoder]) -> None:
+    assert build("granite", layers=(0,), overlap=1.0).frame_shift == 0.02
+    with pytest.raises(ValueError, match=r"layers \[0, 4\] have \[20, 5\] states of the same speech"):
+        build("granite", layers=(0, 4), overlap=1.0)
+
+
 def test_long_recordings_are_cut_into_windows_that_overlap(build: Callable[..., HfEncoder]) -> None:
     front_end = build("whisper", overlap=1.0)
     assert front_end.window == pytest.approx(3.0)

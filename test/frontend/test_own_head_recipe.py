@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import torch
 import transformers
 import yaml
 
-from speechllama.bin import translate
+from speechllama.bin import adopt_ctc_head, adopt_units, translate
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
 from speechllama.recipe.plan import Plan, make_plan
@@ -169,6 +171,35 @@ def test_every_kind_of_compressor_reads_the_states(finished: Finished, system: s
         frames = read_table(finished.root / "dump_mine/train/utt2num_frames")
         positions = read_table(folder / "llm_stats/train")
         assert all(int(positions[utterance]) > int(count) for utterance, count in frames.items())
+
+
+def test_what_brings_no_head_is_refused(finished: Finished, tmp_path: Path) -> None:
+    words = ["--tokenizer", "data/ctc_own_mine/units.json", "--output_dir", str(tmp_path / "ctc")]
+    with inside(finished.root):
+        with pytest.raises(ValueError, match=r"made/train/dump: its front end \(fbank\) brings no CTC head"):
+            adopt_ctc_head.main(["--data_dir", "made/train/dump", *words])
+        with pytest.raises(ValueError, match="--frontend fbank: brings no CTC head"):
+            adopt_units.main(["--text", "data/train/src_text", "--output_dir", str(tmp_path)])
+    assert not (tmp_path / "ctc").exists()
+
+
+def test_units_or_weights_of_another_checkpoint_are_refused(finished: Finished, tmp_path: Path) -> None:
+    units = finished.root / "data/ctc_own_mine"
+    shutil.copytree(units, tmp_path / "units")
+    record = read_json(units / "units.json")
+    (tmp_path / "units/units.json").write_text(json.dumps({**record, "texts": record["texts"][:-1]}))
+    words = ["--data_dir", "dump_mine/train", "--output_dir", str(tmp_path / "ctc"), "--tokenizer"]
+    with inside(finished.root):
+        with pytest.raises(ValueError, match="units.json: 13 CTC units, but the CTC head has 14"):
+            adopt_ctc_head.main([*words, str(tmp_path / "units/units.json")])
+        with hidden(Path("checkpoint")):
+            shutil.copytree("checkpoint.hidden", "checkpoint")
+            sharpen(Path("checkpoint"))
+            try:
+                with pytest.raises(ValueError, match="other weights than those of the features"):
+                    adopt_ctc_head.main([*words, str(units / "units.json")])
+            finally:
+                shutil.rmtree("checkpoint")
 
 
 def test_CTC_is_a_row_of_its_own(finished: Finished) -> None:

@@ -57,10 +57,14 @@ CHECKPOINTS: dict[str, tuple[Callable[[Path], Path], list[str], int]] = {
 def write(folder: Path, kind: str, texts: list[str]) -> CheckpointUnits:
     make, vocabulary, blank = CHECKPOINTS[kind]
     source = make(folder / kind)
-    path = write_checkpoint_units((str(source), None), len(vocabulary), blank, texts, folder / "units")
+    path = write_checkpoint_units((str(source), None), blank_first(blank, len(vocabulary)), texts, folder / "units")
     units = read_units(path)
     assert isinstance(units, CheckpointUnits)
     return units
+
+
+def blank_first(blank: int, num_units: int) -> list[int]:
+    return [blank, *(number for number in range(num_units) if number != blank)]
 
 
 def merged(numbers: list[int]) -> list[int]:
@@ -73,7 +77,7 @@ def test_the_text_is_what_the_checkpoints_own_tokenizer_makes_of_its_labels(kind
     _, vocabulary, blank = CHECKPOINTS[kind]
     own = transformers.AutoTokenizer.from_pretrained(tmp_path / kind)
     written = [number for number, piece in enumerate(vocabulary) if not piece.startswith("<") or number == blank]
-    order = [blank, *(number for number in range(len(vocabulary)) if number != blank)]
+    order = blank_first(blank, len(vocabulary))
     draw = random.Random(1)
     for _ in range(50):
         frames = [draw.choice(written) for _ in range(20)]  # labels of frames, as CTC gives them
@@ -115,6 +119,7 @@ def test_a_unit_that_is_none_is_refused(tmp_path: Path) -> None:
         ("abc", ["THE END"], ("lower", "upper")),
         ("abc", ["The end"], ("lower", "lower")),
         ("abcABC", ["THE END"], ("as_it_is", "as_it_is")),
+        ("ABCß", ["Der Hund"], ("upper", "lower")),  # ß is none of a vocabulary of small letters
         ("的一", ["我们"], ("as_it_is", "as_it_is")),
         ("ABC", ["123", ""], ("upper", "lower")),
     ],
@@ -132,7 +137,7 @@ def test_capital_transcripts_are_written_in_capitals(tmp_path: Path) -> None:
 
 def test_more_units_than_the_tokenizer_has_are_without_text(tmp_path: Path) -> None:
     source = save_letters(tmp_path / "letters")
-    path = write_checkpoint_units((str(source), None), len(LETTERS) + 2, 3, ["a"], tmp_path / "units")
+    path = write_checkpoint_units((str(source), None), blank_first(3, len(LETTERS) + 2), ["a"], tmp_path / "units")
     units = read_units(path)
     assert units.num_units == 16 and units.texts[14:] == ["", ""] and units.decode([14, 15]) == ""
 
@@ -145,7 +150,7 @@ def test_a_vocabulary_of_many_languages_is_that_of_its_own_language(tmp_path: Pa
     nested = {name: {letter: number for number, letter in enumerate(letters)} for name, letters in vocabularies.items()}
     (source / "vocab.json").write_text(json.dumps(nested))
     transformers.Wav2Vec2CTCTokenizer(str(source / "vocab.json"), target_lang="deu").save_pretrained(source)
-    units = read_units(write_checkpoint_units((str(source), None), 8, 3, ["Das"], tmp_path / "units"))
+    units = read_units(write_checkpoint_units((str(source), None), blank_first(3, 8), ["Das"], tmp_path / "units"))
     assert units.texts == ["", "", "", "", " ", "d", "a", "s"]
     assert units.decode(units.encode("Das das")) == "das das"
 
@@ -158,7 +163,7 @@ def test_bytes_that_are_no_whole_character_have_no_text_but_are_decoded_together
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>").save_pretrained(tmp_path / "b")
-    path = write_checkpoint_units((str(tmp_path / "b"), None), len(alphabet), 0, ["x"], tmp_path / "units")
+    path = write_checkpoint_units((str(tmp_path / "b"), None), range(len(alphabet)), ["x"], tmp_path / "units")
     units = read_units(path)
     encoded = units.encode("né a")
     assert units.decode(encoded) == "né a" and len(encoded) == 5
@@ -172,10 +177,10 @@ def test_what_are_no_units_is_refused(tmp_path: Path, tiny_llm: Path) -> None:
     with pytest.raises(ValueError, match="no CTC units of a checkpoint .*loudly"):
         read_units(tmp_path / "units.json")
     with pytest.raises(ValueError, match="transformers finds no tokenizer of its CTC units"):
-        write_checkpoint_units((str(tmp_path), None), 4, 0, ["a"], tmp_path / "out")
+        write_checkpoint_units((str(tmp_path), None), range(4), ["a"], tmp_path / "out")
     source = save_letters(tmp_path / "control", LETTERS[:5])
     with pytest.raises(ValueError, match="its tokenizer has a text for none of its 5 CTC units"):
-        write_checkpoint_units((str(source), None), 5, 3, ["a"], tmp_path / "out")
+        write_checkpoint_units((str(source), None), blank_first(3, 5), ["a"], tmp_path / "out")
 
 
 def test_spelling_needs_a_unit_with_a_text(tmp_path: Path) -> None:

@@ -129,7 +129,10 @@ def ctc_training(run: CheckedRun) -> PlannedTraining:
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
     shape = encoder_shape(run, choose_encoder(settings, path), units)
     batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
-    return PlannedTraining("ctc", path, settings, batch, num_parameters(meta_encoder(shape)), None, shape)
+    trained = num_parameters(meta_encoder(shape), trainable_only=True)
+    if not trained:
+        raise InputError(f"{path}: the encoder {shape.choice.record.name} has nothing to train; choose another encoder")
+    return PlannedTraining("ctc", path, settings, batch, trained, None, shape)
 
 
 def seq2seq_training(run: CheckedRun) -> PlannedTraining:

@@ -166,6 +166,14 @@ def test_a_front_end_with_its_own_CTC_head_needs_no_CTC_training(
         assert training.encoder is not None and training.encoder.num_units == NUM_UNITS
 
 
+def test_an_encoder_that_does_not_train_is_a_fault(checked_run: MakeRun, tmp_path: Path) -> None:
+    folder = a_recipe(tmp_path / "recipe")
+    (folder / "conf/ctc.yaml").write_text("ctc_units: 40\nencoder: own_head\n")
+    run, faults = checked_run(folder, "--system", "ctc", "--task", "asr"), list[str]()
+    assert systems.find_trainings(run, None, faults) == []
+    assert faults == ["conf/ctc.yaml: the encoder own_head has nothing to train; choose another encoder"]
+
+
 def test_a_head_that_is_not_there_is_a_fault(checked_run: MakeRun, tmp_path: Path, tiny_llm: Path) -> None:
     encoder = make_encoder(tmp_path / "encoder", "wav2vec2", vocab_size=NUM_UNITS)
     front_end = f"frontend: hf\nfrontend_conf: {{path: {encoder}, ctc_head: true}}\n"

@@ -40,13 +40,14 @@ def write_ctc_text(ctc_dir: str, data_dir: str, output_dir: str, control: bool, 
     if control:
         other = derange(list(texts), data.table("text"))
         texts = {utterance: texts[other[utterance]] for utterance in texts}
-    num_parameters = sum(parameter.numel() for parameter in load_ctc_encoder(ctc_dir).parameters())
+    parameters = list(load_ctc_encoder(ctc_dir).parameters())
     report = {
         "beam_size": 1,
         "control": control,
         "commit": read_commit(),
-        "num_parameters": num_parameters,
-        "num_trainable": num_parameters,
+        "num_parameters": sum(parameter.numel() for parameter in parameters),
+        # A CTC head that came with a front end has never been trained here.
+        "num_trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         "command": shlex.join(["python3", "-m", "speechllama.bin.ctc_text", *words]),
     }
     write_json(Path(output_dir) / "decode.json", report)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np  # planning reads these records, and needs YAML only
 
 FORMAT_FILE = "frontend.json"
+LAST_LAYER = (-1,)
 
 
 class FeatureExtractor(Protocol):
@@ -121,20 +122,28 @@ class HfSettings:
         overlap: Seconds that two windows share; each gives the half that is nearer to it.
         dtype: What it computes in: auto (float32 on a CPU, what the weights are stored in on a GPU), float32, bfloat16
             or float16.
+        ctc_head: Take CTC labels from the checkpoint's own head (`...ForCTC`), with its units. The states are then the
+            last ones, and stage ctc trains nothing.
     """
 
     path: str = ""
     revision: str | None = None
-    layers: tuple[int, ...] = (-1,)
+    layers: tuple[int, ...] = LAST_LAYER
     window: float = 0.0
     overlap: float = 4.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    ctc_head: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
             raise InputError("path is empty; expected the directory of a speech encoder, or its id on the hub")
         if not self.layers:
             raise InputError("layers is empty; expected for example [-1]")
+        if self.ctc_head and self.layers != LAST_LAYER:
+            raise InputError(
+                f"layers {list(self.layers)} with ctc_head: the head reads the last states only, layers: [-1]; leave "
+                "one of the two out"
+            )
         if self.window < 0 or self.overlap < 0 or (self.window and self.overlap >= self.window):
             raise InputError(f"overlap {self.overlap} s and window {self.window} s: expected 0 <= overlap < window")
 

@@ -15,3 +15,5 @@ SEQ2SEQ = "seq2seq"  # `model` of an encoder-decoder, in its YAML and in its con
 # Names of records whose modules import numpy or torch.
 DEFAULT_FRONT_END = "fbank"  # of FRONT_ENDS
 DEFAULT_ENCODER = "transformer"  # of ENCODERS
+OWN_HEAD = "own_head"  # of ENCODERS: a pre-trained encoder's own CTC head
+UNITS_FILE = "units.json"  # that head's CTC units

@@ -169,9 +169,14 @@ def hidden(path: Path) -> Iterator[None]:
 
 
 class Recipe:
-    """A recipe's folder; every method is one stage."""
+    """A recipe's folder; every method is one stage.
+
+    Attributes:
+        ngpu: GPUs that stages take, 0 or 1.
+    """
 
     sizes, masks, lora = SIZES, MASKS, LORA
+    ngpu = 0
 
     def __init__(self, root: Path, llm: Path, front_end: Any = None) -> None:
         from speechllama.bin import collect_stats
@@ -188,6 +193,11 @@ class Recipe:
         collect_stats.main([*folders, *units, "--output_dir", str(root / "stats")])
         prepare_llm(str(llm), None, root / "llm")
 
+    @property
+    def device(self) -> list[str]:
+        """The option that says where a stage computes."""
+        return ["--ngpu", str(self.ngpu)]
+
     def config(self, name: str, **settings: object) -> str:
         path = self.root / f"{name}.yaml"
         path.write_text(yaml.safe_dump({**TRAINER, **settings}), encoding="utf-8")
@@ -202,7 +212,7 @@ class Recipe:
         data = [self.data(f"{part}/dump", "feats.scp,speech,kaldi_ark", "src_text,text,text") for part in parts]
         shapes = [str(self.root / "stats" / part / kind) for part in parts for kind in kinds]
         ctc_train.main(
-            ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
+            ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", *self.device]
             + ["--tokenizer", str(self.root / "bpe/bpe.model"), "--cmvn_file", str(self.root / "stats/cmvn.npz")]
             + self.options(data, [shapes[:2], shapes[2:]])
         )
@@ -217,7 +227,7 @@ class Recipe:
         ctc_compress.main(
             ["--ctc_dir", str(self.root / "ctc"), "--data_dir", str(self.root / part / "dump")]
             + ["--output_dir", str(output), "--tokenizer", str(self.root / "bpe/bpe.model"), "--batch_frames", "300"]
-            + [*more]
+            + [*self.device, *more]
         )
         merge_parts(self.root / part / "dump", output, 1, "compressed")
         return output
@@ -243,7 +253,7 @@ class Recipe:
             )
             shapes.append([str(shape)])
         base = base or ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
-        words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", "--ngpu", "0"]
+        words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", *self.device]
         return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
 
     def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
@@ -270,7 +280,7 @@ class Recipe:
 
         decode.main(
             ["--exp_dir", str(self.root / system), "--data_dir", str(self.root / "test" / source)]
-            + ["--output_dir", str(self.root / output), "--beam_size", "3", "--nbest", "2", *more]
+            + ["--output_dir", str(self.root / output), "--beam_size", "3", "--nbest", "2", *self.device, *more]
         )
         return read_table(self.root / output / "text")
 

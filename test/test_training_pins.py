@@ -75,6 +75,20 @@ class PinnedRun:
             yield
         self.losses[system] = {"num_updates": len(losses), "first": losses[0], "last": losses[-1]}
 
+    def measure(self) -> dict[str, Any]:
+        """Train and decode everything -> losses and hypotheses, as test/pins/training.json has them."""
+        self.train_on_ctc()
+        self.train_from_scratch()
+        self.train_on_units()
+        self.train_seq2seq()
+        decoded = (
+            self.decode("e6", "compressed"),
+            self.decode("e5", "dump", "--beam_size", "1", "--nbest", "1"),
+            self.decode("d", "dump", "--length_penalty", "2.0"),  # with less it writes nothing
+            self.decode("b1", "dump"),
+        )
+        return {"losses": self.losses, "hypotheses": dict(zip(DECODED, decoded, strict=True))}
+
     def train_llm(self, system: str, *more: str, source: str = "compressed", **settings: object) -> None:
         """Train a speech LLM and average it."""
         with self.noted(system):
@@ -119,7 +133,7 @@ class PinnedRun:
         root = self.recipe.root
         learn_units.main(
             ["--ctc_dir", str(root / "ctc"), "--data_dir", str(root / "train/dump"), "--seed", str(SEED)]
-            + ["--compressor_conf", UNITS, "--output_file", str(root / "centroids.npz")]
+            + ["--compressor_conf", UNITS, "--output_file", str(root / "centroids.npz"), *self.recipe.device]
         )
         more = ["--centroids_file", str(root / "centroids.npz")]
         for part in ("train", "dev"):
@@ -143,7 +157,7 @@ class PinnedRun:
         shapes = [[str(root / "stats" / part / kind) for kind in ("speech_shape", "text_shape")] for part in parts]
         with self.noted("b1"):
             seq2seq_train.main(
-                ["--config", config, "--output_dir", str(root / "b1"), "--ngpu", "0"]
+                ["--config", config, "--output_dir", str(root / "b1"), *recipe.device]
                 + ["--tokenizer", str(root / "bpe/bpe.model"), "--cmvn_file", str(root / "stats/cmvn.npz")]
                 + recipe.options(data, shapes)
             )
@@ -171,20 +185,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path) -> dict[s
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        run = PinnedRun(Recipe(tmp_path_factory.mktemp("pins"), tiny_llm))
-        run.train_on_ctc()
-        run.train_from_scratch()
-        run.train_on_units()
-        run.train_seq2seq()
-        decoded = (
-            run.decode("e6", "compressed"),
-            run.decode("e5", "dump", "--beam_size", "1", "--nbest", "1"),
-            run.decode("d", "dump", "--length_penalty", "2.0"),  # with less it writes nothing
-            run.decode("b1", "dump"),
-        )
+        found = PinnedRun(Recipe(tmp_path_factory.mktemp("pins"), tiny_llm)).measure()
     finally:
         torch.set_num_threads(num_threads)
-    found = {"losses": run.losses, "hypotheses": dict(zip(DECODED, decoded, strict=True))}
     if IS_WRITING:
         text = json.dumps(found, indent=1, ensure_ascii=False)
         text = re.sub(r"\[[^][{}]*\]", lambda match: re.sub(r"\s+", " ", match[0]), text)  # tokens in a row

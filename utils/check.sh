@@ -33,7 +33,7 @@ check() {
 
 # shell_scripts: every *.sh and every file that begins as a bash script, outside environments and recipes' outputs.
 shell_scripts() {
-  find . \( -path ./.git -o -path './tools/venv*' -o -path './egs/*/data' -o -path './egs/*/dump' -o -path './egs/*/exp*' \
+  find . \( -path ./.git -o -path './tools/venv*' -o -path './egs/*/data*' -o -path './egs/*/dump*' -o -path './egs/*/exp*' \
     -o -path './egs/*/downloads' -o -name '.*_cache' -o -name __pycache__ \
     -o -type d -exec test -e '{}/pyvenv.cfg' \; \) -prune -o -type f -size -200k -print0 |
     while IFS= read -r -d '' file; do

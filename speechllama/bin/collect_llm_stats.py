@@ -44,7 +44,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.llm.context import read_context
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record
-    from speechllama.model.build import choose_compressor, expected_cache
+    from speechllama.model.build import choose_compressor, expected_cache, read_settings
     from speechllama.model.encoders import choose_encoder
     from speechllama.text.prompt import Prompt, PromptConfig
 
@@ -54,7 +54,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     llm = read_llm_record(args.llm_dir)
     prompt = Prompt(config, args.task, load_tokenizer(*llm))
     is_new = bool((settings.get("llm_conf") or {}).get("random_weights"))
-    encoder = choose_encoder(settings, args.config).record
+    # A frozen encoder is what stage ctc made, whatever the system's YAML says.
+    made = read_settings(args.ctc_dir) if args.ctc_dir else settings
+    encoder = choose_encoder(made, args.ctc_dir or args.config).record
     frames_per_vector = choose_compressor(settings, args.config).record.frames_per_vector or 1
 
     def num_vectors(frames: int) -> int:

@@ -25,7 +25,7 @@ from speechllama.model.compressors import Compressor
 from speechllama.model.ctc_encoder import greedy_units
 from speechllama.progress import progress
 from speechllama.registry import Choice
-from speechllama.text.tokenizer import CTCTokenizer
+from speechllama.text.checkpoint_units import read_units
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
 
     Args:
         ctc_dir: Trained CTC experiment.
-        tokenizer: SentencePiece model of its units.
+        tokenizer: Its CTC units: a SentencePiece model, or units.json of a checkpoint.
         choice: The compressor and its settings.
         job: Which part of which data.
         device: torch device.
@@ -78,7 +78,7 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     if done.is_file() and done.read_text(encoding="utf-8") == stamp:
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
-    units = CTCTokenizer(tokenizer)
+    units = read_units(tokenizer)
     if read_settings(ctc_dir)["num_units"] != units.num_units:
         raise InputError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
     encoder, compressor = encoder.to(device), compressor.to(device)

@@ -63,11 +63,13 @@ def learn_centroids(ctc_dir: str, data_dir: str, config: ClusterConfig, output_f
             if str(file["stamp"]) == stamp:
                 logging.info("the centroids are finished: %s", path)
                 return
-    states = encode_sample(load_ctc_encoder(ctc_dir).to(device), read_data_dir(data_dir), config, device)
+    encoder = load_ctc_encoder(ctc_dir).to(device)
+    states = encode_sample(encoder, read_data_dir(data_dir), config, device)
     if len(states) < config.num_clusters:
+        shift_ms = 1000 * encoder.frame_shift
         raise InputError(
-            f"{data_dir}: {len(states):,} encoder frames of 40 ms are too few for {config.num_clusters:,} units; "
-            "take fewer (num_clusters) or more speech"
+            f"{data_dir}: {len(states):,} encoder frames of {shift_ms:.0f} ms are too few for {config.num_clusters:,} "
+            "units; take fewer (num_clusters) or more speech"
         )
     centroids = find_centroids(states, config)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from speechllama.faults import InputError, first_ten
 from speechllama.files import write_table
 from speechllama.frontend.front_ends import read_format
 from speechllama.progress import progress
-from speechllama.text.tokenizer import CTCTokenizer
+from speechllama.text.checkpoint_units import CTCUnits, read_units
 
 VARIANCE_FLOOR = 1e-10  # a bin that never changes must not divide by 0
 
@@ -40,7 +40,7 @@ def collect_stats(
     Args:
         data_dirs: Data directories with feats.scp, `train` and `dev`; mean and variance are taken over all frames of
             `train`. Where the front end trains they are 0 and 1: features that change have no statistics.
-        tokenizer_path: SentencePiece model of the CTC units.
+        tokenizer_path: The CTC units: a SentencePiece model, or units.json of a checkpoint.
         output_dir: Where the files go.
         num_encoder_frames: Feature frames T -> encoder frames M.
         text_name: The table that CTC learns, "src_text" or "text".
@@ -48,7 +48,7 @@ def collect_stats(
     Raises:
         ValueError: A table is missing, features differ in width or are not finite, or no utterance is usable.
     """
-    tokenizer = CTCTokenizer(tokenizer_path)
+    tokenizer = read_units(tokenizer_path)
     sets = {name: read_data_dir(folder) for name, folder in data_dirs.items()}
     for data in sets.values():
         missing = [name for name in ("feats.scp", "utt2num_frames", text_name) if not data.table(name)]
@@ -100,7 +100,7 @@ def feature_statistics(feats_scp: dict[str, str]) -> tuple[np.ndarray, np.ndarra
 
 def write_shapes(
     data: DataDir,
-    tokenizer: CTCTokenizer,
+    tokenizer: CTCUnits,
     num_encoder_frames: Callable[[int], int],
     text_name: str,
     output_dir: Path,

@@ -46,6 +46,7 @@ def write_ctc_text(ctc_dir: str, data_dir: str, output_dir: str, control: bool, 
         "control": control,
         "commit": read_commit(),
         "num_parameters": sum(parameter.numel() for parameter in parameters),
+        # A CTC head that came with a front end has never been trained here, nor the base of one that trains.
         "num_trainable": sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
         "command": shlex.join(["python3", "-m", "speechllama.bin.ctc_text", *words]),
     }

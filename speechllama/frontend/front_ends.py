@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 FORMAT_FILE = "frontend.json"
 FROZEN: Final = "frozen"  # `train` of a front end whose features are written once
+LAST_LAYER = (-1,)
 
 
 class FeatureExtractor(Protocol):
@@ -130,27 +131,40 @@ class HfSettings:
             system whose encoder trains. The convolutions over the waveform (wav2vec 2.0 and its kind) and a table of
             positions stay frozen.
         lora: Its adapters, used if `train` is `lora`.
+        ctc_head: Take CTC labels from the checkpoint's own head (`...ForCTC`), with its units. The states are then the
+            last ones, and stage ctc trains nothing.
     """
 
     path: str = ""
     revision: str | None = None
-    layers: tuple[int, ...] = (-1,)
+    layers: tuple[int, ...] = LAST_LAYER
     window: float = 0.0
     overlap: float = 4.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     train: Literal["frozen", "lora", "full"] = FROZEN
     lora: FrontEndLoRA = FrontEndLoRA()
+    ctc_head: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
             raise InputError("path is empty; expected the directory of a speech encoder, or its id on the hub")
         if not self.layers:
             raise InputError("layers is empty; expected for example [-1]")
+        if self.ctc_head and self.layers != LAST_LAYER:
+            raise InputError(
+                f"layers {list(self.layers)} with ctc_head: the head reads the last states only, layers: [-1]; leave "
+                "one of the two out"
+            )
         if self.window < 0 or self.overlap < 0 or (self.window and self.overlap >= self.window):
             raise InputError(f"overlap {self.overlap} s and window {self.window} s: expected 0 <= overlap < window")
         if self.train != FROZEN and self.dtype not in ("auto", "float32"):
             raise InputError(
                 f"dtype {self.dtype} with train: {self.train}, whose weights are float32: drop one of them"
+            )
+        if self.train != FROZEN and self.ctc_head:
+            raise InputError(
+                f"train: {self.train} with ctc_head: true, which takes over the checkpoint's CTC head as it is "
+                "and trains nothing; leave one of the two out"
             )
 
 

@@ -19,11 +19,13 @@ from torch import Tensor, nn
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.faults import InputError
+from speechllama.frontend.ctc_head import bare_encoder, check_logits, read_unit_numbers, take_head, unit_numbers
 from speechllama.frontend.front_ends import HfSettings
 from speechllama.hub import explain_hub_error, fingerprint
 
 DEFAULT_WINDOW = 30.0  # seconds; attention over more takes memory by its square
 SHORT, LONG = 0.4, 2.0  # seconds of noise that frames are counted in; multiples of every frame shift in use
+MASKS = ("attention_mask", "padding_mask")  # what encoders call the valid part of a batch; omniASR the second
 AGREEMENT = 1e-2  # how far a state of a batch may be from the same one by itself, in standard deviations of the states
 
 
@@ -34,14 +36,20 @@ class HfEncoder:
         settings: Which encoder, which layers.
         device: Where it computes.
 
+    Attributes:
+        ctc_head: The checkpoint's own CTC head, on the CPU; None unless the settings ask for it.
+
     Raises:
-        ValueError: It is no speech encoder, it does not read 16 kHz, it has no such layer, or the hub refuses it.
+        ValueError: It is no speech encoder, it does not read 16 kHz, it has no such layer or no CTC head, or the hub
+            refuses it.
     """
 
     def __init__(self, settings: HfSettings, device: str = "cpu") -> None:
         self.settings, self.device = settings, device
         self.extractor = load_extractor(settings)
-        self.encoder = load_encoder(settings, device)
+        model, missing = load_model(settings)
+        self.encoder = take_encoder(model, missing, settings, device)
+        self.ctc_head = take_head(model, missing, settings.path) if settings.ctc_head else None
         self.num_layers = len(settings.layers)
         short, long = (self._measure(seconds) for seconds in (SHORT, LONG))
         self.dim = short.shape[1]
@@ -49,6 +57,8 @@ class HfEncoder:
         limit = position_limit(self.encoder) * self.frame_shift
         self.window = min(filter(None, (settings.window or limit or DEFAULT_WINDOW, limit)))
         self._check_window()
+        if self.ctc_head is not None:
+            self._check_head(model)
 
     @functools.cached_property
     def weights(self) -> str:
@@ -152,6 +162,19 @@ class HfEncoder:
         if self.settings.overlap >= self.window:
             raise InputError(f"overlap {self.settings.overlap} s is not less than the window, {self.window:.2f} s")
 
+    @torch.inference_mode()
+    def _check_head(self, model: Any) -> None:
+        """Compare the head's logits of noise with those of the model that it was taken from."""
+        assert self.ctc_head is not None
+        noise = np.random.default_rng(0).standard_normal(round(SHORT * SAMPLE_RATE)).astype(np.float32) * 0.1
+        dtype = self.encoder.dtype  # that of the rest of the model is still the one of its file
+        logits = model.to(self.device, dtype)(**self._inputs([noise])).logits[0].float().cpu()  # (T, C)
+        order = unit_numbers(model.config, self.settings.path).order()
+        ours = self.ctc_head(self._run([noise])[0].float().cpu())
+        # The head of a model in half precision rounds its logits; ours does not.
+        tolerance = AGREEMENT if dtype == torch.float32 else 10 * AGREEMENT
+        check_logits(ours, logits[:, order], self.settings.path, tolerance)
+
     def _cut(self, num_samples: int) -> list[tuple[int, int]]:
         """Windows of a waveform, from sample to sample; all but the last end are whole frames."""
         size = int(self.window * SAMPLE_RATE) // self._hop * self._hop
@@ -174,10 +197,25 @@ class HfEncoder:
         return torch.cat(parts)
 
     def _run(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
-        """States of waveforms that fit into a window, in one batch: (T, F).
+        """States of waveforms that fit into a window, in one batch: (T, F)."""
+        inputs = self._inputs(waveforms)
+        with fitting_positions(self.encoder, inputs):
+            output = self.encoder(**inputs, output_hidden_states=True)
+        chosen = [pick_layer(output, layer, self.settings.path) for layer in self.settings.layers]
+        counts = [states.shape[1] for states in chosen]
+        if len(set(counts)) > 1:  # Granite's first layers halve the number of frames
+            layers = list(self.settings.layers)
+            raise InputError(
+                f"{self.settings.path}: layers {layers} have {counts} states of the same speech; choose layers with "
+                "equally many"
+            )
+        states = torch.cat(chosen, dim=2)  # (B, T, F)
+        if len(waveforms) == 1:
+            return [states[0]]
+        return [row[: self.num_frames(len(waveform))] for row, waveform in zip(states, waveforms, strict=True)]
 
-        The encoder's input is made without gradients, for there is nothing in it to train.
-        """
+    def _inputs(self, waveforms: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """What the encoder reads of waveforms, made without gradients; a mask only where there are several."""
         audio = [np.asarray(waveform, np.float32) for waveform in waveforms]
         with torch.autocast("cpu", enabled=False):  # spectra are made on the CPU, and numpy knows no bfloat16
             batch = self.extractor(
@@ -185,15 +223,12 @@ class HfEncoder:
             )
         name = self.encoder.main_input_name
         inputs = {name: batch[name].to(self.device, self.encoder.dtype)}
-        if len(audio) > 1 and "attention_mask" in batch:
-            inputs["attention_mask"] = batch["attention_mask"].to(self.device)
-        with fitting_positions(self.encoder, inputs):
-            output = self.encoder(**inputs, output_hidden_states=True)
-        chosen = [pick_layer(output, layer, self.settings.path) for layer in self.settings.layers]
-        states = torch.cat(chosen, dim=2)  # (B, T, F)
-        if len(audio) == 1:
-            return [states[0]]
-        return [row[: self.num_frames(len(waveform))] for row, waveform in zip(states, audio, strict=True)]
+        masks = [mask for mask in MASKS if mask in batch]
+        if len(audio) > 1:
+            return {**inputs, **{mask: batch[mask].to(self.device) for mask in masks}}
+        # Frames at the end that the extractor itself calls padding (Parakeet's one too many) are no states of speech.
+        lengths = [int(batch[mask].sum()) for mask in masks if batch[mask].shape == batch[name].shape[:2]]
+        return {name: inputs[name][:, : lengths[0]]} if lengths else inputs
 
 
 def pick_layer(output: Any, layer: int, path: str) -> Tensor:
@@ -265,29 +300,41 @@ def load_extractor(settings: HfSettings) -> Any:
     return extractor
 
 
-def load_encoder(settings: HfSettings, device: str) -> Any:
-    """Load the encoder, without the decoder where there is one.
+def load_model(settings: HfSettings) -> tuple[Any, set[str]]:
+    """Load the model, with its CTC head if that is wanted, and name the weights that are missing.
 
     Raises:
-        ValueError: transformers cannot load it, weights are missing, or it reads no audio.
+        ValueError: transformers cannot load it, or it has no CTC model of its kind.
     """
-    from transformers import AutoModel
+    from transformers import AutoModel, AutoModelForCTC
 
+    if settings.ctc_head:
+        read_unit_numbers(settings)  # says in a line what AutoModelForCTC takes a page for
+    kind = AutoModelForCTC if settings.ctc_head else AutoModel
     try:
-        model, report = AutoModel.from_pretrained(
+        model, report = kind.from_pretrained(
             settings.path, revision=settings.revision, dtype="auto", output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = explain_hub_error(error) or f"transformers cannot load it: {error}"
         raise InputError(f"{settings.path}: {reason}") from error
-    encoder = model.get_encoder() if model.config.is_encoder_decoder else model
+    return model.eval(), set(report["missing_keys"])
+
+
+def take_encoder(model: Any, missing: set[str], settings: HfSettings, device: str) -> Any:
+    """Take the encoder of a model, without the decoder or the CTC head where there is one.
+
+    Raises:
+        ValueError: It reads no audio, or weights are missing.
+    """
+    encoder = model.get_encoder() if model.config.is_encoder_decoder else bare_encoder(model)
     if not str(encoder.main_input_name).startswith("input_") or encoder.main_input_name == "input_ids":
         raise InputError(f"{settings.path}: no speech encoder, a {type(encoder).__name__} of {encoder.main_input_name}")
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     own = {names[id(parameter)] for parameter in encoder.parameters() if id(parameter) in names}
-    missing = sorted(own & set(report["missing_keys"]))
-    if missing:
-        raise InputError(f"{settings.path}: {len(missing)} weights of the encoder are missing, first {missing[:3]}")
+    lost = sorted(own & missing)
+    if lost:
+        raise InputError(f"{settings.path}: {len(lost)} weights of the encoder are missing, first {lost[:3]}")
     encoder = encoder.requires_grad_(False).eval()
     return encoder.to(device, choose_dtype(settings, encoder, device))
 

@@ -23,6 +23,7 @@ from speechllama.faults import InputError
 from speechllama.llm.files import MODEL_DIR, pretrained
 
 Precision = Literal["float32", "bfloat16", "float16"]
+SPECIAL_TOKENS = {"bos": "bos", "eos": "eos", "pad": "padding"}  # transformers' names and llama.cpp's
 DEFAULT_PRECISION: Precision = "bfloat16"  # what most LLMs were trained in, and finer than any quantised file
 
 
@@ -145,11 +146,23 @@ def _unpack(path: str, dtype: torch.dtype) -> tuple[Any, Any]:
     config.architectures = [type(loaded).__name__]
     with torch.device("meta"):
         model = type(loaded)(config)
+    _set_special_tokens(path, tokenizer)
     # A model that came out of a GGUF file counts as quantised and refuses to be saved.
     model.load_state_dict(loaded.state_dict(), strict=False, assign=True)
     model.tie_weights()
     model.generation_config = GenerationConfig.from_model_config(config)
     return model, tokenizer
+
+
+def _set_special_tokens(path: str, tokenizer: Any) -> None:
+    """Give the tokenizer the special tokens that the file names; transformers 5.17 takes the start for the end."""
+    from gguf import GGUFReader
+
+    fields = GGUFReader(path).fields
+    for ours, theirs in SPECIAL_TOKENS.items():
+        field = fields.get(f"tokenizer.ggml.{theirs}_token_id")
+        if field is not None:
+            setattr(tokenizer, f"{ours}_token", tokenizer.convert_ids_to_tokens(int(field.parts[field.data[0]][0])))
 
 
 def _drop_strange_tokens(path: Path, num_tokens: int) -> None:

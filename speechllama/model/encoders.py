@@ -12,9 +12,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from speechllama.constants import DEFAULT_ENCODER
+from speechllama.constants import DEFAULT_ENCODER, OWN_HEAD
 from speechllama.feature_shape import FeatureShape, num_encoder_frames
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
+from speechllama.model.own_head import OwnHead, OwnHeadConfig, keep_frames
 from speechllama.registry import Choice, Registry, choose
 
 
@@ -45,7 +46,11 @@ class Encoder:
 
 
 ENCODERS: Registry[Encoder] = Registry(
-    "encoder", [Encoder(DEFAULT_ENCODER, CTCEncoderConfig, CTCEncoder, num_encoder_frames)]
+    "encoder",
+    [
+        Encoder(DEFAULT_ENCODER, CTCEncoderConfig, CTCEncoder, num_encoder_frames),
+        Encoder(OWN_HEAD, OwnHeadConfig, OwnHead, keep_frames),
+    ],
 )
 
 

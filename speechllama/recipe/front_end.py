@@ -60,6 +60,11 @@ class SelectedFrontEnd:
         return "waveforms, for a front end that trains" if self.is_trained else self.choice.record.title
 
     @property
+    def has_ctc_head(self) -> bool:
+        """Whether its weights bring a CTC head with units of its own, so that none is trained."""
+        return bool(getattr(self.choice.settings, "ctc_head", False))
+
+    @property
     def files(self) -> tuple[str, ...]:
         """Files whose change makes its features stale: what describes weights in a directory."""
         config = Path(getattr(self.choice.settings, "path", "")) / "config.json"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from speechllama.constants import UNITS_FILE
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
 from speechllama.options import UsageError
 from speechllama.recipe.front_end import SelectedFrontEnd
@@ -18,6 +19,7 @@ from speechllama.recipe.options import Options
 from speechllama.recipe.system import CTC, ConfFolders, Config, Selection
 from speechllama.text.tasks import TABLES, TASKS, CTCTarget, Task
 
+OWN = "own"  # in names: units and CTC head that the front end brings
 CONTROL = "_control"  # ends the directory of a set decoded from the audio of other utterances
 
 
@@ -104,9 +106,14 @@ class Layout:
         """The table of a data directory that CTC learns."""
         return TABLES[self.ctc_target]
 
+    @property
+    def has_own_units(self) -> bool:
+        """Whether the units are those of the front end's own CTC head; an encoder-decoder learns its own."""
+        return self.front_end.has_ctc_head and not self.selection.system.is_seq2seq
+
     @cached_property
     def units(self) -> int:
-        """SentencePiece units of CTC, or of what an encoder-decoder writes.
+        """SentencePiece units of CTC, or of what an encoder-decoder writes; not for `has_own_units`.
 
         Raises:
             UsageError: Neither an option nor a YAML says how many.
@@ -123,12 +130,16 @@ class Layout:
 
     @property
     def _units_name(self) -> str:
+        if self.has_own_units:
+            return OWN
         prefix = "seq2seq_" if self.selection.system.is_seq2seq else ""
         return f"{prefix}{self.ctc_target}_bpe{self.units}"
 
     @property
     def tokenizer(self) -> str:
-        """SentencePiece model of the units."""
+        """SentencePiece model of the units, or the record of those of the front end's own CTC head."""
+        if self.has_own_units:
+            return f"{self.options.datadir}/ctc_{OWN}{self.front_end.suffix}/{UNITS_FILE}"
         name = self._units_name if self.selection.system.is_seq2seq else f"ctc_{self._units_name}"
         return f"{self.options.datadir}/{name}/bpe.model"
 
@@ -146,7 +157,9 @@ class Layout:
 
     @property
     def ctc_dir(self) -> str:
-        """Experiment of the CTC encoder."""
+        """Experiment of the CTC encoder; a head that comes with the front end has neither size nor seed."""
+        if self.has_own_units:
+            return f"{self.options.expdir}/ctc_{OWN}{self.front_end.suffix}"
         seed = self.ctc.seed_suffix(self.options.seed)
         name = f"ctc_{self.ctc_target}_bpe{self.units}{self.front_end.suffix}"
         return f"{self.options.expdir}/{name}{self._size}{seed}"

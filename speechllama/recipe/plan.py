@@ -148,7 +148,10 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     _check_ctc(plan)
     _check_places(plan)
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
-    _ = plan.layout.units
+    if plan.layout.has_own_units:
+        _check_own_head(plan)
+    else:
+        _ = plan.layout.units
     if options.target_words and plan.corpus and "target_lang" not in vars(plan.corpus.options()):
         raise UsageError(
             f"--target_lang {options.target_lang}: the corpus {plan.corpus.name} is translated into English"
@@ -196,6 +199,19 @@ def _check_ctc(plan: Plan) -> None:
             f"--system {plan.selection.name}: CTC learns the {learned}, but --task {task.name} writes "
             f"`{task.reference}`; give --task asr, or --ctc_target translation for translation"
         )
+
+
+def _check_own_head(plan: Plan) -> None:
+    """Refuse options of CTC training where CTC comes with the front end: they would be ignored."""
+    options = plan.options
+    given = {"ctc_units": options.ctc_units, "ctc_options": options.ctc_options}
+    given["ctc_target"] = options.ctc_target if plan.layout.ctc_target == "translation" else ""
+    for name, value in given.items():
+        if value:
+            raise UsageError(
+                f"--{name} {value}: the front end {plan.front_end.name} brings its own CTC head (ctc_head: true), "
+                "which writes transcripts in its own units; drop the option, or ctc_head"
+            )
 
 
 def _check_llm(plan: Plan) -> None:

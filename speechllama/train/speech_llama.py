@@ -31,10 +31,10 @@ from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cac
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
+from speechllama.text.checkpoint_units import read_units
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS
-from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
 from speechllama.train.options import Kind
 from speechllama.train.same_settings import recorded_settings
@@ -209,7 +209,7 @@ def spell_units(network: SpeechLlama, ctc_dir: str, llm_dir: str) -> None:
     """
     if not isinstance(network.audio_encoder, PosteriorEmbedding):
         return
-    units = CTCTokenizer(str(read_settings(ctc_dir)["tokenizer"]))
+    units = read_units(str(read_settings(ctc_dir)["tokenizer"]))
     tokenizer = load_tokenizer(*read_llm_record(llm_dir))
     spelling = [spell(text, tokenizer) for text in units.texts]
     network.audio_encoder.set_table(spelling, network.llm)

@@ -51,6 +51,7 @@ PRETRAINED: dict[str, tuple[str, dict[str, Any], float, int]] = {
         1280,
     ),
     "w2v_bert_2": ("Wav2Vec2BertConfig", {}, 580.5, 1024),
+    "wav2vec2_960h": ("Wav2Vec2Config", {}, 94.4, 768),
 }
 # Name -> the front end whose encoder it trains, parameters of its adapters: layers, adapters in each, rank, inputs and
 # outputs.

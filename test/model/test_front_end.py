@@ -143,7 +143,7 @@ def test_gradients_reach_the_adapters_and_only_them(encoders: Callable[[str], Pa
     (states * torch.randn(states.shape)).sum().backward()
     reached = {key for key, weight in front_end.named_parameters() if weight.grad is not None and weight.grad.any()}
     assert reached == trainable(front_end)
-    layers, targets, factors = 2, 2, 2
+    layers, targets, factors = (4 if name == "granite" else 2), 2, 2
     assert len(reached) == layers * targets * factors and all("lora_" in key for key in reached)
 
 
@@ -304,6 +304,7 @@ def test_adapters_that_would_never_learn_are_refused(encoders: Callable[[str], P
         ({"train": "fine"}, "train: unknown value 'fine', expected one of frozen, lora, full"),
         ({"lora": {"ranks": 3}}, "lora: unknown key 'ranks'; did you mean 'rank'"),
         ({"dtype": "bfloat16"}, "dtype bfloat16 with train: lora, whose weights are float32"),
+        ({"ctc_head": True}, "train: lora with ctc_head: true, which takes over the checkpoint's CTC head as it is"),
     ],
 )
 def test_wrong_settings_are_refused(encoders: Callable[[str], Path], more: dict[str, Any], message: str) -> None:

@@ -91,6 +91,64 @@ def test_weights_elsewhere_need_no_yaml(write: Write, tmp_path: Path) -> None:
         make_plan([*WORDS, "--frontend_path", "/data/encoder"])
 
 
+def stages_of(plan: Plan) -> dict[str, Stage]:
+    return {stage.name: stage for _, stage in plan.stages()}
+
+
+def test_a_front_end_with_its_own_CTC_head_trains_none(write: Write) -> None:
+    write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder, ctc_head: true}\n")
+    plan = make_plan([*WORDS, "--frontend", "mine", "--seed", "3"])
+    layout, stages = plan.layout, stages_of(plan)
+    assert layout.tokenizer == "data/ctc_own_mine/units.json"
+    assert (layout.ctc_dir, layout.cmvn) == ("exp/ctc_own_mine", "exp/stats_own_mine/cmvn.npz")  # has no seed
+    assert layout.compressed_dir == "exp/ctc_own_mine/compressed_frame_average"
+    (units,), (head,) = stages["tokenizer"].jobs, stages["ctc"].jobs
+    assert units.command[2:] == (
+        *("speechllama.bin.adopt_units", "--frontend", "hf"),
+        *("--frontend_conf", '{"path": "some/encoder", "ctc_head": true}'),
+        *("--text", "data/train/src_text", "--output_dir", "data/ctc_own_mine"),
+    )
+    assert head.command[2:] == (
+        *("speechllama.bin.adopt_ctc_head", "--data_dir", "dump_mine/train"),
+        *("--tokenizer", "data/ctc_own_mine/units.json", "--output_dir", "exp/ctc_own_mine"),
+    )
+    assert stages["ctc"].title == "CTC head of the front end, nothing trains (exp/ctc_own_mine)"
+    assert "dump_mine/train/frontend.json" in stages["ctc"].inputs  # other weights make it stale
+    assert stages["statistics"].jobs[0].command[-2:] == ("--encoder", "own_head")
+    assert "exp/ctc_own_mine" in plan.shared_dirs()
+
+
+def test_its_weights_are_part_of_the_units(write: Write) -> None:
+    write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder, ctc_head: true}\n")
+    one, other = (
+        stages_of(make_plan([*WORDS, "--frontend", "mine", *more])) for more in ([], ["--frontend_path", "an/other"])
+    )
+    assert one["tokenizer"].settings != other["tokenizer"].settings
+
+
+def test_an_encoder_decoder_learns_its_own_units_with_any_front_end(write: Write) -> None:
+    for name, head in (("plain", "false"), ("headed", "true")):
+        write(name, f"frontend: hf\nfrontend_conf: {{path: some/encoder, ctc_head: {head}}}\n")
+    plain, headed = (
+        stages_of(make_plan([*WORDS, "--system", "b1", "--frontend", name])) for name in ("plain", "headed")
+    )
+    for name in ("tokenizer", "train"):
+        expected = [word.replace("_plain", "_headed") for job in plain[name].jobs for word in job.command]
+        assert [word for job in headed[name].jobs for word in job.command] == expected
+    assert headed["ctc"].skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("ctc_units", "100"), ("ctc_options", "--max_epoch 5"), ("ctc_target", "translation")]
+)
+def test_options_of_CTC_training_are_refused_where_none_is_trained(write: Write, option: str, value: str) -> None:
+    write("mine", "frontend: hf\nfrontend_conf: {path: some/encoder, ctc_head: true}\n")
+    words = [*WORDS, "--frontend", "mine", f"--{option}", value]
+    with pytest.raises(UsageError, match=f"--{option} {value}: the front end mine brings its own CTC head"):
+        make_plan(words)
+    assert make_plan([*words, "--system", "b1"]).layout.ctc_dir  # which trains its own
+
+
 def test_given_features_are_read_from_the_data_directories(write: Write) -> None:
     write("lips", "frontend: given\nfrontend_conf: {dim: 96, frame_shift_ms: 40}\n")
     stages = {stage.name: stage for _, stage in make_plan([*WORDS, "--frontend", "lips"]).stages()}

@@ -33,10 +33,11 @@ from speechllama.recipe.preflight.fit import check_context, check_updates
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
-from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings
+from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings, own_head_shape
 from speechllama.recipe.stages.speech import DATA_TABLES
 from speechllama.recipe.system import Config
 from speechllama.rescore.rescoring import read_rescoring_config
+from speechllama.text.checkpoint_units import load_units_tokenizer
 
 REPORT_FILE = "preflight.md"
 MEMORY_HEADER = ["GPU memory (estimate), GB", "frozen", "trained", "activations", "scratch", "total"]
@@ -130,9 +131,21 @@ def check_sets(run: CheckedRun, report: Report) -> None:
 
 
 def check_front_end(run: CheckedRun, report: Report) -> None:
-    """Check that the front end can be built."""
+    """Check that the front end can be built, and that there is a tokenizer for the units of its own CTC head."""
     if isinstance(run.front_end, Exception):
         report.faults.append(f"--frontend {run.options.frontend}: {run.front_end}")
+        return
+    if not run.layout.has_own_units:
+        return
+    settings = run.plan.front_end.choice.settings
+    try:
+        load_units_tokenizer(settings.path, settings.revision)
+    except ValueError as error:
+        report.faults.append(f"--frontend {run.options.frontend}: {error}")
+    num_units = own_head_shape(run).num_units
+    report.lines.append(
+        f"CTC is the front end's own: {num_units:,} units of {settings.path}, nothing trains at stage ctc"
+    )
 
 
 def check_llm(run: CheckedRun, report: Report) -> FoundLLM | None:
@@ -178,11 +191,19 @@ def disk_needs(
     needs: list[tuple[str, str, float]] = []
     if "features" not in run.finished:
         needs.append(("features", run.layout.dumpdir, feature_bytes(amounts, run.features)))
+    _, compressor = run.layout.cached_compressor
+    if run.plan.selection.system.freezes_encoder and run.layout.has_own_units:  # no CTC training, but its cache
+        needs.append(
+            (
+                "stage compress",
+                run.options.expdir,
+                compressed_bytes(amounts, compressor.width(run.features.feature_dim)),
+            )
+        )
     for training in trainings:
         num_best = num_kept(training.settings.get("keep_nbest_models", 1))
         size = checkpoint_bytes(training.num_trained, training.num_frozen, num_best)
         if training.network is None and training.encoder:
-            _, compressor = run.layout.cached_compressor
             size += compressed_bytes(amounts, compressor.width(meta_encoder(training.encoder).dim))
         needs.append((f"stage {training.stage}", run.options.expdir, size))
     if found and found.bytes_to_fetch:

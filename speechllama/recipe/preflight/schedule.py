@@ -30,10 +30,11 @@ from speechllama.recipe.preflight.speed import (
     audio_encoder_seconds,
     encoder_seconds,
     feature_seconds,
+    forward_seconds,
     llm_seconds,
     seconds_of,
 )
-from speechllama.recipe.preflight.systems import PlannedTraining
+from speechllama.recipe.preflight.systems import PlannedTraining, own_head_shape
 
 COMMON_VOICE_RATE = 48000  # Hz, of its newer releases' MP3
 NUM_CLIPS = 5  # read to measure the time of reading
@@ -71,6 +72,9 @@ def estimate_times(
     rows.append(_row("features", f"{1 / reading:.0f} x real time a process", everything * reading / run.options.nj))
     if run.layout.llm and run.uses_llm:
         rows.append(_own_llm_row(run, architecture))
+    if run.plan.selection.system.freezes_encoder and run.layout.has_own_units:  # no CTC training
+        forward = forward_seconds(own_head_shape(run), BatchShape.of_features(run.features.shape), run.device)
+        rows.append(_row("compress", f"{1 / forward:.0f} x real time", everything * forward / jobs))
     for training in trainings:
         epochs = int(training.settings.get("max_epoch", 1))
         if training.seq2seq:

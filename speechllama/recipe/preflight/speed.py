@@ -83,6 +83,15 @@ def encoder_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> tupl
     return seconds_of(step, device) / batch.seconds, seconds_of(pass_once, device) / batch.seconds
 
 
+def forward_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> float:
+    """Seconds of a frozen encoder for a second of speech."""
+    encoder = shape.build().to(device)
+    speech = torch.randn(batch.num_utterances, batch.num_frames, batch.features.dim, device=device)
+    lengths = torch.full((batch.num_utterances,), batch.num_frames, device=device)
+    with torch.no_grad():
+        return seconds_of(lambda: encoder(speech, lengths), device) / batch.seconds
+
+
 def llm_seconds(config: LLMConfig, architecture: Any, batch: BatchShape, device: str) -> tuple[float, float, float]:
     """Seconds of the LLM for such a batch: a training step, the prefix, and one decoding step of its utterances."""
     scale = 1.0

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.constants import OWN_HEAD
 from speechllama.faults import InputError
 from speechllama.llm.loading import check_quantization
 from speechllama.model.encoders import Encoder, choose_encoder
@@ -117,7 +118,9 @@ def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> lis
             return []
     trainings: list[PlannedTraining] = []
     encoder: EncoderShape | None = None
-    if system.freezes_encoder:
+    if system.freezes_encoder and run.layout.has_own_units:
+        encoder = own_head_shape(run)
+    elif system.freezes_encoder:
         encoder = encoder_shape(run, choose_encoder({}, ""), run.layout.units)  # used if its own YAML is wrong
         try:
             training = ctc_training(run)
@@ -140,7 +143,10 @@ def ctc_training(run: CheckedRun) -> PlannedTraining:
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
     shape = encoder_shape(run, choose_encoder(settings, path), units)
     batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
-    trained = num_parameters(meta_encoder(shape)) + front_end_trains(run)
+    trained = num_parameters(meta_encoder(shape), trainable_only=True)
+    if not trained:
+        raise InputError(f"{path}: the encoder {shape.choice.record.name} has nothing to train; choose another encoder")
+    trained += front_end_trains(run)
     front_end = run.trained_front_end
     return PlannedTraining("ctc", path, settings, batch, trained, None, shape, front_end=front_end)
 
@@ -165,6 +171,12 @@ def front_end_trains(run: CheckedRun) -> int:
 def encoder_shape(run: CheckedRun, choice: Choice[Encoder], num_units: int = 0) -> EncoderShape:
     """An encoder of what the run's front end writes."""
     return EncoderShape(choice, num_units, run.features.shape)
+
+
+def own_head_shape(run: CheckedRun) -> EncoderShape:
+    """The front end's own CTC head; of one unit if the front end cannot be built, which `check_front_end` reports."""
+    head = getattr(run.front_end, "ctc_head", None)
+    return encoder_shape(run, choose_encoder({"encoder": OWN_HEAD}, ""), len(head.weight) if head else 1)
 
 
 def bins_of_process(run: CheckedRun, settings: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""The stages of the CTC encoder: its training, and the compressed features that it leaves."""
+"""The stages of the CTC encoder: its training, or the head that the front end brings, and the compressed features."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from speechllama.constants import SPLITS
+from speechllama.frontend.front_ends import FORMAT_FILE
 from speechllama.model.compressors import CompressorSettings
 from speechllama.recipe.stages.commands import given, statistics_files, train_on_features, training_features
 from speechllama.recipe.stages.records import JOB, Clear, Job, Stage, module, tables
@@ -21,12 +22,14 @@ CACHE_TABLES = ("compressed.scp", "utt2lang", "text", "src_text")
 
 
 def ctc(plan: Plan) -> list[Stage]:
-    """Training of the CTC encoder."""
+    """Training of the CTC encoder, or the CTC head that the front end brings."""
     options, layout, system = plan.options, plan.layout, plan.selection.system
     if system.is_seq2seq:
         return [Stage("ctc", skip="the encoder-decoder trains its CTC head along with the rest")]
     if not system.freezes_encoder:
         return [Stage("ctc", skip=f"the encoder of {plan.selection.name} learns with the LLM's loss")]
+    if layout.has_own_units:
+        return [_adopt_head(plan)]
     average = module("average_checkpoints", "--exp_dir", layout.ctc_dir, "--num_best", options.ctc_num_best)
     seed = layout.ctc.seed(options.seed)
     return [
@@ -44,6 +47,21 @@ def ctc(plan: Plan) -> list[Stage]:
             clears=(Clear("move_aside", (layout.ctc_dir,), layout.ctc_dir),),
         )
     ]
+
+
+def _adopt_head(plan: Plan) -> Stage:
+    """Take over the front end's own CTC head, in the form of a trained CTC encoder."""
+    layout, features = plan.layout, plan.layout.dump("train")
+    words = ["--data_dir", features, "--tokenizer", layout.tokenizer, "--output_dir", layout.ctc_dir]
+    return Stage(
+        "ctc",
+        f"CTC head of the front end, nothing trains ({layout.ctc_dir})",
+        f"{layout.ctc_dir}/.ctc.done",
+        inputs=(layout.tokenizer, f"{features}/{FORMAT_FILE}"),
+        outputs=(f"{layout.ctc_dir}/model.pth",),
+        jobs=(Job("cpu", module("adopt_ctc_head", *words), f"{layout.ctc_dir}/adopt.log"),),
+        clears=(Clear("move_aside", (layout.ctc_dir,), layout.ctc_dir),),
+    )
 
 
 def compress(plan: Plan) -> list[Stage]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechllama.constants import SPLITS
+from speechllama.constants import OWN_HEAD, SPLITS
 from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
 from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, JobKind, Stage, module, tables
 
@@ -116,6 +116,8 @@ def tokenizer(plan: Plan) -> list[Stage]:
     layout, is_seq2seq = plan.layout, plan.selection.system.is_seq2seq
     folder = str(Path(layout.tokenizer).parent)
     text = layout.data("train", layout.ctc_table)
+    if layout.has_own_units:
+        return [_own_units(plan, folder, text)]
     coverage = FULL_COVERAGE if is_seq2seq else COVERAGE
     sizes = ["--text", text, "--vocab_size", layout.units, "--character_coverage", coverage]
     return [
@@ -130,12 +132,28 @@ def tokenizer(plan: Plan) -> list[Stage]:
     ]
 
 
+def _own_units(plan: Plan, folder: str, text: str) -> Stage:
+    """Units of the front end's own CTC head; the case of the transcripts decides that of what it writes."""
+    words = plan.front_end.words
+    adopt = module("adopt_units", *words, "--text", text, "--output_dir", folder)
+    return Stage(
+        "tokenizer",
+        f"CTC units of the front end ({plan.layout.tokenizer})",
+        f"{folder}/.tokenizer.done",
+        " ".join(words),
+        inputs=(text, *plan.front_end.files),
+        outputs=(plan.layout.tokenizer,),
+        jobs=(Job("cpu", adopt, f"{folder}/adopt.log"),),
+    )
+
+
 def statistics(plan: Plan) -> list[Stage]:
     """Mean, variance and lengths of the features."""
     options, layout = plan.options, plan.layout
     collect = module(
         *("collect_stats", "--train_dir", layout.dump("train"), "--dev_dir", layout.dump("dev")),
         *("--tokenizer", layout.tokenizer, "--text_name", layout.ctc_table, "--output_dir", layout.stats_dir),
+        *(("--encoder", OWN_HEAD) if layout.has_own_units else ()),
     )
     report = module(
         *("report_left_out", "--data_root", options.datadir, "--dump_root", layout.dumpdir),

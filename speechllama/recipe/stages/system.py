@@ -22,8 +22,6 @@ from speechllama.recipe.system import System
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
 
-ONLY_CTC = "stage ctc trains and averages the CTC encoder"
-
 
 def llm(plan: Plan) -> list[Stage]:
     """The LLM: given, trained by the recipe, or only its shape."""
@@ -68,7 +66,7 @@ def llm(plan: Plan) -> list[Stage]:
 def train(plan: Plan) -> list[Stage]:
     """Training of the audio encoder, of the encoder-decoder, or of the system from which a LoRA system starts."""
     if plan.selection.system.is_ctc:
-        return [Stage("train", skip=ONLY_CTC)]
+        return [_only_ctc(plan, "train")]
     options, layout, system = plan.options, plan.layout, plan.selection.system
     first, folder = system.init or system, layout.init_dir or layout.base_dir
     settings = _training_settings(plan, first)
@@ -96,7 +94,7 @@ def lora(plan: Plan) -> list[Stage]:
     """Training of LoRA on top of the system that it starts from."""
     options, layout, system = plan.options, plan.layout, plan.selection.system
     if system.is_ctc:
-        return [Stage("lora", skip=ONLY_CTC)]
+        return [_only_ctc(plan, "lora")]
     if system.is_seq2seq:
         return [Stage("lora", skip="an encoder-decoder has no LLM to adapt")]
     if system.init is None:
@@ -123,7 +121,7 @@ def lora(plan: Plan) -> list[Stage]:
 def average(plan: Plan) -> list[Stage]:
     """The mean of the best epochs."""
     if plan.selection.system.is_ctc:
-        return [Stage("average", skip=ONLY_CTC)]
+        return [_only_ctc(plan, "average")]
     folder, number = plan.layout.base_dir, plan.options.num_best
     return [
         Stage(
@@ -136,6 +134,14 @@ def average(plan: Plan) -> list[Stage]:
             jobs=(average_job(plan, folder, folder),),
         )
     ]
+
+
+def _only_ctc(plan: Plan, name: str) -> Stage:
+    """Skip a training where CTC by itself is the system."""
+    has_own = plan.layout.has_own_units
+    return Stage(
+        name, skip="the CTC head is the front end's own" if has_own else "stage ctc trains and averages the CTC encoder"
+    )
 
 
 def _training_settings(plan: Plan, system: System) -> str:

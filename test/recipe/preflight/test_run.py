@@ -13,11 +13,14 @@ from speechllama.model.meta_model import read_architecture
 from speechllama.recipe.preflight import checks, systems
 from speechllama.recipe.preflight.amounts import Amount, feature_bytes
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
+from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.system import ConfFolders, Config
 from speechllama.train.options import known_options
+from test.frontend.test_ctc_head import NUM_UNITS, make_checkpoint
 from test.frontend.test_hf_encoder import make_encoder
 from test.recipe.conftest import EGS
 from test.recipe.preflight.conftest import MakeRun
+from test.text.test_checkpoint_units import save_letters
 
 
 def small_config(name: str) -> Config:
@@ -185,3 +188,49 @@ def test_a_front_end_that_cannot_be_built_is_a_fault(checked_run: MakeRun, tmp_p
     (fault,) = report.faults
     assert fault.startswith(f"--frontend mine: {tiny_llm}: no preprocessor_config.json of a speech encoder")
     assert run.features == FeatureFormat()
+
+
+def test_a_front_end_with_its_own_CTC_head_needs_no_CTC_training(
+    checked_run: MakeRun, tmp_path: Path, tiny_llm: Path
+) -> None:
+    checkpoint = save_letters(make_checkpoint(tmp_path / "checkpoint"))
+    front_end = f"frontend: hf\nfrontend_conf: {{path: {checkpoint}, ctc_head: true}}\n"
+    folder = a_recipe(tmp_path / "recipe", mine=front_end)
+    words = ("--llm", str(tiny_llm), "--frontend", "mine", "--size", "small")
+    for system, expected in (("e5", ["train"]), ("l_gate_frozen", ["train"]), ("u", ["train", "lora"]), ("ctc", [])):
+        task = ("--task", "asr") if system == "ctc" else ()
+        run, report = checked_run(folder, *words, "--system", system, *task), checks.Report()
+        architecture = getattr(checks.check_llm(run, report), "architecture", None)
+        trainings = systems.find_trainings(run, architecture, report.faults)
+        checks.check_front_end(run, report)
+        assert report.lines[-1] == f"CTC is the front end's own: 12 units of {checkpoint}, nothing trains at stage ctc"
+        assert report.faults == [] and [training.stage for training in trainings] == expected
+        amounts = {name: Amount(720, 3600.0) for name in ("train", "dev", "test")}
+        needs = dict((what, size) for what, _, size in checks.disk_needs(run, trainings, amounts, None))
+        assert needs["stage compress"] > 0 and "stage ctc" not in needs
+        rows = estimate_times(run, trainings, architecture, amounts)
+        stages = [row[0] for row in rows]
+        assert stages[:2] == ["features", "compress"] and "ctc" not in stages
+    for training in trainings:
+        assert training.encoder is not None and training.encoder.num_units == NUM_UNITS
+
+
+def test_an_encoder_that_does_not_train_is_a_fault(checked_run: MakeRun, tmp_path: Path) -> None:
+    folder = a_recipe(tmp_path / "recipe")
+    (folder / "conf/ctc.yaml").write_text("ctc_units: 40\nencoder: own_head\n")
+    run, faults = checked_run(folder, "--system", "ctc", "--task", "asr"), list[str]()
+    assert systems.find_trainings(run, None, faults) == []
+    assert faults == ["conf/ctc.yaml: the encoder own_head has nothing to train; choose another encoder"]
+
+
+def test_a_head_that_is_not_there_is_a_fault(checked_run: MakeRun, tmp_path: Path, tiny_llm: Path) -> None:
+    encoder = make_encoder(tmp_path / "encoder", "wav2vec2", vocab_size=NUM_UNITS)
+    front_end = f"frontend: hf\nfrontend_conf: {{path: {encoder}, ctc_head: true}}\n"
+    folder = a_recipe(tmp_path / "recipe", mine=front_end)
+    run = checked_run(folder, "--llm", str(tiny_llm), "--frontend", "mine", "--size", "small", "--system", "e5")
+    faults = checks.run_preflight(run).faults
+    assert [fault for fault in faults if "has no CTC head (lm_head.bias, lm_head.weight" in fault]
+    # Units without a tokenizer would be found only when hours of features have been computed.
+    make_checkpoint(encoder)
+    (fault,) = checks.run_preflight(checked_run(folder, *run.plan.words)).faults
+    assert "transformers finds no tokenizer of its CTC units" in fault

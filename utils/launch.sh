@@ -9,7 +9,7 @@
 # others are waited for, the failed ones are tried again --retries times, then the last lines of the first one that still
 # fails and the names of the failing logs are printed; the exit status is that job's. Each job gets its share of the
 # cores that are free when it starts as OMP_NUM_THREADS, and threads that soon sleep while they wait (GOMP_SPINCOUNT), unless
-# these are set already.
+# these are set already. Of two calls at once with --share 2, each takes at most half of the cores.
 # Ctrl-C ends all jobs; a training saves first.
 #
 # Where they run: here (local), as an array of Slurm's (slurm: utils/launch_slurm.sh), or by the site's own command (site):
@@ -28,6 +28,7 @@ utils=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 launcher=local  # where the jobs run: local (this machine), slurm, or site ($site_command)
 kind=cpu        # what a job is: cpu, gpu (one GPU), or train (all GPUs of all its nodes)
 nj=1            # number of jobs
+share=1         # number of such calls that share the cores of this machine
 nodes=1         # nodes of a training
 gpus=0          # GPUs of each node of a training; of this machine, which local jobs of kind gpu share out
 log=launch.log  # log file; JOB in it is the job's number
@@ -46,7 +47,7 @@ for_job() {
   word=${word//.JOB./.$1.}
 }
 
-# free_cores: the cores of this job that no other process computes on, at least one. What runs is the least of nine
+# free_cores: this call's share of the cores, or fewer, if other processes compute on the rest; at least one. What runs is the least of nine
 # looks within 0.2 s, so that a command of a moment does not count; this shell is one of them.
 free_cores() {
   local cores all running free look least=""
@@ -59,9 +60,10 @@ free_cores() {
       sleep 0.02
     done
     free=$((all - least + 1))
-    if ((free < cores)); then cores=$((free > 1 ? free : 1)); fi
   fi
-  echo "$cores"
+  cores=$((cores / share))
+  if ((${free:-cores} < cores)); then cores=$free; fi
+  echo $((cores > 1 ? cores : 1))
 }
 
 # threads_per_job: free cores / jobs, at least one; a job that resumes has as many as before, or its sums would be others.
@@ -185,11 +187,25 @@ is_left_behind() {
   return 1
 }
 
+# stop_with STATUS: what a signal does. It first says what the next one does: once the EXIT trap runs, it would be too late.
+stop_with() {
+  stopped_at=$SECONDS
+  trap '' HUP
+  trap hurry INT TERM
+  exit "$1"
+}
+
+# hurry: what a second signal does. The first may come twice within a moment, from the terminal and through the recipe's shell.
+hurry() {
+  if ((SECONDS > stopped_at + 1)); then is_hurried=1; fi
+}
+
 # stop_all: what the EXIT trap does. Jobs of Slurm outlive a lost connection; the next run finds them.
 stop_all() {
   local status=$?
+  set +e # a lost terminal, which cannot be written to, must not keep anything from being ended
   trap '' HUP
-  trap 'is_hurried=1' INT TERM
+  trap hurry INT TERM
   exec 3>&2 2>/dev/null # bash would report each job that it sees killed
   if [[ -n $progress_pid ]]; then kill -TERM -- "-$progress_pid" || true; fi
   if $is_done; then
@@ -246,6 +262,7 @@ if $help; then
   exit 0
 fi
 if ((${#positional[@]} == 0)); then wrong_usage "no command given after --"; fi
+if ((share < 1)); then wrong_usage "--share is at least 1"; fi
 if ((nj < 1)); then wrong_usage "--nj is at least 1"; fi
 if ((nj > 1)) && [[ $log != *.JOB.* ]]; then wrong_usage "--log '$log' needs .JOB. in it: $nj jobs cannot share a log"; fi
 case $kind in cpu | gpu | train) ;; *) wrong_usage "unknown --kind '$kind'; there are: cpu gpu train" ;; esac
@@ -265,13 +282,14 @@ work=$(cd "$(dirname "${logs[1]}")" && pwd)/.$(basename "${log/.JOB./.}").jobs #
 pids=()
 progress_pid=""
 is_done=false
+stopped_at=0
 is_hurried=0
 patience=$([[ $kind == train ]] && echo 300 || echo 10) # seconds
 if [[ $launcher == slurm ]]; then find_slurm "${positional[@]}"; else write_commands "${positional[@]}"; fi
 trap stop_all EXIT
-trap 'exit 129' HUP
-trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'stop_with 129' HUP
+trap 'stop_with 130' INT
+trap 'stop_with 143' TERM
 set -m
 show_progress &
 progress_pid=$!

@@ -61,6 +61,7 @@ take_plan() {
   row_clears=()
   row_shows=()
   row_replans=()
+  early_stages=()
   while ((at < ${#plan_words[@]})); do
     key=${plan_words[at]}
     count=${plan_words[at + 1]}
@@ -110,6 +111,7 @@ take_stage() {
 take_input() { if (($#)); then stage_inputs[$row_key]=$(printf '%s\n' "${@#"$PWD"/}")$'\n'; fi; }
 take_output() { if (($#)); then stage_outputs[$row_key]=$(printf '%s\n' "${@#"$PWD"/}")$'\n'; fi; }
 take_replan() { row_replans[$row_key]=true; }
+take_early() { early_stages[$row_key]=true; }
 
 # The words of these are looked up when the row runs.
 take_show() { row_shows[$row_key]=$at:$#; }
@@ -136,9 +138,25 @@ after_stage() {
   take_plan
 }
 
+# may_start_early ROW: whether a later stage may run next to this one. On Slurm each has a machine of its own. On this machine,
+# next to a training, if each gets half of the cores: a training is only 1.4 times as fast with two threads as with one. Data
+# work uses all cores anyway. Not with GPUs: both would share the first one, and batches are sized to fill its memory. Not with
+# a site's command, which may lead to one machine.
+may_start_early() {
+  local place cores
+  if [[ $launcher == slurm ]]; then return 0; fi
+  if [[ $launcher != local ]] || ((ngpu > 0)); then return 1; fi
+  cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+  if ((2 * ${OMP_NUM_THREADS:-1} > cores)); then return 1; fi
+  for place in ${row_jobs[$1]:-}; do
+    if [[ ${plan_words[${place%:*}]} == train ]]; then return 0; fi
+  done
+  return 1
+}
+
 # do_job KIND NUMBER LOG WORD...: run it, or with --dry_run print it.
 do_job() {
-  local kind=$1 number=$2
+  local kind=$1 number=$2 share=1
   stage_log=$3
   shift 3
   if [[ $kind == check ]]; then
@@ -147,8 +165,9 @@ do_job() {
     run "$@"
   else
     if [[ $kind == gpu ]] && ((ngpu == 0)); then kind=cpu; fi
+    if has_company; then share=2; fi
     attend "$root/utils/launch.sh" --launcher "$launcher" --retries "$retries" --poll "$poll" --kind "$kind" \
-      --nodes "$num_nodes" --gpus "$ngpu" --nj "$number" --log "$stage_log" -- "$@"
+      --share "$share" --nodes "$num_nodes" --gpus "$ngpu" --nj "$number" --log "$stage_log" -- "$@"
   fi
 }
 

@@ -12,6 +12,9 @@
 # had made.
 # To run a finished stage again, remove its marker; the message "finished before" names it.
 # prepare_run, where there is such a function, is called once, before the first stage that runs.
+# A stage in early_stages may start before its turn, next to the stages before it: utils/early.sh.
+# shellcheck source=early.sh
+. "$(dirname "${BASH_SOURCE[0]}")/early.sh"
 : "${stage:=1}" "${stop_stage:=99}" "${list:=false}" "${dry_run:=false}"
 
 stage_numbers=()
@@ -251,7 +254,13 @@ attend() {
   return "$status"
 }
 
-# run_stage NUMBER: one stage. `do_stage` is a plain command here, never in `if` or `||`, where `set -e` would be off.
+# prepare_once: what the first stage that runs needs.
+prepare_once() {
+  if ! $is_prepared && declare -F prepare_run >/dev/null; then prepare_run; fi
+  is_prepared=true
+}
+
+# run_stage NUMBER: one stage.
 run_stage() {
   local number=$1 started=$SECONDS
   local marker=${stage_markers[$number]}
@@ -259,8 +268,7 @@ run_stage() {
   stage_log=""
   if ! $dry_run; then
     require_inputs "$number"
-    if ! $is_prepared && declare -F prepare_run >/dev/null; then prepare_run; fi
-    is_prepared=true
+    prepare_once
   fi
   if ! $dry_run && [[ -n $marker ]]; then
     mkdir -p "$(dirname "$marker")"
@@ -273,17 +281,23 @@ run_stage() {
     fi
     begin_stage "$number"
   fi
-  do_stage "$number"
-  if ! $dry_run; then
-    if [[ -n $marker ]]; then
-      require_outputs "$number"
-      mv "$marker.begun" "$marker"
-      unlock_stage
-    fi
-    printf '## stage %d %s: done in %d s\n' "${number%.*}" "${stage_names[$number]}" $((SECONDS - started))
-    if declare -F after_stage >/dev/null; then after_stage "$number"; fi
-  fi
+  complete_stage "$number" "$started"
+  if ! $dry_run && declare -F after_stage >/dev/null; then after_stage "$number"; fi
   running_stage=""
+}
+
+# complete_stage NUMBER STARTED: do a stage that has begun, and mark it as finished. `do_stage` is a plain command here, and so is
+# this function where it is called, never in `if` or `||`, where `set -e` would be off.
+complete_stage() {
+  local marker=${stage_markers[$1]}
+  do_stage "$1"
+  if $dry_run; then return 0; fi
+  if [[ -n $marker ]]; then
+    require_outputs "$1"
+    mv "$marker.begun" "$marker"
+    unlock_stage
+  fi
+  printf '## stage %d %s: done in %d s\n' "${1%.*}" "${stage_names[$1]}" $((SECONDS - $2))
 }
 
 # require_outputs NUMBER: a stage that did not fail must have written what the table says.
@@ -297,13 +311,35 @@ require_outputs() {
   done <<<"${stage_outputs[$1]}"
 }
 
-# report_failure: what the EXIT trap prints when a stage has failed; first, what still runs for it is ended.
+# signal_all: tell what this shell has started, and that still runs, to end.
+signal_all() {
+  if [[ -n $attended ]]; then kill -TERM "$attended" 2>/dev/null || true; fi
+  if is_early_running; then kill -TERM "$early_pid" 2>/dev/null || true; fi
+}
+
+# await_all: wait until it has ended.
+await_all() {
+  while [[ -n $attended ]] && kill -0 "$attended" 2>/dev/null; do wait "$attended" || true; done
+  while is_early_running; do wait "$early_pid" || true; done
+}
+
+# stop_with STATUS: what a signal does. It first says what the next one does: once the EXIT trap runs, it would be too late.
+stop_with() {
+  trap '' HUP
+  trap signal_all INT TERM # Ctrl-C again: utils/launch.sh waits no longer
+  exit "$1"
+}
+
+# report_failure: what the EXIT trap prints when a stage has failed. After a signal, what still runs is ended first; after a
+# failure, an early stage may end by itself.
 report_failure() {
   local status=$?
-  if [[ -n $attended ]]; then
-    trap 'kill -TERM "$attended" 2>/dev/null || true' INT # Ctrl-C again: utils/launch.sh waits no longer
-    kill -TERM "$attended" 2>/dev/null || true
-    while kill -0 "$attended" 2>/dev/null; do wait "$attended" || true; done
+  set +e # a terminal that is lost cannot be written to
+  trap '' HUP
+  trap signal_all INT TERM
+  if ((status == 130 || status == 143)); then
+    signal_all
+    await_all
   fi
   if [[ -z $running_stage || $status == 0 ]]; then return 0; fi
   {
@@ -312,6 +348,11 @@ report_failure() {
     printf '   to resume here, once the cause is fixed:%s --stage %d\n' \
       "$(printf ' %q' "${resume_command[@]}")" "${running_stage%.*}"
   } >&2
+  if is_early_running; then
+    printf '   waiting for stage %d %s, which was started early (log: %s); Ctrl-C ends it\n' "${early_stage%.*}" \
+      "${stage_names[$early_stage]}" "$early_log" >&2
+    await_all
+  fi
 }
 
 # run_stages: the stages from $stage to $stop_stage that are not finished.
@@ -322,10 +363,14 @@ run_stages() {
     return 0
   fi
   trap report_failure EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
+  trap 'stop_with 130' INT
+  trap 'stop_with 143' TERM HUP
   for number in "${stage_numbers[@]}"; do
     if ((${number%.*} < stage || ${number%.*} > stop_stage)); then continue; fi
+    if [[ $number == "$early_stage" ]]; then
+      finish_early
+      continue
+    fi
     judge_stage "$number"
     case $verdict in
       "not needed") printf '## stage %d %s: not needed: %s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" ;;
@@ -336,7 +381,7 @@ run_stages() {
       *)
         printf '## stage %d %s: %s%s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" \
           "${reason:+ ($verdict: $reason)}"
-        if $dry_run; then pending_stages[$number]=true; fi
+        if $dry_run; then pending_stages[$number]=true; else start_early "$number"; fi
         run_stage "$number"
         ;;
     esac

@@ -63,8 +63,8 @@ run_table() {
   if $list || $dry_run; then show_rows; fi
   mkdir -p "${table_dir:=table}"
   trap report_failure EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
+  trap 'stop_with 130' INT
+  trap 'stop_with 143' TERM HUP
   for index in "${!row_at[@]}"; do run_row "$index"; done
   row_at=()
   plan_run "${plan[@]}" # again: only now is there what the table is made of

@@ -238,6 +238,7 @@ def plan_records(plan: Plan, template_cmd: Path) -> Iterator[tuple[str, ...]]:
         stage NUMBER NAME MARKER TITLE SETTINGS SKIP a row; the following records belong to it
         input PATH..., output PATH..., show PATH...  its files
         replan                                       the plan is made again when the row has run
+        early                                        it may start before its turn
         clear HOW SHARED PATH...                     what is removed before it starts again
         job KIND NUMBER LOG WORD...                  its commands, in order
 
@@ -268,6 +269,8 @@ def stage_records(number: int, stage: Stage) -> Iterator[tuple[str, ...]]:
     yield "show", *stage.shows
     if stage.replan:
         yield ("replan",)
+    if stage.early:
+        yield ("early",)
     for clear in stage.clears:
         yield "clear", clear.how, clear.shared, *clear.paths
     for job in stage.jobs:

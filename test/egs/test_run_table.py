@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.recipe
 def environment(checkout: Checkout) -> dict[str, str]:
     """With the fake Python first."""
     fakes = {"PATH": f"{checkout.bin}:{os.environ['PATH']}", "FAKE_CALLS": str(checkout.calls_path)}
-    return os.environ | fakes | {"FAKE_PYTHON": sys.executable}
+    return os.environ | fakes | {"FAKE_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
 
 
 def run_table(checkout: Checkout, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -104,6 +105,30 @@ def test_stopped_inside_a_row_it_goes_on_there(checkout: Checkout) -> None:
     calls = checkout.calls()
     assert trained(calls, "ctc_train") == []
     assert trained(calls, "llm_train") == ["exp/st_e1", "exp/st_e5"]
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
+def test_stopped_while_an_llm_trains_next_to_ctc_nothing_runs_on(checkout: Checkout) -> None:
+    checkout.set_cores(2)
+    arguments = ("--systems", "e5 e6", "--reference", "e5")
+    stop_inside(checkout, "train_text_llm", *arguments)
+    assert "## stage 7 llm: started early" in (checkout.mini / "exp/table/e5.seed1.log").read_text()
+    assert not (checkout.mini / "exp/llm/.llm.done").exists()
+    assert subprocess.call(["flock", "--nonblock", str(checkout.mini / "exp/llm/.llm.done.lock"), "true"]) == 0
+    checkout.calls()
+    result = run_table(checkout, *arguments)
+    assert result.returncode == 0, result.stderr
+    calls = checkout.calls()
+    assert trained(calls, "train_text_llm") == ["exp/llm"] and trained(calls, "llm_train") == ["exp/st_e5", "exp/st_e6"]
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
+def test_a_row_whose_llm_failed_next_to_ctc_is_named_with_the_stage_of_the_llm(checkout: Checkout) -> None:
+    checkout.set_cores(2)
+    meet = {"FAKE_MEET": "ctc_train train_text_llm"}
+    result = run_table(checkout, "--systems", "e5", "--reference", "e5", FAKE_FAIL="train_text_llm", **meet)
+    assert result.returncode == 1
+    assert "1 of 1 rows failed:\n   e5, seed 1: stage 7 llm, status 7" in result.stderr
 
 
 def test_baselines_and_systems_of_their_own_are_not_run_twice_either(checkout: Checkout) -> None:

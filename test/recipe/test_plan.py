@@ -248,7 +248,8 @@ def test_the_records_are_what_the_shell_takes(mini_plan: MakePlan) -> None:
         ("hold", "shared", "exp/llm"),
         ("hold", "shared", "exp/ctc_transcript_bpe120"),
     ]
-    assert {record[0] for record in records[14:]} == {"stage", "input", "output", "show", "replan", "clear", "job"}
+    keys = {"stage", "input", "output", "show", "replan", "early", "clear", "job"}
+    assert {record[0] for record in records[14:]} == keys
     start = records.index(next(record for record in records if record[:3] == ("stage", "10", "average")))
     title = "average of the 1 best epochs (exp/st_e6/model.pth)"
     assert records[start : start + 4] == [

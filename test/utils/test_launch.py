@@ -211,6 +211,18 @@ def test_a_job_has_as_many_threads_as_cores_are_free(
     assert f"threads={expected}\n" in (tmp_path / "x.log").read_text()
 
 
+@pytest.mark.parametrize(("nj", "expected"), [(1, 4), (2, 2), (9, 1)])
+def test_a_call_that_shares_the_cores_takes_at_most_its_share(
+    root: Path, tmp_path: Path, nj: int, expected: int
+) -> None:
+    for name, answer in (("nproc", 9), ("getconf", 1000)):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {answer}\n")
+        (tmp_path / name).chmod(0o755)
+    command = ["--log", "x.JOB.log", "--", "bash", "-c", "echo threads=$OMP_NUM_THREADS"]
+    launch(root, tmp_path, "--share", "2", "--nj", str(nj), *command, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert f"threads={expected}\n" in (tmp_path / "x.1.log").read_text()
+
+
 def test_a_job_that_resumes_has_as_many_threads_as_before(root: Path, tmp_path: Path) -> None:
     (tmp_path / "x.log").write_text("# started 2026-01-01 10:00:00 on a, 7 threads: train\n# ended\n")
     launch(root, tmp_path, "--log", "x.log", "--", "bash", "-c", "echo threads=$OMP_NUM_THREADS")

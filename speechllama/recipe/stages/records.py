@@ -61,6 +61,7 @@ class Stage:
         clears: What is left of other settings or inputs.
         shows: Reports that are printed when it is done, if they exist.
         replan: Whether the plan of later stages depends on which files it has written.
+        early: Whether it may start before its turn, next to other stages, once its inputs are there (utils/early.sh).
     """
 
     name: str
@@ -74,6 +75,7 @@ class Stage:
     clears: tuple[Clear, ...] = ()
     shows: tuple[str, ...] = ()
     replan: bool = False
+    early: bool = False
 
 
 def module(name: str, *options: object) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def llm(plan: Plan) -> list[Stage]:
         return [Stage("llm", skip=f"{plan.selection.name} has no LLM")]
     inputs: tuple[str, ...] = ()
     settings = f"llm={options.llm} revision={options.revision} llm_options={options.llm_options}"
-    on_gpu = int(options.ngpu > 0)
+    on_gpu, is_own = int(options.ngpu > 0), False
     if plan.selection.scratch_llm:
         shape, text = plan.folders.read(plan.selection.scratch_llm), layout.data("train", layout.task.reference)
         command = module("make_scratch_llm", *config_words(plan, shape), "--text", text, "--output_dir", folder)
@@ -46,6 +46,7 @@ def llm(plan: Plan) -> list[Stage]:
         further = [*given("seed", options.seed), *options.target_words, *options.llm_options.split()]
         command = module("train_text_llm", *config_words(plan, layout.llm), *words, "--ngpu", on_gpu, *further)
         inputs = (*layout.llm.files, layout.llm_text, *tables([layout.data("dev")], ("src_text", "text", "utt2lang")))
+        is_own = True
     else:  # reached only by --list and by runs that stop before this stage
         command = module("prepare_llm", "--output_dir", folder)
     return [
@@ -59,6 +60,7 @@ def llm(plan: Plan) -> list[Stage]:
             jobs=(Job("gpu", command, f"{folder}/llm.log"),),
             clears=(Clear("move_aside", (folder,), folder),),
             shows=(f"{folder}/report.md",),
+            early=is_own,
         )
     ]
 

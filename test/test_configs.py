@@ -47,10 +47,11 @@ OTHERS = {
     "u": ("u_frozen", "units", "causal", "lora"),
     "l_frozen": (None, "posteriors", "causal", "frozen"),
     "l": ("l_frozen", "posteriors", "causal", "lora"),
+    "l_r32": ("l_frozen", "posteriors", "causal", "lora"),
     "l_gate_frozen": (None, "posteriors", "causal", "frozen"),
     "l_gate": ("l_gate_frozen", "posteriors", "causal", "lora"),
 }
-RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2, "l": 2, "l_gate": 2}
+RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "u": 2, "l": 2, "l_r32": 32, "l_gate": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
 # Variant of E5 or E6 -> how it differs: the LLM's settings, the parameters of LoRA with LLaMA-7B, where it starts.
 # LoRA of rank r on a layer of a x b has r (a + b): q, k, v, o are 4096 x 4096, gate, up, down 4096 x 11008; 32 layers.
@@ -118,7 +119,7 @@ def test_every_yaml_of_the_recipes_is_read_by_these_tests() -> None:
     read = {path.resolve() for name in names for path in load(*name).files}
     front_ends = set(EGS.glob("*/conf/frontend/*.yaml"))  # see test/frontend/test_front_end_configs.py
     assert sorted(set(EGS.glob("*/conf/**/*.yaml")) - read - front_ends) == []
-    assert len(read) == 67
+    assert len(read) == 70
     assert not [path for path in EGS.glob("*/conf/**/*") if path.is_symlink()]
 
 

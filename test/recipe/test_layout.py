@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -140,6 +141,17 @@ def test_every_path_is_below_the_folders_that_the_user_gives(mini_plan: MakePlan
     assert layout.corpus_report("test") == f"{tmp_path}/datadir/report.json"
     dirs = (layout.ctc_dir, layout.compressed_dir, layout.llm_dir, layout.init_dir, layout.system_dir, layout.results)
     assert all(path.startswith(f"{tmp_path}/expdir/") for path in dirs)
+
+
+@pytest.mark.parametrize("words", [(), ("--frontend", "whisper_base"), ("--target_lang", "de")])
+def test_git_ignores_what_a_run_writes(mini_plan: MakePlan, words: tuple[str, ...]) -> None:
+    layout = mini_plan("--system", "e6", *words).layout
+    written = (layout.data("train"), layout.dump("train"), layout.ctc_dir, layout.system_dir, layout.results)
+    command = ["git", "check-ignore", *(f"{path}/file" for path in written)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode == 128:
+        pytest.skip("this is no checkout of git")
+    assert found.stdout.split() == command[2:]
 
 
 def test_the_recipes_own_llm_is_that_of_llm_yaml_unless_another_is_given(mini_plan: MakePlan) -> None:

@@ -47,8 +47,8 @@ for_job() {
   word=${word//.JOB./.$1.}
 }
 
-# free_cores: this call's share of the cores, or fewer, if other processes compute on the rest; at least one. What runs is the least of nine
-# looks within 0.2 s, so that a command of a moment does not count; this shell is one of them.
+# free_cores: this call's share of the cores, or fewer, if other processes compute on the rest; at least one. What runs is
+# the least of nine looks within 0.2 s, so that a command of a moment does not count; this shell is one of them.
 free_cores() {
   local cores all running free look least=""
   cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)

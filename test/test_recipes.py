@@ -22,6 +22,7 @@ pytestmark = pytest.mark.recipe
 
 STAGES = "preflight data features tokenizer statistics ctc compress llm train lora average decode score pack".split()
 KILLED_STAGE = 5  # CTC training
+STARTED_EARLY = "started early, next to the others"  # said of llm while ctc trains
 NUM_EPOCHS = 6
 DEADLINE = 300  # seconds after which something that was waited for will not come any more
 
@@ -82,8 +83,9 @@ def session_members(session: int) -> list[int]:
 
 
 def stage_states(output: str) -> dict[str, str]:
-    """What the recipe said last about each stage."""
-    lines = [line.split(maxsplit=3) for line in output.splitlines() if line.startswith("## stage ")]
+    """What the recipe said last about each stage, in the order of their turns."""
+    said = [line for line in output.splitlines() if line.startswith("## stage ") and STARTED_EARLY not in line]
+    lines = [line.split(maxsplit=3) for line in said]
     return {name.rstrip(":"): rest for _, _, number, text in lines for name, _, rest in [text.partition(" ")] if number}
 
 
@@ -105,7 +107,8 @@ def mini(tmp_path_factory: pytest.TempPathFactory, root: Path) -> RecipeRun:
     assert list(states) == STAGES
     assert all(states[name].startswith("finished before") for name in STAGES[1:KILLED_STAGE]), output
     assert states["preflight"].startswith("done in"), output  # it checks whatever is still ahead
-    assert all(states[name].startswith("done in") for name in STAGES[KILLED_STAGE:]), output
+    later = [name for name in STAGES[KILLED_STAGE:] if name != "llm"]  # it may have ended before the kill
+    assert all(states[name].startswith("done in") for name in later), output
     return recipe
 
 

@@ -11,4 +11,4 @@ set -euo pipefail
 # shellcheck source=../TEMPLATE/table.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../TEMPLATE/table.sh"
 
-run_table --systems "CTC B1 B2 E3 E5 E6" --reference E6 -- "$@"
+run_table --systems "CTC B1 B2 E3 E5 E6 L" --reference E6 -- "$@"

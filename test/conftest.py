@@ -169,14 +169,10 @@ def hidden(path: Path) -> Iterator[None]:
 
 
 class Recipe:
-    """A recipe's folder; every method is one stage.
-
-    Attributes:
-        ngpu: GPUs that stages take, 0 or 1.
-    """
+    """A recipe's folder; every method is one stage."""
 
     sizes, masks, lora = SIZES, MASKS, LORA
-    ngpu = 0
+    ngpu = 0  # GPUs that stages take, or 1
 
     def __init__(self, root: Path, llm: Path, front_end: Any = None) -> None:
         from speechllama.bin import collect_stats

@@ -26,7 +26,8 @@ from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.text_llm import TextCorpus, TextLLMConfig, train_text_llm
 from test.conftest import LORA, Recipe
-from test.frontend.test_hf_encoder import ENCODERS, build, noise
+from test.frontend.encoders import ENCODERS, noise
+from test.frontend.test_hf_encoder import build
 from test.llm.families import BOTH, FAMILIES, Family
 from test.test_training_pins import DECODED, LLM_SETTINGS, TRAINED, PinnedRun, pinned
 

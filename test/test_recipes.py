@@ -16,7 +16,7 @@ import transformers
 
 from speechllama.files import read_json, read_table
 from test.conftest import hidden
-from test.frontend.test_hf_encoder import make_encoder
+from test.frontend.encoders import make_encoder
 
 pytestmark = pytest.mark.recipe
 

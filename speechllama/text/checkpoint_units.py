@@ -17,7 +17,7 @@ from speechllama.constants import UNITS_FILE
 from speechllama.faults import InputError, MissingFileError
 from speechllama.files import read_json, write_json
 from speechllama.hub import explain_hub_error
-from speechllama.text.tokenizer import CTCTokenizer
+from speechllama.text.tokenizer import CTCTokenizer, whole_units
 
 BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a part of a character decodes to
 # Names of units.json -> what becomes of a text.
@@ -41,7 +41,7 @@ class CTCUnits(Protocol):
         """Turn text into units in 1..C-1; empty text has none."""
 
     def decode(self, units: Sequence[int]) -> str:
-        """Turn units into text; blanks are dropped, repeats are kept."""
+        """Turn units into text; blank is dropped, repeats are kept."""
 
 
 def read_units(path: str | Path) -> CTCUnits:
@@ -91,16 +91,13 @@ class CheckpointUnits:
         ]
 
     def decode(self, units: Sequence[int]) -> str:
-        """Turn units into text; blanks are dropped, repeats are kept.
+        """Turn units into text; blank is dropped, repeats are kept.
 
         Raises:
             ValueError: A unit is outside 0..C-1.
         """
-        units = [int(unit) for unit in units]
-        wrong = [unit for unit in units if not 0 <= unit < self.num_units]
-        if wrong:
-            raise InputError(f"{self.path}: there are units 0 to {self.num_units - 1}, found {wrong[0]}")
-        numbers = [unit - 1 if unit <= self._blank else unit for unit in units if unit]
+        whole = whole_units(units, self.num_units, self.path)
+        numbers = [unit - 1 if unit <= self._blank else unit for unit in whole if unit]
         return str(self._write(" ".join(join(self._tokenizer, numbers).split())))
 
 

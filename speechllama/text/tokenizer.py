@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -95,6 +95,24 @@ def _make_pieces(sentences: Sequence[str], model_type: str, character_coverage: 
     return written.getvalue()
 
 
+def whole_units(units: Iterable[int], num_units: int, path: Path) -> list[int]:
+    """Make units plain integers.
+
+    Args:
+        units: Integers of any kind.
+        num_units: C, blank included.
+        path: Where the units are from, for the message.
+
+    Raises:
+        ValueError: A unit is outside 0..C-1.
+    """
+    whole = [int(unit) for unit in units]
+    wrong = [unit for unit in whole if not 0 <= unit < num_units]
+    if wrong:
+        raise InputError(f"{path}: there are units 0 to {num_units - 1}, found {wrong[0]}")
+    return whole
+
+
 class CTCTokenizer:
     """Text <-> CTC units; unit = piece + 1, 0 is blank.
 
@@ -138,13 +156,10 @@ class CTCTokenizer:
         return [piece + 1 for piece in self._pieces.encode(text, out_type=int)]
 
     def decode(self, units: Sequence[int]) -> str:
-        """Turn units into text; blanks are dropped, repeats are kept.
+        """Turn units into text; blank is dropped, repeats are kept.
 
         Raises:
             ValueError: A unit is outside 0..C-1.
         """
-        units = [int(unit) for unit in units]
-        wrong = [unit for unit in units if not 0 <= unit < self.num_units]
-        if wrong:
-            raise InputError(f"{self.path}: there are units 0 to {self.num_units - 1}, found {wrong[0]}")
+        units = whole_units(units, self.num_units, self.path)
         return str(self._pieces.decode([unit - 1 for unit in units if unit]))

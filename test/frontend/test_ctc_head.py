@@ -15,7 +15,7 @@ from torch import nn
 from speechllama.frontend.ctc_head import CTCUnitNumbers, read_unit_numbers, take_head
 from speechllama.frontend.front_ends import HfSettings, choose_front_end
 from speechllama.frontend.hf_encoder import HfEncoder
-from test.frontend.test_hf_encoder import ENCODERS, make_encoder, noise
+from test.frontend.encoders import ENCODERS, make_encoder, noise
 
 NUM_UNITS, BLANK = 12, 3
 # omniASR has a number of its own for blank, besides that of padding.

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 import yaml
 
-from speechllama.bin import decode, pack, translate
+from speechllama.bin import pack, translate
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_table
 from speechllama.frontend.front_ends import choose_front_end
 from test.conftest import Recipe, hidden, train_recipe
-from test.frontend.test_hf_encoder import make_encoder
+from test.frontend.encoders import make_encoder
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +39,27 @@ def test_training_records_what_its_features_are(hf_recipe: Recipe, encoder: Path
     assert weights.shape == (2,) and weights.abs().max() > 0  # they train
 
 
+def check_packed(recipe: Recipe, archive: Path, capsys: pytest.CaptureFixture[str], *places: Path) -> Speech2Text:
+    """Pack E6 with its LLM: it writes for recordings what decode writes for features, also without some places."""
+    texts = recipe.decode("e6", "dump", "e6/decoded", "--beam_size", "4", "--nbest", "1")
+    pack.main(["--exp_dir", str(recipe.root / "e6"), "--output", str(archive), "--include_llm", "true"])
+    recordings = read_table(recipe.root / "test/data/wav.scp")
+    with contextlib.ExitStack() as stack:
+        for place in places:
+            stack.enter_context(hidden(place))
+        model = Speech2Text.from_pretrained(archive)
+        for utterance, path in recordings.items():
+            assert model(path)[0].text == texts[utterance]
+        assert translate.main(["--model", str(archive), next(iter(recordings.values()))]) in (0, None)
+        assert capsys.readouterr().out.rstrip("\n").split("\t")[1] == next(iter(texts.values()))
+    return model
+
+
 def test_recordings_and_prepared_features_give_the_same_text(
     hf_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], encoder: Path
 ) -> None:
-    decode.main(
-        ["--exp_dir", str(hf_recipe.root / "e6"), "--data_dir", str(hf_recipe.root / "test/dump")]
-        + ["--output_dir", str(tmp_path / "decoded"), "--beam_size", "4", "--nbest", "1"]
-    )
-    texts = read_table(tmp_path / "decoded/text")
-    archive = tmp_path / "e6.zip"
-    pack.main(["--exp_dir", str(hf_recipe.root / "e6"), "--output", str(archive), "--include_llm", "true"])
-    recordings = read_table(hf_recipe.root / "test/data/wav.scp")
-    with hidden(encoder):  # the weights are in the zip
-        translate_speech = Speech2Text.from_pretrained(archive)
-        for utterance, path in recordings.items():
-            assert translate_speech(path)[0].text == texts[utterance]
-        assert translate.main(["--model", str(archive), next(iter(recordings.values()))]) in (0, None)
-        assert capsys.readouterr().out.rstrip("\n").split("\t")[1] == next(iter(texts.values()))
-        with pytest.raises(ValueError, match="no preprocessor_config.json of a speech encoder"):
-            Speech2Text.from_pretrained(hf_recipe.root / "e6")(next(iter(recordings.values())))
+    check_packed(hf_recipe, tmp_path / "e6.zip", capsys, encoder)  # its weights are in the zip
+    unpacked = Speech2Text.from_pretrained(hf_recipe.root / "e6")
+    recording = read_table(hf_recipe.root / "test/data/wav.scp").popitem()[1]
+    with hidden(encoder), pytest.raises(ValueError, match="no preprocessor_config.json of a speech encoder"):
+        unpacked(recording)

@@ -25,8 +25,8 @@ from speechllama.recipe.plan import Plan, make_plan
 from speechllama.recipe.stages import Stage
 from speechllama.recipe.stages.records import JOB
 from test.conftest import LORA, SIZES, TRAINER, hidden, make_set
+from test.frontend.encoders import make_encoder
 from test.frontend.test_ctc_head import BLANK, changing_noise, sharpen
-from test.frontend.test_hf_encoder import make_encoder
 from test.text.test_checkpoint_units import LETTERS, save_letters
 
 FRONT_END = "frontend: hf\nfrontend_conf: {path: checkpoint, ctc_head: true}\n"

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from speechllama.bin import average_checkpoints, decode, pack, seq2seq_train, translate
+from speechllama.bin import average_checkpoints, pack, seq2seq_train
 from speechllama.data.ark import read_matrix
 from speechllama.data.audio import read_audio
 from speechllama.decode.speech2text import Speech2Text
@@ -23,7 +23,8 @@ from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.front_end import FrontedEncoder
 from speechllama.train.seq2seq import load_seq2seq
 from test.conftest import SEQ2SEQ_SIZES, SIZES, Recipe, hidden, train_recipe
-from test.frontend.test_hf_encoder import make_encoder
+from test.frontend.encoders import make_encoder
+from test.frontend.test_hf_recipe import check_packed
 from test.train.test_resume import assert_equal_weights, at_check
 
 CONVOLUTION = {"compressor": "convolution", "freeze_encoder": False, "batch_bins": 300}
@@ -92,22 +93,10 @@ def test_a_system_on_the_frozen_encoder_has_none_of_it_in_its_checkpoints(lora_r
 def test_recordings_and_prepared_waveforms_give_the_same_text(
     lora_recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str], encoder: Path
 ) -> None:
-    decode.main(
-        ["--exp_dir", str(lora_recipe.root / "e6"), "--data_dir", str(lora_recipe.root / "test/dump")]
-        + ["--output_dir", str(tmp_path / "decoded"), "--beam_size", "4", "--nbest", "1"]
-    )
-    texts = read_table(tmp_path / "decoded/text")
-    archive = tmp_path / "e6.zip"
-    pack.main(["--exp_dir", str(lora_recipe.root / "e6"), "--output", str(archive), "--include_llm", "true"])
-    recordings = read_table(lora_recipe.root / "test/data/wav.scp")
-    with hidden(encoder), hidden(lora_recipe.root / "ctc"):  # weights, adapters and CTC encoder are in the zip
-        translate_speech = Speech2Text.from_pretrained(archive)
-        for utterance, path in recordings.items():
-            assert translate_speech(path)[0].text == texts[utterance]
-        assert translate.main(["--model", str(archive), next(iter(recordings.values()))]) in (0, None)
-        assert capsys.readouterr().out.rstrip("\n").split("\t")[1] == next(iter(texts.values()))
-        with pytest.raises(ValueError, match=r"a waveform of shape \(0,\), expected \(S,\), long enough"):
-            translate_speech(np.zeros(0, np.float32))
+    places = (encoder, lora_recipe.root / "ctc")  # weights, adapters and CTC encoder are in the zip
+    translate_speech = check_packed(lora_recipe, tmp_path / "e6.zip", capsys, *places)
+    with pytest.raises(ValueError, match=r"a waveform of shape \(0,\), expected \(S,\), long enough"):
+        translate_speech(np.zeros(0, np.float32))
 
 
 def test_packed_without_the_llm_the_front_end_stays_where_it_is(

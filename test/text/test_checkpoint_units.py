@@ -119,7 +119,7 @@ def test_a_unit_that_is_none_is_refused(tmp_path: Path) -> None:
         ("abc", ["THE END"], ("lower", "upper")),
         ("abc", ["The end"], ("lower", "lower")),
         ("abcABC", ["THE END"], ("as_it_is", "as_it_is")),
-        ("ABCß", ["Der Hund"], ("upper", "lower")),  # ß is none of a vocabulary of small letters
+        ("ABCß", ["Der Hund"], ("upper", "lower")),  # ß, which has no capital, does not count as lower case
         ("的一", ["我们"], ("as_it_is", "as_it_is")),
         ("ABC", ["123", ""], ("upper", "lower")),
     ],

@@ -13,7 +13,7 @@ import torch
 
 from speechllama.frontend.front_ends import choose_front_end
 from test.conftest import SIZES, Recipe
-from test.frontend.test_hf_encoder import make_encoder
+from test.frontend.encoders import make_encoder
 
 pytestmark = pytest.mark.recipe  # several programs for each test
 PROCESSES = 2

@@ -12,18 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from test.utils.conftest import ShellRecipe
+
 pytestmark = pytest.mark.skipif(shutil.which("flock") is None, reason="this machine has no flock")
 
 # Four stages; ctc and llm read what data makes, train reads both. llm may start early. `ran` names each that runs.
-SCRIPT = """#!/usr/bin/env bash
-set -euo pipefail
-. "{root}/utils/parse_options.sh"
-. "{root}/utils/stages.sh"
-# --- options
-stage=1        # first
-stop_stage=4   # last
-list=false     # list
-dry_run=false  # print
+SCRIPT = """stop_stage=4   # last
 word=x         # a setting of stage llm
 # --- end of options
 resume_command=("$0" "$@")
@@ -54,19 +48,14 @@ MEET = {"ctc": "touch ctc/began; until_there llm/began", "llm": "touch llm/began
 STARTED = "## stage 3 llm: started early, next to the others; log: llm/.llm.done.log"
 
 
-class Recipe:
-    """A recipe of four stages in a directory with a space in its name."""
+class Recipe(ShellRecipe):
+    """A recipe of four stages, which can also run in the background of a test."""
 
-    def __init__(self, directory: Path, root: Path) -> None:
-        self.directory = directory
-        self.root = root
-        directory.mkdir()
-        (directory / "input").write_text("1\n")
+    script = SCRIPT
 
     def write(self, ctc: str = ":", llm: str = ":", more: str = "") -> None:
         """(Re)write the script, with commands inside the two stages."""
-        text = SCRIPT.format(root=self.root, ctc=ctc, llm=llm, more=more)
-        (self.directory / "run.sh").write_text(text)
+        self.fill_in(ctc=ctc, llm=llm, more=more)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start it."""
@@ -78,13 +67,6 @@ class Recipe:
         process = self.start(*arguments, **environment)
         output, errors = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-
-    def ran(self) -> list[str]:
-        """What ran since the last call of this method."""
-        path = self.directory / "ran"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return lines
 
     def await_file(self, name: str) -> str:
         """Wait until a stage has written a file -> its first line."""

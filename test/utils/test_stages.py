@@ -9,16 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from test.utils.conftest import ShellRecipe
+
 # Two stages; `a` copies input to a/out, `b` copies a/out to b/out. Every stage that runs adds a line to `ran`.
-SCRIPT = """#!/usr/bin/env bash
-set -euo pipefail
-. "{root}/utils/parse_options.sh"
-. "{root}/utils/stages.sh"
-# --- options
-stage=1        # first
-stop_stage=2   # last
-list=false     # list
-dry_run=false  # print
+SCRIPT = """stop_stage=2   # last
 word=x         # a setting of stage a
 source=input   # what stage a reads
 # --- end of options
@@ -40,30 +34,14 @@ run_stages
 """
 
 
-class Recipe:
-    """A recipe of two stages in a directory with a space in its name."""
+class Recipe(ShellRecipe):
+    """A recipe of two stages."""
 
-    def __init__(self, directory: Path, root: Path) -> None:
-        self.directory = directory
-        self.root = root
-        directory.mkdir()
-        (directory / "input").write_text("1\n")
-        self.write()
+    script = SCRIPT
 
     def write(self, inside_a: str = ":") -> None:
         """(Re)write the script, with a command inside stage a."""
-        (self.directory / "run.sh").write_text(SCRIPT.format(root=self.root, inside_a=inside_a))
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["bash", "run.sh", *arguments]
-        return subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=False)
-
-    def ran(self) -> list[str]:
-        """What ran since the last call of this method."""
-        path = self.directory / "ran"
-        lines = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return lines
+        self.fill_in(inside_a=inside_a)
 
     def make_newer(self, name: str) -> None:
         """Give a file a time after everything else's."""
@@ -74,7 +52,9 @@ class Recipe:
 @pytest.fixture
 def recipe(tmp_path: Path, root: Path) -> Recipe:
     """A fresh recipe."""
-    return Recipe(tmp_path / "my recipe", root)
+    made = Recipe(tmp_path / "my recipe", root)
+    made.write()
+    return made
 
 
 def test_stages_run_in_order_and_a_finished_one_is_skipped(recipe: Recipe) -> None:

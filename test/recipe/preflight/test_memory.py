@@ -29,7 +29,7 @@ from speechllama.recipe.preflight.memory import (
 )
 from speechllama.recipe.preflight.run import read_settings
 from speechllama.recipe.preflight.speed import fill
-from test.frontend.test_hf_encoder import make_encoder
+from test.frontend.encoders import make_encoder
 from test.llm.families import find, multimodal
 from test.recipe.preflight.conftest import MakeRun
 

@@ -16,8 +16,8 @@ from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.system import ConfFolders, Config
 from speechllama.train.options import known_options
+from test.frontend.encoders import make_encoder
 from test.frontend.test_ctc_head import NUM_UNITS, make_checkpoint
-from test.frontend.test_hf_encoder import make_encoder
 from test.recipe.conftest import EGS
 from test.recipe.preflight.conftest import MakeRun
 from test.text.test_checkpoint_units import save_letters

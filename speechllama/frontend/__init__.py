@@ -1,1 +1,1 @@
-"""Front ends: from recordings to features; what a front end writes is recorded beside its features."""
+"""Front ends: from recordings to features; what a front end writes is recorded next to its features."""

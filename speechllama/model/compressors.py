@@ -111,7 +111,7 @@ class PosteriorSettings(RunSettings):
 
     Attributes:
         num_best: Units K kept of a run, the most probable ones; of fewer CTC units, all.
-        keep_states: Keep the mean of the encoder's states too; an audio encoder behind a gate adds what it makes of
+        keep_states: Keep the mean of the encoder's states too; an audio encoder through a gate adds what it makes of
             them.
         temperature: Of the posteriors, before training changes it: below 1, the LLM hears less of the second best.
             Caches of several temperatures are the same.

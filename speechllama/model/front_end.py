@@ -93,7 +93,7 @@ class TrainedFrontEnd(nn.Module):
         if unused:
             raise InputError(
                 f"LoRA targets {unused}: the states of the chosen layers do not depend on adapters there, since some "
-                "encoders (WavLM) compute their attention from the weights alone; choose other layers, those of the "
+                "encoders (WavLM) compute their attention only from the weights; choose other layers, those of the "
                 "feed-forward part for example"
             )
 

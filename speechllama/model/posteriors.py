@@ -26,7 +26,7 @@ from speechllama.model.compressors import PosteriorSettings
 from speechllama.model.ctc_encoder import find_starts
 from speechllama.model.layers import length_mask
 
-GATE_START = 0.01  # what the states add at first; at 0 itself, the audio encoder behind the gate would have no gradient
+GATE_START = 0.01  # what the states add at first; at 0 itself, the audio encoder before the gate would have no gradient
 
 
 class PosteriorCompressor(nn.Module):

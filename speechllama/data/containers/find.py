@@ -21,6 +21,7 @@ from speechllama.faults import InputError, MissingFileError
 
 HEAD_BYTES = 512
 MOST_IN_MEMORY = 1 << 26  # bytes of an mp3; four at a time are read twice as fast there
+LEAST_REMEMBERED = 1 << 20  # bytes of a file from which segments are cut
 SHOWN_BYTES = 40
 NOT_RECOGNISED = (1, 7)  # what libsndfile says of files of other kinds; 7 is "does not exist", which is not so
 TEXT_CONTROLS = b"\t\n\r\f"
@@ -28,7 +29,7 @@ BINARY_TEXT = (b"NIST_1A",)  # audio whose header is text
 
 
 def find_parts(path: Path) -> list[Part]:
-    """Find the parts of a recording's file; remembered as long as the file does not change.
+    """Find the parts of a recording's file; of a large one they are remembered as long as it does not change.
 
     Returns:
         Its parts; none if libsndfile does not read it, but FFmpeg may.
@@ -46,11 +47,12 @@ def find_parts(path: Path) -> list[Part]:
         raise InputError(f"{path}: {kind}, expected an audio file")
     if state.st_size == 0:
         raise InputError(f"{path}: the recording is empty (0 bytes)")
-    return _find(path, state.st_size, state.st_mtime_ns)
+    find = _find if state.st_size < LEAST_REMEMBERED else _find_once
+    return find(path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
 
 
-@functools.lru_cache(maxsize=64)
-def _find(path: Path, size: int, _: int) -> list[Part]:
+def _find(path: Path, state: tuple[int, int, int, int]) -> list[Part]:
+    size = state[1]
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = skip_id3(data, 0)
         head = data[start : start + HEAD_BYTES]
@@ -68,6 +70,9 @@ def _find(path: Path, size: int, _: int) -> list[Part]:
             return mpeg_parts(path, data)
         _refuse_text(path, data[:HEAD_BYTES])
         return _try(path, data)
+
+
+_find_once = functools.lru_cache(maxsize=64)(_find)
 
 
 def _try(path: Path, data: mmap.mmap) -> list[Part]:

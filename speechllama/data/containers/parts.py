@@ -93,6 +93,12 @@ class PartStream(io.RawIOBase):
         super().close()
 
 
+def file_state(path: Path) -> tuple[int, int, int, int]:
+    """What is another one when a file has changed, or another file has its name: /dev/fd/5 may be any."""
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
 def open_part(path: Path, part: Part) -> soundfile.SoundFile:
     """Open a part for decoding; a file that is one sound part is read by libsndfile itself."""
     is_whole = (part.start, part.end) == (0, path.stat().st_size)

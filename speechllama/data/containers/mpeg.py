@@ -233,10 +233,10 @@ def _length_frame(head: bytes, num_frames: int, num_bytes: int) -> bytes:
     for bit_rate in range(1, 15):
         frame[2] = bit_rate << 4 | head[2] & 0x0C
         header = read_header(bytes(frame))
-        assert header is not None
-        mark_at = _mark_at(header)
-        if header.size >= mark_at + 16:  # mark, flags, two numbers
+        if header is not None and header.size >= _mark_at(header) + 16:  # mark, flags, two numbers
             break
+    assert header is not None  # it is that of a frame, with another bit rate
+    mark_at = _mark_at(header)
     frame += bytes(mark_at - 4) + LENGTH_MARKS[0] + (HAS_FRAMES | HAS_BYTES).to_bytes(4, "big")
     frame += num_frames.to_bytes(4, "big") + (num_bytes + header.size).to_bytes(4, "big")
     return bytes(frame + bytes(header.size - len(frame)))

@@ -7,7 +7,9 @@ the right number is then put over it as the bytes are read. The file itself stay
 from __future__ import annotations
 
 import io
+import math
 import mmap
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import soundfile
 from speechllama.faults import InputError
 
 ID3V1_BYTES = 128  # a tag at the end of a file, "TAG" and fixed fields
+NIST_SIZES = (b"sample_count", b"channel_count", b"sample_n_bytes")
 NEAR_BYTES = 1 << 16
 # Programs that cannot know a size yet write 2 or 4 GiB less a little: SoX 0x7ffff000, recorders 0x80000000.
 UNKNOWN_SIZES = (1 << 31, 1 << 32, 1 << 63, 1 << 64)
@@ -130,7 +133,7 @@ def without_id3v1(data: mmap.mmap | bytes, end: int) -> int:
 
 
 def check_plain(path: Path, data: mmap.mmap | bytes) -> None:
-    """Refuse an AIFF, AU or W64 file that has fewer bytes than its header promises; libsndfile takes what is there.
+    """Refuse an AIFF, AU, W64 or NIST file that has fewer bytes than its header says; libsndfile takes what is there.
 
     Raises:
         ValueError: It is truncated.
@@ -142,6 +145,9 @@ def check_plain(path: Path, data: mmap.mmap | bytes) -> None:
         promised = int.from_bytes(data[4:8], "big") + int.from_bytes(data[8:12], "big")
     elif data[:4] == b"riff":
         promised = int.from_bytes(data[16:24], "little")
+    elif nist := re.match(rb"NIST_1A\s+(\d+)", data[:32]):
+        fields = dict(re.findall(rb"(\w+) -i (\d+)", data[:1024]))
+        promised = math.prod(int(fields.get(name, 0)) for name in NIST_SIZES) + int(nist[1])
     if promised > len(data) + 1 and not is_unknown(promised):
         raise InputError(
             f"{path}: truncated: its header promises {promised:,} bytes, found {len(data):,}; get it again"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-MP3 = {"format": "MP3"}
-OPUS = {"format": "OGG", "subtype": "OPUS"}
-VORBIS = {"format": "OGG", "subtype": "VORBIS"}
+MP3: dict[str, Any] = {"format": "MP3"}
+OPUS: dict[str, Any] = {"format": "OGG", "subtype": "OPUS"}
+VORBIS: dict[str, Any] = {"format": "OGG", "subtype": "VORBIS"}
 
 
 def make_tone(seconds: float, rate: int = 16000, hertz: float = 440.0) -> np.ndarray:

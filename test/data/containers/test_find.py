@@ -62,7 +62,7 @@ def test_what_else_libsndfile_knows_is_read_and_not_if_truncated(tmp_path: Path,
     data = encode(make_tone(1.0), format=kind)
     path = write(tmp_path / f"x.{kind}", data)
     assert read_duration(path) == 1.0 and len(read_audio(path)) == 16000
-    if kind in ("AIFF", "AU", "W64", "CAF"):
+    if kind != "VOC":
         write(path, data[: len(data) // 2])
         for read in (read_audio, read_duration):
             with pytest.raises(ValueError, match=f"x.{kind}: .*truncated"):

@@ -1,13 +1,14 @@
 """MPEG audio (mp3): frames -> parts of one rate each, with their exact number of samples.
 
 A file has no length of its own, unless its first frame is one that says it (Xing, Info); decoders guess it from the
-first frame and the size of the file. All headers of frames are read here, which takes a hundredth of decoding them.
+first frame and the size of the file. All headers of frames are read here, which takes some hundredths of decoding.
 Source: ISO 11172-3, section 2.4.1, and ISO 13818-3; the length frame as LAME writes it.
 """
 
 from __future__ import annotations
 
 import mmap
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ LENGTH_MARKS = (b"Xing", b"Info")
 OTHER_MARK, OTHER_MARK_AT = b"VBRI", 36  # of Fraunhofer's encoder
 HAS_FRAMES, HAS_BYTES = 1, 2  # flags of the length frame
 APE_MARK, APE_BYTES = b"APETAGEX", 32
+CANDIDATE = re.compile(rb"\xff(?=[\xe0-\xff])|ID3|TAG|APETAGEX")  # where a frame or a tag may begin
 LEAST_SHARE = 0.5  # of a file's bytes that must be in frames; a file of anything else has a few by chance
 
 
@@ -136,8 +138,8 @@ def _read_run(path: Path, data: mmap.mmap | bytes, position: int, marks: frozens
             break
         if end + following.size > size:
             raise InputError(
-                f"{path}: truncated: its last frame is cut at byte {size:,}; get it again, or, if that is all, "
-                "have a program that decodes mp3 write it again"
+                f"{path}: truncated: its last frame is cut at byte {size:,}; get it again, or, if there is no more "
+                "of it, convert it to wav"
             )
         if end + mark_at in marks and run.num_frames:
             break
@@ -197,15 +199,11 @@ def _skip_tag(data: mmap.mmap | bytes, position: int) -> int:
 
 def _find_frame(data: mmap.mmap | bytes, position: int) -> int:
     """Find the next frame or tag; the end if there is none."""
-    while position < len(data):
-        found = [at for at in (data.find(mark, position) for mark in (b"\xff", b"ID3", b"TAG", APE_MARK)) if at != -1]
-        if not found:
-            break
-        position = min(found)
-        header = read_header(data[position : position + 4])
-        if _skip_tag(data, position) > position or (header is not None and _is_followed(data, position, header)):
-            return position
-        position += 1
+    for found in CANDIDATE.finditer(data, position):
+        at = found.start()
+        header = read_header(data[at : at + 4])
+        if _skip_tag(data, at) > at or (header is not None and _is_followed(data, at, header)):
+            return at
     return len(data)
 
 

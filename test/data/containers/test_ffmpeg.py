@@ -41,6 +41,12 @@ def test_other_containers_are_read_through_ffmpeg(tmp_path: Path, name: str, rat
         read_audio(path, 1.0, 3.0)
 
 
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode_with_av(tmp_path / "x.m4a", "aac", make_tone(1.0), 16000).rename(tmp_path / "http:talk.m4a")
+    monkeypatch.chdir(tmp_path)
+    assert read_duration("http:talk.m4a") == pytest.approx(1.0, abs=0.2)
+
+
 def test_the_sound_of_a_video_is_read(tmp_path: Path) -> None:
     path = encode_with_av(tmp_path / "x.mp4", "aac", make_tone(2.0, 48000), 48000, video=True)
     assert abs(strongest(read_audio(path)) - 440) < 5

@@ -127,3 +127,10 @@ def test_headers_are_read_as_the_standard_says() -> None:
     for wrong in (b"\xff\xfb\xf0\x00", b"\xff\xfb\x0c\x00", b"\xff\xf9\x90\x00", b"\xff\xeb\x90\x00", b"\xff\xfb\x90"):
         assert read_header(wrong) is None
     assert mpeg_parts(Path("x.mp3"), ONE)[0].samples is None  # its length frame is right
+
+
+def test_many_bytes_of_anything_take_no_longer_than_few(tmp_path: Path) -> None:
+    """Looking for the next tag at each byte that may begin a frame would take hours here."""
+    junk = (b"\xff\xfb\x90\x00" + bytes(60)) * 200_000
+    with pytest.raises(ValueError, match="x.mp3: no audio: only"):
+        read_audio(write(tmp_path / "x.mp3", junk))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from speechllama.config import from_mapping
-from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS
+from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS, SAMPLE_RATE
 from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_json, write_json
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 FORMAT_FILE = "frontend.json"
 FROZEN: Final = "frozen"  # `train` of a front end whose features are written once
 LAST_LAYER = (-1,)
+
+
+def describe_short(num_samples: int, least: int) -> str:
+    """Say that a waveform gives no frame."""
+    found, needed = num_samples / SAMPLE_RATE, least / SAMPLE_RATE
+    return (
+        f"{found:.4f} s of audio is too short for a frame: {num_samples:,} samples, at least {least:,} ({needed:g} s)"
+    )
 
 
 class FeatureExtractor(Protocol):

@@ -56,14 +56,14 @@ def main(cmd: Sequence[str] | None = None) -> int:
     limits = Limits(**{field.name: getattr(args, field.name) for field in fields(Limits)})
     api_key = read_key(args.api_key)
     setup_logging()
-    from speechllama.decode.long import LongConfig
+    from speechllama.decode.segmenter import CutConfig
     from speechllama.serve.recording import ServedModel, load_model
     from speechllama.serve.server import Server
     from speechllama.serve.service import Service
 
     name = args.name or default_name(args.model)
 
-    config = LongConfig(max_seconds=args.segment_seconds, segmentation=args.segmentation)
+    config = CutConfig(max_seconds=args.segment_seconds, segmentation=args.segmentation)
 
     def load() -> ServedModel:
         return load_model(args.model, "cuda" if args.ngpu else "cpu", search_config(args), config)

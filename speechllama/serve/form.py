@@ -1,6 +1,6 @@
 """The form of a request: a body, counted while it comes -> Form (file, language, response_format), or a RequestError.
 
-The file stays in memory up to 1 MB and is otherwise a temporary file without a name, which nothing can leave on the disk.
+The file stays in memory up to 1 MB; a larger one is a temporary file without a name, which nothing leaves on the disk.
 """
 
 from __future__ import annotations

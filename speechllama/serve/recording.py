@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple, cast
 from speechllama.data.audio import read_duration
 from speechllama.data.blocks import read_blocks
 from speechllama.decode.beam import SearchConfig
-from speechllama.decode.long import LongConfig, Segment
-from speechllama.decode.segmenter import Piece, cut
+from speechllama.decode.long import Segment
+from speechllama.decode.segmenter import CutConfig, Piece, cut
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.decode.voice import silero_detector
 from speechllama.faults import InputError
@@ -49,7 +49,7 @@ class Recording:
         ValueError: It is no audio, or truncated.
     """
 
-    def __init__(self, form: Form, config: LongConfig) -> None:
+    def __init__(self, form: Form, config: CutConfig) -> None:
         self._name, self._language, self._config = form.name, form.language, config
         file = cast("SpooledTemporaryFile[bytes]", form.file.file)
         file.rollover()  # what is still in memory gets a descriptor
@@ -90,9 +90,12 @@ class ServedModel:
         config: How long recordings are cut.
     """
 
-    def __init__(self, translator: Speech2Text, config: LongConfig) -> None:
+    def __init__(self, translator: Speech2Text, config: CutConfig) -> None:
         self.translator, self.config = translator, config
         self._task = TASKS[translator.settings["task_name"]]
+        prompt = translator.settings.get("prompt_conf") or {}
+        self._target = TARGETS[prompt.get("target", DEFAULT_TARGET)]
+        self._languages = {*LANGUAGE_NAMES, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
 
     @property
     def endpoint(self) -> Endpoint:
@@ -107,27 +110,33 @@ class ServedModel:
     def language_name(self, language: str) -> str:
         """Name the language that is written, as `verbose_json` does: "english"; "" where it is not known."""
         if self._task.is_translation:
-            prompt = self.translator.settings.get("prompt_conf") or {}
-            return TARGETS[prompt.get("target", DEFAULT_TARGET)].language.lower()
+            return self._target.language.lower()
         return LANGUAGE_NAMES.get(language, language).lower()
 
     def open(self, form: Form, max_seconds: float) -> Recording:
         """Open an upload.
 
         Raises:
-            ValueError: It is bad audio, or the prompt needs another language.
-            RequestError: It is too long.
+            ValueError: It is bad audio.
+            RequestError: It is too long, or its language is unknown or missing.
         """
-        try:
-            self.translator.check_language(form.language)
-        except InputError as error:
-            raise RequestError(400, str(error), "language") from error
+        self._check_language(form.language)
         recording = Recording(form, self.config)
         if recording.duration > max_seconds:
             recording.close()
             message = f"{form.name} has {recording.duration:.1f} s, more than {max_seconds:g} s; cut it into parts"
             raise RequestError(413, message, "file", "recording_too_long")
         return recording
+
+    def _check_language(self, language: str) -> None:
+        """Refuse a language that nobody knows, even where it changes nothing: prompts of each one are kept."""
+        if language and language not in self._languages:
+            message = f"unknown language {language!r}, expected one of {', '.join(sorted(self._languages))}"
+            raise RequestError(400, message, "language")
+        try:
+            self.translator.check_language(language)
+        except InputError as error:
+            raise RequestError(400, str(error), "language") from error
 
     def decode(self, pieces: Sequence[Spoken]) -> list[Segment]:
         """Translate a batch of pieces, of one recording or of several."""
@@ -138,7 +147,7 @@ class ServedModel:
         ]
 
 
-def load_model(path: str, device: str, search: SearchConfig | None, config: LongConfig) -> ServedModel:
+def load_model(path: str, device: str, search: SearchConfig | None, config: CutConfig) -> ServedModel:
     """Load a trained system; errors as `Speech2Text.from_pretrained`, and if what finds speech is not installed."""
     if config.segmentation == "vad":
         silero_detector()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import openai
@@ -15,8 +16,8 @@ import pytest
 import soundfile
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.decode.long import LongConfig
-from speechllama.decode.speech2text import Translation
+from speechllama.decode.segmenter import CutConfig
+from speechllama.decode.speech2text import Speech2Text, Translation
 from speechllama.faults import InputError
 from speechllama.serve.limits import Limits
 from speechllama.serve.recording import ServedModel
@@ -41,8 +42,8 @@ class Tones:
         return [self.listen(waveform) for waveform in waveforms]
 
     def check_language(self, language: str) -> None:
-        if language == "xx":
-            raise InputError("unknown language 'xx'")
+        if self.settings.get("needs_language") and not language:
+            raise InputError("the prompt needs a language")
 
     @staticmethod
     def listen(waveform: np.ndarray) -> list[Translation]:
@@ -63,15 +64,15 @@ def tone(pitch: int, seconds: float = 0.5, container: str = "WAV") -> bytes:
 
 
 @contextlib.contextmanager
-def serving(service: Service) -> Iterator[str]:
-    """Run a server in a thread; its address. At the end it drains, as after a signal."""
+def serving(service: Service) -> Iterator[Server]:
+    """Run a server in a thread until its model is loaded; at the end it drains, as after a signal."""
     server = Server(service, "127.0.0.1", 0)
     thread = threading.Thread(target=server.serve_until_ended)
     thread.start()
     try:
-        while service.state == "loading" and service.failure is None:
+        while service.state == "loading":
             thread.join(0.01)
-        yield server.url
+        yield server
     finally:
         service.drain()
         thread.join(30)
@@ -83,33 +84,61 @@ class Running:
     """A server in work: its translator, its address, and OpenAI's client to it."""
 
     translator: Tones
-    service: Service
-    url: str
+    server: Server
+
+    @property
+    def service(self) -> Service:
+        return self.server.service
+
+    @property
+    def url(self) -> str:
+        return self.server.url
 
     def client(self, key: str = "none") -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=30)
 
 
+@contextlib.contextmanager
+def running_tones(
+    waits: bool = False, api_key: str = "", settings: dict[str, Any] | None = None, **limits: Any
+) -> Iterator[Running]:
+    """Run a server of tones.
+
+    Args:
+        waits: Whether it decodes nothing before `may_go` is set.
+        api_key: As of Service.
+        settings: Of the translator's experiment, in addition to its task, translation.
+        limits: Fields of Limits.
+    """
+    translator = Tones({"task_name": "st", **(settings or {})})
+    if not waits:
+        translator.may_go.set()
+    model = ServedModel(cast("Speech2Text", translator), CutConfig(segmentation="even", max_seconds=2.0))
+    with serving(Service(NAME, lambda: model, Limits(**limits), api_key)) as server:
+        try:
+            yield Running(translator, server)
+        finally:
+            translator.may_go.set()  # after a test that failed, nothing may wait
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Running]]:
-    """Start a server of tones, with limits by name."""
+    """Start servers; arguments as of `running_tones`."""
     with contextlib.ExitStack() as stack:
-
-        def start_server(task: str = "st", api_key: str = "", waits: bool = False, **limits: Any) -> Running:
-            translator = Tones({"task_name": task})
-            stack.callback(translator.may_go.set)  # a test that fails must not wait
-            if not waits:
-                translator.may_go.set()
-            model = ServedModel(translator, LongConfig(segmentation="even", max_seconds=2.0))
-            service = Service(NAME, lambda: model, Limits(**limits), api_key)
-            running = Running(translator, service, stack.enter_context(serving(service)))
-            stack.callback(translator.may_go.set)
-            return running
-
-        yield start_server
+        yield lambda **options: stack.enter_context(running_tones(**options))
 
 
-@pytest.fixture
-def server(start: Callable[..., Running]) -> Running:
-    """A server of translations."""
-    return start()
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    """A server of translations, for tests that only ask it."""
+    with running_tones() as running:
+        yield running
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does, ten seconds at most."""
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import io
-import json
 import socket
 import threading
-import time
-import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
-from test.serve.conftest import BROKEN, NAME, Running, tone
+from test.serve.conftest import BROKEN, NAME, Running, tone, wait_until
 
+pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of translations
 Start = Callable[..., Running]
+ASR = {"task_name": "asr"}
 WAV = ("a.wav", tone(440))
-LONG = ("long.wav", tone(0, 1.5) + b"")  # silence; see `long_file`
 SRT = "1\n00:00:00,000 --> 00:00:00,500\n440 Hz\n\n"
 VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:00.500\n440 Hz\n\n"
 
@@ -30,11 +30,8 @@ def error_of(caught: pytest.ExceptionInfo[openai.APIStatusError]) -> tuple[int, 
 
 def fetch(url: str) -> tuple[int, Any]:
     """Status and JSON of a page."""
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+    answer = httpx.get(url)
+    return answer.status_code, answer.json()
 
 
 @pytest.mark.parametrize("container", ["WAV", "FLAC", "MP3", "OGG"])
@@ -44,20 +41,22 @@ def test_a_translation_is_written(server: Running, container: str) -> None:
 
 
 def test_a_transcript_is_written(start: Start) -> None:
-    answer = start(task="asr").client().audio.transcriptions.create(file=WAV, model=NAME, language="de", temperature=0)
+    answer = (
+        start(settings=ASR).client().audio.transcriptions.create(file=WAV, model=NAME, language="de", temperature=0)
+    )
     assert answer.text == "440 Hz"
 
 
 @pytest.mark.parametrize(("response_format", "expected"), [("text", "440 Hz\n"), ("srt", SRT), ("vtt", VTT)])
 @pytest.mark.parametrize("task", ["st", "asr"])
 def test_texts_and_subtitles_are_written(start: Start, task: str, response_format: Any, expected: str) -> None:
-    audio = start(task=task).client().audio
+    audio = start(settings={"task_name": task}).client().audio
     endpoint: Any = audio.translations if task == "st" else audio.transcriptions
     assert endpoint.create(file=WAV, model=NAME, response_format=response_format) == expected
 
 
 def test_verbose_json_has_segments_with_times(start: Start) -> None:
-    client = start(task="asr").client()
+    client = start(settings=ASR).client()
     file = ("a.wav", tone(440, 5.0))
     answer = client.audio.transcriptions.create(
         file=file, model=NAME, response_format="verbose_json", language="de", timestamp_granularities=["segment"]
@@ -88,20 +87,34 @@ def test_silence_has_no_text(server: Running, response_format: Any, expected: st
 @pytest.mark.parametrize(
     ("fields", "expected", "message"),
     [
-        ({"model": "whisper-1"}, (404, "model", "model_not_found"), "unknown model 'whisper-1'; this server has 'tones'"),
+        (
+            {"model": "whisper-1"},
+            (404, "model", "model_not_found"),
+            "unknown model 'whisper-1'; this server has 'tones'",
+        ),
         ({"model": ""}, (400, "model", None), "no model; expected a field `model` with 'tones'"),
-        ({"response_format": "docx"}, (400, "response_format", None), "unknown response_format 'docx', expected one of"),
+        (
+            {"response_format": "docx"},
+            (400, "response_format", None),
+            "unknown response_format 'docx', expected one of",
+        ),
         ({"temperature": 0.5}, (400, "temperature", None), "temperature '0.5': the text is searched, not sampled"),
         ({"prompt": "Dear"}, (400, "prompt", None), "the model's own prompt is that of its training"),
-        ({"language": "xx"}, (400, "language", None), "unknown language 'xx'"),
-        ({"extra_body": {"stream": "true"}}, (400, "stream", None), "unknown field 'stream'; expected some of file, mo"),
+        ({"extra_body": {"language": "xx"}}, (400, "language", None), "unknown language 'xx'"),
+        (
+            {"extra_body": {"stream": "true"}},
+            (400, "stream", None),
+            "unknown field 'stream'; expected some of file, mo",
+        ),
         ({"file": ("bad.mp3", b"nothing")}, (400, "file", "bad_audio"), "bad.mp3: cannot be read"),
         ({"file": ("empty.wav", b"")}, (400, "file", "bad_audio"), "empty.wav: the recording is empty"),
         ({"file": ("half.wav", tone(440)[:4000])}, (400, "file", "bad_audio"), "half.wav: truncated"),
         ({"file": ("no.wav", tone(BROKEN))}, (500, None, "decoding_failed"), r"decoding failed \(RuntimeError\)"),
     ],
 )
-def test_what_is_wrong_is_said(server: Running, fields: dict[str, Any], expected: tuple[Any, ...], message: str) -> None:
+def test_what_is_wrong_is_said(
+    server: Running, fields: dict[str, Any], expected: tuple[Any, ...], message: str
+) -> None:
     with pytest.raises(openai.APIStatusError, match=message) as caught:
         create: Any = server.client().audio.translations.create
         create(**{"file": WAV, "model": NAME, "extra_body": {}, **fields})
@@ -111,21 +124,27 @@ def test_what_is_wrong_is_said(server: Running, fields: dict[str, Any], expected
     assert "/dev/fd" not in str(caught.value)
 
 
+def test_a_prompt_that_names_the_language_needs_it(start: Start) -> None:
+    client = start(settings={"task_name": "asr", "needs_language": True}).client()
+    assert client.audio.transcriptions.create(file=WAV, model=NAME, language="de").text == "440 Hz"
+    with pytest.raises(openai.BadRequestError, match="the prompt needs a language") as caught:
+        client.audio.transcriptions.create(file=WAV, model=NAME)
+    assert error_of(caught) == (400, "language", None)
+
+
 def test_a_model_does_only_what_it_was_trained_for(start: Start) -> None:
     for task, other in (("st", "transcriptions"), ("asr", "translations")):
-        with pytest.raises(openai.BadRequestError, match=f"tones does not answer /v1/audio/{other}; it was tr") as caught:
-            getattr(start(task=task).client().audio, other).create(file=WAV, model=NAME)
+        with pytest.raises(
+            openai.BadRequestError, match=f"tones does not answer /v1/audio/{other}; it was tr"
+        ) as caught:
+            getattr(start(settings={"task_name": task}).client().audio, other).create(file=WAV, model=NAME)
         assert error_of(caught) == (400, "model", "wrong_endpoint")
 
 
-def post(url: str, body: bytes, kind: str) -> tuple[int, Any]:
+def post(url: str, body: bytes | Iterator[bytes], kind: str) -> tuple[int, Any]:
     """Send a body that OpenAI's client would not."""
-    request = urllib.request.Request(f"{url}/v1/audio/translations", body, {"Content-Type": kind})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
+    answer = httpx.post(f"{url}/v1/audio/translations", content=body, headers={"Content-Type": kind})
+    return answer.status_code, answer.json()["error"]
 
 
 def form(*parts: tuple[str, bytes]) -> bytes:
@@ -148,7 +167,7 @@ def form(*parts: tuple[str, bytes]) -> bytes:
 )
 def test_a_body_that_is_no_form_is_refused(server: Running, kind: str, body: bytes, message: str) -> None:
     status, answer = post(server.url, body, kind)
-    assert status == 400 and message in answer["error"]["message"]
+    assert status == 400 and message in answer["message"]
 
 
 def test_the_one_model_is_listed(server: Running) -> None:
@@ -168,8 +187,9 @@ def test_a_page_that_is_not_there_has_an_error_of_the_same_shape(server: Running
 def test_without_the_key_nothing_is_answered(start: Start) -> None:
     running = start(api_key="secret")
     assert running.client("secret").audio.translations.create(file=WAV, model=NAME).text == "440 Hz"
-    for call in (running.client("wrong").models.list, lambda: create(file=WAV, model=NAME)):
-        create = running.client("wrong").audio.translations.create
+    stranger = running.client("wrong")
+    calls = (stranger.models.list, functools.partial(stranger.audio.translations.create, file=WAV, model=NAME))
+    for call in calls:
         with pytest.raises(openai.AuthenticationError, match="wrong or no API key") as caught:
             call()
         assert error_of(caught) == (401, None, "invalid_api_key")
@@ -178,19 +198,14 @@ def test_without_the_key_nothing_is_answered(start: Start) -> None:
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_an_upload_is_refused_as_soon_as_it_is_too_large(start: Start, is_chunked: bool) -> None:
-    running = start(max_megabytes=0.5)
-    content: Any = tone(440, 200.0)  # 6.4 MB
-    with pytest.raises(openai.APIStatusError, match="larger than 0.5 MB") as caught:
-        if is_chunked:
-            running.client().post("/audio/translations", cast_to=object, content=iter_chunks(form(
-                ('name="model"', b"tones"), ('name="file"; filename="a.wav"', content))),
-                options={"headers": {"Content-Type": "multipart/form-data; boundary=x"}})
-        else:
-            running.client().audio.translations.create(file=("a.wav", content), model=NAME)
-    assert error_of(caught) == (413, "file", "file_too_large")
+    body = form(('name="model"', b"tones"), ('name="file"; filename="a.wav"', tone(440, 200.0)))  # 6.4 MB
+    content = iter_chunks(body) if is_chunked else body
+    status, error = post(start(max_megabytes=0.5).url, content, "multipart/form-data; boundary=x")
+    assert (status, error["param"], error["code"]) == (413, "file", "file_too_large")
+    assert "larger than 0.5 MB" in error["message"]
 
 
-def iter_chunks(body: bytes) -> Any:
+def iter_chunks(body: bytes) -> Iterator[bytes]:
     """A body without a length in its header."""
     stream = io.BytesIO(body)
     return iter(lambda: stream.read(65536), b"")
@@ -226,15 +241,6 @@ def test_more_than_the_queue_is_told_to_come_again(start: Start) -> None:
     for thread in threads:
         thread.join(10)
     assert texts == ["440 Hz"] * 2 and running.service.num_active == 0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what another thread does; ten seconds at most."""
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 def test_a_request_that_takes_too_long_is_dropped(start: Start) -> None:

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from speechllama import __version__
 from speechllama.serve.answer import FORMATS
 from speechllama.serve.limits import RequestError
 from speechllama.serve.recording import Endpoint
@@ -32,7 +31,7 @@ TAKES_FORM = {"requestBody": {"required": True, "content": {"multipart/form-data
 
 def create_app(service: Service) -> FastAPI:
     """Make the application of a service."""
-    app = FastAPI(title="speechllama", version=__version__, lifespan=service.lifespan)
+    app = FastAPI(title="speechllama", lifespan=service.lifespan)
     app.add_exception_handler(RequestError, answer_request_error)
     app.add_exception_handler(HTTPException, answer_http_error)
     app.add_exception_handler(Exception, answer_fault)

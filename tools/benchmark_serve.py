@@ -1,0 +1,315 @@
+#!/usr/bin/env python3
+"""Load the server with good and bad files by many clients: are all answers right, what stays, and how fast is it?
+
+    one at a time            one client, batches of one
+    clients, batches of one  what waiting in a queue changes by itself
+    clients, batches         what a server does
+
+Each of the three is a process of its own, started as users do and ended by SIGTERM. Requests come from OpenAI's
+client. Nine of ten are good: recordings, now and then a long one of several, each in one of the formats. Their right
+answer is what `Speech2Text` writes without a server. The others have a fault, and must get its error. The three take
+the same requests in turn, so that what else the machine does slows all of them. Exits with 1 unless every answer is
+right, none is lost and each server ends with 0.
+
+In the directory of a recipe:
+    python3 ../../tools/benchmark_serve.py --model exp/st_e6/packed.zip --wav_scp data/test/wav.scp
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the tool also runs where the package is not installed
+
+from speechllama.constants import SAMPLE_RATE  # noqa: E402
+from speechllama.files import read_table  # noqa: E402
+from tools.pairs import format_ratios  # noqa: E402
+
+NAME = "served"
+SEGMENT_SECONDS = 8.0
+NUM_JOINED = 5  # recordings of a long one
+FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
+MAX_SECONDS = 300.0  # of a recording; one of the bad files is longer
+SETTLE_SECONDS = 2.0  # for connections to be closed
+BEAM = ["--beam_size", "1"]
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="trained experiment directory, or a packed zip")
+    parser.add_argument("--wav_scp", required=True, help="table of recordings; some are taken, spread over all of it")
+    parser.add_argument("--num_recordings", type=int, default=24)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--requests", type=int, default=100, help="of each side in each round")
+    parser.add_argument("--rounds", type=int, default=5, help="counted ones, after one that is not")
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request and its right answer: a status, and of a good one a text.
+
+    Attributes:
+        kind: What it is, for the count.
+        name: Of the file.
+        content: Of the file.
+        status: HTTP status.
+        text: What is written, or the error's code.
+        fields: Other fields of the form.
+    """
+
+    kind: str
+    name: str
+    content: bytes
+    status: int
+    text: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def make_requests(model: str, paths: Sequence[Path]) -> tuple[str, list[Request], list[Request]]:
+    """Make the good requests and the bad ones; the texts are written here, recording by recording.
+
+    Returns:
+        The endpoint, good requests, bad requests.
+    """
+    import soundfile
+
+    from speechllama.data.audio import read_audio
+    from speechllama.decode.long import LongConfig
+    from speechllama.decode.search import SearchConfig
+    from speechllama.decode.speech2text import Speech2Text
+    from speechllama.text.tasks import TASKS
+
+    translate = Speech2Text.from_pretrained(model, config=SearchConfig(beam_size=1))
+    config = LongConfig(max_seconds=SEGMENT_SECONDS, segmentation="even", batch_size=1)
+
+    def good(kind: str, name: str, content: bytes, path: Path) -> Request:
+        text = " ".join(segment.text for segment in translate.long(path, config) if segment.text)
+        return Request(kind, name, content, 200, text)
+
+    requests = [good("recording", path.name, path.read_bytes(), path) for path in paths]
+    with tempfile.TemporaryDirectory() as folder:
+        for first in range(0, len(paths) - NUM_JOINED + 1, NUM_JOINED):
+            joined = np.concatenate([read_audio(path) for path in paths[first : first + NUM_JOINED]])
+            path = Path(folder) / f"joined{first}.wav"
+            soundfile.write(path, joined, SAMPLE_RATE)
+            requests.append(good("long recording", path.name, path.read_bytes(), path))
+    whole = io.BytesIO()
+    soundfile.write(whole, np.zeros(SAMPLE_RATE), SAMPLE_RATE, format="WAV")
+    endless = io.BytesIO()
+    soundfile.write(endless, np.zeros(round(1.1 * MAX_SECONDS * SAMPLE_RATE)), SAMPLE_RATE, format="FLAC")
+    wav = whole.getvalue()
+    bad = [
+        Request("no audio", "a.mp3", b"nothing " * 100, 400, "bad_audio"),
+        Request("truncated", "half.wav", wav[: len(wav) // 2], 400, "bad_audio"),
+        Request("empty", "empty.wav", b"", 400, "bad_audio"),
+        Request("too long", "long.flac", endless.getvalue(), 413, "recording_too_long"),
+        Request("unknown model", "a.wav", wav, 404, "model_not_found", {"model": "other"}),
+        Request("unknown format", "a.wav", wav, 400, "None", {"response_format": "docx"}),
+    ]
+    is_translation = TASKS[translate.settings["task_name"]].is_translation
+    return "translations" if is_translation else "transcriptions", requests, bad
+
+
+class Served:
+    """A server in a process of its own, with a folder of its own for temporary files.
+
+    Args:
+        model: What it serves.
+        batch_size: Most segments at once.
+        folder: Its temporary files, and its log.
+    """
+
+    def __init__(self, model: str, batch_size: int, folder: Path) -> None:
+        self.temporary, self.log = folder / "tmp", folder / "log"
+        self.temporary.mkdir(parents=True)
+        command = [sys.executable, "-m", "speechllama.bin.serve", "--model", model, "--name", NAME, "--port", "0"]
+        cuts = ["--segmentation", "even", "--segment_seconds", str(SEGMENT_SECONDS), "--max_seconds", str(MAX_SECONDS)]
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "TMPDIR": str(self.temporary), "PYTHONPATH": paths}
+        with self.log.open("wb") as log:
+            words = [*command, *cuts, *BEAM, "--batch_size", str(batch_size)]
+            self.process = subprocess.Popen(words, stderr=log, env=environment)
+        self.url = self._wait_for(r"listening on (\S+)")
+        self._wait_for("is ready")
+
+    def _wait_for(self, pattern: str) -> str:
+        """Wait for a line of the log; the last group of the pattern."""
+        while True:
+            found = re.search(f"{pattern}.*\n", self.log.read_text())
+            if found:
+                return found.group(found.lastindex or 0)
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self.process.returncode}: {self.log.read_text()}")
+            time.sleep(0.1)
+
+    def measure(self) -> Counter[str]:
+        """Count what it holds: resident memory in kB, descriptors, threads, and files in its temporary folder."""
+        place = Path(f"/proc/{self.process.pid}")
+        lines = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines())
+        held = {"memory": int(lines["VmRSS"].split()[0]), "threads": int(lines["Threads"])}
+        files = sum(1 for _ in self.temporary.rglob("*"))
+        return Counter({**held, "descriptors": len(os.listdir(place / "fd")), "temporary files": files})
+
+    def end(self) -> int:
+        """End it as a service manager does; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@dataclass
+class Side:
+    """One of the three ways: a server, how many clients ask it, and what came of it."""
+
+    name: str
+    served: Served
+    num_clients: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+
+    def run(self, endpoint: str, requests: Sequence[Request]) -> None:
+        """Ask all requests, as many at a time as there are clients."""
+        import openai
+
+        local = threading.local()
+        with contextlib.ExitStack() as stack:
+
+            def ask(request: Request, response_format: str) -> str:
+                if not hasattr(local, "client"):
+                    address = f"{self.served.url}/v1"
+                    client = openai.OpenAI(base_url=address, api_key="none", max_retries=0, timeout=600)
+                    local.client = stack.enter_context(client)
+                create = getattr(local.client.audio, endpoint).with_raw_response.create
+                fields = {"model": NAME, "response_format": response_format, **request.fields}
+                try:
+                    answer = create(file=(request.name, request.content), **fields)
+                except openai.APIStatusError as error:
+                    is_right = (error.status_code, str(error.code)) == (request.status, request.text)
+                    return f"{'right' if is_right else 'wrong'} error"
+                except openai.APIConnectionError:
+                    return "lost"
+                is_right = request.status == 200 and read_text(answer.text, response_format) == request.text
+                return f"{'right' if is_right else 'wrong'} text"
+
+            formats = [FORMATS[index % len(FORMATS)] for index in range(len(requests))]
+            start = time.perf_counter()
+            with ThreadPoolExecutor(self.num_clients) as pool:
+                self.outcomes.update(pool.map(ask, requests, formats))
+            self.seconds.append(time.perf_counter() - start)
+
+
+def read_text(answer: str, response_format: str) -> str:
+    """Read the text out of an answer in one of the formats."""
+    import json
+
+    if response_format.endswith("json"):
+        return str(json.loads(answer)["text"])
+    if response_format == "text":
+        return answer.removesuffix("\n")
+    cues = answer.removeprefix("WEBVTT\n\n").split("\n\n")
+    return " ".join(cue.rpartition("\n")[2] for cue in cues if cue)
+
+
+def choose(good: Sequence[Request], bad: Sequence[Request], number: int, dice: random.Random) -> list[Request]:
+    """Draw requests, nine of ten good."""
+    return [dice.choice(good if dice.random() < 0.9 else bad) for _ in range(number)]
+
+
+@contextlib.contextmanager
+def start_sides(args: argparse.Namespace) -> Iterator[list[Side]]:
+    """Start the three servers; whatever happens, they end."""
+    ways = (("one at a time", 1, 1), ("clients, batches of one", args.clients, 1))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        sides = []
+        for index, (name, clients, size) in enumerate((*ways, ("clients, batches", args.clients, args.batch_size))):
+            served = Served(args.model, size, Path(folder) / str(index))
+            stack.callback(served.process.kill)
+            sides.append(Side(name, served, clients))
+        yield sides
+
+
+def main(cmd: Sequence[str] | None = None) -> int:
+    """Run the rounds and print the tables."""
+    args = get_parser().parse_args(cmd)
+    table = [Path(place) for place in read_table(args.wav_scp).values()]
+    endpoint, good, bad = make_requests(args.model, table[:: max(1, len(table) // args.num_recordings)])
+    dice = random.Random(args.seed)
+    with start_sides(args) as sides:
+        before = []
+        for number in range(args.rounds + 1):
+            requests = choose(good, bad, args.requests, dice)
+            for side in sides:
+                side.run(endpoint, requests)
+            if number == 0:  # the first round loads what is loaded once
+                time.sleep(SETTLE_SECONDS)
+                before = [side.served.measure() for side in sides]
+        time.sleep(SETTLE_SECONDS)
+        after = [side.served.measure() for side in sides]
+        statuses = [side.served.end() for side in sides]
+    print(
+        f"{len({request.text for request in good})} different texts of {len(good)} good files, {len(bad)} bad files\n"
+    )
+    print_outcomes(sides, args.requests)
+    print_held(sides, before, after, statuses)
+    is_right = all(set(side.outcomes) <= {"right text", "right error"} for side in sides)
+    return 0 if is_right and not any(statuses) else 1
+
+
+def print_outcomes(sides: Sequence[Side], num_requests: int) -> None:
+    """Print what was answered and how fast; the round that is not counted for speed counts for answers."""
+    print("| side | clients | requests | right texts | errors as expected | wrong or lost | requests/s | speed |")
+    print("|---|---|---|---|---|---|---|---|")
+    base = sides[0].seconds[1:]
+    for side in sides:
+        counts, seconds = side.outcomes, side.seconds[1:]
+        right = (counts["right text"], counts["right error"])
+        speed = num_requests * len(seconds) / sum(seconds)
+        ratio = format_ratios(base, seconds, " times")
+        cells = (
+            side.name,
+            side.num_clients,
+            counts.total(),
+            *right,
+            counts.total() - sum(right),
+            f"{speed:.2f}",
+            ratio,
+        )
+        print("| " + " | ".join(map(str, cells)) + " |")
+
+
+def print_held(
+    sides: Sequence[Side], before: Sequence[Counter[str]], after: Sequence[Counter[str]], statuses: Sequence[int]
+) -> None:
+    """Print what the servers held after the first round and after the last one, and how they ended."""
+    print("\n| side | resident MB | descriptors | threads | temporary files | exit status |\n|---|---|---|---|---|---|")
+    for side, first, last, status in zip(sides, before, after, statuses, strict=True):
+        megabytes = f"{first['memory'] / 1024:.1f} -> {last['memory'] / 1024:.1f}"
+        counts = [f"{first[name]} -> {last[name]}" for name in ("descriptors", "threads", "temporary files")]
+        print("| " + " | ".join([side.name, megabytes, *counts, str(status)]) + " |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -51,7 +51,7 @@ NUM_JOINED = 5  # recordings of a long one
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json")
 MAX_SECONDS = 300.0  # of a recording; one of the bad files is longer
 SETTLE_SECONDS = 2.0  # for connections to be closed
-BEAM = ["--beam_size", "1"]
+SIDES = ("one at a time", "clients, batches of one", "clients, batches")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -65,6 +65,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=5, help="counted ones, after one that is not")
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=SIDES, help="which of the three")
     return parser
 
 
@@ -99,11 +100,10 @@ def make_requests(model: str, paths: Sequence[Path]) -> tuple[str, list[Request]
 
     from speechllama.data.audio import read_audio
     from speechllama.decode.long import LongConfig
-    from speechllama.decode.search import SearchConfig
     from speechllama.decode.speech2text import Speech2Text
     from speechllama.text.tasks import TASKS
 
-    translate = Speech2Text.from_pretrained(model, config=SearchConfig(beam_size=1))
+    translate = Speech2Text.from_pretrained(model)
     config = LongConfig(max_seconds=SEGMENT_SECONDS, segmentation="even", batch_size=1)
 
     def good(kind: str, name: str, content: bytes, path: Path) -> Request:
@@ -151,7 +151,7 @@ class Served:
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "TMPDIR": str(self.temporary), "PYTHONPATH": paths}
         with self.log.open("wb") as log:
-            words = [*command, *cuts, *BEAM, "--batch_size", str(batch_size)]
+            words = [*command, *cuts, "--batch_size", str(batch_size)]
             self.process = subprocess.Popen(words, stderr=log, env=environment)
         self.url = self._wait_for(r"listening on (\S+)")
         self._wait_for("is ready")
@@ -240,14 +240,15 @@ def choose(good: Sequence[Request], bad: Sequence[Request], number: int, dice: r
 
 @contextlib.contextmanager
 def start_sides(args: argparse.Namespace) -> Iterator[list[Side]]:
-    """Start the three servers; whatever happens, they end."""
-    ways = (("one at a time", 1, 1), ("clients, batches of one", args.clients, 1))
+    """Start the servers; whatever happens, they end."""
+    ways = dict(zip(SIDES, ((1, 1), (args.clients, 1), (args.clients, args.batch_size)), strict=True))
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         sides = []
-        for index, (name, clients, size) in enumerate((*ways, ("clients, batches", args.clients, args.batch_size))):
-            served = Served(args.model, size, Path(folder) / str(index))
+        for name in args.sides:
+            num_clients, batch_size = ways[name]
+            served = Served(args.model, batch_size, Path(folder) / name)
             stack.callback(served.process.kill)
-            sides.append(Side(name, served, clients))
+            sides.append(Side(name, served, num_clients))
         yield sides
 
 

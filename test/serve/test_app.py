@@ -7,6 +7,7 @@ import io
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -270,3 +271,30 @@ def test_the_work_of_a_client_that_leaves_is_dropped(start: Start) -> None:
     running.translator.may_go.set()
     assert running.client().audio.translations.create(file=WAV, model=NAME).text == "440 Hz"
     assert running.translator.batches == [8, 1]
+
+
+def test_each_of_32_clients_gets_the_answer_to_its_own_files(start: Start) -> None:
+    running = start(waits=True, max_queue=32)
+    bad = [("bad.mp3", b"nothing", "cannot be read"), ("a.wav", tone(BROKEN), "decoding failed")]
+    found: dict[tuple[int, int], str] = {}
+
+    def ask(number: int) -> None:
+        with running.client() as client:
+            for turn in range(4):
+                index = 4 * number + turn
+                name, content, _ = bad[index % 2] if index % 5 == 0 else ("a.wav", tone(100 + 10 * index), "")
+                try:
+                    found[number, turn] = client.audio.translations.create(file=(name, content), model=NAME).text
+                except openai.APIStatusError as error:
+                    found[number, turn] = error.message
+
+    with ThreadPoolExecutor(32) as pool:
+        asked = [pool.submit(ask, number) for number in range(32)]
+        wait_until(lambda: running.service.num_active > 20)
+        running.translator.may_go.set()
+        for future in asked:
+            future.result(30)
+    for index in range(128):
+        expected = bad[index % 2][2] if index % 5 == 0 else f"{100 + 10 * index} Hz"
+        assert expected in found[index // 4, index % 4]
+    assert max(running.translator.batches) == 8 and running.service.num_active == 0

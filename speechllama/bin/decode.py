@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.cli import new_parser, run_main, str2bool
@@ -77,10 +76,10 @@ def load_translator(args: argparse.Namespace) -> Speech2Text:
     """
     from speechllama.decode.joint_search import JointSearchConfig
     from speechllama.decode.speech2text import Speech2Text
-    from speechllama.decode.systems import find_rescoring
+    from speechllama.decode.systems import find_rescoring, open_folder
     from speechllama.model.build import is_seq2seq
 
-    config, exp_dir = search_config(args), Path(args.exp_dir)
+    config, exp_dir = search_config(args), open_folder(args.exp_dir)
     if find_rescoring(exp_dir):
         raise InputError(f"{exp_dir}: a rescoring system; decode the system that it rescores, then run bin.rescore")
     if args.ctc_weight is not None:

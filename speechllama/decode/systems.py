@@ -30,7 +30,7 @@ BASE = "base"  # where a packed model has the system that is rescored
 
 def load_system(path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
     """Load a trained system; arguments and errors as of `Speech2Text.from_pretrained`."""
-    folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
+    folder = open_folder(path)
     config = config or read_search(folder)
     tuned = find_rescoring(folder, config)
     if tuned is not None:
@@ -44,6 +44,11 @@ def load_system(path: str | Path, device: str = "cpu", config: SearchConfig | No
     from speechllama.decode.speech_llama2text import SpeechLlamaToText
 
     return SpeechLlamaToText(load_experiment(folder, device), config)
+
+
+def open_folder(path: str | Path) -> Path:
+    """Return the folder of a system: the path itself, or where a packed model was unpacked."""
+    return unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
 
 
 def read_search(folder: Path) -> SearchConfig | None:

@@ -15,7 +15,7 @@ from speechllama.serve.recording import Endpoint
 from speechllama.serve.service import Service
 
 # The form, for /docs and /openapi.json: it is read by hand, since its size is limited while it comes.
-FORM = {
+FORM: dict[str, Any] = {
     "type": "object",
     "required": ["file", "model"],
     "properties": {
@@ -26,7 +26,7 @@ FORM = {
         "temperature": {"type": "number", "enum": [0], "default": 0},
     },
 }
-TAKES_FORM = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
+TAKES_FORM: dict[str, Any] = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
 
 
 def create_app(service: Service) -> FastAPI:
@@ -40,8 +40,8 @@ def create_app(service: Service) -> FastAPI:
         async def speech(request: Request) -> Response:
             return await service.answer(request, endpoint)
 
-        about = {"summary": f"Texts of a recording ({endpoint})", "openapi_extra": TAKES_FORM}
-        app.add_api_route(f"/v1/audio/{endpoint}", speech, methods=["POST"], response_model=None, **about)
+        add = app.post(f"/v1/audio/{endpoint}", summary=f"Text of a recording ({endpoint})", openapi_extra=TAKES_FORM)
+        add(speech)
 
     add_endpoint("translations")
     add_endpoint("transcriptions")

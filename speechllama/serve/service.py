@@ -157,8 +157,9 @@ class Service:
         assert self._batcher is not None
         texts = asyncio.wrap_future(self._batcher.submit(recording))
         gone = asyncio.ensure_future(body.disconnected())
+        either: set[asyncio.Future[Any]] = {texts, gone}
         try:
-            await asyncio.wait({texts, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not texts.done():
                 raise ClientDisconnect
             return texts.result()

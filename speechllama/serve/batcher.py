@@ -119,7 +119,7 @@ class Batcher(Generic[Piece, Result]):
         self._thread.start()
 
     def submit(self, source: Source[Piece]) -> Future[list[Result]]:
-        """Put a recording in line; the batcher closes it.
+        """Queue a recording; the batcher closes it.
 
         Raises:
             RuntimeError: The batcher is closed.
@@ -133,7 +133,7 @@ class Batcher(Generic[Piece, Result]):
         return job.future
 
     def close(self) -> None:
-        """Finish what is in line, then end the thread."""
+        """Finish what is queued, then end the thread."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -174,12 +174,12 @@ class Batcher(Generic[Piece, Result]):
             return self._turns.popleft()
 
     def _take(self, job: Job[Piece, Result]) -> Item[Piece, Result] | None:
-        """Read a piece of a job, and put the job in line again if it has more."""
+        """Read a piece of a job, and queue the job again if it has more."""
         item = None
         if not job.future.done():
             try:
                 item = job.take()
-            except Exception as error:  # a file that turns out bad half-way, or a fault of a library that reads it
+            except Exception as error:  # a file that is bad in the middle, or a fault of a library that reads it
                 job.fail(error)
         if not job.is_read and not job.future.done():
             with self._changed:

@@ -1,4 +1,4 @@
-"""What the server takes on, and how it refuses the rest: settings, and errors in the shape of OpenAI's API.
+"""What the server accepts, and how it refuses the rest: settings, and errors in the shape of OpenAI's API.
 
 RequestError -> status, headers and {"error": {"message", "type", "param", "code"}}
 """
@@ -15,7 +15,7 @@ RETRY_AFTER_SECONDS = 2  # what a refused client is told to wait; a batch takes 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one server takes on; every value is above 0.
+    """What a server accepts; every value is above 0.
 
     Attributes:
         max_megabytes: Largest upload, in units of 1,000,000 bytes.
@@ -67,7 +67,7 @@ class RequestError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """When to come again, if the server is only busy; how to log in, if that is what lacks."""
+        """When to try again, if the server is only busy; how to authenticate, if the key is missing."""
         if self.status == 503:
             return {"Retry-After": str(RETRY_AFTER_SECONDS)}
         return {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}

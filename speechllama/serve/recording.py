@@ -129,7 +129,7 @@ class ServedModel:
         return recording
 
     def _check_language(self, language: str) -> None:
-        """Refuse a language that nobody knows, even where it changes nothing: prompts of each one are kept."""
+        """Refuse an unknown language even where it changes nothing: the prompt of each one is kept in memory."""
         if language and language not in self._languages:
             message = f"unknown language {language!r}, expected one of {', '.join(sorted(self._languages))}"
             raise RequestError(400, message, "language")

@@ -13,7 +13,7 @@ from speechllama.serve.service import Service
 
 
 class Server(uvicorn.Server):
-    """Serves until a signal; then it finishes what was let in. A second signal ends it at once.
+    """Serves until a signal; then it finishes accepted requests. A second signal ends it at once.
 
     Args:
         service: What answers.
@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         """Serve until a signal.
 
         Returns:
-            The exit status: 0, or 1 if it was told twice to end.
+            The exit status: 0, or 1 after a second signal.
 
         Raises:
             Exception: The model cannot be loaded; why.

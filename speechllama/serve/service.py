@@ -26,7 +26,7 @@ from speechllama.serve.limits import Limits, RequestError
 from speechllama.serve.recording import Endpoint, Recording, ServedModel, Spoken
 
 State = Literal["loading", "ok", "draining"]
-CLIENT_GONE = 499  # nginx's status, for the log; nobody reads this answer
+CLIENT_GONE = 499  # nginx's status, for the log; no client reads this answer
 
 
 class Service:
@@ -35,11 +35,11 @@ class Service:
     Args:
         name: What clients call the model.
         load: Loads it; called once, in a thread.
-        limits: What is taken on.
+        limits: What it accepts.
         api_key: What a client must send as its bearer token; "" lets every client in.
 
     Attributes:
-        num_active: Requests that were let in and have no answer yet.
+        num_active: Accepted requests that have no answer yet.
         failure: Why the model could not be loaded; None if it could, or still may.
     """
 
@@ -61,11 +61,11 @@ class Service:
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing more to do: the model cannot be loaded, or all that was let in has its answer."""
+        """Whether there is nothing more to do: the model cannot be loaded, or all accepted requests have their answers."""
         return self.failure is not None or (self._is_draining and self.num_active == 0)
 
     def drain(self) -> None:
-        """Take nothing more; what was let in is finished."""
+        """Accept nothing more; accepted requests are finished."""
         self._is_draining = True
 
     @contextlib.asynccontextmanager
@@ -124,12 +124,12 @@ class Service:
     def _admit(self, endpoint: Endpoint) -> Iterator[ServedModel]:
         """Give a request its place in the queue."""
         if self._model is None or self.state != "ok":
-            raise RequestError(503, f"the server is {self.state}; come again later", code=self.state)
+            raise RequestError(503, f"the server is {self.state}; try again later", code=self.state)
         if endpoint != self._model.endpoint:
             message = f"{self.name} does not answer /v1/audio/{endpoint}; it was trained for {self._model.endpoint}"
             raise RequestError(400, message, "model", "wrong_endpoint")
         if self.num_active >= self.limits.max_queue:
-            raise RequestError(503, f"the queue of {self.num_active} requests is full; come again later", code="full")
+            raise RequestError(503, f"the queue of {self.num_active} requests is full; try again later", code="full")
         self.num_active += 1
         try:
             yield self._model

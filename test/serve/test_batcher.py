@@ -22,7 +22,7 @@ class Words:
     def __iter__(self) -> Iterator[str]:
         for word in self.words:
             if word == "!":
-                raise ValueError("bad half-way")
+                raise ValueError("bad in the middle")
             self.num_read += 1
             yield word
 
@@ -113,12 +113,12 @@ def test_after_an_error_the_pieces_of_the_batch_are_decoded_one_by_one(batcher: 
     assert decoder.batches == ["first", "a ? never", "a", "?"]  # the rest of the failed one is left out
 
 
-def test_a_recording_that_is_bad_half_way_fails_and_is_closed(batcher: Made, decoder: Decoder) -> None:
+def test_a_recording_that_is_bad_in_the_middle_fails_and_is_closed(batcher: Made, decoder: Decoder) -> None:
     occupy(batcher, decoder)
     bad, source = Words("a b ! c"), Words("x y")
     failed, good = batcher.submit(bad), batcher.submit(source)
     decoder.go(20)
-    with pytest.raises(ValueError, match="bad half-way"):
+    with pytest.raises(ValueError, match="bad in the middle"):
         failed.result(10)
     assert good.result(10) == ["X", "Y"] and (bad.num_closed, source.num_closed) == (1, 1)
 
@@ -140,7 +140,7 @@ def test_a_dropped_job_is_neither_read_nor_decoded_further(batcher: Made, decode
         dropped.result(0)
 
 
-def test_closing_finishes_what_is_in_line_and_takes_nothing_more(decoder: Decoder) -> None:
+def test_closing_finishes_what_is_queued_and_accepts_nothing_more(decoder: Decoder) -> None:
     batcher: Made = Batcher(decoder, batch_size=2, max_wait=60.0)  # seconds that nobody waits for
     futures = [batcher.submit(Words(word)) for word in ("a", "b", "c")]
     decoder.go(10)

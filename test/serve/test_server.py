@@ -29,7 +29,7 @@ def health(url: str) -> tuple[int, str]:
     return answer.status_code, answer.json()["status"]
 
 
-def test_a_signal_finishes_what_was_let_in_and_refuses_new_work(start: Callable[..., Running]) -> None:
+def test_a_signal_finishes_accepted_requests_and_refuses_new_ones(start: Callable[..., Running]) -> None:
     running = start(waits=True)
     texts: list[str] = []
     thread = threading.Thread(
@@ -40,7 +40,7 @@ def test_a_signal_finishes_what_was_let_in_and_refuses_new_work(start: Callable[
     assert health(running.url) == (200, "ok")
     running.server.handle_exit(signal.SIGTERM, None)
     assert health(running.url) == (503, "draining")
-    with pytest.raises(openai.InternalServerError, match="the server is draining; come again later") as caught:
+    with pytest.raises(openai.InternalServerError, match="the server is draining; try again later") as caught:
         running.client().audio.translations.create(file=WAV, model=NAME)
     assert caught.value.status_code == 503
     running.translator.may_go.set()

@@ -89,9 +89,9 @@ def decoded_search(folder: Path, decode_dir: str | Path | None) -> SearchConfig 
         FileNotFoundError: `decode_dir` is no decoded set.
     """
     found = sorted(folder.glob(f"decode_*/{MERGED}"), key=lambda path: path.stat().st_mtime)
-    path = Path(decode_dir) / MERGED if decode_dir else (found or [None])[-1]
-    if path is None:
+    if not decode_dir and not found:
         return None
+    path = Path(decode_dir) / MERGED if decode_dir else found[-1]
     stamp = read_stamp(path)
     return search_config(stamp.get("rescored", stamp)["search"], str(path))  # a rescored set has its system's stamp
 
@@ -110,10 +110,13 @@ def _rescoring_contents(path: Path, include_llm: bool) -> Contents:
     contents = Contents()
     contents.include(_contents(rescored_folder(tuned, path.parent), include_llm), BASE)
     record, files = pack_llm(find_path(tuned["llm_dir"], path.parent), include_llm, has_weights=True)
-    contents.files += files
-    contents.texts[f"llm/{LLM_FILE}"] = json.dumps(record, indent=2)
+    packed = {file for file, _ in contents.files}
+    llm_dir = f"{BASE}/llm" if files and all(file in packed for file, _ in files) else "llm"  # both have the same LLM
+    if llm_dir == "llm":
+        contents.files += files
+        contents.texts[f"llm/{LLM_FILE}"] = json.dumps(record, indent=2)
     kept = {name: value for name, value in tuned.items() if name != "tried"}
-    contents.texts["rescoring.json"] = json.dumps({**kept, "llm_dir": "llm", BASE: BASE}, indent=2)
+    contents.texts["rescoring.json"] = json.dumps({**kept, "llm_dir": llm_dir, BASE: BASE}, indent=2)
     return contents
 
 

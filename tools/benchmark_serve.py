@@ -147,7 +147,8 @@ class Served:
         self.temporary, self.log = folder / "tmp", folder / "log"
         self.temporary.mkdir(parents=True)
         command = [sys.executable, "-m", "speechllama.bin.serve", "--model", model, "--name", NAME, "--port", "0"]
-        cuts = ["--segmentation", "even", "--segment_seconds", str(SEGMENT_SECONDS), "--max_seconds", str(MAX_SECONDS)]
+        cuts = ["--segmentation", "even", "--max_seconds", str(SEGMENT_SECONDS)]
+        cuts += ["--max_recording_seconds", str(MAX_SECONDS)]
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "TMPDIR": str(self.temporary), "PYTHONPATH": paths}
         with self.log.open("wb") as log:
@@ -182,13 +183,14 @@ class Served:
 
 @dataclass
 class Side:
-    """One of the three ways: a server, how many clients ask it, and what came of it."""
+    """One of the three ways: a server, how many clients ask it; of each round, what it took and what was held after it."""
 
     name: str
     served: Served
     num_clients: int
     outcomes: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    held: list[Counter[str]] = field(default_factory=list)
 
     def run(self, endpoint: str, requests: Sequence[Request]) -> None:
         """Ask all requests, as many at a time as there are clients."""
@@ -259,22 +261,19 @@ def main(cmd: Sequence[str] | None = None) -> int:
     endpoint, good, bad = make_requests(args.model, table[:: max(1, len(table) // args.num_recordings)])
     dice = random.Random(args.seed)
     with start_sides(args) as sides:
-        before = []
-        for number in range(args.rounds + 1):
+        for _ in range(args.rounds + 1):
             requests = choose(good, bad, args.requests, dice)
             for side in sides:
                 side.run(endpoint, requests)
-            if number == 0:  # the first round loads what is loaded once
-                time.sleep(SETTLE_SECONDS)
-                before = [side.served.measure() for side in sides]
-        time.sleep(SETTLE_SECONDS)
-        after = [side.served.measure() for side in sides]
+            time.sleep(SETTLE_SECONDS)
+            for side in sides:
+                side.held.append(side.served.measure())
         statuses = [side.served.end() for side in sides]
     print(
         f"{len({request.text for request in good})} different texts of {len(good)} good files, {len(bad)} bad files\n"
     )
     print_outcomes(sides, args.requests)
-    print_held(sides, before, after, statuses)
+    print_held(sides, statuses)
     is_right = all(set(side.outcomes) <= {"right text", "right error"} for side in sides)
     return 0 if is_right and not any(statuses) else 1
 
@@ -301,13 +300,13 @@ def print_outcomes(sides: Sequence[Side], num_requests: int) -> None:
         print("| " + " | ".join(map(str, cells)) + " |")
 
 
-def print_held(
-    sides: Sequence[Side], before: Sequence[Counter[str]], after: Sequence[Counter[str]], statuses: Sequence[int]
-) -> None:
-    """Print what the servers held after the first round and after the last one, and how they ended."""
-    print("\n| side | resident MB | descriptors | threads | temporary files | exit status |\n|---|---|---|---|---|---|")
-    for side, first, last, status in zip(sides, before, after, statuses, strict=True):
-        megabytes = f"{first['memory'] / 1024:.1f} -> {last['memory'] / 1024:.1f}"
+def print_held(sides: Sequence[Side], statuses: Sequence[int]) -> None:
+    """Print what the servers held after the first round, which loads what is loaded once, and later; how they ended."""
+    print("\n| side | resident MB after each round | descriptors | threads | temporary files | exit status |")
+    print("|---|---|---|---|---|---|")
+    for side, status in zip(sides, statuses, strict=True):
+        megabytes = ", ".join(f"{held['memory'] / 1024:.0f}" for held in side.held)
+        first, last = side.held[0], side.held[-1]
         counts = [f"{first[name]} -> {last[name]}" for name in ("descriptors", "threads", "temporary files")]
         print("| " + " | ".join([side.name, megabytes, *counts, str(status)]) + " |")
 

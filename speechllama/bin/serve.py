@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from speechllama.bin.decode import add_search_options, search_config
+from speechllama.bin.decode import add_search_options, given_search
 from speechllama.cli import new_parser, run_main
 from speechllama.faults import InputError
 from speechllama.progress import setup_logging
@@ -34,16 +34,18 @@ def get_parser() -> argparse.ArgumentParser:
     key = "a key that clients must send, or @FILE that holds it; empty: none is needed"
     parser.add_argument("--api_key", default="", help=key)
     parser.add_argument("--max_megabytes", type=float, default=Limits.max_megabytes, help="largest upload")
-    parser.add_argument("--max_seconds", type=float, default=Limits.max_seconds, help="longest recording")
+    longest = "longest recording"
+    parser.add_argument("--max_recording_seconds", type=float, default=Limits.max_recording_seconds, help=longest)
     parser.add_argument("--max_queue", type=int, default=Limits.max_queue, help="most requests at a time")
     parser.add_argument("--request_seconds", type=float, default=Limits.request_seconds, help="time of a request")
     parser.add_argument("--batch_size", type=int, default=Limits.batch_size, help="most segments decoded at once")
     wait = "how long a batch that is not full waits for further requests"
     parser.add_argument("--max_wait_ms", type=float, default=Limits.max_wait_ms, help=wait)
-    cuts = "how a recording longer than a segment is cut: at pauses between speech, or into even windows"
+    cuts = "vad: cut at pauses, found by silero-vad (pip install -e '.[vad]'); even: cut into windows of --max_seconds"
     parser.add_argument("--segmentation", choices=("vad", "even"), default="vad", help=cuts)
-    parser.add_argument("--segment_seconds", type=float, default=20.0, help="longest segment")
-    add_search_options(parser)
+    parser.add_argument("--max_seconds", type=float, default=20.0, help="longest segment")
+    parser.add_argument("--min_pause", type=float, default=0.5, help="seconds without speech that end a segment")
+    add_search_options(parser, keeps_packed=True)
     return parser
 
 
@@ -63,10 +65,10 @@ def main(cmd: Sequence[str] | None = None) -> int:
 
     name = args.name or default_name(args.model)
 
-    config = CutConfig(max_seconds=args.segment_seconds, segmentation=args.segmentation)
+    config = CutConfig(**{name: getattr(args, name) for name in ("segmentation", "max_seconds", "min_pause")})
 
     def load() -> ServedModel:
-        return load_model(args.model, "cuda" if args.ngpu else "cpu", search_config(args), config)
+        return load_model(args.model, "cuda" if args.ngpu else "cpu", given_search(args), config)
 
     return Server(Service(name, load, limits, api_key), args.host, args.port).serve_until_ended()
 

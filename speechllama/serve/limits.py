@@ -19,7 +19,7 @@ class Limits:
 
     Attributes:
         max_megabytes: Largest upload, in units of 1,000,000 bytes.
-        max_seconds: Longest recording.
+        max_recording_seconds: Longest recording.
         max_queue: Most requests at a time, those that upload included.
         request_seconds: Longest time between the first byte of a request and its answer.
         batch_size: Most segments decoded at once.
@@ -27,7 +27,7 @@ class Limits:
     """
 
     max_megabytes: float = 100.0
-    max_seconds: float = 7200.0
+    max_recording_seconds: float = 7200.0
     max_queue: int = 64
     request_seconds: float = 600.0
     batch_size: int = 8

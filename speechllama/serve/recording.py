@@ -6,17 +6,17 @@ An upload has a descriptor and no name on the disk; /dev/fd/N is its path for th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from speechllama.data.audio import read_duration
 from speechllama.data.blocks import read_blocks
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.long import Segment
 from speechllama.decode.segmenter import CutConfig, Piece, cut
 from speechllama.decode.speech2text import Speech2Text
+from speechllama.decode.systems import change_search
 from speechllama.decode.voice import silero_detector
 from speechllama.faults import InputError
 from speechllama.serve.form import Form
@@ -113,7 +113,7 @@ class ServedModel:
             return self._target.language.lower()
         return LANGUAGE_NAMES.get(language, language).lower()
 
-    def open(self, form: Form, max_seconds: float) -> Recording:
+    def open(self, form: Form, max_recording_seconds: float) -> Recording:
         """Open an upload.
 
         Raises:
@@ -122,9 +122,11 @@ class ServedModel:
         """
         self._check_language(form.language)
         recording = Recording(form, self.config)
-        if recording.duration > max_seconds:
+        if recording.duration > max_recording_seconds:
             recording.close()
-            message = f"{form.name} has {recording.duration:.1f} s, more than {max_seconds:g} s; cut it into parts"
+            message = (
+                f"{form.name} has {recording.duration:.1f} s, more than {max_recording_seconds:g} s; cut it into parts"
+            )
             raise RequestError(413, message, "file", "recording_too_long")
         return recording
 
@@ -147,8 +149,20 @@ class ServedModel:
         ]
 
 
-def load_model(path: str, device: str, search: SearchConfig | None, config: CutConfig) -> ServedModel:
-    """Load a trained system; errors as `Speech2Text.from_pretrained`, and if what finds speech is not installed."""
+def load_model(path: str, device: str, search: Mapping[str, Any], config: CutConfig) -> ServedModel:
+    """Load a trained system.
+
+    Args:
+        path: Experiment directory, or a packed zip.
+        device: torch device.
+        search: Settings of the search that differ from the model's.
+        config: How recordings are cut.
+
+    Raises:
+        ValueError: As of `Speech2Text.from_pretrained`; or what finds speech is not installed.
+    """
     if config.segmentation == "vad":
         silero_detector()
-    return ServedModel(Speech2Text.from_pretrained(path, device, search), config)
+    translator = Speech2Text.from_pretrained(path, device)
+    translator.config = change_search(translator.config, search)
+    return ServedModel(translator, config)

@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Literal
 
+import anyio
 import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,6 +27,7 @@ from speechllama.serve.limits import Limits, RequestError
 from speechllama.serve.recording import Endpoint, Recording, ServedModel, Spoken
 
 State = Literal["loading", "ok", "draining"]
+NUM_READERS = 4  # threads that open uploads: enough to keep the batcher busy, few enough to leave it a core
 CLIENT_GONE = 499  # nginx's status, for the log; no client reads this answer
 
 
@@ -50,6 +52,7 @@ class Service:
         self._load, self._api_key = load, api_key
         self._model: ServedModel | None = None
         self._batcher: Batcher[Spoken, Segment] | None = None
+        self._readers = anyio.CapacityLimiter(NUM_READERS)
         self._is_draining = False
 
     @property
@@ -61,7 +64,7 @@ class Service:
 
     @property
     def has_ended(self) -> bool:
-        """Whether there is nothing more to do: the model cannot be loaded, or all accepted requests have their answers."""
+        """Whether it can end: the model cannot be loaded, or it drains and all accepted requests have answers."""
         return self.failure is not None or (self._is_draining and self.num_active == 0)
 
     def drain(self) -> None:
@@ -139,7 +142,8 @@ class Service:
     async def _answer(self, model: ServedModel, form: Form, body: Body) -> Response:
         """Answer a form; the recording belongs to the batcher once it is submitted."""
         try:
-            recording = await anyio.to_thread.run_sync(model.open, form, self.limits.max_seconds)
+            longest = self.limits.max_recording_seconds
+            recording = await anyio.to_thread.run_sync(model.open, form, longest, limiter=self._readers)
             segments = await self._decode(recording, body)
         except InputError as error:
             raise RequestError(400, str(error), "file", "bad_audio") from error

@@ -219,7 +219,7 @@ def test_a_file_that_is_a_little_too_large_is_refused(start: Start) -> None:
 
 def test_a_recording_that_is_too_long_is_refused(start: Start) -> None:
     with pytest.raises(openai.APIStatusError, match="a.wav has 0.5 s, more than 0.4 s; cut it into parts") as caught:
-        start(max_seconds=0.4).client().audio.translations.create(file=WAV, model=NAME)
+        start(max_recording_seconds=0.4).client().audio.translations.create(file=WAV, model=NAME)
     assert error_of(caught) == (413, "file", "recording_too_long")
 
 

@@ -61,7 +61,9 @@ def test_the_page_has_the_options_with_their_defaults_the_fields_and_the_formats
     parser = get_parser()
     for name, default in re.findall(r"`--(\w+)` \((\d+)\)", PAGE):
         assert parser.get_default(name) == float(default)
-    assert {"max_megabytes", "max_seconds", "max_queue", "batch_size"} <= set(re.findall(r"`--(\w+)` \(", PAGE))
+    assert {"max_megabytes", "max_recording_seconds", "max_queue", "batch_size"} <= set(
+        re.findall(r"`--(\w+)` \(", PAGE)
+    )
     for name in (*FIELDS, *FORMATS):
         assert f"`{name}`" in PAGE
     command = next(line for block in blocks("sh") for line in block.splitlines() if "bin.serve" in line)

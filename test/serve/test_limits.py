@@ -7,7 +7,9 @@ import pytest
 from speechllama.serve.limits import Limits, RequestError
 
 
-@pytest.mark.parametrize("name", ["max_megabytes", "max_seconds", "max_queue", "request_seconds", "batch_size"])
+@pytest.mark.parametrize(
+    "name", ["max_megabytes", "max_recording_seconds", "max_queue", "request_seconds", "batch_size"]
+)
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_a_limit_is_above_0(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"--{name} {value}: expected a number above 0"):

@@ -104,7 +104,7 @@ def test_no_file_stays_whether_its_text_was_written_or_not(
     start: Callable[..., Running], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    running = start(max_seconds=30)
+    running = start(max_recording_seconds=30)
     client = running.client()
     cases = [tone(440), tone(440, 20.0, "FLAC"), b"nothing", tone(440)[:4000], tone(440, 40.0)]  # one of over 1 MB
     num_before = len(os.listdir("/dev/fd"))

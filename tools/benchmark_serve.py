@@ -183,7 +183,7 @@ class Served:
 
 @dataclass
 class Side:
-    """One of the three ways: a server, how many clients ask it; of each round, what it took and what was held after it."""
+    """A server, how many clients ask it, and of each round, how long it took and what the server held after it."""
 
     name: str
     served: Served

@@ -23,7 +23,7 @@ from speechllama.serve.form import Form
 from speechllama.serve.limits import RequestError
 from speechllama.text.prompt import LANGUAGE_NAMES
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
-from speechllama.text.tasks import TASKS
+from speechllama.text.tasks import TASKS, Task
 
 Endpoint = Literal["translations", "transcriptions"]
 
@@ -92,7 +92,7 @@ class ServedModel:
 
     def __init__(self, translator: Speech2Text, config: CutConfig) -> None:
         self.translator, self.config = translator, config
-        self._task = TASKS[translator.settings["task_name"]]
+        self._task = find_task(translator.settings)
         prompt = translator.settings.get("prompt_conf") or {}
         self._target = TARGETS[prompt.get("target", DEFAULT_TARGET)]
         self._languages = {*LANGUAGE_NAMES, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
@@ -147,6 +147,24 @@ class ServedModel:
         return [
             Segment(spoken.piece.start, spoken.piece.end, nbest) for spoken, nbest in zip(pieces, found, strict=True)
         ]
+
+
+def find_task(settings: Mapping[str, Any]) -> Task:
+    """Find the task of an experiment: B1 does not name it, and has that whose texts it was trained on.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if "task_name" in settings:
+        return TASKS[settings["task_name"]]
+    data = settings.get("train_data_path_and_name_and_type") or []
+    tables = [Path(path).name for path, name, _ in data if name == "text"]
+    for task in TASKS.values():
+        if task.reference in tables:
+            return task
+    raise InputError(
+        f"the config.yaml of the model names no task, nor a table of one to train on; found {tables or 'no table'}"
+    )
 
 
 def load_model(path: str, device: str, search: Mapping[str, Any], config: CutConfig) -> ServedModel:

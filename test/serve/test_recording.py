@@ -40,5 +40,16 @@ def test_an_experiment_without_a_task_is_refused() -> None:
 def test_the_encoder_decoder_is_served_too(recipe: Any, seq2seq_sizes: dict[str, Any]) -> None:
     train_b1(recipe, seq2seq_sizes)
     model = load_model(str(recipe.root / "b1"), "cpu", {"beam_size": 2}, CutConfig(segmentation="even"))
-    assert (model.endpoint, model.task, model.language_name("de")) == ("translations", "translate", "english")
+    assert (model.endpoint, model.task, model.language_name("de")) == ("transcriptions", "transcribe", "german")
     assert model.translator.config.beam_size == 2
+
+
+def test_a_language_that_the_prompt_cannot_name_is_refused(recipe: Any) -> None:
+    translator: Any = load_model(str(recipe.root / "e6"), "cpu", {}, CutConfig(segmentation="even")).translator
+    translator.check_language("")
+    prompt = translator.experiment.prompt
+    prompt.template = "From {language}: {audio}"
+    prompt._rendered.clear()
+    translator.check_language("de")
+    with pytest.raises(ValueError, match="needs a language: unknown language ''"):
+        translator.check_language("")

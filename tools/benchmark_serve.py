@@ -168,12 +168,14 @@ class Served:
             time.sleep(0.1)
 
     def measure(self) -> Counter[str]:
-        """Count what it holds: resident memory in kB, descriptors, threads, and files in its temporary folder."""
+        """Count what it holds (resident kB, descriptors, threads, temporary files), and milliseconds on a processor."""
         place = Path(f"/proc/{self.process.pid}")
         lines = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines())
         held = {"memory": int(lines["VmRSS"].split()[0]), "threads": int(lines["Threads"])}
+        ticks = (place / "stat").read_text().rpartition(")")[2].split()[11:13]  # of the program, of the system for it
+        spent = sum(map(int, ticks)) * 1000 // os.sysconf("SC_CLK_TCK")
         files = sum(1 for _ in self.temporary.rglob("*"))
-        return Counter({**held, "descriptors": len(os.listdir(place / "fd")), "temporary files": files})
+        return Counter({**held, "descriptors": len(os.listdir(place / "fd")), "temporary files": files, "ms": spent})
 
     def end(self) -> int:
         """End it as a service manager does; its exit status."""
@@ -279,24 +281,20 @@ def main(cmd: Sequence[str] | None = None) -> int:
 
 
 def print_outcomes(sides: Sequence[Side], num_requests: int) -> None:
-    """Print what was answered and how fast; the round that is not counted for speed counts for answers."""
-    print("| side | clients | requests | right texts | errors as expected | wrong or lost | requests/s | speed |")
-    print("|---|---|---|---|---|---|---|---|")
+    """Print what was answered and how fast, and the processor's time of a request, which other programs change little.
+
+    The first round counts for answers only.
+    """
+    print("| side | clients | requests | right texts | errors as expected | wrong or lost | requests/s | speed | CPU |")
+    print("|---|---|---|---|---|---|---|---|---|")
     base = sides[0].seconds[1:]
     for side in sides:
         counts, seconds = side.outcomes, side.seconds[1:]
         right = (counts["right text"], counts["right error"])
         speed = num_requests * len(seconds) / sum(seconds)
-        ratio = format_ratios(base, seconds, " times")
-        cells = (
-            side.name,
-            side.num_clients,
-            counts.total(),
-            *right,
-            counts.total() - sum(right),
-            f"{speed:.2f}",
-            ratio,
-        )
+        spent = (side.held[-1]["ms"] - side.held[0]["ms"]) / (num_requests * len(seconds))
+        answers = (side.num_clients, counts.total(), *right, counts.total() - sum(right))
+        cells = (side.name, *answers, f"{speed:.2f}", format_ratios(base, seconds, " times"), f"{spent:.0f} ms")
         print("| " + " | ".join(map(str, cells)) + " |")
 
 

@@ -310,4 +310,5 @@ def print_held(sides: Sequence[Side], statuses: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end, too
     sys.exit(main())

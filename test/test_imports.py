@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"common", "frontend", "data", "text", "model"},  # of the model only its records
     "train": {"common", "text", "frontend", "data", "llm", "model"},
     "recipe": {*BELOW_RECIPE},
-    "bin": {*BELOW_RECIPE, "recipe"},
+    "bin": {*BELOW_RECIPE, "recipe", "serve"},
+    "serve": {"common", "text", "data", "decode"},
     "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
 }
 ESPNET = "speechllama.train.espnet"

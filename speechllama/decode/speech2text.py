@@ -201,6 +201,13 @@ class Speech2Text(abc.ABC):
     def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
         """Translate a batch as `translate`, with no hypothesis where CTC, if there is one, finds blanks only."""
 
+    def check_language(self, language: str) -> None:  # noqa: B027
+        """Refuse a source language that the prompt must name and cannot; a system without a prompt takes any.
+
+        Raises:
+            ValueError: The code is unknown, or missing.
+        """
+
     @abc.abstractmethod
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse audio of another kind than that on which the system was trained."""

@@ -18,6 +18,7 @@ COMMON = {
     "constants",
     "faults",
     "feature_shape",
+    "figure",
     "files",
     "hub",
     "lora",
@@ -43,8 +44,9 @@ ALLOWED: dict[str, set[str]] = {
     "rescore": {"common", "text", "data", "llm", "model", "decode"},
     "report": {"common", "frontend", "data", "text", "model"},  # of the model only its records
     "train": {"common", "text", "frontend", "data", "llm", "model"},
+    "page": {"common", "text", "frontend", "data", "model", "decode", "report"},
     "recipe": {*BELOW_RECIPE},
-    "bin": {*BELOW_RECIPE, "recipe"},
+    "bin": {*BELOW_RECIPE, "recipe", "page"},
     "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
 }
 ESPNET = "speechllama.train.espnet"

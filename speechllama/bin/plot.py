@@ -52,8 +52,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
         for file in write_pictures(args.exp_dir, args.output_dir, args.format):
             logging.info("wrote %s", file)
         return
-    from speechllama.decode.picture import Part, draw_utterance
     from speechllama.decode.speech2text import Speech2Text
+    from speechllama.page.utterance import Part, draw_utterance
 
     translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", search_config(args))
     part = Part(args.audio, args.start, args.end, args.language)

@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from speechllama.config import from_mapping
+from speechllama.decode.units import unit_files
 from speechllama.faults import InputError, MissingFileError
 from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.files import load_tokenizer
@@ -123,6 +124,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
     if settings.get("freeze_encoder"):
         files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]
+        files += [(file, f"ctc/{file.name}") for file in unit_files(settings)]
         settings["ctc_dir"] = "ctc"
     elif settings.get("cmvn_file"):
         files.append((Path(settings["cmvn_file"]), "cmvn.npz"))

@@ -37,9 +37,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.decode.long import LongConfig
     from speechllama.decode.speech2text import Speech2Text
     from speechllama.page.answer import Limits
-    from speechllama.page.app import PageConfig, import_gradio, serve_page
+    from speechllama.page.app import PageConfig, check_gradio, serve_page
 
-    import_gradio()  # before the model, which may take minutes to load
+    check_gradio()
     limits = Limits(args.max_megabytes, args.max_seconds)
     config = PageConfig(args.host, args.port, limits, args.beam_size, LongConfig(segmentation=args.segmentation))
     serve_page(Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu"), config)

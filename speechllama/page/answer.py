@@ -29,7 +29,7 @@ from speechllama.report.pictures.alignment import describe_shortening, draw_alig
 from speechllama.text.prompt import LANGUAGE
 
 MAX_HYPOTHESES = 5  # shown of a segment
-MAX_PICTURES = 12  # of a long recording: each is some 200 kB, and takes as long to draw as a segment to translate
+MAX_PICTURES = 8  # of a long recording: each is some 300 kB, and takes longer to draw than its segment to translate
 DOWNLOADS = {"text": "txt", "srt": "srt", "vtt": "vtt"}  # formats of the links -> suffixes
 
 
@@ -107,25 +107,36 @@ def answer(
         cutting: How a long recording is cut.
 
     Yields:
-        The HTML so far: after each segment, and at the end with links to texts and subtitles.
+        The HTML so far: after each segment its text, at the end the pictures, and links to texts and subtitles.
     """
     nbest = min(controls.beam_size, MAX_HYPOTHESES)
     translator.config = dataclasses.replace(translator.config, beam_size=controls.beam_size, nbest=nbest)
     seconds, shown, segments = len(waveform) / SAMPLE_RATE, "", []
     for segment in translator.long(waveform, cutting or LongConfig(), controls.language):
         segments.append(segment)
-        is_whole = len(segments) == 1 and segment.end - segment.start >= seconds - 0.01
-        picture = show_picture(translator, waveform, segment) if len(segments) <= MAX_PICTURES else ""
-        shown += show_segment(segment, picture, is_whole)
-        yield shown + f'<p class="progress">{clock(segment.end)} of {clock(seconds)}</p>'
-    if len(segments) > MAX_PICTURES:
+        shown += show_segment(segment, seconds)
+        yield f'{shown}<p class="progress">{clock(segment.end)} of {clock(seconds)}</p>'
+    heard = [segment for segment in segments if segment.nbest]
+    if not heard:
+        return
+    yield f'{shown}<p class="progress">drawing</p>'
+    drawn = {id(segment): show_picture(translator, waveform, segment) for segment in heard[:MAX_PICTURES]}
+    shown = "".join(show_segment(segment, seconds, drawn.get(id(segment), "")) for segment in segments)
+    if len(heard) > MAX_PICTURES:
         shown += f"<p>Pictures are drawn of the first {MAX_PICTURES} segments; python3 -m speechllama.bin.plot "
         shown += "draws any part of a recording.</p>"
-    yield shown + (show_downloads(segments) if any(segment.text for segment in segments) else "")
+    yield shown + show_downloads(segments)
 
 
-def show_segment(segment: Segment, picture: str, is_whole: bool) -> str:
-    """Write a segment as HTML: times, text, n-best list with scores, picture; both are open if it is all there is."""
+def show_segment(segment: Segment, seconds: float, picture: str = "") -> str:
+    """Write a segment as HTML: times, text, hypotheses with scores, picture.
+
+    Args:
+        segment: The segment.
+        seconds: Duration of the recording; what is of all of it has no times, and is not folded.
+        picture: The picture as HTML, where there is one.
+    """
+    is_whole = segment.end - segment.start >= seconds - 0.01
     times = "" if is_whole else f'<p class="times">{clock(segment.start)} to {clock(segment.end)}</p>'
     if not segment.nbest:
         return f'<section class="segment">{times}<p class="nothing">Nothing was heard.</p></section>'
@@ -146,8 +157,6 @@ def show_segment(segment: Segment, picture: str, is_whole: bool) -> str:
 
 def show_picture(translator: Speech2Text, waveform: np.ndarray, segment: Segment) -> str:
     """Draw a segment, as an image inside HTML."""
-    if not segment.nbest:
-        return ""
     samples = waveform[round(segment.start * SAMPLE_RATE) : round(segment.end * SAMPLE_RATE)]
     alignment = align_speech(translator, samples)
     figure = draw_alignment(alignment, segment.text, segment.start)

@@ -5,6 +5,7 @@ Speech2Text, limits -> gradio app on a port of this machine
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import signal
@@ -62,17 +63,22 @@ class PageConfig:
             raise InputError(f"beam_size {self.beam_size} must lie between 1 and {MAX_BEAM} for the page")
 
 
-def import_gradio() -> Any:
-    """Import gradio with nothing that it would tell its makers.
+def check_gradio() -> None:
+    """Refuse to load a model for nothing.
 
     Raises:
-        ValueError: It is not installed.
+        ValueError: gradio is not installed.
     """
+    if importlib.util.find_spec("gradio") is None:
+        raise InputError("the page needs gradio; install it: pip install -e '.[demo]'")
+
+
+def import_gradio() -> Any:
+    """Import gradio, with nothing that it would tell its makers; inside `private_folder`, where it keeps its files."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio
-    except ImportError as error:
-        raise InputError("the page needs gradio; install it: pip install -e '.[demo]'") from error
+    import gradio
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it asks its own server whether that answers
     return gradio
 
 
@@ -145,7 +151,8 @@ class Page:
         gradio = import_gradio()
         limits, languages = self.config.limits, prompt_languages(self.translator)
         with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as blocks:
-            gradio.Markdown(f"# {TITLE}: {Path(self.translator.folder).name}")
+            name = Path(self.translator.folder).resolve().name.removesuffix(".unpacked")
+            gradio.Markdown(f"# {TITLE}: {name}")
             with gradio.Row():
                 audio = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="Speech", buttons=[])
                 with gradio.Column():

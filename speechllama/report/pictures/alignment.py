@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MAX_SECONDS = 60.0  # of a picture; a longer one could not be read
 INCHES_PER_SECOND = 1.9  # so that the text of a run of one frame, 40 ms, has about its own height
 WIDTHS = (7.0, 38.0)  # least and greatest, in inches
+MAX_COLUMNS = 1000  # of the log-mel image, which is most of the file
 BLANK_COLOR = "0.85"
 PLAIN_COLOR = "tab:blue"  # of vectors without a CTC unit
 COLORS = [color for color in range(20) if color not in (14, 15)]  # of tab20, without its greys
@@ -60,7 +61,8 @@ def draw_alignment(alignment: Alignment, text: str = "", start: float = 0.0, wid
     panels[-1].set_xlim(start, start + alignment.seconds)
     panels[-1].set_xlabel("seconds")
     lines = textwrap.wrap(text, int(width * 13)) or [""]  # about 13 characters an inch
-    figure.suptitle("\n".join([*filter(None, lines), describe_shortening(alignment)]), fontsize=9, parse_math=False)
+    title = "\n".join([*filter(None, lines), describe_shortening(alignment)])
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9, parse_math=False)
     return figure
 
 
@@ -76,24 +78,28 @@ def describe_shortening(alignment: Alignment) -> str:
 def _draw_log_mel(axes: Axes, alignment: Alignment, start: float) -> None:
     num_mels = alignment.log_mel.shape[1]
     style: dict[str, Any] = {"extent": (start, start + alignment.seconds, 0, num_mels), "interpolation": "none"}
-    axes.imshow(alignment.log_mel.T, aspect="auto", origin="lower", cmap="magma", **style)
+    step = -(-len(alignment.log_mel) // MAX_COLUMNS)
+    axes.imshow(alignment.log_mel[::step].T, aspect="auto", origin="lower", cmap="magma", **style)
     axes.set_ylabel("log-mel bin")
 
 
 def _draw_runs(axes: Axes, alignment: Alignment, start: float) -> None:
     """Draw a bar for each frame, as high as its best unit is probable, and the text of each run above it."""
-    shift, colors = alignment.frame_shift, [run_color(run) for run in alignment.runs]
-    frames = range(len(alignment.units))
-    left = [start + frame * shift for frame in frames]
-    widths = [min(shift, start + alignment.seconds - place) for place in left]
-    by_unit = {run.unit: color for run, color in zip(alignment.runs, colors, strict=True)}
-    axes.bar(left, alignment.probabilities, widths, align="edge", color=[by_unit[unit] for unit in alignment.units])
+    from matplotlib.collections import PolyCollection
+
+    shift, end = alignment.frame_shift, start + alignment.seconds
+    colors = {run.unit: run_color(run) for run in alignment.runs}
+    bars = []
+    for frame, height in enumerate(alignment.probabilities):
+        left, right = start + frame * shift, min(start + (frame + 1) * shift, end)
+        bars.append([(left, 0.0), (left, height), (right, height), (right, 0.0)])
+    axes.add_collection(PolyCollection(bars, facecolors=[colors[unit] for unit in alignment.units], linewidths=0))
+    axes.vlines([start + run.start for run in alignment.runs], 0, 1, color="white", linewidth=0.4)
+    style: dict[str, Any] = {"rotation": 90, "ha": "center", "va": "bottom", "fontsize": 6, "parse_math": False}
     for run in alignment.runs:
-        axes.axvline(start + run.start, color="white", linewidth=0.4)
         if not run.is_blank:
             label = run.text.replace(" ", WORD_START) or str(run.unit)
-            place = (start + (run.start + run.end) / 2, 1.06)
-            axes.text(*place, label, rotation=90, ha="center", va="bottom", fontsize=6, parse_math=False)
+            axes.text(start + (run.start + run.end) / 2, 1.06, label, **style)
     axes.set_ylim(0, 1.75)
     axes.set_yticks([0, 0.5, 1])
     axes.set_ylabel("CTC probability")

@@ -164,7 +164,7 @@ class Page:
                     beam = gradio.Slider(1, MAX_BEAM, self.config.beam_size, step=1, label="Beam size")
                     with gradio.Row():
                         start = gradio.Button("Translate", variant="primary")
-                        stop = gradio.Button("Stop")
+                        stop = gradio.Button("Cancel")
             gradio.Markdown(
                 f"At most {limits.max_megabytes:g} MB and {limits.max_seconds:g} s. The file is deleted from the "
                 f"server with the answer; its samples stay in memory for {KEPT_SECONDS // 60} minutes, for another try."

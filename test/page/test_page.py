@@ -136,8 +136,13 @@ def test_limits_of_length_and_size_are_said(
 ) -> None:
     visit.upload(noise("an hour.wav", 25.0))
     assert "25 s, this page takes at most 20 s" in visit.translate()
-    visit.upload(noise("large.wav", 40.0))  # 1.3 MB
-    visit.tab.get_by_text("exceeds the maximum allowed size").first.wait_for()
+    large = noise("large.wav", 40.0)  # 1.3 MB
+    visit.tab.get_by_role("button", name="Clear").first.click()
+    visit.tab.locator("input[type=file]").set_input_files(large)
+    visit.tab.get_by_text("exceed the maximum allowed size").first.wait_for()
+    content = {"name": "large.wav", "mimeType": "audio/wav", "buffer": large.read_bytes()}
+    refused = visit.tab.request.post(f"{running[0]}gradio_api/upload", multipart={"files": content})
+    assert refused.status == 413, "the server refuses it, too"
     assert files_of(running[1]) == []
 
 

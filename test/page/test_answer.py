@@ -100,7 +100,7 @@ def test_pictures_of_a_long_recording_are_limited(translator: Speech2Text) -> No
     *parts, shown = answer(translator, waveform, Controls(beam_size=1), EVEN)
     assert len(parts) > MAX_PICTURES and shown.count("<img ") == MAX_PICTURES
     assert f"Pictures are drawn of the first {MAX_PICTURES} segments" in shown
-    assert "0:01 of 0:11" in parts[0] and "<img" not in parts[-1]
+    assert " of 0:11</p>" in parts[0] and "<img" not in parts[-1]
 
 
 def test_texts_are_no_html_and_no_template() -> None:

@@ -117,7 +117,7 @@ def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
         stream.write("\n")
 
 
-def find_upwards(value: str, folder: str | Path) -> str:
+def find_path(value: str, folder: str | Path) -> str:
     """Find the path that a setting of an experiment means.
 
     Args:

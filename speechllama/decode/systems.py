@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from speechllama.config import from_mapping
 from speechllama.decode.beam import SearchConfig
-from speechllama.decode.experiment import find_path, load_experiment, read_settings, unpack
+from speechllama.decode.experiment import load_experiment, read_settings, unpack
 from speechllama.decode.joint_search import JointSearchConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.faults import InputError
-from speechllama.files import read_json
+from speechllama.files import find_path, read_json
 from speechllama.model.build import is_seq2seq
 
 SEARCH_FILE = "search.json"
@@ -30,7 +31,7 @@ BASE = "base"  # where a packed model has the system that is rescored
 
 def load_system(path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
     """Load a trained system; arguments and errors as of `Speech2Text.from_pretrained`."""
-    folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
+    folder = open_folder(path)
     config = config or read_search(folder)
     tuned = find_rescoring(folder, config)
     if tuned is not None:
@@ -44,6 +45,11 @@ def load_system(path: str | Path, device: str = "cpu", config: SearchConfig | No
     from speechllama.decode.speech_llama2text import SpeechLlamaToText
 
     return SpeechLlamaToText(load_experiment(folder, device), config)
+
+
+def open_folder(path: str | Path) -> Path:
+    """Return the folder of a system: the path itself, or where a packed model was unpacked."""
+    return unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
 
 
 def read_search(folder: Path) -> SearchConfig | None:
@@ -62,11 +68,24 @@ def search_config(values: Mapping[str, Any], where: str) -> SearchConfig:
     return from_mapping(kind, values, where)
 
 
+def change_search(config: SearchConfig, values: Mapping[str, Any]) -> SearchConfig:
+    """Change some settings of a search.
+
+    Raises:
+        ValueError: The search of this system has no such setting.
+    """
+    unknown = sorted(set(values) - set(asdict(config)))
+    if unknown:
+        raise InputError(f"--{unknown[0]} {values[unknown[0]]} is for encoder-decoders, and this system is none")
+    return replace(config, **values)
+
+
 def find_rescoring(folder: Path, config: SearchConfig | None = None) -> Path | None:
     """Find what stage tune wrote into a folder: that of the config's beam, else the newest; None without any."""
     found = sorted(folder.glob(RESCORING), key=lambda path: path.stat().st_mtime)
     fitting = [path for path in found if config and tuned_beam(path) == config.beam_size]
-    return (fitting or found or [None])[-1]
+    chosen = fitting or found
+    return chosen[-1] if chosen else None
 
 
 def tuned_beam(path: Path) -> int | None:
@@ -95,9 +114,8 @@ def _load_rescored(path: Path, device: str, config: SearchConfig | None) -> Spee
     missing = [name for name in needed if name not in tuned]
     if missing or not (tuned.get(BASE) or tuned.get("tuned_on")):
         raise InputError(f"{path}: no {', '.join(missing or ['tuned_on'])}; run stage `decode` of this system again")
-    beam = tuned_beam(path)
-    config = config or (SearchConfig(beam_size=beam) if beam else SearchConfig())
     base = load_system(rescored_folder(tuned, path.parent), device, config)
+    config = config or replace(base.config, beam_size=tuned_beam(path) or base.config.beam_size)
     llm_dir = find_path(str(tuned["llm_dir"]), path.parent)
     scorer = load_text_scorer({**tuned, "llm_dir": llm_dir}, device, BATCH_TOKENS)
     return RescoredToText(base, Rescoring(scorer, tuned["weight"], tuned["length_norm"]), config)

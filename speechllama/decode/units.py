@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.constants import UNITS_FILE
-from speechllama.files import find_upwards
+from speechllama.files import find_path
 from speechllama.model.build import read_settings
 from speechllama.text.checkpoint_units import read_units
 
@@ -28,7 +28,7 @@ def find_units(settings: Mapping[str, Any]) -> Path | None:
     if not named and settings.get("ctc_dir") and folder.is_dir():
         value = str(read_settings(folder).get("tokenizer") or "")
         packed = folder / Path(value).name  # next to the encoder's config.yaml, where `unit_files` puts it
-        named = str(packed) if packed.is_file() else find_upwards(value, folder)
+        named = str(packed) if packed.is_file() else find_path(value, folder)
     return Path(named) if named and Path(named).is_file() else None
 
 

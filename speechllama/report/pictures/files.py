@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from speechllama.faults import MissingFileError
 from speechllama.figure import save_figure
-from speechllama.files import find_upwards, read_json
+from speechllama.files import find_path, read_json
 from speechllama.report.ctc import COMPRESSED_PREFIX, ctc_report_path
 from speechllama.report.decoded_set import find_decode_dirs, score_path
 from speechllama.report.pictures.lengths import draw_lengths, read_language_lengths
@@ -117,12 +117,12 @@ def find_trainings(system_dir: Path) -> list[Training]:
     A training without a finished epoch, or whose record is elsewhere, is left out.
     """
     settings = read_settings(system_dir)
-    ctc_dir, start = (find_upwards(str(settings.get(key) or ""), system_dir) for key in ("ctc_dir", "init_from"))
+    ctc_dir, start = (find_path(str(settings.get(key) or ""), system_dir) for key in ("ctc_dir", "init_from"))
     trainings = [Training("ctc", Path(ctc_dir), average_record_path(ctc_dir))] if ctc_dir else []
     if start:  # its average, made for this purpose, with the name of the training
         average = average_record_path(start)
         of = str(read_json(average).get("of", "")) if average.is_file() else ""
-        trainings.append(Training("train", Path(find_upwards(of, system_dir) if of else start), average))
+        trainings.append(Training("train", Path(find_path(of, system_dir) if of else start), average))
     stage = "ctc" if settings.get("num_units") and not settings.get("model") else "lora" if start else "train"
     trainings.append(Training(stage, system_dir, average_record_path(system_dir)))
     return [training for training in trainings if read_epochs(training.folder)]
@@ -138,7 +138,7 @@ def read_curves(training: Training) -> Curves:
 def find_caches(system_dir: Path) -> list[Path]:
     """Find the compressed features, with a report, that a system trains on, or that a CTC encoder has written."""
     tables = read_settings(system_dir).get("train_data_path_and_name_and_type") or []
-    read = [find_upwards(str(entry[0]), system_dir) for entry in tables if entry[1] == "compressed"]
+    read = [find_path(str(entry[0]), system_dir) for entry in tables if entry[1] == "compressed"]
     caches = [*(Path(file).parents[1] for file in read), *sorted(system_dir.glob(f"{COMPRESSED_PREFIX}*"))]
     return [folder for folder in caches if ctc_report_path(folder).is_file()]
 

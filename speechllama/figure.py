@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 FORMATS = ("svg", "pdf", "png")
 PNG_DPI = 150
 # Text stays text, so that a browser shows it in any script, and a page can be searched; a dollar is no formula.
-SETTINGS: Mapping[str, Any] = {
+SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "speechllama",  # the same figure gives the same bytes
     "svg.fonttype": "none",
     "pdf.fonttype": 42,

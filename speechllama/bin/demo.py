@@ -23,7 +23,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=7860, help="0: the first free one from 7860 on")
     parser.add_argument("--max_megabytes", type=float, default=20.0, help="largest file that is accepted")
     parser.add_argument("--max_seconds", type=float, default=600.0, help="longest recording that is accepted")
-    parser.add_argument("--beam_size", type=int, default=4, help="of the search, at first; 1 is greedy search")
+    parser.add_argument("--beam_size", type=int, default=0, help="at first; 0: as the model was packed with")
     cutting = "where a recording of more than 20 s is cut: at pauses that silero-vad finds, or evenly"
     parser.add_argument("--segmentation", default="vad", choices=("vad", "even"), help=cutting)
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")

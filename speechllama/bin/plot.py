@@ -13,7 +13,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from speechllama.bin.decode import add_search_options, search_config
+from speechllama.bin.decode import add_search_options, given_search
 from speechllama.cli import new_parser, run_main
 from speechllama.figure import FORMATS
 from speechllama.progress import setup_logging
@@ -35,7 +35,7 @@ def get_parser() -> argparse.ArgumentParser:
     utterance.add_argument("--end", type=float, help="end of the part to draw, in seconds; default: of the recording")
     utterance.add_argument("--language", default="", help="source language code, if the model's prompt names it")
     utterance.add_argument("--width", type=float, default=0.0, help="of the picture in inches; 0: as it needs")
-    add_search_options(utterance)
+    add_search_options(parser, keeps_packed=True)
     return parser
 
 
@@ -53,9 +53,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
             logging.info("wrote %s", file)
         return
     from speechllama.decode.speech2text import Speech2Text
+    from speechllama.decode.systems import change_search
     from speechllama.page.utterance import Part, draw_utterance
 
-    translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", search_config(args))
+    translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu")
+    translator.config = change_search(translator.config, given_search(args))
     part = Part(args.audio, args.start, args.end, args.language)
     logging.info("wrote %s", draw_utterance(translator, part, args.output, args.width))
 

@@ -6,7 +6,6 @@ file -> waveform (S,), within the limits -> segments -> text, n-best, picture of
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from speechllama.decode.rescored2text import RescoredToText
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.decode.speech_llama2text import SpeechLlamaToText
 from speechllama.decode.subtitles import render
+from speechllama.decode.systems import change_search
 from speechllama.faults import InputError
 from speechllama.figure import figure_bytes
 from speechllama.page.utterance import align_speech
@@ -110,7 +110,7 @@ def answer(
         The HTML so far: after each segment its text, at the end the pictures, and links to texts and subtitles.
     """
     nbest = min(controls.beam_size, MAX_HYPOTHESES)
-    translator.config = dataclasses.replace(translator.config, beam_size=controls.beam_size, nbest=nbest)
+    translator.config = change_search(translator.config, {"beam_size": controls.beam_size, "nbest": nbest})
     seconds, shown, segments = len(waveform) / SAMPLE_RATE, "", []
     for segment in translator.long(waveform, cutting or LongConfig(), controls.language):
         segments.append(segment)

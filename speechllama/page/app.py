@@ -48,19 +48,19 @@ class PageConfig:
         host: Address to listen on; 127.0.0.1 is this machine only.
         port: Port; 0 takes any that is free.
         limits: Size and duration of a recording.
-        beam_size: Of the search, at first.
+        beam_size: Of the search, at first; 0: as the model was packed with.
         cutting: How a long recording is cut.
     """
 
     host: str = "127.0.0.1"
     port: int = 7860
     limits: Limits = field(default_factory=Limits)
-    beam_size: int = 4
+    beam_size: int = 0
     cutting: LongConfig = field(default_factory=LongConfig)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.beam_size <= MAX_BEAM:
-            raise InputError(f"beam_size {self.beam_size} must lie between 1 and {MAX_BEAM} for the page")
+        if not 0 <= self.beam_size <= MAX_BEAM:
+            raise InputError(f"beam_size {self.beam_size} must lie between 1 and {MAX_BEAM}, or be 0")
 
 
 def check_gradio() -> None:
@@ -150,6 +150,7 @@ class Page:
         """
         gradio = import_gradio()
         limits, languages = self.config.limits, prompt_languages(self.translator)
+        beam_size = self.config.beam_size or min(self.translator.config.beam_size, MAX_BEAM)
         with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as blocks:
             name = Path(self.translator.folder).resolve().name.removesuffix(".unpacked")
             gradio.Markdown(f"# {TITLE}: {name}")
@@ -161,7 +162,7 @@ class Page:
                         label="Language of the speech",
                         visible=bool(languages),
                     )
-                    beam = gradio.Slider(1, MAX_BEAM, self.config.beam_size, step=1, label="Beam size")
+                    beam = gradio.Slider(1, MAX_BEAM, beam_size, step=1, label="Beam size")
                     with gradio.Row():
                         start = gradio.Button("Translate", variant="primary")
                         stop = gradio.Button("Cancel")

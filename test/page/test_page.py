@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOT = ROOT / "docs" / "images" / "page.png"
 TIMEOUT = 60_000  # milliseconds, on a busy machine
 DONE = "#result .downloads, #result .error, #result .nothing"
-CONFIG = PageConfig(port=0, limits=Limits(1.0, 20.0), cutting=LongConfig(max_seconds=2.0, segmentation="even"))
+CONFIG = PageConfig(
+    port=0, limits=Limits(1.0, 20.0), beam_size=4, cutting=LongConfig(max_seconds=2.0, segmentation="even")
+)
 
 
 @pytest.fixture(scope="module")

@@ -98,11 +98,11 @@ def list_pictures(system_dir: Path) -> Iterator[Picture]:
         records = [file for training in trainings for file in training_files(training.folder)]
         yield Picture("training", tuple(records), lambda: draw_trainings([read_curves(each) for each in trainings]))
     for compressed_dir in find_caches(system_dir):
-        report = ctc_report_path(compressed_dir)
-        sets = read_json(report)["sets"]
+        ctc_report = ctc_report_path(compressed_dir)
+        sets = read_json(ctc_report)["sets"]
         for name in [name for name in sets if (compressed_dir / name / "utt2num_frames").is_file()]:
             prefix = f"{compressed_dir.name}_" if compressed_dir.parent == system_dir else ""  # of several
-            yield Picture(f"{prefix}lengths_{name}", (report,), partial(_draw_cache, compressed_dir, name))
+            yield Picture(f"{prefix}lengths_{name}", (ctc_report,), partial(_draw_cache, compressed_dir, name))
     for folder in [folder for folder in find_decode_dirs(system_dir.parent) if folder.parent == system_dir]:
         file = score_path(folder)
         report = read_json(file) if file.is_file() else {}

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from speechllama.bin import plot, write_results
@@ -70,9 +71,9 @@ def test_averaged_epochs_are_marked(system: Path) -> None:
     assert [sorted(read_curves(training).averaged) for training in trainings] == [[1, 2]] * 3
     figure = draw_trainings([Curves("x", {1: phases(3.0), 2: phases(2.0)}, (2,))])
     loss = figure.axes[0]
-    drawn = {line.get_label(): list(line.get_ydata()) for line in loss.lines[:2]}
+    drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in loss.lines[:2]}
     assert drawn == {"training": [3.0, 2.0], "validation": [4.0, 3.0]}
-    assert [list(line.get_xdata()) for line in loss.lines[2:]] == [[2, 2]]
+    assert [np.asarray(line.get_xdata()).tolist() for line in loss.lines[2:]] == [[2, 2]]
 
 
 def phases(loss: float) -> dict[str, dict[str, float]]:
@@ -137,5 +138,5 @@ def test_lengths_are_those_of_the_tables(tmp_path: Path) -> None:
     assert (french.name, french.ratio, len(french.utterances)) == ("fr", 8.0, MAX_POINTS)
     assert [each.characters for each in german.utterances] == sorted(each.characters for each in german.utterances)
     assert all(each.ratio == pytest.approx(140 / each.vectors) for each in german.utterances)
-    points = [line.get_xdata() for line in draw_lengths([german, french]).axes[0].lines]
+    points = [np.asarray(line.get_xdata()) for line in draw_lengths([german, french]).axes[0].lines]
     assert [len(line) for line in points] == [MAX_POINTS, 8, MAX_POINTS, 8], "points thinned out, a line of medians"

@@ -26,9 +26,6 @@ from speechllama.page.uploads import forget, private_folder
 TITLE = "speechllama"
 KEPT_SECONDS = 600  # of a recording that was uploaded and never translated; of samples in memory, for another try
 MAX_BEAM = 10
-# System fonts: gradio's own theme asks a server of fonts.
-FONTS = ["system-ui", "sans-serif"]
-MONO_FONTS = ["ui-monospace", "monospace"]
 STYLE = """
 .segment { border-top: 1px solid var(--border-color-primary); padding: 0.6em 0; }
 .segment .text { font-size: 1.25em; }
@@ -187,14 +184,13 @@ class Page:
         Raises:
             ValueError: The port is taken, or the address is not one of this machine's.
         """
-        gradio, config = import_gradio(), self.config
+        config = self.config
         blocks = self.build()
         try:
             _, address, _ = blocks.queue(default_concurrency_limit=1).launch(
                 server_name=config.host,
                 server_port=config.port or None,
                 max_file_size=int(config.limits.max_megabytes * 1e6),
-                theme=gradio.themes.Default(font=FONTS, font_mono=MONO_FONTS),
                 css=STYLE,
                 share=False,
                 ssr_mode=False,

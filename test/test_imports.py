@@ -18,6 +18,7 @@ COMMON = {
     "constants",
     "faults",
     "feature_shape",
+    "figure",
     "files",
     "hub",
     "lora",
@@ -44,8 +45,9 @@ ALLOWED: dict[str, set[str]] = {
     "report": {"common", "frontend", "data", "text", "model"},  # of the model only its records
     "train": {"common", "text", "frontend", "data", "llm", "model"},
     "recipe": {*BELOW_RECIPE},
-    "bin": {*BELOW_RECIPE, "recipe", "serve"},
+    "page": {"common", "text", "frontend", "data", "model", "decode", "report"},
     "serve": {"common", "text", "data", "decode"},
+    "bin": {*BELOW_RECIPE, "recipe", "page", "serve"},
     "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
 }
 ESPNET = "speechllama.train.espnet"

@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 
 from speechllama.decode.beam import SearchConfig
-from speechllama.decode.experiment import find_path, read_settings
+from speechllama.decode.experiment import read_settings
 from speechllama.decode.nbest import MERGED, read_stamp
 from speechllama.decode.systems import BASE, SEARCH_FILE, find_rescoring, rescored_folder, search_config
+from speechllama.decode.units import unit_files
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import read_json
+from speechllama.files import find_path, read_json
 from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, front_end_path, is_seq2seq
@@ -136,6 +137,7 @@ def _llm_contents(folder: Path, include_llm: bool) -> Contents:
     files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
     if settings.get("freeze_encoder"):
         files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]
+        files += [(file, f"ctc/{file.name}") for file in unit_files(settings)]  # for pictures only
         settings["ctc_dir"] = "ctc"
     elif settings.get("cmvn_file"):
         files.append((Path(settings["cmvn_file"]), "cmvn.npz"))

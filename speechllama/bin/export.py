@@ -21,7 +21,8 @@ def get_parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--adapter", metavar="DIR", help="its LoRA adapters, as PeftModel.from_pretrained reads them")
     what.add_argument("--merged_llm", metavar="DIR", help="its LLM with tokenizer, for AutoModelForCausalLM")
-    parser.add_argument("--dtype", default="auto", help="of --merged_llm: float32, bfloat16; auto: the original LLM's")
+    kinds = ["auto", "float32", "bfloat16", "float16"]
+    parser.add_argument("--dtype", default="auto", choices=kinds, help="of --merged_llm; auto: the original LLM's")
     return parser
 
 

@@ -149,8 +149,8 @@ def check_adapter(folder: Path, llm: LLM) -> None:
     ]
     if differing:
         raise InputError(
-            f"{folder / WEIGHTS_FILE}: {len(differing):,} tensors do not fit this LLM and its adapters; the adapter has "
-            f"target_modules {_targets(settings)}, llm_conf has lora targets {llm.config.lora.targets}. Give llm_conf "
+            f"{folder / WEIGHTS_FILE}: {len(differing):,} tensors do not fit this LLM and its adapters; the adapter "
+            f"has target_modules {_targets(settings)}, llm_conf has lora targets {llm.config.lora.targets}. Give llm_conf "
             f"those of the adapter, and the LLM that it was trained on:{first_ten(differing, 4)}"
         )
 
@@ -175,7 +175,9 @@ def check_settings(settings: Mapping[str, Any], config: LoRAConfig, folder: Path
             f"llm_conf: lora: init_lora_weights: {config.init_lora_weights} is another start than the adapters of "
             f"{folder}; leave it out"
         )
-    used = [f"{key}: {settings[key]!r}" for key, off in UNSUPPORTED.items() if settings.get(key, off) not in (off, None)]
+    used = [
+        f"{key}: {settings[key]!r}" for key, off in UNSUPPORTED.items() if settings.get(key, off) not in (off, None)
+    ]
     if used:
         raise InputError(f"{where}: {', '.join(used)}: speechllama trains nothing of the kind; take another adapter")
     theirs = {
@@ -207,7 +209,9 @@ def check_base(folder: Path, base: Base) -> None:
         recorded = fingerprint(named).hex()
     if recorded:
         if recorded != base.fingerprint:
-            raise InputError(f"{folder}: these adapters were trained on other weights ({named}) than those of {base.path}")
+            raise InputError(
+                f"{folder}: these adapters were trained on other weights ({named}) than those of {base.path}"
+            )
         return
     if not named:
         logging.warning("%s does not say which LLM it belongs to; that its tensors fit %s is all that is known", *(

@@ -107,13 +107,14 @@ def export_merged_llm(exp_dir: str | Path, output: str | Path, dtype: str = "aut
     Args:
         exp_dir: Experiment at stage `average` or later.
         output: Directory, new or empty.
-        dtype: Of the weights written; `auto` is that of the original LLM.
+        dtype: Of the weights written: a torch dtype's name, or `auto`, that of the original LLM.
 
     Raises:
-        FileNotFoundError, ValueError: As `read_trained_llm`; there is no such dtype; or the directory holds something.
+        FileNotFoundError, ValueError: As `read_trained_llm`; or the directory holds something.
     """
     trained = read_trained_llm(exp_dir)
-    kind = _written_dtype(trained, dtype)
+    recorded = read_architecture(trained.base.path, trained.base.revision).dtype or torch.float32
+    kind = recorded if dtype == "auto" else choose_dtype(dtype, "cpu")
     with new_folder(output) as folder:
         model = load_experiment(exp_dir).network.llm.model if trained.config.train == "full" else _merge(trained)
         model.to(kind).save_pretrained(folder)
@@ -140,8 +141,8 @@ def _merge(trained: TrainedLLM) -> Any:
 def _check_has_adapters(trained: TrainedLLM) -> None:
     if trained.config.train == "full":
         raise InputError(
-            f"{trained.folder / CONFIG_FILE}: llm_conf: train: full: all weights were trained, and there are no adapters. "
-            "Export the LLM itself: --merged_llm DIR"
+            f"{trained.folder / CONFIG_FILE}: llm_conf: train: full: all weights were trained, and there are no "
+            "adapters. Export the LLM itself: --merged_llm DIR"
         )
 
 
@@ -153,17 +154,9 @@ def _check_is_text_model(trained: TrainedLLM) -> None:
     text = read_architecture(trained.base.path, trained.base.revision)
     if type(whole) is not type(text):
         raise InputError(
-            f"{trained.base.path}: the adapters are of the text part ({text.model_type}) of a {whole.model_type} model, "
-            "in which peft would not find their layers. Export the text LLM with them merged in: --merged_llm DIR"
+            f"{trained.base.path}: the adapters are of the text part ({text.model_type}) of a {whole.model_type} "
+            "model, in which peft would not find their layers. Export the text LLM with them merged in: --merged_llm DIR"
         )
-
-
-def _written_dtype(trained: TrainedLLM, name: str) -> torch.dtype:
-    if name == "auto":
-        return read_architecture(trained.base.path, trained.base.revision).dtype or torch.float32
-    if not isinstance(getattr(torch, name, None), torch.dtype):
-        raise InputError(f"--dtype {name!r} is neither auto nor a torch dtype such as bfloat16")
-    return choose_dtype(name, "cpu")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +86,40 @@ def test_peft_loads_the_adapters_onto_the_original_llm(
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
+
+
+def test_transformers_loads_the_merged_llm_with_its_tokenizer(recipe: Any, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    system = make_experiment(recipe, tmp_path / "e6", init_lora_weights="olora")
+    export.main(["--exp_dir", str(system), "--merged_llm", str(tmp_path / "merged")])
+    experiment = load_experiment(system)
+    torch.testing.assert_close(
+        score_there(load_there(tmp_path / "merged")), score(experiment.network.llm), atol=2e-4, rtol=2e-4
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert tokenizer.encode("The dog sleeps.") == experiment.prompt.tokenizer.encode("The dog sleeps.")
+    export_merged_llm(system, tmp_path / "half", "bfloat16")
+    assert json.loads((tmp_path / "half/config.json").read_text())["dtype"] == "bfloat16"
+    assert (tmp_path / "half/model.safetensors").stat().st_size < (tmp_path / "merged/model.safetensors").stat().st_size
+
+
+def test_a_fully_trained_llm_leaves_whole_and_has_no_adapters(recipe: Any, tmp_path: Path) -> None:
+    system = make_experiment(recipe, tmp_path / "l", train="full")
+    export_merged_llm(system, tmp_path / "merged")
+    expected = score(load_experiment(system).network.llm)
+    torch.testing.assert_close(score_there(load_there(tmp_path / "merged")), expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="train: full: all weights were trained, and there are no adapters. Export"):
+        export_adapter(system, tmp_path / "adapter")
+
+
+def test_what_cannot_leave_is_said_and_nothing_is_left_of_it(recipe: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="e5/config.yaml: the LLM is frozen .*: it is .*tiny, unchanged"):
+        export_adapter(recipe.root / "e5", tmp_path / "adapter")
+    with pytest.raises(FileNotFoundError, match="no trained experiment there"):
+        export_adapter(tmp_path / "nothing", tmp_path / "adapter")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    with pytest.raises(ValueError, match="full: exists and is not empty; give another directory, or remove it"):
+        export_adapter(recipe.root / "e6", tmp_path / "full")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]

@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.cli import new_parser, run_main, str2bool
@@ -21,7 +22,7 @@ from speechllama.progress import setup_logging
 
 if TYPE_CHECKING:
     from speechllama.decode.search import SearchConfig
-    from speechllama.decode.speech2text import Translator
+    from speechllama.decode.speech2text import Speech2Text
 
 
 def add_search_options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +30,7 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--beam_size", type=int, default=4, help="1 is greedy search")
     parser.add_argument("--nbest", type=int, default=1, help="hypotheses kept per utterance")
     parser.add_argument("--length_penalty", type=float, default=1.0, help="score = log-probability / length ** this")
-    parser.add_argument("--max_tokens", type=int, default=200, help="most tokens of an utterance")
+    parser.add_argument("--max_tokens", type=int, help="most tokens of an utterance, however long it is")
     parser.add_argument("--tokens_per_second", type=float, default=15.0, help="most tokens per second of audio")
     parser.add_argument("--min_tokens", type=int, default=10, help="limit that even the shortest audio gets")
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
@@ -68,24 +69,25 @@ def main(cmd: Sequence[str] | None = None) -> None:
     decode_set(load_translator(args), job, sys.argv[1:] if cmd is None else cmd)
 
 
-def load_translator(args: argparse.Namespace) -> Translator:
-    """Load the system, of whichever kind it is."""
+def load_translator(args: argparse.Namespace) -> Speech2Text:
+    """Load the system, of whichever kind it is.
+
+    Raises:
+        ValueError: --ctc_weight for a system that has no use for it, or one that is decoded by rescoring.
+    """
+    from speechllama.decode.joint_search import JointSearchConfig
+    from speechllama.decode.speech2text import Speech2Text
+    from speechllama.decode.systems import find_rescoring
     from speechllama.model.build import is_seq2seq
 
-    config = search_config(args)
-    device = "cuda" if args.ngpu else "cpu"
-    if is_seq2seq(args.exp_dir):
-        from speechllama.decode.joint_search import JointSearchConfig
-        from speechllama.decode.seq2seq2text import Seq2SeqToText
-        from speechllama.train.seq2seq import load_seq2seq
-
-        joint = JointSearchConfig(**asdict(config), ctc_weight=args.ctc_weight)
-        return Seq2SeqToText(*load_seq2seq(args.exp_dir, device), args.exp_dir, joint)
-    from speechllama.decode.speech2text import Speech2Text
-
+    config, exp_dir = search_config(args), Path(args.exp_dir)
+    if find_rescoring(exp_dir):
+        raise InputError(f"{exp_dir}: a rescoring system; decode the system that it rescores, then run bin.rescore")
     if args.ctc_weight is not None:
-        raise InputError(f"--ctc_weight {args.ctc_weight} is for encoder-decoders, and {args.exp_dir} is none")
-    return Speech2Text.from_pretrained(args.exp_dir, device, config)
+        if not is_seq2seq(exp_dir):
+            raise InputError(f"--ctc_weight {args.ctc_weight} is for encoder-decoders, and {args.exp_dir} is none")
+        config = JointSearchConfig(**asdict(config), ctc_weight=args.ctc_weight)
+    return Speech2Text.from_pretrained(exp_dir, "cuda" if args.ngpu else "cpu", config)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 
 NETWORK = "network."  # prefix of our network in ESPnet's model
-BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file")  # settings that are paths
+BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file", "tokenizer")  # settings that are paths
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ def read_settings(folder: Path) -> dict[str, Any]:
             raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
     settings = read_config_file(folder)
     for name in BASES:
-        settings[name] = _find(str(settings.get(name) or ""), folder)
+        settings[name] = find_path(str(settings.get(name) or ""), folder)
     weights = front_end_path(settings)
     if weights:
-        settings["frontend_conf"] = {**settings["frontend_conf"], "path": _find(weights, folder)}
+        settings["frontend_conf"] = {**settings["frontend_conf"], "path": find_path(weights, folder)}
     return settings
 
 
-def _find(value: str, folder: Path) -> str:
+def find_path(value: str, folder: Path) -> str:
     """Return the path that a setting means; one that is nowhere, such as a hub id, stays as it is."""
     places = [place / value for place in (folder, *folder.resolve().parents) if value]
     return next((str(place) for place in places if place.exists()), value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,15 @@ def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
     return Parts(encoder, decoder, classes.ctc(num_units, config.dim))
 
 
-def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTCTokenizer]:
+def load_seq2seq(
+    exp_dir: str | Path, device: str = "cpu", settings: Mapping[str, Any] | None = None
+) -> tuple[Seq2Seq, CTCTokenizer]:
     """Load a trained experiment.
 
     Args:
         exp_dir: Its directory.
         device: torch device.
+        settings: The content of its config.yaml, if paths in it have changed since; None: as it is there.
 
     Returns:
         The network in evaluation mode, and its tokenizer.
@@ -119,7 +123,7 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     for name in (CONFIG_FILE, MODEL_FILE):
         if not (folder / name).is_file():
             raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
-    settings = read_settings(folder)
+    settings = settings or read_settings(folder)
     config = from_mapping(Seq2SeqConfig, settings["network_conf"], f"{folder / CONFIG_FILE}: network_conf")
     tokenizer = CTCTokenizer(settings["tokenizer"])
     if tokenizer.num_units != settings["num_units"]:

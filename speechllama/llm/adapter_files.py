@@ -150,8 +150,8 @@ def check_adapter(folder: Path, llm: LLM) -> None:
     if differing:
         raise InputError(
             f"{folder / WEIGHTS_FILE}: {len(differing):,} tensors do not fit this LLM and its adapters; the adapter "
-            f"has target_modules {_targets(settings)}, llm_conf has lora targets {llm.config.lora.targets}. Give llm_conf "
-            f"those of the adapter, and the LLM that it was trained on:{first_ten(differing, 4)}"
+            f"has target_modules {_targets(settings)}, llm_conf has lora targets {llm.config.lora.targets}. Give "
+            f"llm_conf those of the adapter, and the LLM that it was trained on:{first_ten(differing, 4)}"
         )
 
 

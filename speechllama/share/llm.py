@@ -24,9 +24,10 @@ from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.loading import choose_dtype, load_causal_lm
 from speechllama.llm.record import LLM_FILE, read_llm_record
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, speech_llama_config
+from speechllama.model.build import CONFIG_FILE, speech_llama_config
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.meta_model import meta_llm, read_architecture
+from speechllama.model.weights import read_weights, weights_path
 
 LLM_PART = f"{NETWORK}llm."  # prefix of the LLM in a checkpoint
 
@@ -71,10 +72,10 @@ def read_trained_llm(exp_dir: str | Path) -> TrainedLLM:
         )
     record = read_json(Path(settings["llm_dir"]) / LLM_FILE)
     base = Base(*read_llm_record(settings["llm_dir"]), str(record.get("fingerprint", "")))
-    state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
+    state = read_weights(folder)
     trained_on = bytes(int(value) for value in state[f"{NETWORK}{FINGERPRINT}"][:32]).hex()
     if config.train == "lora" and trained_on != base.fingerprint:
-        raise InputError(f"{folder / MODEL_FILE}: trained on another LLM than {base.path}, which {where} names")
+        raise InputError(f"{weights_path(folder)}: trained on another LLM than {base.path}, which {where} names")
     tensors = {name.removeprefix(LLM_PART): tensor for name, tensor in state.items() if name.startswith(LLM_PART)}
     return TrainedLLM(folder, config, base, tensors)
 
@@ -155,7 +156,8 @@ def _check_is_text_model(trained: TrainedLLM) -> None:
     if type(whole) is not type(text):
         raise InputError(
             f"{trained.base.path}: the adapters are of the text part ({text.model_type}) of a {whole.model_type} "
-            "model, in which peft would not find their layers. Export the text LLM with them merged in: --merged_llm DIR"
+            "model, in which peft would not find their layers. Export the text LLM with them merged in: "
+            "--merged_llm DIR"
         )
 
 

@@ -32,6 +32,7 @@ from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cac
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
+from speechllama.model.weights import read_weights
 from speechllama.text.checkpoint_units import read_units
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import DEFAULT_TARGET
@@ -234,8 +235,7 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
     path = experiment / MODEL_FILE
     if not path.is_file():
         raise MissingFileError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-    state = {name.removeprefix("network."): tensor for name, tensor in loaded.items()}
+    state = {name.removeprefix("network."): tensor for name, tensor in read_weights(experiment).items()}
     own_base = network.get_buffer(FINGERPRINT)
     if not torch.equal(state.pop(FINGERPRINT, own_base.new_empty(0)), own_base):
         raise InputError(f"{path}: trained on another LLM or CTC encoder than the ones given; train it again on these")

@@ -13,7 +13,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.cli import new_parser, run_main, str2bool
@@ -76,11 +75,12 @@ def load_translator(args: argparse.Namespace) -> Speech2Text:
         ValueError: --ctc_weight for a system that has no use for it, or one that is decoded by rescoring.
     """
     from speechllama.decode.joint_search import JointSearchConfig
+    from speechllama.decode.packed import find_folder
     from speechllama.decode.speech2text import Speech2Text
     from speechllama.decode.systems import find_rescoring
     from speechllama.model.build import is_seq2seq
 
-    config, exp_dir = search_config(args), Path(args.exp_dir)
+    config, exp_dir = search_config(args), find_folder(args.exp_dir)
     if find_rescoring(exp_dir):
         raise InputError(f"{exp_dir}: a rescoring system; decode the system that it rescores, then run bin.rescore")
     if args.ctc_weight is not None:

@@ -1,27 +1,22 @@
-"""Load a trained experiment, or a packed one, for decoding; pack one into a zip.
+"""Load a trained speech LLM, or a packed one, for decoding.
 
 exp/<system>/ or <name>.zip -> network on a device, prompt, settings
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from speechllama.config import from_mapping
 from speechllama.decode.packed import find_folder
 from speechllama.faults import InputError, MissingFileError
-from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.files import load_tokenizer
-from speechllama.llm.record import LLM_FILE, read_llm_record
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama, front_end_path
+from speechllama.llm.record import read_llm_record
+from speechllama.model.build import CONFIG_FILE, build_speech_llama, front_end_path
 from speechllama.model.build import read_settings as read_config_file
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.model.weights import read_weights, weights_path
@@ -100,86 +95,3 @@ def find_path(value: str, folder: Path) -> str:
     """Return the path that a setting means; one that is nowhere, such as a hub id, stays as it is."""
     places = [place / value for place in (folder, *folder.resolve().parents) if value]
     return next((str(place) for place in places if place.exists()), value)
-
-
-def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
-    """Pack an experiment into one zip that `load_experiment` reads anywhere.
-
-    Args:
-        exp_dir: The experiment, at stage `average` or later.
-        output: The zip.
-        include_llm: Put the LLM (small ones) and the weights of the front end into the zip; otherwise it has their
-            paths or hub ids. For a local LLM that was fully trained, the zip has config and tokenizer in any case: the
-            weights are the experiment's.
-
-    Returns:
-        The zip.
-
-    Raises:
-        FileNotFoundError: The experiment or one of its bases is not complete.
-        ValueError: The LLM should be packed, but only its hub id is known.
-    """
-    folder, output = Path(exp_dir), Path(output)
-    settings = read_settings(folder)
-    files: list[tuple[Path, str]] = [(folder / MODEL_FILE, MODEL_FILE)]
-    if settings.get("freeze_encoder"):
-        files += [(Path(settings["ctc_dir"]) / name, f"ctc/{name}") for name in (CONFIG_FILE, MODEL_FILE)]
-        settings["ctc_dir"] = "ctc"
-    elif settings.get("cmvn_file"):
-        files.append((Path(settings["cmvn_file"]), "cmvn.npz"))
-        settings["cmvn_file"] = "cmvn.npz"
-    if settings.get("centroids_file"):
-        files.append((Path(settings["centroids_file"]), "centroids.npz"))
-        settings["centroids_file"] = "centroids.npz"
-    files += pack_front_end(settings, include_llm)
-    llm_conf = settings.get("llm_conf") or {}
-    record, llm_files = pack_llm(settings["llm_dir"], include_llm, has_weights=llm_conf.get("train") != "full")
-    if llm_files and llm_conf.get("train") == "full":
-        settings["llm_conf"] = {**llm_conf, "random_weights": True}  # all of them are in model.pth
-    files += llm_files
-    settings["llm_dir"] = "llm"
-    missing = [str(file) for file, _ in files if not file.is_file()]
-    if missing:
-        raise MissingFileError(f"{folder}: cannot be packed without {missing}; run the stages that write them")
-    partial = output.with_name(f"{output.name}.tmp")
-    with zipfile.ZipFile(partial, "w") as archive:
-        archive.writestr(CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False))
-        archive.writestr(f"llm/{LLM_FILE}", json.dumps(record, indent=2))
-        for file, name in files:
-            archive.write(file, name)
-    partial.replace(output)
-    logging.info("%s: %d files, %.1f MB", output, len(files) + 2, output.stat().st_size / 1e6)
-    return output
-
-
-def pack_front_end(settings: dict[str, Any], include_weights: bool) -> list[tuple[Path, str]]:
-    """Return the files of a front end to pack, and write into the settings where it will be; a hub id stays."""
-    folder = Path(front_end_path(settings) or "no weights")
-    if not folder.is_dir():
-        return []
-    settings["frontend_conf"]["path"] = "frontend" if include_weights else str(folder.resolve())
-    inside = sorted(file for file in folder.iterdir() if file.is_file()) if include_weights else []
-    return [(file, f"frontend/{file.name}") for file in inside]
-
-
-def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[str, Any], list[tuple[Path, str]]]:
-    """Return the LLM's record for the zip, and the files to pack with it.
-
-    Args:
-        llm_dir: Where llm.json is.
-        include_llm: Whether the LLM goes inside.
-        has_weights: False if the experiment's own weights replace the LLM's; a local LLM is then packed without them.
-    """
-    path, _ = read_llm_record(llm_dir)
-    record = json.loads((Path(llm_dir) / LLM_FILE).read_text(encoding="utf-8"))
-    folder = Path(path)
-    if not include_llm and (has_weights or not folder.is_dir()):
-        return {**record, "path": str(folder.resolve()) if folder.is_dir() else path}, []
-    if not folder.is_dir():
-        raise InputError(f"{path}: a hub id; only an LLM in a local directory can be packed with --include_llm true")
-    name = folder.resolve().name
-    inside = [file for file in sorted(folder.iterdir()) if file.is_file()]
-    if not has_weights:
-        inside = [file for file in inside if not any(file.match(kind) for kind in (*WEIGHT_FILES, "*.index.json"))]
-    files = [(file, f"llm/{name}/{file.name}") for file in inside]
-    return {**record, "path": name}, files

@@ -30,7 +30,7 @@ def write_card(facts: CardFacts) -> str:
         f"# {facts.name}\n",
         f"{summary(facts)} {facts.description}\n",
         f"## Use\n\nWith speechllama installed:\n\n```python\n{USE.format(name=facts.name)}```\n\n"
-        f"or `python3 -m speechllama.bin.translate --model {facts.name} clip.mp3`. No code comes with the model, and its "
+        f"or `python3 -m speechllama.bin.translate --model {facts.name} clip.mp3`. No code comes with the model; its "
         "weights are safetensors.\n",
         f"## Results\n\n{format_own(facts)}",
         format_others(facts),

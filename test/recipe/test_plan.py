@@ -47,7 +47,6 @@ def test_the_order_of_the_stages_is_their_numbering(mini_plan: MakePlan) -> None
                 "compress": "an encoder-decoder trains from features",
                 "llm": "b1 has no LLM",
                 "lora": "an encoder-decoder has no LLM to adapt",
-                "pack": "only speech LLMs are packed",
             },
         ),
         (
@@ -56,7 +55,6 @@ def test_the_order_of_the_stages_is_their_numbering(mini_plan: MakePlan) -> None
                 "ctc": "the encoder-decoder trains its CTC head along with the rest",
                 "compress": "an encoder-decoder trains from features",
                 "lora": "an encoder-decoder has no LLM to adapt",
-                "pack": "only speech LLMs are packed",
             },
         ),
     ],

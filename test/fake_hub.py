@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 GATED = "org/gated"  # a model whose licence nobody has accepted
 BY_LFS = (".safetensors", ".npz", ".model")
 
@@ -91,7 +93,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 else self.reply(404, error="EntryNotFound")
             )
         siblings = [{"rfilename": path} for path in files]
-        return self.reply(200, value={"id": name, "sha": commit, "siblings": siblings, "private": False})
+        card = yaml.safe_load(files.get("README.md", b"").decode().partition("---\n")[2].partition("---\n")[0] or "{}")
+        about = {"id": name, "sha": commit, "siblings": siblings, "private": False, "cardData": card}
+        return self.reply(200, value=about)
 
     @staticmethod
     def entry(path: str, data: bytes) -> dict[str, Any]:
@@ -121,7 +125,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
             known = name in self.hub.pages
-            self.hub.pages.setdefault(name, {})
+            if not known:
+                self.hub.add(name, {".gitattributes": b""})
             return self.reply(409 if known else 200, value={"url": f"{self.hub.address}/{name}"})
         if words[-3:] == ["lfs", "objects", "batch"]:
             objects = [self.upload(entry) for entry in json.loads(body)["objects"]]

@@ -5,10 +5,8 @@ exp/<system>/ -> adapters in peft's form, or the LLM with them merged in, as a H
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from speechllama.model.build import CONFIG_FILE, speech_llama_config
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.meta_model import meta_llm, read_architecture
 from speechllama.model.weights import read_weights, weights_path
+from speechllama.share.folders import new_folder
 
 LLM_PART = f"{NETWORK}llm."  # prefix of the LLM in a checkpoint
 
@@ -159,23 +158,3 @@ def _check_is_text_model(trained: TrainedLLM) -> None:
             "model, in which peft would not find their layers. Export the text LLM with them merged in: "
             "--merged_llm DIR"
         )
-
-
-@contextlib.contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """Make a directory that appears under its name only when it is whole.
-
-    Raises:
-        ValueError: There is something under that name.
-    """
-    place = Path(path)
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise InputError(f"{place}: exists and is not empty; give another directory, or remove it")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
-        partial = Path(scratch) / place.name
-        partial.mkdir()
-        yield partial
-        if place.is_dir():
-            place.rmdir()
-        partial.rename(place)

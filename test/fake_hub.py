@@ -131,6 +131,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if words[-3:] == ["lfs", "objects", "batch"]:
             objects = [self.upload(entry) for entry in json.loads(body)["objects"]]
             return self.reply(200, value={"transfer": "basic", "objects": objects})
+        if words == ["api", "validate-yaml"]:
+            return self.reply(200, value={"errors": [], "warnings": []})
         name = "/".join(words[2:4])
         if words[4] == "preupload":
             files = [
@@ -138,6 +140,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 for file in json.loads(body)["files"]
             ]
             return self.reply(200, value={"files": [{**file, "shouldIgnore": False} for file in files]})
+        if words[4] == "tag" and (name, json.loads(body)["tag"]) in self.hub.names:
+            return self.reply(409, error="")
         if words[4] == "tag":
             self.hub.names[name, json.loads(body)["tag"]] = self.hub.names[name, words[5]]
             return self.reply(200, value={})

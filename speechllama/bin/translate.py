@@ -19,7 +19,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("audio", nargs="+", help="wav, flac, mp3 or opus files")
-    parser.add_argument("--model", required=True, help="trained experiment directory, or a packed zip")
+    parser.add_argument("--model", required=True, help="trained experiment directory, packed zip or page of the hub")
+    parser.add_argument("--revision", default=None, help="branch, tag or commit of a page of the hub")
     parser.add_argument("--language", default="", help="source language code, if the model's prompt names it")
     add_search_options(parser)
     return parser
@@ -31,7 +32,9 @@ def main(cmd: Sequence[str] | None = None) -> int:
     setup_logging()
     from speechllama.decode.speech2text import Speech2Text
 
-    translate = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", search_config(args))
+    translate = Speech2Text.from_pretrained(
+        args.model, "cuda" if args.ngpu else "cpu", search_config(args), args.revision
+    )
     num_failed = 0
     for path in args.audio:
         try:

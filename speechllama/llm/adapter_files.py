@@ -32,7 +32,7 @@ WRAPPED = "base_model.model."  # where a PeftModel has the LLM
 # Starts that take something out of the base's weights: such an adapter fits only the base that was left.
 SPLITTING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 # Settings of peft's that our LoRA has no counterpart for, and the value that means "not used".
-UNSUPPORTED = {
+UNSUPPORTED: dict[str, Any] = {
     "bias": "none",
     "modules_to_save": None,
     "rank_pattern": {},

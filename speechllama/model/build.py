@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ from speechllama.model.front_end import FrontedEncoder, build_encoder
 from speechllama.model.old_settings import upgrade_settings
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.model.weights import MODEL_FILE as MODEL_FILE  # which experiments have
-from speechllama.model.weights import read_weights, weights_path
+from speechllama.model.weights import read_arrays, read_weights, weights_path
 from speechllama.registry import Choice, choose
 
 CONFIG_FILE = "config.yaml"  # written by ESPnet next to the weights
@@ -198,8 +197,8 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
     """
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no feature statistics; run stage `statistics` or give --cmvn_file")
-    with np.load(path) as statistics:
-        return tuple(torch.from_numpy(statistics[name].astype(np.float32)) for name in ("mean", "std"))  # type: ignore[return-value]
+    mean, std = read_arrays(path, "mean", "std")
+    return mean, std
 
 
 def load_centroids(compressor: nn.Module, path: str) -> None:
@@ -213,8 +212,7 @@ def load_centroids(compressor: nn.Module, path: str) -> None:
         return
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no centroids of the units; run stage `compress` or give --centroids_file")
-    with np.load(path) as file:
-        centroids = torch.from_numpy(file["centroids"].astype(np.float32))
+    (centroids,) = read_arrays(path, "centroids")
     try:
         compressor.codebook.set_centroids(centroids)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The trained weights of an experiment, or of a packed model.
+"""The trained weights of an experiment, or of a packed model, and arrays next to them.
 
 folder with model.pth (experiment) or model.safetensors (packed) -> {name: tensor}
 """
@@ -6,8 +6,10 @@ folder with model.pth (experiment) or model.safetensors (packed) -> {name: tenso
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +45,21 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise InputError(f"{path}: expected weights by name, found {type(state).__name__}; copy or train it again")
     return state
+
+
+def read_arrays(path: str | Path, *names: str) -> list[Tensor]:
+    """Read float32 arrays from an npz file; pickled objects in it are refused.
+
+    Raises:
+        ValueError: The file is damaged, lacks one of them, or holds anything but numbers.
+    """
+    try:
+        with np.load(path) as file:
+            return [torch.from_numpy(file[name].astype(np.float32)) for name in names]
+    except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path}: expected numbers under {', '.join(names)} ({error}); copy or make it again"
+        ) from error
 
 
 def write_weights(folder: str | Path, target: Path) -> None:

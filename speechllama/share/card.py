@@ -146,12 +146,11 @@ def format_limits(facts: CardFacts) -> str:
     ranks_by = facts.task.ranks_by
     for key, report in facts.scores.items():
         if facts.task.control in report:
+            score, control = (ranks_by.format(report[name]) for name in (ranks_by.name, facts.task.control))
             lines.append(
-                f"{key}: with the audio of another utterance it reaches {ranks_by.format(report[facts.task.control])}; "
-                f"only what {ranks_by.format(report[ranks_by.name])} has above that comes from listening."
+                f"{key}: with its own audio {score}, with the audio of another utterance {control}: only the difference "
+                "comes from listening."
             )
-        if "warning" in report:
-            lines.append(f"**{report['warning']}**")
     lines.append("Scores hold for the sets above; other microphones, speakers and subjects were not measured.")
     lines.append("Like any language model, it can write what nobody has said. Have texts that matter read by a person.")
     return "".join(f"* {line}\n" for line in lines)

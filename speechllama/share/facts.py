@@ -40,7 +40,7 @@ class LLMFacts:
 
     def __str__(self) -> str:
         where = f"`{self.path}`" + (f" at revision `{self.revision}`" if self.revision else "")
-        return f"{where}, licence {self.licence or 'not stated there: ask whoever published it'}"
+        return f"{where}, licence {self.licence or 'not stated'}"
 
 
 @dataclass(frozen=True)

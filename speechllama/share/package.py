@@ -189,9 +189,9 @@ def decoded_search(folder: Path, decode_dir: str | Path | None) -> SearchConfig 
         FileNotFoundError: `decode_dir` is no decoded set.
     """
     found = sorted(folder.glob(f"decode_*/{MERGED}"), key=lambda path: path.stat().st_mtime)
-    path = Path(decode_dir) / MERGED if decode_dir else (found or [None])[-1]
-    if path is None:
+    if not decode_dir and not found:
         return None
+    path = Path(decode_dir) / MERGED if decode_dir else found[-1]
     stamp = read_stamp(path)
     return search_config(stamp.get("rescored", stamp)["search"], str(path))  # a rescored set has its system's stamp
 

@@ -83,8 +83,8 @@ def _explain(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return (
-            "the hub takes nothing from you there: put a token with write access of https://huggingface.co/settings/tokens "
-            "into HF_TOKEN or a file for --token_file, and check that you may write to that organisation"
+            "the hub takes nothing from you there: give a token with write access, in HF_TOKEN or a file for "
+            "--token_file (https://huggingface.co/settings/tokens), and check that you may write to that organisation"
         )
     if status == 409:
         return f"the hub has that already ({error}); a tag stays where it is: give another one"

@@ -43,7 +43,7 @@ def somebodys(llm: Path, folder: Path, **more: Any) -> Any:
         for name, weight in model.named_parameters():
             if "lora_" in name:
                 weight.add_(0.1 * torch.randn_like(weight))
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     return model.eval()
 
 

@@ -319,7 +319,7 @@ def test_an_adapter_to_start_from_is_checked_until_the_training_has_begun(
 
     model = AutoModelForCausalLM.from_pretrained(tiny_llm)
     settings: dict[str, Any] = {"r": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
-    get_peft_model(model, LoraConfig(**settings)).save_pretrained(tmp_path / "theirs")
+    get_peft_model(model, LoraConfig(**settings)).save_pretrained(str(tmp_path / "theirs"))
     words = [*small(tiny_llm), "--init_adapter", str(tmp_path / "theirs")]
     run = checked_run("covost2", *words)
     (fault,) = checks.run_preflight(run).faults

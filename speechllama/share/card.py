@@ -148,8 +148,8 @@ def format_limits(facts: CardFacts) -> str:
         if facts.task.control in report:
             score, control = (ranks_by.format(report[name]) for name in (ranks_by.name, facts.task.control))
             lines.append(
-                f"{key}: with its own audio {score}, with the audio of another utterance {control}: only the difference "
-                "comes from listening."
+                f"{key}: with its own audio {score}, with the audio of another utterance {control}: only the "
+                "difference comes from listening."
             )
     lines.append("Scores hold for the sets above; other microphones, speakers and subjects were not measured.")
     lines.append("Like any language model, it can write what nobody has said. Have texts that matter read by a person.")

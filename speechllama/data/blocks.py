@@ -13,16 +13,40 @@ import soundfile
 import soxr
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.data.audio import read_audio
+from speechllama.data.audio import HEADER_SLACK_SAMPLES, PREROLL_SECONDS, _has_known_length, read_audio, read_duration
 from speechllama.faults import InputError
 
-BLOCK_SECONDS = 4.0
+BLOCK_SECONDS = 8.0
+WHOLE_SECONDS = 30.0  # what is read at once
+
+
+class Counted:
+    """Blocks (S,) at 16 kHz that count how much of the recording has been taken.
+
+    Args:
+        blocks: The blocks.
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray]) -> None:
+        self.blocks, self.num_samples = blocks, 0
+
+    @property
+    def seconds(self) -> float:
+        """Duration of what has been taken."""
+        return self.num_samples / SAMPLE_RATE
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Pass the blocks on."""
+        for block in self.blocks:
+            self.num_samples += len(block)
+            yield block
 
 
 def read_blocks(path: str | Path) -> Iterator[np.ndarray]:
     """Read a recording in blocks of some seconds.
 
-    A format that libsndfile does not read, such as m4a, is read whole.
+    A recording of at most half a minute is read at once, as `read_audio` reads it. So is any other in a format that
+    libsndfile does not read, such as m4a.
 
     Args:
         path: The file.
@@ -32,11 +56,14 @@ def read_blocks(path: str | Path) -> Iterator[np.ndarray]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be decoded, or holds other than finite samples.
+        ValueError: As of `read_audio`, but a fault in the middle of a long recording is met when it is reached.
     """
+    if read_duration(path) <= WHOLE_SECONDS:
+        yield read_audio(path)
+        return
     try:
         stream = soundfile.SoundFile(str(path))
-    except (soundfile.LibsndfileError, OSError):
+    except soundfile.LibsndfileError:
         yield read_audio(path)
         return
     with stream:
@@ -45,13 +72,16 @@ def read_blocks(path: str | Path) -> Iterator[np.ndarray]:
 
 def _mono_blocks(stream: soundfile.SoundFile, path: str | Path) -> Iterator[np.ndarray]:
     """Blocks (S,) of an open file at its own rate."""
-    size = round(BLOCK_SECONDS * stream.samplerate)
-    num_read = 0
+    rate, num_read = stream.samplerate, 0
+    size = round(BLOCK_SECONDS * rate)
     while True:
+        # soundfile seeks after each read, which makes a lossy decoder begin anew: some samples before are read again.
+        preroll = min(num_read, round(PREROLL_SECONDS * rate))
         try:
-            block = stream.read(size, dtype="float32", always_2d=True)  # (S, channels)
+            stream.seek(num_read - preroll)
+            block = stream.read(preroll + size, dtype="float32", always_2d=True)[preroll:]  # (S, channels)
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            at = num_read / stream.samplerate
+            at = num_read / rate
             raise InputError(f"{path}: cannot be decoded from {at:.1f} s on ({error}); truncated?") from error
         if not len(block):
             break
@@ -59,8 +89,9 @@ def _mono_blocks(stream: soundfile.SoundFile, path: str | Path) -> Iterator[np.n
         if not np.isfinite(block).all():
             raise InputError(f"{path}: holds samples that are not finite numbers")
         yield block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
-    if not num_read:
-        raise InputError(f"{path}: holds no sample")
+    if num_read < stream.frames - HEADER_SLACK_SAMPLES and _has_known_length(Path(path)):
+        promised, found = stream.frames / rate, num_read / rate
+        raise InputError(f"{path}: truncated: its header promises {promised:.2f} s, {found:.2f} s can be decoded")
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import resample, to_unit_scale
-from speechllama.data.blocks import read_blocks
+from speechllama.data.blocks import Counted, read_blocks
 from speechllama.decode.segmenter import CutConfig, cut
 from speechllama.faults import InputError
 
@@ -70,22 +70,14 @@ def translate_long(
     rate: int = SAMPLE_RATE,
 ) -> Iterator[Segment]:
     """Translate segment by segment; see `Speech2Text.long`."""
-    seconds = 0.0
-
-    def counted() -> Iterator[np.ndarray]:
-        nonlocal seconds
-        for block in open_blocks(speech, rate):
-            seconds += len(block) / SAMPLE_RATE
-            yield block
-
-    is_empty = True
-    for pieces in in_batches(cut(counted(), config), config.batch_size):
+    blocks, is_empty = Counted(open_blocks(speech, rate)), True
+    for pieces in in_batches(cut(blocks, config), config.batch_size):
         found = translator.batch([piece.waveform for piece in pieces], [language] * len(pieces))
         for piece, nbest in zip(pieces, found, strict=True):
             is_empty = False
             yield Segment(piece.start, piece.end, nbest)
     if is_empty:
-        yield Segment(0.0, seconds, [])
+        yield Segment(0.0, blocks.seconds, [])
 
 
 def open_blocks(

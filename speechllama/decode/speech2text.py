@@ -22,6 +22,7 @@ from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import read_audio, resample, to_unit_scale
 from speechllama.decode.beam import SearchConfig
 from speechllama.decode.split_on_oom import split_on_oom
+from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor, recorded_format
 from speechllama.model.audio import AudioInput, Features
 
@@ -110,7 +111,11 @@ class Speech2Text(abc.ABC):
         Raises:
             ValueError: The recording is empty, shorter than one frame, or not a waveform.
         """
-        return self.batch([as_waveform(speech, rate)], [language])[0]
+        waveform = as_waveform(speech, rate)
+        try:
+            return self.batch([waveform], [language])[0]
+        except ValueError as error:
+            raise InputError(f"{speech}: {error}" if isinstance(speech, (str, Path)) else str(error)) from error
 
     def batch(self, waveforms: Sequence[np.ndarray], languages: Sequence[str] = ()) -> list[NBest]:
         """Translate some recordings at once; if memory runs out, in halves.

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from speechllama.decode.long import Segment
 
 FORMATS = ("text", "tsv", "json", "jsonl", "srt", "vtt")
-ENDINGS = {"text": "txt"}  # of files, where it is not the format's name
+
+
+def file_ending(kind: str) -> str:
+    """The ending of a file that holds a document of this kind."""
+    return "txt" if kind == "text" else kind
 
 
 def render(segments: Iterable[Segment], kind: str) -> str:
@@ -80,7 +84,9 @@ class Writer:
     def _cue(self, segment: Segment) -> str:
         """A segment with text, as text or as a subtitle."""
         if self.kind == "text":
-            return "\t".join([*self._named.values(), _one_line(segment.text)]) + "\n"
+            scores = [[f"{entry.score:.4f}"] if len(segment.nbest) > 1 else [] for entry in segment.nbest]
+            lines = zip(segment.nbest, scores, strict=True)
+            return "".join("\t".join([*self._named.values(), _one_line(e.text), *score]) + "\n" for e, score in lines)
         point = "," if self.kind == "srt" else "."
         number = f"{self.num_written}\n" if self.kind == "srt" else ""
         # "-->" would end a cue's text early.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,24 @@ def search_config(values: Mapping[str, Any], where: str) -> SearchConfig:
     return from_mapping(kind, values, where)
 
 
+def change_search(config: SearchConfig, values: Mapping[str, Any]) -> SearchConfig:
+    """Change some settings of a search.
+
+    Raises:
+        ValueError: The search of this system has no such setting.
+    """
+    unknown = sorted(set(values) - set(asdict(config)))
+    if unknown:
+        raise InputError(f"--{unknown[0]} {values[unknown[0]]} is for encoder-decoders, and this system is none")
+    return replace(config, **values)
+
+
 def find_rescoring(folder: Path, config: SearchConfig | None = None) -> Path | None:
     """Find what stage tune wrote into a folder: that of the config's beam, else the newest; None without any."""
     found = sorted(folder.glob(RESCORING), key=lambda path: path.stat().st_mtime)
     fitting = [path for path in found if config and tuned_beam(path) == config.beam_size]
-    return (fitting or found or [None])[-1]
+    chosen = fitting or found
+    return chosen[-1] if chosen else None
 
 
 def tuned_beam(path: Path) -> int | None:
@@ -98,9 +112,8 @@ def _load_rescored(path: Path, device: str, config: SearchConfig | None) -> Spee
     missing = [name for name in needed if name not in tuned]
     if missing or not (tuned.get(BASE) or tuned.get("tuned_on")):
         raise InputError(f"{path}: no {', '.join(missing or ['tuned_on'])}; run stage `decode` of this system again")
-    beam = tuned_beam(path)
-    config = config or (SearchConfig(beam_size=beam) if beam else SearchConfig())
     base = load_system(rescored_folder(tuned, path.parent), device, config)
+    config = config or replace(base.config, beam_size=tuned_beam(path) or base.config.beam_size)
     llm_dir = find_path(str(tuned["llm_dir"]), path.parent)
     scorer = load_text_scorer({**tuned, "llm_dir": llm_dir}, device, BATCH_TOKENS)
     return RescoredToText(base, Rescoring(scorer, tuned["weight"], tuned["length_norm"]), config)

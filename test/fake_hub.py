@@ -77,6 +77,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.reply(403, error="GatedRepo")
         if name not in self.hub.pages:
             return self.reply(404, error="RepoNotFound")
+        if is_api and rest == ["refs"]:
+            named = {label: at for (page, label), at in self.hub.names.items() if page == name and label != "main"}
+            tags = [{"name": label, "ref": f"refs/tags/{label}", "targetCommit": at} for label, at in named.items()]
+            return self.reply(200, value={"branches": [], "converts": [], "tags": tags})
         revision = rest[1] if len(rest) > 1 else "main"
         commit = self.hub.find(name, revision)
         if commit is None:
@@ -140,8 +144,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 for file in json.loads(body)["files"]
             ]
             return self.reply(200, value={"files": [{**file, "shouldIgnore": False} for file in files]})
-        if words[4] == "tag" and (name, json.loads(body)["tag"]) in self.hub.names:
-            return self.reply(409, error="")
         if words[4] == "tag":
             self.hub.names[name, json.loads(body)["tag"]] = self.hub.names[name, words[5]]
             return self.reply(200, value={})

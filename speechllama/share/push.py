@@ -66,6 +66,8 @@ def push(exp_dir: str | Path, page: Page, options: PackOptions) -> str:
         write_page(exp_dir, folder, page.name, options)
         try:
             hub.create_repo(page.name, private=page.is_private, exist_ok=True)
+            if page.tag in {ref.name for ref in hub.list_repo_refs(page.name).tags}:
+                raise InputError(f"it has a tag {page.tag} already, which stays where it is; give another --tag")
             message = f"Upload {Path(exp_dir).resolve().name} with speechllama"
             commit = hub.upload_folder(
                 repo_id=page.name, folder_path=folder, commit_message=message, delete_patterns="*"
@@ -86,6 +88,6 @@ def _explain(error: Exception) -> str:
             "the hub takes nothing from you there: give a token with write access, in HF_TOKEN or a file for "
             "--token_file (https://huggingface.co/settings/tokens), and check that you may write to that organisation"
         )
-    if status == 409:
-        return f"the hub has that already ({error}); a tag stays where it is: give another one"
+    if isinstance(error, InputError):
+        return str(error)
     return explain_hub_error(error) or f"not put onto the hub: {error}"

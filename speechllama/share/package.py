@@ -210,10 +210,13 @@ def _rescoring_contents(path: Path, include_llm: bool) -> Contents:
     contents = Contents()
     contents.include(_contents(rescored_folder(tuned, path.parent), include_llm), BASE)
     record, files = pack_llm(find_path(tuned["llm_dir"], path.parent), include_llm, has_weights=True)
-    contents.files += files
-    contents.texts[f"llm/{LLM_FILE}"] = json.dumps(record, indent=2)
+    packed = {file for file, _ in contents.files}
+    llm_dir = f"{BASE}/llm" if files and all(file in packed for file, _ in files) else "llm"  # both have the same LLM
+    if llm_dir == "llm":
+        contents.files += files
+        contents.texts[f"llm/{LLM_FILE}"] = json.dumps(record, indent=2)
     kept = {name: value for name, value in tuned.items() if name != "tried"}
-    contents.texts["rescoring.json"] = json.dumps({**kept, "llm_dir": "llm", BASE: BASE}, indent=2)
+    contents.texts["rescoring.json"] = json.dumps({**kept, "llm_dir": llm_dir, BASE: BASE}, indent=2)
     return contents
 
 

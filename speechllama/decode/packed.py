@@ -23,7 +23,7 @@ from speechllama.model.weights import PACKED_FILE
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # What is fetched of a page of a hub: all that a package holds, and no pickle or Python among it.
-FETCHED = ("*.json", "*.jsonl", "*.yaml", "*.safetensors", "*.npz", "*.model", "*.txt", "*.jinja", "*.md", "LICENSE*")
+FETCHED = ("*.json", "*.yaml", "*.safetensors", "*.npz", "*.model", "*.txt", "*.jinja", "*.md", "LICENSE*")
 # Settings of a package that are paths, in config.yaml, llm.json and rescoring.json; a hub id may stand for an LLM.
 PLACES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file", "tokenizer", "base", "path")
 

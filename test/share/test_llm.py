@@ -12,9 +12,12 @@ import yaml
 
 from speechllama.bin import export
 from speechllama.decode.experiment import load_experiment
+from speechllama.llm.adapter_files import Base
+from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.llm.prefix_mask import position_ids, visible
-from speechllama.share.llm import export_adapter, export_merged_llm
+from speechllama.share.llm import TrainedLLM, export_adapter, export_merged_llm
+from test.llm.families import multimodal
 
 TOKENS = torch.tensor([[1, 5, 9, 12, 7, 3, 88, 41]])
 
@@ -111,6 +114,15 @@ def test_a_fully_trained_llm_leaves_whole_and_has_no_adapters(recipe: Any, tmp_p
     torch.testing.assert_close(score_there(load_there(tmp_path / "merged")), expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="train: full: all weights were trained, and there are no adapters. Export"):
         export_adapter(system, tmp_path / "adapter")
+
+
+def test_adapters_of_a_part_of_a_model_leave_only_within_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    multimodal("gemma3").save_pretrained(tmp_path / "gemma3")
+    config = LLMConfig(str(tmp_path / "gemma3"), train="lora")
+    trained = TrainedLLM(tmp_path, config, Base(config.path, None, ""), {})
+    monkeypatch.setattr("speechllama.share.llm.read_trained_llm", lambda _: trained)
+    with pytest.raises(ValueError, match="of the text part .gemma3_text. of a gemma3 model, in which peft would not"):
+        export_adapter("exp", tmp_path / "adapter")
 
 
 def test_what_cannot_leave_is_said_and_nothing_is_left_of_it(recipe: Any, tmp_path: Path) -> None:

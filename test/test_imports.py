@@ -29,7 +29,7 @@ COMMON = {
     "registry",
 }
 COMMON |= {"training_record"}
-BELOW_RECIPE = "common text frontend data corpora llm model compress decode rescore report train".split()
+BELOW_RECIPE = "common text frontend data corpora llm model compress decode rescore report train share".split()
 # Layer -> layers it may import besides itself.
 ALLOWED: dict[str, set[str]] = {
     "common": set(),
@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "rescore": {"common", "text", "data", "llm", "model", "decode"},
     "report": {"common", "frontend", "data", "text", "model"},  # of the model only its records
     "train": {"common", "text", "frontend", "data", "llm", "model"},
+    "share": {"common", "text", "data", "llm", "model", "decode", "report"},
     "recipe": {*BELOW_RECIPE},
     "page": {"common", "text", "frontend", "data", "model", "decode", "report"},
     "serve": {"common", "text", "data", "decode"},

@@ -78,11 +78,12 @@ def load_translator(args: argparse.Namespace) -> Speech2Text:
     """
     from speechllama.decode.beam import SearchConfig
     from speechllama.decode.joint_search import JointSearchConfig
+    from speechllama.decode.packed import find_folder
     from speechllama.decode.speech2text import Speech2Text
-    from speechllama.decode.systems import find_rescoring, open_folder
+    from speechllama.decode.systems import find_rescoring
     from speechllama.model.build import is_seq2seq
 
-    exp_dir, values = open_folder(args.exp_dir), given_search(args)
+    exp_dir, values = find_folder(args.exp_dir), given_search(args)
     if find_rescoring(exp_dir):
         raise InputError(f"{exp_dir}: a rescoring system; decode the system that it rescores, then run bin.rescore")
     if not is_seq2seq(exp_dir) and values.pop("ctc_weight") is not None:

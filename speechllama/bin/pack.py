@@ -28,9 +28,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Pack."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    from speechllama.decode.pack import pack
+    from speechllama.share.package import PackOptions, pack
 
-    pack(args.exp_dir, args.output, args.include_llm, args.decode_dir or None)
+    pack(args.exp_dir, args.output, PackOptions(args.include_llm, args.decode_dir or None))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("audio", nargs="*", help="recordings: wav, flac, mp3, opus, ...")
-    parser.add_argument("--model", required=True, help="trained experiment directory, or a packed zip")
+    parser.add_argument("--model", required=True, help="trained experiment directory, packed zip or page of the hub")
+    parser.add_argument("--revision", default=None, help="branch, tag or commit of a page of the hub")
     parser.add_argument("--language", default="", help="source language code, if the model's prompt names it")
     text = "text: a line a segment; tsv, json, jsonl, srt and vtt also have its times, in seconds or as subtitles do"
     parser.add_argument("--format", default="text", choices=FORMATS, help=text)
@@ -55,7 +56,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
         check_job(job, args.microphone)
     except UsageError as error:
         parser.error(str(error))
-    translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu")
+    translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", revision=args.revision)
     translator.config = change_search(translator.config, given_search(args))
     if args.microphone:
         return translate_microphone(translator, job)

@@ -25,6 +25,7 @@ from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
+from speechllama.model.weights import weights_path
 from speechllama.progress import progress
 
 
@@ -117,7 +118,7 @@ def make_stamp(translate: Speech2Text, job: DecodeJob, data: DataDir, audio: Aud
         "search": asdict(translate.config),
         "data_dir": job.data_dir,
         "control": job.control,
-        "model": (translate.folder / "model.pth").stat().st_mtime_ns,
+        "model": weights_path(translate.folder).stat().st_mtime_ns,
         "num_utterances": len(audio.places),
         "audio": (data.path / audio.table).stat().st_mtime_ns,
     }

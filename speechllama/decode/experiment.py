@@ -5,8 +5,6 @@ exp/<system>/ or <name>.zip -> network on a device, prompt, settings
 
 from __future__ import annotations
 
-import shutil
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,15 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.decode.packed import find_folder
 from speechllama.faults import InputError, MissingFileError
 from speechllama.files import find_path
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama, front_end_path
+from speechllama.model.build import CONFIG_FILE, build_speech_llama, front_end_path
 from speechllama.model.build import read_settings as read_config_file
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.model.weights import read_weights, weights_path
 from speechllama.text.prompt import Prompt, PromptConfig
 
 NETWORK = "network."  # prefix of our network in ESPnet's model
@@ -50,7 +50,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     """Load a trained experiment.
 
     Args:
-        path: Experiment directory, or a zip that stage `pack` wrote (unpacked next to itself, once).
+        path: Experiment directory, packed zip or page of the hub; see `find_folder`.
         device: torch device.
 
     Returns:
@@ -60,14 +60,14 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
         FileNotFoundError: It is not a finished experiment, or its LLM or CTC encoder is missing.
         ValueError: The weights belong to another LLM or CTC encoder, or do not fit the config; or there is no GPU.
     """
-    folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
+    folder = find_folder(path)
     settings = read_settings(folder)
     network = build_speech_llama(settings, str(folder / CONFIG_FILE), device)
-    state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
+    state = read_weights(folder)
     try:
         network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in state.items()})
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{folder / MODEL_FILE}: {error}") from error
+        raise InputError(f"{weights_path(folder)}: {error}") from error
     config = from_mapping(PromptConfig, settings["prompt_conf"], f"{folder / CONFIG_FILE}: prompt_conf")
     tokenizer = load_tokenizer(*read_llm_record(settings["llm_dir"]))
     prompt = Prompt(config, settings["task_name"], tokenizer)
@@ -80,9 +80,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: It is not a finished experiment.
     """
-    for name in (CONFIG_FILE, MODEL_FILE):
-        if not (folder / name).is_file():
-            raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
+    for path in (folder / CONFIG_FILE, weights_path(folder)):
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no trained experiment there; run it to stage `average`")
     settings = read_config_file(folder)
     for name in BASES:
         settings[name] = find_path(str(settings.get(name) or ""), folder)
@@ -90,27 +90,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if weights:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": find_path(weights, folder)}
     return settings
-
-
-def unpack(archive: Path) -> Path:
-    """Unpack a zip next to itself, once; a newer zip is unpacked again.
-
-    Raises:
-        FileNotFoundError: There is no such zip.
-        ValueError: It is no zip.
-    """
-    if not archive.is_file():
-        raise MissingFileError(f"{archive}: no such packed model")
-    folder = archive.with_suffix(".unpacked")
-    if folder.is_dir() and folder.stat().st_mtime >= archive.stat().st_mtime:
-        return folder
-    partial = archive.with_suffix(".unpacked.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(partial)
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{archive}: not a packed model ({error}); pack it again (stage `pack`)") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder

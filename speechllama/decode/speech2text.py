@@ -66,13 +66,16 @@ class Speech2Text(abc.ABC):
         self.folder, self.settings, self.config = folder, settings, config
 
     @staticmethod
-    def from_pretrained(path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
+    def from_pretrained(
+        path: str | Path, device: str = "cpu", config: SearchConfig | None = None, revision: str | None = None
+    ) -> Speech2Text:
         """Load a trained system of any kind.
 
         Args:
-            path: Experiment directory, or a zip that stage `pack` wrote.
+            path: Experiment directory, a zip that stage `pack` wrote, or a page of the hub, "organisation/name".
             device: torch device.
             config: Settings of the search; None: those that a packed model keeps, or the defaults.
+            revision: Branch, tag or commit of the page of the hub.
 
         Raises:
             FileNotFoundError: It is not a finished experiment, or what it is built on is missing.
@@ -80,7 +83,7 @@ class Speech2Text(abc.ABC):
         """
         from speechllama.decode.systems import load_system
 
-        return load_system(path, device, config)
+        return load_system(path, device, config, revision)
 
     @property
     def device(self) -> torch.device:

@@ -17,8 +17,9 @@ from typing import Any
 
 from speechllama.config import from_mapping
 from speechllama.decode.beam import SearchConfig
-from speechllama.decode.experiment import load_experiment, read_settings, unpack
+from speechllama.decode.experiment import load_experiment, read_settings
 from speechllama.decode.joint_search import JointSearchConfig
+from speechllama.decode.packed import find_folder
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.faults import InputError
 from speechllama.files import find_path, read_json
@@ -29,9 +30,11 @@ RESCORING = "rescoring*.json"  # rescoring_beam4.json in an experiment, rescorin
 BASE = "base"  # where a packed model has the system that is rescored
 
 
-def load_system(path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
+def load_system(
+    path: str | Path, device: str = "cpu", config: SearchConfig | None = None, revision: str | None = None
+) -> Speech2Text:
     """Load a trained system; arguments and errors as of `Speech2Text.from_pretrained`."""
-    folder = open_folder(path)
+    folder = find_folder(path, revision)
     config = config or read_search(folder)
     tuned = find_rescoring(folder, config)
     if tuned is not None:
@@ -45,11 +48,6 @@ def load_system(path: str | Path, device: str = "cpu", config: SearchConfig | No
     from speechllama.decode.speech_llama2text import SpeechLlamaToText
 
     return SpeechLlamaToText(load_experiment(folder, device), config)
-
-
-def open_folder(path: str | Path) -> Path:
-    """Return the folder of a system: the path itself, or where a packed model was unpacked."""
-    return unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
 
 
 def read_search(folder: Path) -> SearchConfig | None:

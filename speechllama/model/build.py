@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
@@ -30,10 +29,11 @@ from speechllama.model.encoders import choose_encoder
 from speechllama.model.front_end import FrontedEncoder, build_encoder
 from speechllama.model.old_settings import upgrade_settings
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.model.weights import MODEL_FILE as MODEL_FILE  # which experiments have
+from speechllama.model.weights import read_arrays, read_weights, weights_path
 from speechllama.registry import Choice, choose
 
-MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads
-CONFIG_FILE = "config.yaml"  # written by ESPnet next to them
+CONFIG_FILE = "config.yaml"  # written by ESPnet next to the weights
 
 
 def speech_llama_config(
@@ -170,9 +170,9 @@ def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
             weights than those that it began with.
     """
     folder = Path(ctc_dir)
-    for name in (CONFIG_FILE, MODEL_FILE):
-        if not (folder / name).is_file():
-            raise MissingFileError(f"{folder / name}: no trained CTC encoder there; run stage `ctc` to its end")
+    for path in (folder / CONFIG_FILE, weights_path(folder)):
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no trained CTC encoder there; run stage `ctc` to its end")
     settings = read_settings(folder)
     if not settings.get("num_units"):
         raise InputError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give the directory of stage `ctc`")
@@ -180,12 +180,11 @@ def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
     if front_end:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": front_end}
     encoder = build_encoder(choice, settings["num_units"], recorded_format(settings, str(folder / CONFIG_FILE)))
-    state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
     try:
-        encoder.load_state_dict(state)
+        encoder.load_state_dict(read_weights(folder))
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} next to them: {error}"
+            f"{weights_path(folder)}: the weights do not fit {CONFIG_FILE} next to them: {error}"
         ) from error
     return encoder.eval()
 
@@ -198,8 +197,8 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
     """
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no feature statistics; run stage `statistics` or give --cmvn_file")
-    with np.load(path) as statistics:
-        return tuple(torch.from_numpy(statistics[name].astype(np.float32)) for name in ("mean", "std"))  # type: ignore[return-value]
+    mean, std = read_arrays(path, "mean", "std")
+    return mean, std
 
 
 def load_centroids(compressor: nn.Module, path: str) -> None:
@@ -213,8 +212,7 @@ def load_centroids(compressor: nn.Module, path: str) -> None:
         return
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no centroids of the units; run stage `compress` or give --centroids_file")
-    with np.load(path) as file:
-        centroids = torch.from_numpy(file["centroids"].astype(np.float32))
+    (centroids,) = read_arrays(path, "centroids")
     try:
         compressor.codebook.set_centroids(centroids)
     except ValueError as error:

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.faults import InputError, MissingFileError
 from speechllama.frontend.front_ends import recorded_format
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, read_cmvn, read_settings
+from speechllama.model.build import CONFIG_FILE, check_device, read_cmvn, read_settings
 from speechllama.model.front_end import build_front_end
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
+from speechllama.model.weights import read_weights, weights_path
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.ctc import CTCTask
 from speechllama.train.espnet import AbsESPnetModel, force_gatherable, record_features, seq2seq_classes
@@ -120,9 +120,9 @@ def load_seq2seq(
     """
     check_device(device)
     folder = Path(exp_dir)
-    for name in (CONFIG_FILE, MODEL_FILE):
-        if not (folder / name).is_file():
-            raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
+    for path in (folder / CONFIG_FILE, weights_path(folder)):
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no trained experiment there; run it to stage `average`")
     settings = settings or read_settings(folder)
     config = from_mapping(Seq2SeqConfig, settings["network_conf"], f"{folder / CONFIG_FILE}: network_conf")
     tokenizer = CTCTokenizer(settings["tokenizer"])
@@ -134,7 +134,7 @@ def load_seq2seq(
     features, parts = recorded_format(settings, str(folder)), make_parts(config, tokenizer.num_units)
     network = Seq2Seq(config, tokenizer.num_units, parts, features.shape, build_front_end(features))
     try:
-        network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
+        network.load_state_dict(read_weights(folder))
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} there: {error}") from error
+        raise InputError(f"{weights_path(folder)}: the weights do not fit {CONFIG_FILE} there: {error}") from error
     return network.to(device).eval(), tokenizer

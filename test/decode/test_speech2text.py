@@ -197,5 +197,5 @@ def test_long_takes_a_file_a_waveform_of_any_rate_or_blocks(tmp_path: Path, monk
 def test_a_packed_llm_that_both_parts_of_b2_have_is_in_the_zip_once(systems: Path, tmp_path: Path) -> None:
     pack.main(["--exp_dir", str(systems / "b2_e5"), "--output", str(tmp_path / "b2.zip"), "--include_llm", "true"])
     with zipfile.ZipFile(tmp_path / "b2.zip") as archive:
-        assert len([name for name in archive.namelist() if name.endswith("model.safetensors")]) == 1
+        assert len([name for name in archive.namelist() if name.endswith("llm/tiny/model.safetensors")]) == 1
     assert isinstance(Speech2Text.from_pretrained(tmp_path / "b2.zip"), RescoredToText)

@@ -48,7 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """Run translate with a fake system -> status, what is on stdout and stderr."""
 
     def run_with(system: FakeToText, *words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_: system))
+        monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_, **__: system))
         status = translate.main(["--model", "x", *words])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
@@ -168,7 +168,7 @@ def test_without_silero_a_long_recording_is_refused_by_name(
     monkeypatch.undo()
     monkeypatch.chdir(folder)
     monkeypatch.setattr("speechllama.decode.voice.has_silero", lambda: False)
-    monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_: FakeToText()))
+    monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_, **__: FakeToText()))
     job = FilesJob(["long.wav", "short.wav"])
     assert translate_files.translate_files(FakeToText(), job) == 1
     even = FilesJob(["long.wav"], long=LongConfig(segmentation="even"))

@@ -6,8 +6,8 @@ r"""Kill stages of a tiny recipe at random moments, resume them, and compare wit
 A trial starts a stage of the mini recipe with run.sh, kills every process of it with SIGKILL, and starts it again. At
 the end all tensors of its checkpoints, or all of its hypotheses, must be those of the unbroken run. Half of the kills
 come at a random moment of the stage's time; the other half wait, from such a moment on, until one of the files that the
-stage resumes from is being written. The report is <work_dir>/resume.jsonl, a line for each trial; the same command continues
-where it was stopped. Exit status 1 if a trial ends with something else than the unbroken run.
+stage resumes from is being written. The report is <work_dir>/resume.jsonl, a line for each trial; the same command
+continues where it was stopped. Exit status 1 if a trial ends with something else than the unbroken run.
 """
 
 from __future__ import annotations

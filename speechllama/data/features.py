@@ -210,8 +210,15 @@ def _read_utterance(data: DataDir, utterance: str) -> np.ndarray:
     segment = data.table("segments").get(utterance)
     if segment is None:
         return read_audio(data.table("wav.scp")[utterance])
-    recording, start, end = segment.split()
-    return read_audio(data.table("wav.scp")[recording], float(start), float(end))
+    try:
+        recording, start, end = segment.split()
+        path, times = data.table("wav.scp")[recording], (float(start), float(end))
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{data.path / 'segments'}: {utterance} has {segment!r}, expected 'recording start end' with seconds and a "
+            f"recording of {data.path / 'wav.scp'}"
+        ) from error
+    return read_audio(path, *times)
 
 
 def _fingerprint(data: DataDir, utterances: list[str], choice: Choice[FrontEnd]) -> str:
@@ -235,4 +242,6 @@ def _is_finished(output_dir: Path, job: int, fingerprint: str) -> bool:
     written += [output_dir / f"utt2num_frames.{job}", output_dir / f"skipped.{job}"]
     if not done.is_file() or not all(path.is_file() for path in written):
         return False
-    return bool(read_json(done).get("input") == fingerprint)
+    with contextlib.suppress(InputError):  # a damaged record: the part is written again
+        return bool(read_json(done).get("input") == fingerprint)
+    return False

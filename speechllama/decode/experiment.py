@@ -18,11 +18,13 @@ import yaml
 
 from speechllama.config import from_mapping
 from speechllama.faults import InputError, MissingFileError
+from speechllama.files import read_json
 from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, build_speech_llama, front_end_path
 from speechllama.model.build import read_settings as read_config_file
+from speechllama.model.checkpoint import load_weights
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.text.prompt import Prompt, PromptConfig
 
@@ -66,11 +68,12 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     folder = unpack(Path(path)) if Path(path).suffix == ".zip" else Path(path)
     settings = read_settings(folder)
     network = build_speech_llama(settings, str(folder / CONFIG_FILE), device)
-    state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
+    state = load_weights(folder / MODEL_FILE)
     try:
         network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in state.items()})
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{folder / MODEL_FILE}: {error}") from error
+        bases = ", ".join(str(settings[name]) for name in ("llm_dir", "ctc_dir") if settings.get(name))
+        raise InputError(f"{folder / MODEL_FILE}: {error} (given are {bases})") from error
     config = from_mapping(PromptConfig, settings["prompt_conf"], f"{folder / CONFIG_FILE}: prompt_conf")
     tokenizer = load_tokenizer(*read_llm_record(settings["llm_dir"]))
     prompt = Prompt(config, settings["task_name"], tokenizer)
@@ -87,6 +90,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
         if not (folder / name).is_file():
             raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
     settings = read_config_file(folder)
+    missing = [name for name in ("llm_dir", "prompt_conf", "task_name") if not settings.get(name)]
+    if missing:
+        raise InputError(
+            f"{folder / CONFIG_FILE}: no {', '.join(missing)}: no experiment of a speech LLM, or the file was cut; put "
+            "it back, or train again"
+        )
     for name in BASES:
         settings[name] = _find(str(settings.get(name) or ""), folder)
     weights = front_end_path(settings)
@@ -170,7 +179,7 @@ def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[s
         has_weights: False if the experiment's own weights replace the LLM's; a local LLM is then packed without them.
     """
     path, _ = read_llm_record(llm_dir)
-    record = json.loads((Path(llm_dir) / LLM_FILE).read_text(encoding="utf-8"))
+    record = read_json(Path(llm_dir) / LLM_FILE)
     folder = Path(path)
     if not include_llm and (has_weights or not folder.is_dir()):
         return {**record, "path": str(folder.resolve()) if folder.is_dir() else path}, []

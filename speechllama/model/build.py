@@ -12,17 +12,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
-from speechllama.config import from_mapping
+from speechllama.config import from_mapping, read_yaml
 from speechllama.constants import SEQ2SEQ
 from speechllama.faults import InputError, MissingFileError
 from speechllama.frontend.front_ends import recorded_format
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import check_prefix_mask, read_llm_record
-from speechllama.model.checkpoint import keep_only_trainable
+from speechllama.model.checkpoint import keep_only_trainable, load_weights
 from speechllama.model.compressor import UnitCompressor
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
 from speechllama.model.config import SpeechLlamaConfig
@@ -149,7 +148,10 @@ def read_settings(exp_dir: str | Path) -> dict[str, Any]:
     path = Path(exp_dir) / CONFIG_FILE
     if not path.is_file():
         raise MissingFileError(f"{path}: no experiment there")
-    return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")))
+    settings = read_yaml(path)
+    if not settings:
+        raise InputError(f"{path}: empty; train this experiment again, or put its config.yaml back")
+    return upgrade_settings(settings)
 
 
 def front_end_path(settings: Mapping[str, Any]) -> str:
@@ -180,7 +182,7 @@ def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
     if front_end:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": front_end}
     encoder = build_encoder(choice, settings["num_units"], recorded_format(settings, str(folder / CONFIG_FILE)))
-    state = torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True)
+    state = load_weights(folder / MODEL_FILE)
     try:
         encoder.load_state_dict(state)
     except (RuntimeError, ValueError) as error:
@@ -198,8 +200,27 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
     """
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no feature statistics; run stage `statistics` or give --cmvn_file")
-    with np.load(path) as statistics:
-        return tuple(torch.from_numpy(statistics[name].astype(np.float32)) for name in ("mean", "std"))  # type: ignore[return-value]
+    mean, std = read_arrays(path, "mean", "std")
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.astype(np.float32))
+
+
+def read_arrays(path: str | Path, *names: str) -> list[np.ndarray]:
+    """Read arrays of finite numbers from an npz file.
+
+    Raises:
+        ValueError: The file is damaged or no npz file, lacks one of them, or holds NaN or infinity.
+    """
+    try:
+        with np.load(path) as file:
+            arrays = [np.asarray(file[name]) for name in names]
+        is_finite = all(np.isfinite(array).all() for array in arrays)
+    except (
+        Exception
+    ) as error:  # a damaged zip fails in many ways: BadZipFile, EOFError, KeyError, ValueError, zlib.error
+        raise InputError(f"{path}: {', '.join(names)} cannot be read ({error}); run its stage again") from error
+    if not is_finite:
+        raise InputError(f"{path}: {', '.join(names)} hold NaN or infinity; run its stage again")
+    return arrays
 
 
 def load_centroids(compressor: nn.Module, path: str) -> None:
@@ -213,8 +234,7 @@ def load_centroids(compressor: nn.Module, path: str) -> None:
         return
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no centroids of the units; run stage `compress` or give --centroids_file")
-    with np.load(path) as file:
-        centroids = torch.from_numpy(file["centroids"].astype(np.float32))
+    centroids = torch.from_numpy(read_arrays(path, "centroids")[0].astype(np.float32))
     try:
         compressor.codebook.set_centroids(centroids)
     except ValueError as error:

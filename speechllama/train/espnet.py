@@ -24,6 +24,7 @@ from speechllama.files import read_table
 from speechllama.frontend.front_ends import FeatureFormat, read_format
 from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
+from speechllama.train.data_files import check_data_files, explain_failure
 from speechllama.train.light_import import light_import
 from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, resolve_includes
 from speechllama.train.outcome import check_gradients, check_loss
@@ -221,7 +222,12 @@ class SpeechTask(AbsTask):
             super().main(args=args)
             return
         with only_training(args.output_dir):
-            super().main(args=args)
+            check_data_files(args)
+            try:
+                super().main(args=args)
+            except Exception as error:
+                explain_failure(error, args)
+                raise
 
     @classmethod
     def build_collate_fn(
@@ -274,7 +280,7 @@ class SpeechTask(AbsTask):
             raise InputError(f"{args.output_dir}: nothing is left to train ({settings}); free a part in {args.config}")
         try:
             return [optim_classes[args.optim](trainable, **args.optim_conf)]
-        except TypeError as error:
+        except (TypeError, ValueError, LookupError) as error:
             raise InputError(f"{args.config}: optim_conf {args.optim_conf}: {error}") from error
 
     @classmethod

@@ -11,13 +11,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.faults import InputError, MissingFileError
 from speechllama.frontend.front_ends import recorded_format
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, read_cmvn, read_settings
+from speechllama.model.checkpoint import load_weights
 from speechllama.model.front_end import build_front_end
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.text.tokenizer import CTCTokenizer
@@ -130,7 +130,7 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     features, parts = recorded_format(settings, str(folder)), make_parts(config, tokenizer.num_units)
     network = Seq2Seq(config, tokenizer.num_units, parts, features.shape, build_front_end(features))
     try:
-        network.load_state_dict(torch.load(folder / MODEL_FILE, map_location="cpu", weights_only=True))
+        network.load_state_dict(load_weights(folder / MODEL_FILE))
     except (RuntimeError, ValueError) as error:
         raise InputError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} there: {error}") from error
     return network.to(device).eval(), tokenizer

@@ -28,7 +28,7 @@ from speechllama.llm.record import read_llm_record
 from speechllama.llm.spelling import spell
 from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
-from speechllama.model.checkpoint import FINGERPRINT
+from speechllama.model.checkpoint import FINGERPRINT, load_weights
 from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.text.checkpoint_units import read_units
@@ -232,7 +232,7 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
     path = experiment / MODEL_FILE
     if not path.is_file():
         raise MissingFileError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    loaded = load_weights(path)
     state = {name.removeprefix("network."): tensor for name, tensor in loaded.items()}
     own_base = network.get_buffer(FINGERPRINT)
     if not torch.equal(state.pop(FINGERPRINT, own_base.new_empty(0)), own_base):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechllama.data.ark import read_features
-from speechllama.faults import first_ten, raise_all
+from speechllama.faults import InputError, first_ten, raise_all
 from speechllama.files import read_table
 
 ARK = "kaldi_ark"  # ESPnet's type of a table whose values are places in an ark
@@ -42,6 +42,9 @@ def check_data_files(args: argparse.Namespace) -> None:
                 f"{args.config}: batch_type is {FOLDED} (ESPnet's default), which needs a fold_length for each of the "
                 f"{len(shape_files)} shape files; write batch_type: numel, or look whether the file was cut"
             )
+    for name in ("batch_size", "batch_bins"):
+        if getattr(args, name) < 1:
+            faults.append(f"{args.config}: {name} is {getattr(args, name)}, expected a number above 0")
     raise_all(faults, "training data")
 
 

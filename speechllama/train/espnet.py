@@ -26,7 +26,7 @@ from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
 from speechllama.train.data_files import check_data_files, explain_failure
 from speechllama.train.light_import import light_import
-from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, resolve_includes
+from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, option, resolve_includes
 from speechllama.train.outcome import check_gradients, check_loss
 from speechllama.train.recovery import CHECKPOINT, keep_previous, load_whole, recover
 from speechllama.train.resume import INTERRUPTED, EpochInFlight, Training, num_processes, rank
@@ -218,6 +218,7 @@ class SpeechTask(AbsTask):
             cmd = list(cmd or [])
             check_keys(cmd, {action.dest for action in parser._actions})
             args = parser.parse_args(resolve_includes(cmd))
+            args.config = option(cmd, "config")  # the user's own file, for messages, not what it was merged into
         if args.output_dir is None:  # --print_config, or ESPnet says that it is missing
             super().main(args=args)
             return
@@ -272,7 +273,7 @@ class SpeechTask(AbsTask):
             ValueError: There are none, or the optimizer is unknown or has no such setting.
         """
         if args.optim not in optim_classes:
-            raise InputError(f"unknown optim {args.optim!r}, expected one of {', '.join(optim_classes)}")
+            raise InputError(f"{args.config}: unknown optim {args.optim!r}, expected one of {', '.join(optim_classes)}")
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trainable:
             freezing = ("freeze_param", "train_audio_encoder", "llm_conf")

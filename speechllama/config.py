@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import yaml
 
 from speechllama.faults import InputError, MissingFileError
+from speechllama.files import read_utf8
 
 Config = TypeVar("Config")
 INCLUDE = "include"
@@ -68,6 +69,24 @@ def load_config(path: str | Path, folders: Sequence[Path] = ()) -> Loaded:
     return Loaded(settings, tuple(files))
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping as it is; an empty file has no settings.
+
+    Raises:
+        ValueError: It is not UTF-8, no YAML, or no mapping.
+    """
+    content = read_utf8(path)
+    try:
+        settings = yaml.safe_load(content)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-99-99 is a ValueError
+        raise InputError(f"{path}: not YAML: {error}") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: expected settings (key: value), found {type(settings).__name__}")
+    return settings
+
+
 def find_config(name: str, folders: Sequence[Path]) -> Path | None:
     """Find a YAML by name in the first folder that has it; None if none has."""
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
@@ -79,12 +98,7 @@ def _read(path: Path, folders: Sequence[Path], above: tuple[Path, ...], files: d
     if not path.is_file():
         raise MissingFileError(f"{path}: no such config")
     files[path] = None
-    try:
-        own = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML: {error}") from error
-    if not isinstance(own, dict):
-        raise InputError(f"{path}: expected settings (key: value), found {type(own).__name__}")
+    own = read_yaml(path)
     _check_numbers(own, str(path))
     included = own.pop(INCLUDE, None) or []
     settings: dict[str, Any] = {}

@@ -91,6 +91,19 @@ def write_table(path: str | Path, table: Mapping[str, str]) -> None:
             stream.write(f"{key} {value}\n")
 
 
+def read_utf8(path: str | Path) -> str:
+    """Read a text file, with or without byte-order mark.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 ({error}); convert the file, or write it again") from error
+
+
 def read_json(path: str | Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -102,9 +115,13 @@ def read_json(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file; run the stage that writes it")
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(read_utf8(path))
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); delete it and run its stage again") from error
+    except RecursionError as error:
+        raise InputError(
+            f"{path}: not JSON that a stage writes (too deep); delete it and run its stage again"
+        ) from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from speechllama.data.ark import ark_writer, part_path, read_matrix, split_part
+from speechllama.data.ark import ark_writer, part_path, read_features, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, write_table
@@ -68,14 +68,15 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     """
     check_device(device)
     data = read_data_dir(job.data_dir)
-    feats, lengths = data.table("feats.scp"), data.table("utt2num_frames")
+    feats, lengths = data.table("feats.scp"), data.num_frames
+    scp = data.path / "feats.scp"
     utterances = split_part(list(feats), job.num_jobs, job.job)
     encoder = load_ctc_encoder(ctc_dir)
     done = part_path(job.output_dir, "compressed", job.job, "done")
     compressor = choice.build(encoder.dim)
     load_centroids(compressor, job.centroids_file)
     stamp = json.dumps([describe_cache(encoder, compressor, choice), asdict(job)], sort_keys=True)
-    if done.is_file() and done.read_text(encoding="utf-8") == stamp:
+    if done.is_file() and done.read_bytes() == stamp.encode():
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
     units = read_units(tokenizer)
@@ -84,9 +85,9 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     encoder, compressor = encoder.to(device), compressor.to(device)
     num_vectors, hypotheses = {}, {}
     with ark_writer(job.output_dir, "compressed", job.job) as write:
-        batches = list(batch_by_frames(utterances, {utt: int(lengths[utt]) for utt in utterances}, job.batch_frames))
+        batches = list(batch_by_frames(utterances, {utt: lengths[utt] for utt in utterances}, job.batch_frames))
         for batch in progress(batches, len(batches), "batches"):
-            encoded = encoder(*Features.pad([read_matrix(feats[utt]) for utt in batch]).to(device))
+            encoded = encoder(*Features.pad([read_features(feats[utt], f"{scp}: {utt}") for utt in batch]).to(device))
             compressed = compressor(encoded)
             for index, utterance in enumerate(batch):
                 count = int(compressed.lengths[index])

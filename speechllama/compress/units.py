@@ -5,10 +5,12 @@ feats.scp (T, F) -> CTC encoder -> states (N, D) -> centroids (K, D), an npz
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import random
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import numpy as np
 import torch
 
 from speechllama.compress.cache import batch_by_frames
-from speechllama.data.ark import read_matrix
+from speechllama.data.ark import read_features
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.faults import InputError
 from speechllama.model.audio import Features, SpeechEncoder
@@ -59,7 +61,7 @@ def learn_centroids(ctc_dir: str, data_dir: str, config: ClusterConfig, output_f
     path = Path(output_file)
     stamp = json.dumps([asdict(config), data_dir, (Path(ctc_dir) / MODEL_FILE).stat().st_mtime_ns], sort_keys=True)
     if path.is_file():
-        with np.load(path) as file:
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as file:
             if str(file["stamp"]) == stamp:
                 logging.info("the centroids are finished: %s", path)
                 return
@@ -104,7 +106,7 @@ def find_centroids(states: np.ndarray, config: ClusterConfig) -> np.ndarray:
 @torch.inference_mode()
 def encode_sample(encoder: SpeechEncoder, data: DataDir, config: ClusterConfig, device: str) -> np.ndarray:
     """Encoder states (N, D) of utterances drawn by the seed, at least `max_states` if there are as many."""
-    feats, lengths = data.table("feats.scp"), data.table("utt2num_frames")
+    feats, lengths = data.table("feats.scp"), data.num_frames
     utterances = sorted(feats)
     random.Random(config.seed).shuffle(utterances)
     chosen, num_frames = [], 0
@@ -112,10 +114,11 @@ def encode_sample(encoder: SpeechEncoder, data: DataDir, config: ClusterConfig, 
         if num_frames >= 4 * config.max_states:
             break
         chosen.append(utterance)
-        num_frames += int(lengths[utterance])
-    batches = list(batch_by_frames(chosen, {utt: int(lengths[utt]) for utt in chosen}, BATCH_FRAMES))
+        num_frames += lengths[utterance]
+    batches = list(batch_by_frames(chosen, {utt: lengths[utt] for utt in chosen}, BATCH_FRAMES))
     states = []
     for batch in progress(batches, len(batches), "batches"):
-        encoded = encoder(*Features.pad([read_matrix(feats[utt]) for utt in batch]).to(device))
+        features = [read_features(feats[utt], f"{data.path}/feats.scp: {utt}") for utt in batch]
+        encoded = encoder(*Features.pad(features).to(device))
         states.append(encoded.hidden[length_mask(encoded.lengths, encoded.hidden.shape[1])].float().cpu())
     return torch.cat(states).numpy() if states else np.zeros((0, encoder.dim), np.float32)

@@ -17,7 +17,7 @@ import numpy as np
 from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_data_dir
 from speechllama.data.skipped import Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
-from speechllama.files import read_table, write_table
+from speechllama.files import read_table, read_utf8, write_table
 
 TWO_BYTES = 3  # kTwoByteAuto of Kaldi's CompressedMatrix
 Storage = Literal["float32", "float16", "waveform"]
@@ -139,6 +139,24 @@ def read_matrix(place: str) -> np.ndarray:
     return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
 
 
+def read_features(place: str, named_in: str) -> np.ndarray:
+    """Read one matrix (T, F), or unit numbers (U,), as `read_matrix`, and check that its numbers are finite.
+
+    Args:
+        place: The value in an scp.
+        named_in: The scp, and the utterance, for messages.
+
+    Raises:
+        ValueError: It cannot be read from there, or holds NaN or infinity.
+    """
+    try:
+        matrix = read_matrix(place)
+        check_finite(matrix, f"{place}: the features")
+    except ValueError as error:
+        raise InputError(f"{named_in}: {error}") from error
+    return matrix
+
+
 def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) -> None:
     """Refuse arrays that were made by something else: they would fit and mean something else.
 
@@ -153,7 +171,10 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     done = part_path(data_dir, name, 1, "done")
     if not done.is_file():
         return
-    written = _of_today(json.loads(done.read_text(encoding="utf-8"))[0], expected)
+    try:
+        written = _of_today(dict(json.loads(read_utf8(done))[0]), expected)
+    except (ValueError, TypeError, LookupError) as error:
+        raise InputError(f"{done}: not a record that stage `compress` wrote ({error}); run that stage again") from error
     differing = [key for key in {**written, **expected} if written.get(key) != expected.get(key)]
     if differing:
         found, wanted = ({key: each[key] for key in differing if key in each} for each in (written, expected))

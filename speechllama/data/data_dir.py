@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_table, write_table
@@ -17,6 +19,8 @@ MATRIX_TABLES = ("feats.scp", "compressed.scp", "utt2num_frames", "ctc_hyp")
 REQUIRED_TABLES = ("text", "utt2spk", "utt2lang", "utt2dur")
 SOURCE_TABLES = ("wav.scp", "feats.scp", "compressed.scp")  # at least one of them holds the speech
 NAMED_TEXT = re.compile(r"text\.[A-Za-z][A-Za-z0-9-]*")  # text.fr: a transcript by language
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,40 @@ class DataDir:
     def spk2utt(self) -> dict[str, str]:
         """The utterances of each speaker, separated by spaces."""
         return invert(self.table("utt2spk"))
+
+    @property
+    def num_frames(self) -> dict[str, int]:
+        """Frames of each utterance, as utt2num_frames says.
+
+        Raises:
+            ValueError: Values are no whole numbers above 0.
+        """
+        return self._numbers("utt2num_frames", int, "a whole number above 0")
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Duration of each utterance, as utt2dur says.
+
+        Raises:
+            ValueError: Values are no numbers above 0.
+        """
+        return self._numbers("utt2dur", float, "seconds above 0")
+
+    def _numbers(self, name: str, kind: Callable[[str], Number], expected: str) -> dict[str, Number]:
+        """Read the values of a table as numbers."""
+        numbers: dict[str, Number] = {}
+        faults = []
+        for utterance, value in self.table(name).items():
+            try:
+                numbers[utterance] = kind(value)
+            except ValueError:
+                faults.append(f"{utterance}: {value!r}")
+                continue
+            if not 0 < numbers[utterance] < math.inf:
+                faults.append(f"{utterance}: {value!r}")
+        if faults:
+            raise InputError(f"{self.path / name}: {len(faults):,} values are not {expected}:{first_ten(faults)}")
+        return numbers
 
     def subset(self, utterances: Collection[str]) -> DataDir:
         """Keep these utterances, and the recordings that they need."""

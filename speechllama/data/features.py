@@ -235,8 +235,14 @@ def _place(data: DataDir, utterance: str) -> tuple[str, float, float | None]:
     segment = data.table("segments").get(utterance)
     if segment is None:
         return data.table("wav.scp")[utterance], 0.0, None
-    recording, start, end = segment.split()
-    return data.table("wav.scp")[recording], float(start), float(end)
+    try:
+        recording, start, end = segment.split()
+        return data.table("wav.scp")[recording], float(start), float(end)
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"{data.path / 'segments'}: {utterance} has {segment!r}, expected 'recording start end' with seconds and a "
+            f"recording of {data.path / 'wav.scp'}"
+        ) from error
 
 
 def _fingerprint(data: DataDir, utterances: list[str], choice: Choice[FrontEnd]) -> str:
@@ -260,4 +266,6 @@ def _is_finished(output_dir: Path, job: int, fingerprint: str) -> bool:
     written += [output_dir / f"utt2num_frames.{job}", output_dir / f"skipped.{job}"]
     if not done.is_file() or not all(path.is_file() for path in written):
         return False
-    return bool(read_json(done).get("input") == fingerprint)
+    with contextlib.suppress(InputError):  # a damaged record: the part is written again
+        return bool(read_json(done).get("input") == fingerprint)
+    return False

@@ -89,7 +89,7 @@ def count_positions(data: DataDir, counter: PositionCounter) -> LLMShapes:
     count = int if data.table("compressed.scp") else counter.num_vectors
     texts, languages, templates = data.table(counter.text_name), data.table("utt2lang"), data.table("prompt")
     shapes = LLMShapes()
-    for utterance, frames in data.table("utt2num_frames").items():
+    for utterance, frames in data.num_frames.items():
         text = texts.get(utterance, "")
         tokens = prompt.encode(text)
         if not tokens:

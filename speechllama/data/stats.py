@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from speechllama.constants import NUM_MELS
-from speechllama.data.ark import read_matrix
+from speechllama.data.ark import read_features
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import InputError, first_ten
@@ -60,9 +60,9 @@ def collect_stats(
     if features.is_trained:
         # The features change as the front end trains; `TrainedFrontEnd` normalises each of them by itself.
         mean, std = np.zeros(features.feature_dim, np.float32), np.ones(features.feature_dim, np.float32)
-        frames = sum(map(int, sets["train"].table("utt2num_frames").values()))
+        frames = sum(sets["train"].num_frames.values())
     else:
-        mean, std, frames = feature_statistics(sets["train"].table("feats.scp"))
+        mean, std, frames = feature_statistics(sets["train"].table("feats.scp"), f"{sets['train'].path}/feats.scp")
     path = Path(output_dir) / "cmvn.npz"
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     with temporary.open("wb") as stream:
@@ -71,24 +71,25 @@ def collect_stats(
     logging.info("%s: %s frames of %d bins", path, f"{frames:,}", len(mean))
 
 
-def feature_statistics(feats_scp: dict[str, str]) -> tuple[np.ndarray, np.ndarray, int]:
+def feature_statistics(feats_scp: dict[str, str], where: str = "feats.scp") -> tuple[np.ndarray, np.ndarray, int]:
     """Compute mean and standard deviation of all frames, one utterance in memory at a time.
 
     Args:
         feats_scp: Places of the features by utterance.
+        where: The table's name, for messages.
 
     Returns:
         Mean (F,), standard deviation (F,), both float32, and the number of frames.
     """
     total, squares, frames = np.zeros(0), np.zeros(0), 0
     for utterance, place in progress(feats_scp.items(), len(feats_scp), "utterances"):
-        features = read_matrix(place).astype(np.float64)  # (T, F)
+        features = read_features(place, f"{where}: {utterance}").astype(np.float64)  # (T, F)
         if not frames:
             total, squares = np.zeros(features.shape[1]), np.zeros(features.shape[1])
-        if features.shape[1] != len(total) or not np.isfinite(features).all():
+        if features.shape[1] != len(total):
             raise InputError(
-                f"{place}: features of {utterance} are {features.shape}, expected (T, {len(total)}) "
-                "and finite numbers; run the feature stage again"
+                f"{place}: features of {utterance} are {features.shape}, expected (T, {len(total)}); run the feature "
+                "stage again"
             )
         total += features.sum(axis=0)
         squares += np.square(features).sum(axis=0)
@@ -125,10 +126,11 @@ def write_shapes(
     features = read_format(data.path).shape
     speech: dict[str, str] = {}
     text: dict[str, str] = {}
+    counts = data.num_frames
     skipped: dict[str, Skip] = {}
     for utterance, transcript in data.table(text_name).items():
         units = tokenizer.encode(transcript)
-        num_frames = int(data.table("utt2num_frames")[utterance])
+        num_frames = counts[utterance]
         available, needed = num_encoder_frames(num_frames), num_frames_needed(units)
         if not units:
             skipped[utterance] = Skip(Reason.NO_UNITS, f"its {text_name} {transcript!r} has no CTC units")
@@ -140,11 +142,11 @@ def write_shapes(
             speech[utterance], text[utterance] = f"{frames},{NUM_MELS}", str(len(units))
     shown = first_ten([f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()])
     languages = Counter(data.table("utt2lang").get(utterance, "") for utterance in skipped)
-    counts = ", ".join(f"{language} {count:,}" for language, count in sorted(languages.items()))
+    listed = ", ".join(f"{language} {count:,}" for language, count in sorted(languages.items()))
     message = f"{data.path}: kept {len(speech):,} of {len(data.utterances):,} utterances for CTC"
     if not speech:
         raise InputError(f"{message}; larger units or other data are needed:{shown}")
-    logging.info("%s%s", message, f"; left out {len(skipped):,} ({counts}):{shown}" if skipped else "")
+    logging.info("%s%s", message, f"; left out {len(skipped):,} ({listed}):{shown}" if skipped else "")
     write_table(output_dir / "speech_shape", speech)
     write_table(output_dir / "text_shape", text)
     write_skipped(output_dir / "skipped", skipped)

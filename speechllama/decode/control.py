@@ -9,9 +9,10 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechllama.data.ark import read_matrix
+from speechllama.data.ark import read_features
 from speechllama.data.data_dir import DataDir
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import read_format
@@ -29,11 +30,13 @@ class Audio:
 
     Attributes:
         table: The scp it comes from.
+        path: That scp.
         places: The scp's values by utterance.
         seconds: Durations of that audio.
     """
 
     table: str
+    path: Path
     places: Mapping[str, str]
     seconds: Mapping[str, float]
 
@@ -49,7 +52,7 @@ class Audio:
 
     def read(self, utterances: Sequence[str]) -> AudioInput:
         """Read and pad the audio of some utterances."""
-        return self.kind.pad([read_matrix(self.places[utterance]) for utterance in utterances])
+        return self.kind.pad([read_features(self.places[utt], f"{self.path}: {utt}") for utt in utterances])
 
 
 def find_audio(data: DataDir, control: bool) -> Audio:
@@ -62,15 +65,15 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     if table is None:
         raise InputError(f"{data.path}: neither {COMPRESSED} nor {FEATURES} there; run stage `features`")
     places = data.table(table)
-    durations = data.table("utt2dur")
-    frames = data.table("utt2num_frames") if table == FEATURES else {}
+    durations = data.seconds
+    frames = data.num_frames if table == FEATURES else {}
     shift = read_format(data.path).frame_shift
-    seconds = {utt: float(durations[utt]) if utt in durations else int(frames[utt]) * shift for utt in places}
+    seconds = {utt: durations[utt] if utt in durations else frames[utt] * shift for utt in places}
     if control:
         other = derange(list(places), data.table("text"))
         places = {utt: places[other[utt]] for utt in places}
         seconds = {utt: seconds[other[utt]] for utt in seconds}
-    return Audio(table, places, seconds)
+    return Audio(table, data.path / table, places, seconds)
 
 
 def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str]:

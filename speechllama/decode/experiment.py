@@ -67,7 +67,8 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     try:
         network.load_state_dict({name.removeprefix(NETWORK): tensor for name, tensor in state.items()})
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{weights_path(folder)}: {error}") from error
+        bases = ", ".join(str(settings[name]) for name in ("llm_dir", "ctc_dir") if settings.get(name))
+        raise InputError(f"{weights_path(folder)}: {error} (given are {bases})") from error
     config = from_mapping(PromptConfig, settings["prompt_conf"], f"{folder / CONFIG_FILE}: prompt_conf")
     tokenizer = load_tokenizer(*read_llm_record(settings["llm_dir"]))
     prompt = Prompt(config, settings["task_name"], tokenizer)
@@ -84,6 +85,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             raise MissingFileError(f"{path}: no trained experiment there; run it to stage `average`")
     settings = read_config_file(folder)
+    missing = [name for name in ("llm_dir", "prompt_conf", "task_name") if not settings.get(name)]
+    if missing:
+        raise InputError(
+            f"{folder / CONFIG_FILE}: no {', '.join(missing)}: no experiment of a speech LLM, or the file was cut; put "
+            "it back, or train again"
+        )
     for name in BASES:
         settings[name] = find_path(str(settings.get(name) or ""), folder)
     weights = front_end_path(settings)

@@ -5,7 +5,6 @@ path or hub id -> tokenizer
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from speechllama.llm.architecture import text_part
 
 MODEL_DIR = "model"  # in an LLM's directory: the Hugging Face directory of one that a recipe makes or unpacks
 GGUF = ".gguf"
+GENERATION = "generation_config.json"
 
 
 def is_gguf(path: str | Path) -> bool:
@@ -57,14 +57,13 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         FileNotFoundError, ValueError: There is none, it has no end-of-sequence token, or it has more tokens than
             the LLM has embeddings, or its end of sequence is unknown to the LLM.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, AutoTokenizer
 
     check_llm_path(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(**pretrained(path, revision))
         architecture = AutoConfig.from_pretrained(**pretrained(path, revision))
-    except (OSError, ValueError, KeyError, AttributeError, StrictDataclassError) as error:
+    except Exception as error:  # files of unknown origin fail in many ways; the library tokenizers has only Exception
         reason = explain_hub_error(error) or f"transformers cannot load its tokenizer: {error}"
         raise InputError(f"{path}: {reason}") from error
     vocabulary = text_part(architecture, path).vocab_size
@@ -91,7 +90,17 @@ def find_ends(architecture: Any, path: str, revision: str | None = None) -> set[
 
     settings = [architecture.get_text_config()]
     if not is_gguf(path):
-        with contextlib.suppress(OSError):  # not every model has one
+        try:
             settings.append(GenerationConfig.from_pretrained(path, revision=revision or "main"))
+        except OSError as error:  # not every model has one
+            if (Path(path) / GENERATION).is_file():
+                raise InputError(f"{path}/{GENERATION}: transformers cannot read it: {error}") from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}/{GENERATION}: transformers cannot read it: {error}") from error
     ends = [end for entry in settings if (end := getattr(entry, "eos_token_id", None)) is not None]
-    return {int(one) for end in ends for one in (end if isinstance(end, list) else [end])}
+    try:
+        return {int(one) for end in ends for one in (end if isinstance(end, list) else [end])}
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: eos_token_id of config.json or {GENERATION}: expected numbers, found {ends}"
+        ) from error

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from speechllama.faults import InputError, MissingFileError
+from speechllama.files import read_json
 from speechllama.hub import fingerprint, resolve_commit
 from speechllama.llm.admission import admit
 from speechllama.llm.config import LLMConfig
@@ -104,7 +105,7 @@ def check_prefix_mask(llm_dir: str, prefix_mask: str) -> None:
         ValueError: The LLM is admitted for other masks only.
     """
     record_file = Path(llm_dir) / LLM_FILE
-    record = json.loads(record_file.read_text(encoding="utf-8"))
+    record = read_json(record_file)
     admitted = record.get("prefix_masks", [prefix_mask])
     if prefix_mask not in admitted:
         raise InputError(
@@ -120,10 +121,14 @@ def read_llm_record(llm_dir: str) -> tuple[str, str | None]:
 
     Raises:
         FileNotFoundError: There is no record.
+        ValueError: The record is damaged.
     """
     record_file = Path(llm_dir) / LLM_FILE
     if not llm_dir or not record_file.is_file():
         raise MissingFileError(f"{record_file}: no prepared LLM; run stage `llm` or give --llm_dir")
-    record = json.loads(record_file.read_text(encoding="utf-8"))
-    neighbour = record_file.parent / record["path"]
-    return str(neighbour) if neighbour.is_dir() else record["path"], record.get("revision")
+    record = read_json(record_file)
+    path, revision = record.get("path"), record.get("revision")
+    if not isinstance(path, str) or not isinstance(revision, str | None):
+        raise InputError(f"{record_file}: no path of an LLM there, or no text as revision; run stage `llm` again")
+    neighbour = record_file.parent / path
+    return str(neighbour) if neighbour.is_dir() else path, revision

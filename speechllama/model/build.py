@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
-from speechllama.config import from_mapping
+from speechllama.config import from_mapping, read_yaml
 from speechllama.constants import SEQ2SEQ
 from speechllama.faults import InputError, MissingFileError
 from speechllama.frontend.front_ends import recorded_format
@@ -149,7 +148,10 @@ def read_settings(exp_dir: str | Path) -> dict[str, Any]:
     path = Path(exp_dir) / CONFIG_FILE
     if not path.is_file():
         raise MissingFileError(f"{path}: no experiment there")
-    return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")))
+    settings = read_yaml(path)
+    if not settings:
+        raise InputError(f"{path}: empty; train this experiment again, or put its config.yaml back")
+    return upgrade_settings(settings)
 
 
 def front_end_path(settings: Mapping[str, Any]) -> str:
@@ -180,8 +182,9 @@ def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
     if front_end:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": front_end}
     encoder = build_encoder(choice, settings["num_units"], recorded_format(settings, str(folder / CONFIG_FILE)))
+    state = read_weights(folder)
     try:
-        encoder.load_state_dict(read_weights(folder))
+        encoder.load_state_dict(state)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"{weights_path(folder)}: the weights do not fit {CONFIG_FILE} next to them: {error}"

@@ -17,6 +17,8 @@ from torch import Tensor
 from speechllama.faults import InputError, MissingFileError
 from speechllama.files import write_json
 from speechllama.model.build import MODEL_FILE
+from speechllama.model.weights import load_weights
+from speechllama.train.recovery import load_whole
 from speechllama.training_record import average_record_path
 
 
@@ -49,7 +51,12 @@ def average_checkpoints(
         raise InputError(f"num_best {num_best} must be at least 1")
     if not (folder / "checkpoint.pth").is_file():
         raise MissingFileError(f"{folder / 'checkpoint.pth'}: no trained experiment there; run its training stage")
-    stats = torch.load(folder / "checkpoint.pth", map_location="cpu", weights_only=False)["reporter"]["stats"]
+    checkpoint = load_whole(folder / "checkpoint.pth")
+    if checkpoint is None:
+        raise InputError(
+            f"{folder / 'checkpoint.pth'}: damaged; start the training again, which repairs it and resumes"
+        )
+    stats = checkpoint["reporter"]["stats"]
     epochs = [epoch for epoch in rank_epochs(stats, criterion) if (folder / f"{epoch}epoch.pth").is_file()]
     chosen = epochs[:num_best]
     diverged = [epoch for epoch in sorted(stats) if (folder / f"{epoch}epoch.pth").is_file() and not chosen]
@@ -64,7 +71,7 @@ def average_checkpoints(
         logging.warning("%s: averaging %d epochs, %d were wanted", folder, len(chosen), num_best)
     total: dict[str, Tensor] = {}
     for epoch in chosen:
-        state = torch.load(folder / f"{epoch}epoch.pth", map_location="cpu", weights_only=True)
+        state = load_weights(folder / f"{epoch}epoch.pth")
         total = {name: tensor.double() + total.get(name, 0.0) for name, tensor in state.items()}
     mean = {name: (total[name] / len(chosen)).to(tensor.dtype) for name, tensor in state.items()}
     path = Path(output_dir or folder) / MODEL_FILE

@@ -24,8 +24,9 @@ from speechllama.files import read_table
 from speechllama.frontend.front_ends import FeatureFormat, read_format
 from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
+from speechllama.train.data_files import check_data_files, explain_failure
 from speechllama.train.light_import import light_import
-from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, resolve_includes
+from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, option, resolve_includes
 from speechllama.train.outcome import check_gradients, check_loss
 from speechllama.train.recovery import CHECKPOINT, keep_previous, load_whole, recover
 from speechllama.train.resume import INTERRUPTED, EpochInFlight, Training, num_processes, rank
@@ -217,11 +218,17 @@ class SpeechTask(AbsTask):
             cmd = list(cmd or [])
             check_keys(cmd, {action.dest for action in parser._actions})
             args = parser.parse_args(resolve_includes(cmd))
+            args.config = option(cmd, "config")  # the user's own file, for messages, not what it was merged into
         if args.output_dir is None:  # --print_config, or ESPnet says that it is missing
             super().main(args=args)
             return
         with only_training(args.output_dir):
-            super().main(args=args)
+            check_data_files(args)
+            try:
+                super().main(args=args)
+            except Exception as error:
+                explain_failure(error, args)
+                raise
 
     @classmethod
     def build_collate_fn(
@@ -266,7 +273,7 @@ class SpeechTask(AbsTask):
             ValueError: There are none, or the optimizer is unknown or has no such setting.
         """
         if args.optim not in optim_classes:
-            raise InputError(f"unknown optim {args.optim!r}, expected one of {', '.join(optim_classes)}")
+            raise InputError(f"{args.config}: unknown optim {args.optim!r}, expected one of {', '.join(optim_classes)}")
         trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if not trainable:
             freezing = ("freeze_param", "train_audio_encoder", "llm_conf")
@@ -274,7 +281,7 @@ class SpeechTask(AbsTask):
             raise InputError(f"{args.output_dir}: nothing is left to train ({settings}); free a part in {args.config}")
         try:
             return [optim_classes[args.optim](trainable, **args.optim_conf)]
-        except TypeError as error:
+        except (TypeError, ValueError, LookupError) as error:
             raise InputError(f"{args.config}: optim_conf {args.optim_conf}: {error}") from error
 
     @classmethod

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from speechllama.config import read_yaml
 from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_json, read_table
@@ -123,7 +122,7 @@ def read_run(paths: RunPaths) -> Run:
 def read_settings(folder: Path) -> dict[str, Any]:
     """Read config.yaml of an experiment of any age; nothing where there is none."""
     path = folder / "config.yaml"
-    return upgrade_settings(yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    return upgrade_settings(read_yaml(path)) if path.is_file() else {}
 
 
 def read_facts(dirs: Mapping[str, Path], report: Mapping[str, Any], pairs: Pairs) -> dict[str, Any]:

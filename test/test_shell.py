@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from speechllama.corpora.covost2.files import COVOST2_LANGUAGES
 from speechllama.frontend.front_ends import FRONT_ENDS
 from speechllama.model.compressors import COMPRESSORS
 from speechllama.model.encoders import ENCODERS
 from speechllama.recipe.corpora import CORPORA
 from speechllama.recipe.stages import STAGES
 from speechllama.recipe.system import SYSTEM_KEYS, TEMPLATE_CONF
-from speechllama.corpora.covost2.files import COVOST2_LANGUAGES
 from speechllama.text.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]

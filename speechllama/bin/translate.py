@@ -21,6 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("audio", nargs="+", help="wav, flac, mp3 or opus files")
     parser.add_argument("--model", required=True, help="trained experiment directory, or a packed zip")
     parser.add_argument("--language", default="", help="source language code, if the model's prompt names it")
+    parser.add_argument("--target_lang", default="", help="language to write, if the model writes several")
     add_search_options(parser)
     return parser
 
@@ -35,7 +36,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     num_failed = 0
     for path in args.audio:
         try:
-            nbest = translate(path, language=args.language)
+            nbest = translate(path, language=args.language, target=args.target_lang)
         except (ValueError, OSError) as error:
             print(f"ERROR: {error}", file=sys.stderr)
             num_failed += 1

@@ -50,6 +50,7 @@ class Seq2SeqToText:
         seconds: Sequence[float],
         languages: Sequence[str] = (),
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
         """Translate a batch.
 
@@ -58,6 +59,7 @@ class Seq2SeqToText:
             seconds: Duration of each recording, which limits the length of its text.
             languages: Not used; there is no prompt.
             templates: Not used.
+            targets: Not used; it writes what it was trained to write.
 
         Returns:
             N-best hypotheses of each utterance, best first; scores are joint scores with length penalty, in nats.

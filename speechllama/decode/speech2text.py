@@ -69,6 +69,7 @@ class Translator(Protocol):
         seconds: Sequence[float],
         languages: Sequence[str],
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
         """N-best hypotheses of a batch; see `Speech2Text.translate`."""
 
@@ -97,7 +98,7 @@ class Speech2Text:
         return cls(load_experiment(path, device), config)
 
     def __call__(
-        self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = ""
+        self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = "", target: str = ""
     ) -> list[Translation]:
         """Translate one recording.
 
@@ -105,6 +106,7 @@ class Speech2Text:
             speech: Waveform (S,), float within +-1 or integers of full scale, or an audio file.
             rate: Sampling rate of the waveform in Hz; ignored for a file, which has its own.
             language: Code of the source language, needed only if the prompt names it.
+            target: Code of the language to write, for a model that writes several; "" for its own.
 
         Returns:
             The n-best hypotheses, best first.
@@ -117,7 +119,7 @@ class Speech2Text:
         else:
             waveform = resample(to_unit_scale(np.asarray(speech)), rate)
         features = Features.pad([self.front_end(waveform)])
-        return self.translate(features, [len(waveform) / SAMPLE_RATE], [language])[0]
+        return self.translate(features, [len(waveform) / SAMPLE_RATE], [language], targets=[target])[0]
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse a cache that another CTC encoder or compressor made; see `check_maker`."""
@@ -132,6 +134,7 @@ class Speech2Text:
         seconds: Sequence[float],
         languages: Sequence[str],
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[list[Translation]]:
         """Translate a batch.
 
@@ -140,16 +143,15 @@ class Speech2Text:
             seconds: Duration of each recording, which limits the length of its text.
             languages: Source language codes; "" if the prompt needs none.
             templates: Prompt templates of single utterances; "" for the model's own.
+            targets: Codes of the languages to write; "" for that of the model.
 
         Returns:
             N-best hypotheses of each utterance, best first. Audio that does not fit into the LLM's context gets one
             empty text, and a warning.
         """
         network, prompt, device = self.network, self.experiment.prompt, self.device
-        ids = [
-            prompt.render(language, template)
-            for language, template in zip(languages, templates or [""] * len(languages), strict=True)
-        ]
+        none = [""] * len(languages)
+        ids = [prompt.render(*each) for each in zip(languages, templates or none, targets or none, strict=True)]
         prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
         suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
         batch = Batch(

@@ -23,7 +23,7 @@ from speechllama.corpora.tatoeba.options import TatoebaOptions
 from speechllama.registry import Registry
 
 if TYPE_CHECKING:
-    from speechllama.corpora.covost2.files import CorpusPlaces
+    from speechllama.corpora.covost2.pairs import Pairs
 
 
 @dataclass
@@ -93,7 +93,7 @@ def _prepare_covost2(options: CovostOptions) -> None:
     taken: dict[str, Any] = {name: getattr(options, name) for name in names}
     taken |= {"text": TextFilter(*limits), "num_threads": options.nj}
     taken["pseudo_labels"] = Path(options.pseudo_labels) if options.pseudo_labels else None
-    places = _covost2_places(options)
+    places = _covost2_pairs(options).sources
     if options.all_as:  # for other recipes, which run in other directories
         places = dataclasses.replace(
             places, common_voice=places.common_voice.absolute(), work_dir=places.work_dir.absolute()
@@ -102,26 +102,25 @@ def _prepare_covost2(options: CovostOptions) -> None:
     log_reports(reports)
 
 
-def _covost2_places(options: CovostOptions) -> CorpusPlaces:
+def _covost2_pairs(options: CovostOptions) -> Pairs:
     from speechllama.corpora.covost2.files import CorpusPlaces
+    from speechllama.corpora.covost2.pairs import Pairs
 
     common_voice, covost2 = options.places
-    return CorpusPlaces(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
+    places = CorpusPlaces(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
+    return Pairs(places, options.languages, options.targets)
 
 
 def _covost2_sources(options: CovostOptions) -> Sources:
-    from speechllama.corpora.covost2.files import ENGLISH, list_sources
+    from speechllama.corpora.covost2.files import ENGLISH
 
-    languages = [*options.languages, *([ENGLISH] if options.english != "none" else [])]
-    tables, archives = list_sources(_covost2_places(options), languages)
+    tables, archives = _covost2_pairs(options).list_sources([ENGLISH] if options.english != "none" else [])
     return Sources(tables, [*archives, *([options.pseudo_labels] if Path(options.pseudo_labels).is_file() else [])])
 
 
 def _covost2_estimate(options: CovostOptions) -> SizeEstimate:
-    from speechllama.corpora.covost2.files import look_up_languages
-
     estimate = SizeEstimate()
-    for language in look_up_languages(_covost2_places(options), options.languages, estimate.faults):
+    for language in _covost2_pairs(options).look_up(estimate.faults):
         estimate.num_rows += language.rows
         estimate.bytes_to_unpack += language.bytes_to_unpack
     return estimate

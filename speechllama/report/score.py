@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import jiwer
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import CHRF
 from sacrebleu.metrics.base import Metric
 
 from speechllama.faults import InputError, first_ten
 from speechllama.report.word_errors import CharacterErrorRate, WordErrorRate
+from speechllama.text.bleu import bleu_metric
 from speechllama.text.normaliser import describe_normalisers, normalise
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target, lack_spaces
 
@@ -198,32 +199,6 @@ def split_pairs(pairs: Pairs, values: Mapping[str, str], table: str, what: str) 
     for row, utterance in enumerate(pairs.utterances):
         rows.setdefault(values[utterance], []).append(row)
     return {value: pairs.select(rows[value]) for value in sorted(rows)}
-
-
-def bleu_metric(target: Target) -> BLEU:
-    """Return corpus BLEU, cased; words are cut as the target language needs.
-
-    Raises:
-        ValueError: Its tokenizer needs a package or a file that is not here; the message says what to install.
-    """
-    name = target.bleu_tokenizer
-    try:
-        return BLEU(tokenize=name)
-    except (RuntimeError, ImportError, OSError) as error:
-        extra = name.partition("-")[0]
-        advice = f"pip install 'sacrebleu[{extra}]'"
-        if not name.endswith("-mecab"):
-            advice = (
-                "sacreBLEU downloads its model once, into SACREBLEU (~/.sacrebleu), and needs the package "
-                "sentencepiece: run this where there is a network, or copy that folder"
-            )
-        raise InputError(
-            f"BLEU of {target.language} needs the tokenizer {name} ({_first_line(error)}): {advice}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def wer_metric(target: Target) -> WordErrorRate:

@@ -195,7 +195,7 @@ class Prompt(PromptText):
             encode = self.encode if template else self._encode_with_control_tokens
             # Outer spaces go: a SentencePiece tokenizer puts one in front of each piece of text by itself.
             prompt, suffix = encode(before.strip()), encode(after.strip())
-            start = self._start
+            start = self.start_tokens
             is_first = self.start == "before_prompt"
             self._rendered[key] = PromptIds(start + prompt, suffix) if is_first else PromptIds(prompt, suffix + start)
         return self._rendered[key]
@@ -219,7 +219,7 @@ class Prompt(PromptText):
         return TextEncoder(self.tokenizer)
 
     @cached_property
-    def _start(self) -> list[int]:
+    def start_tokens(self) -> list[int]:
         """The start token, if there is one; where it is the place of the first text token, it must be."""
         bos = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         return bos if self.start == "behind_audio" or self.start_token == "bos" else start_ids(self.tokenizer)

@@ -175,7 +175,7 @@ TASKS: Registry[Task] = Registry(
             prompt="Translate the speech to {target}: {audio} {target}:",
             metrics=(BLEU, CHRF),
             scorer="speechllama.report.score:score_translation",
-            compared_by="speechllama.report.score:bleu_metric",
+            compared_by="speechllama.text.bleu:bleu_metric",
         ),
         Task(
             name="asr",

@@ -68,6 +68,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     def metric(texts: dict[str, str]) -> float:
         return rank(pair(texts, references, str(nbest.path), languages), task, targets)
 
+    if task.is_translation and len({*targets.values()}) > 1:
+        settings["tuned_by"] = "chrF over all target languages"
     metric(nbest.best())  # what does not fit the references is said before the LLM is loaded
     add_llm_scores(nbest, data, load_text_scorer(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens))
     write_json(args.output_file, settings | report_tuning(tune(nbest, config, metric), args.decode_dir))

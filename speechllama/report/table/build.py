@@ -107,7 +107,7 @@ def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dic
     tables = [
         build_part(
             [run for run in runs if run.part == part or run.missing or (not run.part and part == parts[0])],
-            [row for row in rows if part == parts[0] or any(run.row == row and run.part == part for run in runs)],
+            [row for row in rows if part == parts[0] or row == reference or has_part(runs, row, part)],
             reference,
         )
         for part in parts
@@ -116,9 +116,15 @@ def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dic
     table["test"] = "; ".join(dict.fromkeys(each["test"] for each in tables if each["test"]))
     for part, each in zip(parts, tables, strict=True):
         scored = {row["row"] for row in each["rows"] if "task" in row and row.get("target") == part}
-        table["rows"] += [{**row, "part": part} if row["row"] in scored else row for row in each["rows"]]
+        shown = [row for row in each["rows"] if "task" in row or part == parts[0]]
+        table["rows"] += [{**row, "part": part} if row["row"] in scored else row for row in shown]
         table["claims"] += [{**claim, "claim": f"{claim['claim']}, into {part}"} for claim in each["claims"]]
     return table
+
+
+def has_part(runs: Sequence[Run], row: str, part: str) -> bool:
+    """Whether a row has texts in a target language."""
+    return any(run.row == row and run.part == part for run in runs)
 
 
 def build_part(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dict[str, Any]:

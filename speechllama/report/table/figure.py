@@ -6,11 +6,12 @@ table.json -> scores.svg
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechllama.text.tasks import DEFAULT_TASK, TASKS
+from speechllama.text.targets import TARGETS
+from speechllama.text.tasks import DEFAULT_TASK, Metric, task_of
 
 SEEDS_BELOW = 0.22  # of a row's height
 
@@ -25,13 +26,31 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
     import matplotlib
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
-    tasks = {row["row"]: row["task"] for row in table["rows"] if "task" in row}
-    metric = TASKS[tasks.get(table["reference"], next(iter(tasks.values()), DEFAULT_TASK))].ranks_by
-    rows = [row for row in table["rows"] if metric.name in row]
-    figure = Figure(figsize=(7, 1.2 + 0.4 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
+    scored = [row for row in table["rows"] if "task" in row]
+    first = next(
+        (row for row in scored if row["row"] == table["reference"]), next(iter(scored), {"task": DEFAULT_TASK})
+    )
+    metric = task_of(first).ranks_by
+    rows = [row for row in scored if metric.name in row]
+    names = dict.fromkeys(str(row.get("part", "")) for row in rows) or {"": None}
+    figure = Figure(figsize=(7, 1.2 * len(names) + 0.4 * len(rows)), layout="constrained")
+    # Scores of different target languages have axes of their own: they are not to be compared.
+    for number, part in enumerate(names, 1):
+        axes = figure.add_subplot(len(names), 1, number)
+        draw_rows(axes, [row for row in rows if row.get("part", "") == part], metric, table["reference"])
+        if part:
+            axes.set_title(f"into {TARGETS[part].language}")
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.tmp.{os.getpid()}")
+    with matplotlib.rc_context({"svg.hashsalt": "speechllama"}):
+        figure.savefig(partial, format="svg", metadata={"Date": None})
+    partial.replace(path)
+
+
+def draw_rows(axes: Any, rows: Sequence[Mapping[str, Any]], metric: Metric, reference: str) -> None:
+    """Draw a bar for each row."""
     for place, row in enumerate(rows):
-        color = "tab:orange" if row["row"] == table["reference"] else "tab:blue"
+        color = "tab:orange" if row["row"] == reference else "tab:blue"
         axes.barh(place, row[metric.name], color=color, alpha=0.7)
         if f"{metric.name}_low" in row:
             axes.hlines(place, row[f"{metric.name}_low"], row[f"{metric.name}_high"], color="black")
@@ -45,8 +64,3 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{metric.in_words}; orange: reference, line: 95 % interval, dots: seeds, cross: control")
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    with matplotlib.rc_context({"svg.hashsalt": "speechllama"}):
-        figure.savefig(partial, format="svg", metadata={"Date": None})
-    partial.replace(path)

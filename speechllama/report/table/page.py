@@ -42,9 +42,8 @@ def format_part(table: Mapping[str, Any]) -> str:
     for (task, part), own in group_rows(table["rows"]).items():
         header = header_of(task, table["reference"])
         cells = [cells_of(row, task, header) for row in own]
-        parts.append(
-            f"{task.title}{f' into {TARGETS[part].language}' if part else ''}:\n\n{format_table(header, cells)}"
-        )
+        into = f" into {TARGETS[part].language}" if part else ""
+        parts.append(f"{task.title}{into}:\n\n{format_table(header, cells)}")
         parts.append(format_languages(own, task.ranks_by))
     parts.append(COSTS)
     if rows:
@@ -62,12 +61,15 @@ def group_rows(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[Task, str], list
 
     A row without a score is among those of its task that are first.
     """
+    scored = list(dict.fromkeys((task_of(row), str(row.get("part", ""))) for row in rows if "task" in row))
     groups: dict[tuple[Task, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((task_of(row), row.get("part", "")), []).append(row)
+        key = (task_of(row), str(row.get("part", "")))
+        if "task" not in row:
+            key = next((each for each in scored if each[0].name == key[0].name), key)
+        groups.setdefault(key, []).append(row)
     order = list(TASKS)
-    ordered = dict(sorted(groups.items(), key=lambda group: order.index(group[0][0].name)))
-    return ordered
+    return dict(sorted(groups.items(), key=lambda group: order.index(group[0][0].name)))
 
 
 COST_COLUMNS = ("frames per vector", "updates", "training", "shared", "memory", "real-time factor")

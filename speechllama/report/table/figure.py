@@ -27,10 +27,8 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
     from matplotlib.figure import Figure  # no pyplot: it would look for a display
 
     scored = [row for row in table["rows"] if "task" in row]
-    first = next(
-        (row for row in scored if row["row"] == table["reference"]), next(iter(scored), {"task": DEFAULT_TASK})
-    )
-    metric = task_of(first).ranks_by
+    first = [row for row in scored if row["row"] == table["reference"]] or scored or [{"task": DEFAULT_TASK}]
+    metric = task_of(first[0]).ranks_by
     rows = [row for row in scored if metric.name in row]
     names = dict.fromkeys(str(row.get("part", "")) for row in rows) or {"": None}
     figure = Figure(figsize=(7, 1.2 * len(names) + 0.4 * len(rows)), layout="constrained")

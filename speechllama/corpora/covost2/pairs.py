@@ -112,7 +112,7 @@ def drop_tested(clips: list[Clip], place: Language, report: SourceReport, elsewh
     """Leave out training clips that are in dev or test of English into another language; see `held_out_elsewhere`."""
     kept = []
     for clip in clips:
-        tested = elsewhere.get(clip_name(clip.audio), "")
+        tested = elsewhere.get(clip_name(Path(clip.audio).name), "")
         if tested and not tested.endswith(f" {place.label}"):
             report.splits["train"].dropped.add("clip is in dev or test of another target", f"{clip.audio}: {tested}")
         else:

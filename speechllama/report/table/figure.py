@@ -29,7 +29,7 @@ def draw_scores(table: Mapping[str, Any], path: str | Path) -> None:
     scored = [row for row in table["rows"] if "task" in row]
     first = [row for row in scored if row["row"] == table["reference"]] or scored or [{"task": DEFAULT_TASK}]
     metric = task_of(first[0]).ranks_by
-    rows = [row for row in scored if metric.name in row]
+    rows = [row for row in table["rows"] if metric.name in row]
     names = dict.fromkeys(str(row.get("part", "")) for row in rows) or {"": None}
     figure = Figure(figsize=(7, 1.2 * len(names) + 0.4 * len(rows)), layout="constrained")
     # Scores of different target languages have axes of their own: they are not to be compared.

@@ -21,6 +21,7 @@ from speechllama.corpora.mini.options import MiniOptions
 from speechllama.corpora.options import DataOptions
 from speechllama.corpora.tatoeba.options import TatoebaOptions
 from speechllama.registry import Registry
+from speechllama.text.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
     from speechllama.corpora.covost2.pairs import Pairs
@@ -150,11 +151,11 @@ def _prepare_mini(options: MiniOptions) -> None:
     from speechllama.corpora.mini.corpus import make_corpus
     from speechllama.corpora.mini.plan import Settings
 
-    sizes = {
-        entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Settings) if entry.name != "langs"
-    }
-    make_corpus(Settings(langs=options.languages, **sizes), Path(options.downloads), options.nj)
-    _prepare_made(options)
+    names = {entry.name for entry in dataclasses.fields(Settings)} - {"langs", "target"}
+    sizes = {name: getattr(options, name) for name in names}
+    settings = Settings(langs=options.languages, target=options.target_lang, **sizes)
+    make_corpus(settings, Path(options.downloads), options.nj)
+    _prepare_made(options, options.target_lang)
 
 
 def _prepare_tatoeba(options: TatoebaOptions) -> None:
@@ -167,10 +168,10 @@ def _prepare_tatoeba(options: TatoebaOptions) -> None:
     _prepare_made(options)
 
 
-def _prepare_made(options: DataOptions) -> None:
+def _prepare_made(options: DataOptions, target: str = DEFAULT_TARGET) -> None:
     """Prepare a generated corpus, which has CoVoST 2's format, as CoVoST 2 is prepared."""
     own = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(DataOptions)}
-    _prepare_covost2(CovostOptions(**own))
+    _prepare_covost2(CovostOptions(**own, target_lang=target))
 
 
 def _tatoeba_sources(options: TatoebaOptions) -> Sources:

@@ -36,7 +36,8 @@ class Target:
 
 def _spaced(script: str, names: str) -> list[Target]:
     """Records of languages of one script that have spaces, of "code Name, code Name"."""
-    return [Target(*entry.strip().split(" ", 1), (script,)) for entry in names.split(",")]
+    pairs = [entry.strip().split(" ", 1) for entry in names.split(",")]
+    return [Target(code, language, (script,)) for code, language in pairs]
 
 
 _LATIN = (

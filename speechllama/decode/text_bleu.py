@@ -118,13 +118,12 @@ def report_text_bleu(found: Sequence[TextBleu], min_bleu: float, llm_dir: str | 
                 f"text BLEU {each.bleu:.1f}{into} is below {min_bleu:g} (min_text_bleu of llm.yaml): an LLM that does "
                 "not translate written text will hardly translate speech; train it longer (num_steps) or on more text"
             )
-    values = {
+    entries: dict[str, Any] = {
         "text_bleu": {each.target: round(each.bleu, 2) for each in found},
         "text_bleu_signature": {each.target: each.signature for each in found},
     }
-    entries: dict[str, Any] = dict(values)
     if len(found) == 1:
-        entries = {key: value[found[0].target] for key, value in values.items()}
+        entries = {key: value[found[0].target] for key, value in entries.items()}
     if warnings:
         entries["warning"] = "; ".join(warnings)
         logging.warning("%s", entries["warning"])

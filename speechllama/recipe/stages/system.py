@@ -158,9 +158,8 @@ def _training_settings(plan: Plan, system: System) -> str:
 def _system_inputs(plan: Plan) -> tuple[str, ...]:
     """Files that the training of a speech LLM reads besides its YAML."""
     layout = plan.layout
-    names = (layout.llm_input_table[0], "utt2lang", layout.task.reference)
+    names = (layout.llm_input_table[0], "utt2lang", layout.task.reference, *_optional(layout.data("train")))
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
-    names += _optional(layout.data("train"))
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
 

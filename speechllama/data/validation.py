@@ -13,10 +13,12 @@ from speechllama.data.data_dir import (
     NAMED_TEXT,
     REQUIRED_TABLES,
     SOURCE_TABLES,
+    TARGET_TABLE,
     DataDir,
     find_tables,
     write_data_dir,
 )
+from speechllama.text.targets import TARGETS
 
 BAD_LINES = ("not UTF-8", "no key", "duplicate key")
 BLANK_TABLES = ("prompt", "ctc_hyp")  # a value "" is meant there
@@ -184,6 +186,9 @@ def _check_values(name: str, table: ScannedTable) -> Iterator[Fault]:
         elif name == "utt2num_frames" and not (value.isascii() and value.isdigit() and int(value) > 0):
             found = f"{key!r} has {value!r}, expected a whole number above 0"
             yield Fault("bad number of frames", table.where(key), found, key)
+        elif name == TARGET_TABLE and value not in TARGETS:
+            found = f"{key!r} has {value!r}, expected one of {', '.join(TARGETS)} (speechllama/text/targets.py)"
+            yield Fault("unknown target language", table.where(key), found)
 
 
 def _check_audio(wav_scp: ScannedTable, segments: ScannedTable | None) -> Iterator[Fault]:

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllama.constants import DEFAULT_FRONT_END, SPLITS
+from speechllama.corpora.covost2.options import DIRECTIONS, EN_X, X_EN, english_targets
 from speechllama.options import UsageError, at_least_one, not_empty, one_of, option, whole_number, whole_numbers
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+
+ENGLISH = "en"
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
@@ -34,7 +37,7 @@ PLACES = (
 LISTS_OF_PLACES = ("sets",)
 # Options of run.sh that the rows of a table set themselves.
 OF_A_ROW = ("system", "seed")
-# Folders that a target language other than English has of its own.
+# Folders that another target language than English, and a translation from English, have of their own.
 OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
 
@@ -147,6 +150,9 @@ class Options:
         "", "Common Voice: DIR/<lang>/{validated.tsv,clips}, or archives [DOWNLOADS/common_voice]"
     )
     covost2: str = option("", "directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz [DOWNLOADS/covost2]")
+    direction: str = option(
+        X_EN, "CoVoST 2: x_en, or en_x: English into --target_lang, or else into each of --langs", one_of(*DIRECTIONS)
+    )
     librispeech: str = option("", "LibriSpeech: folder or URL of its parts or their archives [DOWNLOADS/librispeech]")
     data_options: str = option("", "further options of local/data.sh (its --help), separated by spaces")
     # Further options of single commands
@@ -183,9 +189,12 @@ class Options:
 
     def __post_init__(self) -> None:
         """Give another target language folders of its own: its texts, and so units and experiments, are different."""
-        for field in dataclasses.fields(Options) if self.target_lang != DEFAULT_TARGET else ():
+        suffix = f"_{self.target_lang}" if self.target_lang != DEFAULT_TARGET else ""
+        if self.direction == EN_X:
+            suffix = f"_{ENGLISH}{suffix or '_x'}"
+        for field in dataclasses.fields(Options) if suffix else ():
             if field.name in OF_A_TARGET and getattr(self, field.name) == field.default:
-                object.__setattr__(self, field.name, f"{field.default}_{self.target_lang}")
+                object.__setattr__(self, field.name, f"{field.default}{suffix}")
 
     @property
     def set_names(self) -> tuple[str, ...]:
@@ -201,6 +210,20 @@ class Options:
     def target_words(self) -> tuple[str, ...]:
         """What names the target language to a command that takes English unless told otherwise."""
         return ("--target_lang", self.target_lang) if self.target_lang != DEFAULT_TARGET else ()
+
+    @property
+    def direction_words(self) -> tuple[str, ...]:
+        """What says to stage data that English is translated; other corpora have no such option."""
+        return ("--direction", self.direction) if self.direction != X_EN else ()
+
+    @property
+    def language_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Source and target languages, as the options say them."""
+        languages = tuple(self.langs.split())
+        targets = english_targets(self.direction, languages, self.target_lang)
+        if targets:
+            return tuple((ENGLISH, target) for target in targets)
+        return tuple((language, self.target_lang) for language in languages)
 
     @property
     def num_processes(self) -> int:

@@ -21,7 +21,7 @@ from speechllama.recipe.front_end import SelectedFrontEnd, select_front_end
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.stages import STAGES, Stage, stage_number
-from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, select_system
+from speechllama.recipe.system import SHARED, SYSTEM_KEYS, ConfFolders, Config, Selection, select_system
 
 # Options that say how this call runs, not what it runs.
 CALL = ("stage", "list", "dry_run", "help", "cmd", "python")
@@ -65,6 +65,12 @@ class Plan:
         return tuple(to_words(without_call(self.options)))
 
     @property
+    def shared_prompts(self) -> Config | None:
+        """The YAML with the prompts that all systems share, where it has any; the recipe's own LLM learns them."""
+        config = self.folders.read(SHARED) if self.folders.has(SHARED) else None
+        return config if config and config.settings.get("prompt_conf") else None
+
+    @property
     def corpus(self) -> Corpus | None:
         """What stage data prepares; None for a corpus that only its own local/data.sh knows."""
         return CORPORA[self.options.corpus_kind] if self.options.corpus_kind else None
@@ -82,7 +88,7 @@ class Plan:
         """Options of local/data.sh."""
         options = self.options
         words = ["--langs", options.langs, "--datadir", options.datadir, "--downloads", options.downloads]
-        words += ["--nj", str(options.nj), *options.target_words]
+        words += ["--nj", str(options.nj), *options.target_words, *options.direction_words]
         for name, place in self.places.items():
             words += [f"--{name}", place]
         return (*words, *options.data_options.split())
@@ -157,6 +163,8 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
         raise UsageError(
             f"--target_lang {options.target_lang}: the corpus {plan.corpus.name} is translated into English"
         )
+    if options.direction_words and not (plan.corpus and "direction" in vars(plan.corpus.options())):
+        raise UsageError(f"--direction {options.direction}: only CoVoST 2 has it (--corpus_kind covost2)")
     try:
         _ = plan.data_options
     except UsageError as error:

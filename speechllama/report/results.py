@@ -8,7 +8,7 @@ An experiment that is not finished gets its page too: the page then says what is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,12 @@ from speechllama.report.ctc import (
     ctc_report_path,
     format_ctc_rows,
 )
-from speechllama.report.decoded_set import SCORE, find_decode_dirs, score_path
+from speechllama.report.decoded_set import SCORE, expand_targets, find_decode_dirs, name_pair, score_path
 from speechllama.report.pictures.files import write_pictures
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
-from speechllama.text.tasks import TASKS, Metric, Task
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.tasks import TASKS, Metric, Task, task_of
 
 FIRST_COLUMNS = ("system", "set", "beam")
 LAST_COLUMNS = ("utterances (empty)", "real-time factor", "trained parameters")
@@ -62,13 +63,11 @@ def format_results(results: Results, title: str = "Results") -> str:
         Markdown; below each table of scores their signatures.
     """
     parts = [f"# {title}\n"]
-    for task in TASKS.values():
-        scores = {name: report for name, report in results.scores.items() if report["task"] == task.name}
-        if scores:
-            parts.append(format_scores(task, scores))
-            ranks_by = task.ranks_by
-            parts.append(f"{ranks_by.in_words} ({ranks_by.title} of the control) of each language:\n")
-            parts.append(_format_languages(scores, ranks_by.name))
+    for heading, task, scores in group_scores(results.scores):
+        parts.append(format_scores(heading, task, scores))
+        ranks_by = task.ranks_by
+        parts.append(f"{ranks_by.in_words} ({ranks_by.title} of the control) of each language:\n")
+        parts.append(_format_languages(scores, ranks_by.name))
     if results.scores:
         parts.append("The control decodes each utterance from the audio of another one.\n")
     few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
@@ -90,7 +89,44 @@ def format_results(results: Results, title: str = "Results") -> str:
     return "\n".join(parts)
 
 
-def format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
+def group_scores(scores: Mapping[str, dict[str, Any]]) -> list[tuple[str, Task, dict[str, dict[str, Any]]]]:
+    """Group reports into tables: by task, by the metric that ranks, and by target language.
+
+    Returns:
+        Heading, task and reports of each, in the order of TASKS. The heading names what several tables differ in.
+    """
+    groups: dict[tuple[Task, str], dict[str, dict[str, Any]]] = {}
+    for name, report in scores.items():
+        for part in expand_targets(report):
+            key = (task_of(report), str(part.get("target", DEFAULT_TARGET)) if task_of(report).is_translation else "")
+            called = f"{name} [{key[1]}]" if "per_target" in report else name
+            groups.setdefault(key, {})[called] = part
+    order = list(TASKS)
+    found = []
+    for (task, target), reports in sorted(groups.items(), key=lambda group: order.index(group[0][0].name)):
+        heading = task.title
+        if target and sum(other.name == task.name for other, _ in groups) > 1:
+            heading += f" into {TARGETS[target].language if target in TARGETS else target}"
+        if task != TASKS[task.name]:
+            heading += f", ranked by {task.ranks_by.title}"
+        found.append((heading, task, reports))
+    return found
+
+
+def _format_pairs(task: Task, scores: Mapping[str, dict[str, Any]]) -> str:
+    """Name the languages, and why CER ranks where it does."""
+    names = dict.fromkeys(name_pair(report) for report in scores.values() if report.get("per_language"))
+    line = (
+        f"{'Language pair' if task.is_translation else 'Language of the speech'}: {'; '.join(names)}.\n\n"
+        if names
+        else ""
+    )
+    if task != TASKS[task.name]:
+        line += "Of these languages some have no spaces between words, so that WER counts a sentence as one word.\n\n"
+    return line
+
+
+def format_scores(heading: str, task: Task, scores: dict[str, dict[str, Any]]) -> str:
     """Write the table of a task's scores and the signatures below it."""
     headings = [metric.heading + (" [95 %]" if metric.has_interval else "") for metric in task.metrics]
     columns = [*FIRST_COLUMNS, *headings, f"control {task.ranks_by.heading}", *LAST_COLUMNS]
@@ -99,7 +135,8 @@ def format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
         cells = [*(_score_cell(report, metric) for metric in task.metrics), _number(report, task.control)]
         rows.append([*_first_cells(name, report), *cells, *_last_cells(report)])
     signatures = [report[key] for key in task.signatures for report in scores.values() if key in report]
-    return f"## {task.title}\n\n{format_table(columns, rows)}\n{format_signatures(signatures)}"
+    table = format_table(columns, rows)
+    return f"## {heading}\n\n{_format_pairs(task, scores)}{table}\n{format_signatures(signatures)}"
 
 
 def _score_cell(report: dict[str, Any], metric: Metric) -> str:
@@ -153,13 +190,13 @@ def _format_rescoring(scores: dict[str, dict[str, Any]]) -> str:
     columns = [*FIRST_COLUMNS, "LLM's weight", "length norm", "tuned on", "its own", "with the LLM"]
     rows = []
     for name, report in scores.items():
-        sign = 1 if TASKS[report["task"]].ranks_by.is_higher_better else -1  # tuning looks for the largest value
+        sign = 1 if task_of(report).ranks_by.is_higher_better else -1  # tuning looks for the largest value
         setting = [str(report.get(key, NONE)) for key in ("weight", "length_norm")]
         tuned_on = "/".join(report["tuned_on"].split("/")[-2:])
         values = [f"{sign * report[key]:.2f}" if key in report else NONE for key in ("own_metric", "tuned_metric")]
         rows.append([*_first_cells(name, report), *setting, tuned_on, *values])
-    tasks = dict.fromkeys(report["task"] for report in scores.values())
-    metrics = ", ".join(f"{TASKS[name].ranks_by.in_words} ({name})" for name in tasks)
+    used = [(report.get("tuned_by", task_of(report).ranks_by.in_words), report["task"]) for report in scores.values()]
+    metrics = ", ".join(f"{metric} ({name})" for metric, name in dict.fromkeys(used))
     return f"## Rescoring\n\n{format_table(columns, rows)}\nThe last two columns: {metrics}.\n"
 
 
@@ -223,7 +260,12 @@ def collect_results(exp_dir: str | Path) -> Results:
     missing: list[str] = []
     decode_dirs = find_decode_dirs(exp_dir)
     score_files = [score_path(path) for path in decode_dirs]
-    scores = _read_reports(exp_dir, score_files, ["task", "signature"], missing)
+    scores = _read_reports(exp_dir, score_files, ["task"], missing)
+    unsigned = [
+        name for name, report in scores.items() if any("signature" not in part for part in expand_targets(report))
+    ]
+    missing += [f"{name}: {SCORE} has no signature; write it again" for name in unsigned]
+    scores = {name: report for name, report in scores.items() if name not in unsigned}
     missing += [
         f"{name}: {SCORE} is of an unknown task {scores.pop(name)['task']!r}"
         for name in [name for name, report in scores.items() if report["task"] not in TASKS]

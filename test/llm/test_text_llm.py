@@ -9,15 +9,13 @@ import torch
 from transformers import LlamaForCausalLM
 
 from speechllama.llm.files import load_tokenizer
+from speechllama.llm.text_lines import Line, mix_lines, read_lines
 from speechllama.llm.text_llm import (
     MAX_PLAIN_TOKENS,
-    Line,
     Lines,
     TextLLMConfig,
     collate,
     last_whole_checkpoint,
-    mix_lines,
-    read_lines,
     target_loss,
 )
 from speechllama.text.prompt import Prompt, PromptConfig

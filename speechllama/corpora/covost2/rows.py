@@ -96,7 +96,7 @@ def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> di
         row = _Row(where, name, client, audio.find(name), normalise_text(sentence), translation)
         if split in HELD_OUT:
             held_out.add_sentence(row.sentence, split)
-        _judge(row, place.name, split, clips[split], report)
+        _judge(row, place.label, split, clips[split], report)
     report.dropped.extend("bad row in validated.tsv", faults)
     for name in translations:
         report.splits[held_out.clips[name]].dropped.add("not in validated.tsv", f"{place.table}: {name}")
@@ -183,7 +183,7 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, held_o
             name = re.sub(r"[^\w.-]", "_", own.stem) + "_" + hashlib.sha1(name.encode()).hexdigest()[:8]
         speaker = client[0] if has_speakers else name
         row = _Row(where, name, speaker, recording, normalise_text(sentence), normalise_text(translation))
-        _judge(row, place.name, "train", clips, report)
+        _judge(row, place.label, "train", clips, report)
     report.num_rows = train.rows
     report.dropped.extend(f"bad row in {path.name}", faults)
     return clips

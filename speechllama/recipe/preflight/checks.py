@@ -33,6 +33,7 @@ from speechllama.recipe.preflight.amounts import (
 )
 from speechllama.recipe.preflight.fit import check_context, check_updates
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
+from speechllama.recipe.preflight.prompts import check_prompts
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings, own_head_shape
@@ -76,6 +77,7 @@ def run_preflight(run: CheckedRun) -> Report:
     check_updates(run, trainings, amounts, report.faults)
     check_context(run, trainings, report.lines, report.faults)
     check_rescoring(run, report)
+    check_prompts(run, report.lines, report.faults)
     memory = check_gpu(run, trainings, architecture, report.faults)
     if memory:
         report.tables.append(format_table(MEMORY_HEADER, memory))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from speechllama.recipe.stages.commands import config_words
+from speechllama.recipe.stages.commands import config_words, given
 from speechllama.recipe.stages.records import JOB, Clear, Job, Stage, module, tables
 from speechllama.recipe.system import Config
 
@@ -140,17 +140,23 @@ def _take_ctc_text(plan: Plan, name: str) -> Stage:
 
 def _tune(plan: Plan, rescoring: Config) -> Stage:
     """Tune weight and length norm of the LLM's score on dev."""
-    options, layout = plan.options, plan.layout
+    options, layout, prompts = plan.options, plan.layout, plan.shared_prompts
     command = module(
         *("tune_rescoring", *config_words(plan, rescoring), "--llm_dir", layout.llm_dir),
         *("--decode_dir", layout.decoded_base("dev"), "--data_dir", layout.dump("dev"), "--task", options.task),
         *("--output_file", layout.tuned, "--ngpu", int(options.ngpu > 0), *options.target_words),
+        *given("prompt_config", prompts.path if prompts else ""),
     )
     return Stage(
         "tune",
         f"weight of the LLM's score ({layout.tuned})",
         f"{layout.system_dir}/.tune_beam{options.beam_size}.done",
-        inputs=(*rescoring.files, f"{layout.llm_dir}/llm.json", f"{layout.decoded_base('dev')}/nbest.jsonl"),
+        inputs=(
+            *rescoring.files,
+            *(prompts.files if prompts else ()),
+            f"{layout.llm_dir}/llm.json",
+            f"{layout.decoded_base('dev')}/nbest.jsonl",
+        ),
         outputs=(layout.tuned,),
         jobs=(Job("gpu", command, f"{layout.system_dir}/log/tune_beam{options.beam_size}.log"),),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.constants import OWN_HEAD, SPLITS
+from speechllama.data.data_dir import TARGET_TABLE
 from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
 from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, JobKind, Stage, module, tables
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 TEXT_TABLES = ("text", "src_text", "utt2lang")
 DATA_TABLES = {"audio": ("wav.scp", *TEXT_TABLES), "features": ("feats.scp", *TEXT_TABLES)}  # by what a front end reads
 FEATURE_TABLES = ("feats.scp", "text", "src_text", "utt2lang")
-OPTIONAL_TABLES = ("segments", "prompt")
+OPTIONAL_TABLES = ("segments", "prompt", TARGET_TABLE)
 LIMITS = ("--max_bad_share",)  # options of make_features that change no features
 COVERAGE = "0.9995"  # share of characters that CTC units cover: the rarest characters of all languages get no unit
 FULL_COVERAGE = "1.0"  # for an encoder-decoder: a character without a unit could never be written
@@ -50,6 +51,7 @@ def data(plan: Plan) -> list[Stage]:
     stamps = sources.stamps()
     places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
     settings = f"langs={options.langs}{places} data_options={options.data_options}"
+    settings += "".join(f" {word.removeprefix('--')}" for word in options.direction_words)
     settings += f" files= {stamps}" if stamps else ""  # the space is in the markers of older runs
     outputs = tables(map(layout.data, SPLITS), DATA_TABLES[plan.front_end.choice.record.reads])
     return [
@@ -62,7 +64,7 @@ def data(plan: Plan) -> list[Stage]:
             outputs=(*outputs, *([layout.llm_text] if layout.llm else [])),
             jobs=tuple(jobs),
             shows=(f"{options.datadir}/report.md",),
-            replan=True,  # segments and prompt, which a corpus may have
+            replan=True,  # optional tables, which a corpus may have
         )
     ]
 

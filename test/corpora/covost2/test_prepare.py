@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from speechllama.data.corpus_report import SourceReport
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_table
 from speechllama.text.filter import TextFilter
-from speechllama.text.targets import TARGETS, Target
 from test.corpora.conftest import GOOD, MakeCorpus
 
 LENIENT = CorpusOptions(max_bad_share=1.0)
@@ -173,20 +171,17 @@ def test_counts_are_compared_with_the_published_ones_of_a_full_corpus() -> None:
     assert report.warnings() == []
 
 
-def test_another_target_language_names_the_table_and_judges_the_script(
-    add: Callable[..., Target], make_corpus: MakeCorpus, tmp_path: Path
-) -> None:
+def test_another_target_language_names_the_table_and_judges_the_script(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     rows = [(clip, client, "Hello there.", "你好。", split) for clip, client, _, _, split in GOOD]
     rows.append(("c6", "bob", "Hello again.", "Ni hao.", "train"))
     made = make_corpus(rows)
-    (tmp_path / "covost2/covost_v2.fr_en.tsv").rename(tmp_path / "covost2/covost_v2.en_zh.tsv")
+    (tmp_path / "covost2/covost_v2.fr_en.tsv").rename(tmp_path / "covost2/covost_v2.en_zh-CN.tsv")
     (made.common_voice / "cv-corpus-x/fr").rename(made.common_voice / "cv-corpus-x/en")
-    add(TARGETS, Target("zh", "Chinese", ("CJK",), "zh"))
     sources = replace(made, target="zh")
     [report] = prepare_covost2(sources, ["en"], tmp_path / "data", CorpusOptions(drop_overlap=False))
     assert report.splits["train"].dropped.counts == {"translation in another script": 1}
     assert set(read_table(tmp_path / "data/train/text").values()) == {"你好。"}
-    with pytest.raises(ValueError, match="CoVoST 2 has no table covost_v2.zh_zh.tsv"):
+    with pytest.raises(ValueError, match="CoVoST 2 has no table covost_v2.zh_zh-CN.tsv"):
         prepare_covost2(sources, ["zh"], tmp_path / "none")
     with pytest.raises(ValueError, match="--english train has English transcripts as targets, not zh"):
         prepare_covost2(sources, ["fr"], tmp_path / "none", CorpusOptions(english="train"))

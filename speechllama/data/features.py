@@ -127,7 +127,7 @@ def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
     skipped: dict[str, Skip] = {}
     tally = Tally()
     count: Callable[[int], int] = extractor.num_frames if isinstance(extractor, Waveform) else int
-    with ark_writer(output_dir, "feats", job, are_waveforms=isinstance(extractor, Waveform)) as write:
+    with ark_writer(output_dir, "feats", job, getattr(extractor, "storage", "float32")) as write:
         for utterance, features in _extract_all(data, utterances, extractor, tally):
             if isinstance(features, Exception):
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))

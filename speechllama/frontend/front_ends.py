@@ -135,6 +135,8 @@ class HfSettings:
         overlap: Seconds that two windows share; each gives the half that is nearer to it.
         dtype: What it computes in: auto (float32 on a CPU, what the weights are stored in on a GPU), float32, bfloat16
             or float16. One that trains keeps float32 weights, and computes as `use_amp` says.
+        storage: How its states lie on disk: float32, or float16 in half the space. Not for one that trains, of which
+            waveforms lie there.
         train: `frozen`; `lora` (adapters train) or `full` (its weights train), in stage ctc, or in stage train of a
             system whose encoder trains. The convolutions over the waveform (wav2vec 2.0 and its kind) and a table of
             positions stay frozen.
@@ -149,6 +151,7 @@ class HfSettings:
     window: float = 0.0
     overlap: float = 4.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    storage: Literal["float32", "float16"] = "float32"
     train: Literal["frozen", "lora", "full"] = FROZEN
     lora: FrontEndLoRA = FrontEndLoRA()
     ctc_head: bool = False
@@ -168,6 +171,10 @@ class HfSettings:
         if self.train != FROZEN and self.dtype not in ("auto", "float32"):
             raise InputError(
                 f"dtype {self.dtype} with train: {self.train}, whose weights are float32: drop one of them"
+            )
+        if self.train != FROZEN and self.storage != "float32":
+            raise InputError(
+                f"storage {self.storage} with train: {self.train}, of which waveforms lie on disk: drop one of them"
             )
         if self.train != FROZEN and self.ctc_head:
             raise InputError(

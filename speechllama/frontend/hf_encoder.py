@@ -65,6 +65,11 @@ class HfEncoder:
         """Fingerprint of the weights, in hexadecimal digits."""
         return fingerprint(self.settings.path, self.settings.revision).hex()
 
+    @property
+    def storage(self) -> str:
+        """How its states lie on disk, see `ark_writer`."""
+        return self.settings.storage
+
     def to(self, device: str) -> HfEncoder:
         """Move it to a device, in the dtype for it."""
         self.device = device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +103,7 @@ def test_a_piece_comes_as_soon_as_its_pause_does_and_little_is_kept(by_loudness:
     waveform = recording(((2.0, 1.0), (1.0, 0.0)) * 4)
     given = 0
 
-    def live() -> itertools.chain[np.ndarray]:
+    def live() -> Iterator[np.ndarray]:
         nonlocal given
         for block in blocks_of(waveform, 1600):
             given += len(block)

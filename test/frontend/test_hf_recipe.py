@@ -51,7 +51,8 @@ def check_packed(recipe: Recipe, archive: Path, capsys: pytest.CaptureFixture[st
         model = Speech2Text.from_pretrained(archive)
         for utterance, path in recordings.items():
             assert model(path)[0].text == texts[utterance]
-        assert translate.main(["--model", str(archive), next(iter(recordings.values()))]) in (0, None)
+        words = ["--segmentation", "even"]  # they are noise, and silero-vad would find no speech
+        assert translate.main(["--model", str(archive), next(iter(recordings.values())), *words]) in (0, None)
         assert capsys.readouterr().out.rstrip("\n").split("\t")[1] == next(iter(texts.values()))
     return model
 

@@ -21,6 +21,7 @@ from speechllama.compress.cache import batch_by_frames
 from speechllama.data.ark import read_features
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.faults import InputError
+from speechllama.files import writing
 from speechllama.model.audio import Features, SpeechEncoder
 from speechllama.model.build import MODEL_FILE, check_device, load_ctc_encoder
 from speechllama.model.layers import length_mask
@@ -76,7 +77,8 @@ def learn_centroids(ctc_dir: str, data_dir: str, config: ClusterConfig, output_f
     centroids = find_centroids(states, config)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.tmp.npz")
-    np.savez(partial, centroids=centroids, stamp=np.array(stamp))
+    with writing(path):
+        np.savez(partial, centroids=centroids, stamp=np.array(stamp))
     os.replace(partial, path)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_data_dir
 from speechllama.data.skipped import Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
-from speechllama.files import read_table, read_utf8, write_table
+from speechllama.files import read_table, read_utf8, write_table, writing
 
 TWO_BYTES = 3  # kTwoByteAuto of Kaldi's CompressedMatrix
 
@@ -63,7 +63,7 @@ def ark_writer(
     temporary = ark.with_name(f"{ark.name}.tmp")  # one name, so that a killed part's rest is overwritten
     places: dict[str, str] = {}
     try:
-        with temporary.open("wb") as stream:
+        with writing(ark), temporary.open("wb") as stream:
 
             def write(utterance: str, array: np.ndarray) -> None:
                 if utterance in places:

@@ -18,7 +18,7 @@ import yaml
 
 from speechllama.config import from_mapping
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import read_json
+from speechllama.files import read_json, writing
 from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
@@ -150,7 +150,7 @@ def pack(exp_dir: str | Path, output: str | Path, include_llm: bool) -> Path:
     if missing:
         raise MissingFileError(f"{folder}: cannot be packed without {missing}; run the stages that write them")
     partial = output.with_name(f"{output.name}.tmp")
-    with zipfile.ZipFile(partial, "w") as archive:
+    with writing(output), zipfile.ZipFile(partial, "w") as archive:
         archive.writestr(CONFIG_FILE, yaml.safe_dump(settings, sort_keys=False))
         archive.writestr(f"llm/{LLM_FILE}", json.dumps(record, indent=2))
         for file, name in files:

@@ -22,7 +22,7 @@ CANNOT_WRITE = ("inline_container.cc", "PytorchStreamWriter", os.strerror(errno.
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Name the file that cannot be written: the system's error of a full disk has no name, and libraries have their own.
+    """Name the file that cannot be written: the error of a full disk has no name, and libraries have their own errors.
 
     Args:
         path: The file that is written inside, or the folder.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import write_json
+from speechllama.files import write_json, writing
 from speechllama.model.build import MODEL_FILE
 from speechllama.model.weights import load_weights
 from speechllama.train.recovery import load_whole
@@ -77,7 +77,8 @@ def average_checkpoints(
     path = Path(output_dir or folder) / MODEL_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{MODEL_FILE}.tmp")
-    torch.save(mean, partial)
+    with writing(path):
+        torch.save(mean, partial)
     os.replace(partial, path)
     record = {"num_best": num_best, "criterion": criterion, "epochs": chosen, "of": str(folder)}
     write_json(average_record_path(path.parent), record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -24,26 +24,41 @@ def setup_logging(level: int = logging.INFO) -> None:
     )
 
 
-def progress(items: Iterable[Item], total: int | None, name: str) -> Iterator[Item]:
+def progress(
+    items: Iterable[Item], total: float | None, name: str, amount: Callable[[Item], float] = lambda _: 1
+) -> Iterator[Item]:
     """Pass items on and show how far the work is.
 
     Args:
         items: What is worked on.
-        total: Number of items, if known.
-        name: What they are, in the plural ("clips").
+        total: Amount of all items, if known; by default their number.
+        name: What is counted, in the plural ("clips").
+        amount: How much of `total` an item is.
 
     Yields:
         The items.
     """
     if sys.stderr.isatty():
-        yield from tqdm(items, total=total, unit=f" {name}", dynamic_ncols=True)
+        with tqdm(total=total, unit=f" {name}", dynamic_ncols=True) as bar:
+            for item in items:
+                yield item
+                bar.update(amount(item))
         return
     start = shown = time.monotonic()
-    for count, item in enumerate(items, 1):
+    done = 0.0
+    for item in items:
         yield item
+        done += amount(item)
         now = time.monotonic()
         if now - shown >= LOG_INTERVAL_SECONDS:
             shown = now
-            rate = count / (now - start)
-            left = f", {(total - count) / rate:.0f} s left" if total else ""
-            logging.info("%d of %s %s, %.1f a second%s", count, total or "?", name, rate, left)
+            rate = done / (now - start)
+            left = f", {max(0.0, total - done) / rate:.0f} s left" if total and rate else ""
+            whole = f"{total:.0f}" if total else "?"
+            logging.info("%d of %s %s, %.1f a second%s", done, whole, name, rate, left)
+
+
+def print_result(text: str) -> None:
+    """Print results to stdout while a bar may be on the terminal."""
+    tqdm.write(text, file=sys.stdout, end="")
+    sys.stdout.flush()

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from speechllama.registry import Registry
+from test.fake_hub import FakeHub, serve_hub
 
 # A shell starts background jobs with SIGINT ignored, and scripts cannot undo that; a handler of ours is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -348,3 +349,10 @@ def make_data_dir(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A hub on this machine, still empty."""
+    with serve_hub(monkeypatch, tmp_path / "hub_cache") as running:
+        yield running

@@ -12,35 +12,38 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from speechllama.cli import new_parser, run_main, str2bool
 from speechllama.faults import InputError
 from speechllama.progress import setup_logging
 
 if TYPE_CHECKING:
-    from speechllama.decode.search import SearchConfig
-    from speechllama.decode.speech2text import Translator
+    from speechllama.decode.speech2text import Speech2Text
 
 
-def add_search_options(parser: argparse.ArgumentParser) -> None:
-    """Options of the search, shared with translate."""
-    parser.add_argument("--beam_size", type=int, default=4, help="1 is greedy search")
-    parser.add_argument("--nbest", type=int, default=1, help="hypotheses kept per utterance")
-    parser.add_argument("--length_penalty", type=float, default=1.0, help="score = log-probability / length ** this")
-    parser.add_argument("--max_tokens", type=int, default=200, help="most tokens of an utterance")
-    parser.add_argument("--tokens_per_second", type=float, default=15.0, help="most tokens per second of audio")
-    parser.add_argument("--min_tokens", type=int, default=10, help="limit that even the shortest audio gets")
+SEARCH_OPTIONS: dict[str, tuple[type, float | None, str]] = {  # name -> type, default, help
+    "beam_size": (int, 4, "1 is greedy search"),
+    "nbest": (int, 1, "hypotheses kept per utterance"),
+    "length_penalty": (float, 1.0, "score = log-probability / length ** this"),
+    "max_tokens": (int, None, "most tokens of an utterance, however long it is"),
+    "tokens_per_second": (float, 15.0, "most tokens per second of audio"),
+    "min_tokens": (int, 10, "limit that even the shortest audio gets"),
+    "ctc_weight": (float, None, "encoder-decoder: share of CTC in the score; as in training"),
+}
+
+
+def add_search_options(parser: argparse.ArgumentParser, keeps_packed: bool = False) -> None:
+    """Options of the search; with `keeps_packed` without defaults, so that those of a packed model hold."""
+    group = parser.add_argument_group("search", "each as the model was packed with, unless given" * keeps_packed)
+    for name, (kind, default, text) in SEARCH_OPTIONS.items():
+        group.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS if keeps_packed else default, help=text)
     parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
 
 
-def search_config(args: argparse.Namespace) -> SearchConfig:
-    """What these options say."""
-    from speechllama.decode.search import SearchConfig
-
-    limits = (args.max_tokens, args.tokens_per_second, args.min_tokens)
-    return SearchConfig(args.beam_size, args.nbest, args.length_penalty, *limits)
+def given_search(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of the search that are on the command line."""
+    return {name: value for name, value in vars(args).items() if name in SEARCH_OPTIONS}
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -54,7 +57,6 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--num_jobs", type=int, default=1, help="parts in all")
     parser.add_argument("--job", type=int, default=1, help="this part, from 1")
     add_search_options(parser)
-    parser.add_argument("--ctc_weight", type=float, help="encoder-decoder: share of CTC in the score; as in training")
     return parser
 
 
@@ -68,24 +70,26 @@ def main(cmd: Sequence[str] | None = None) -> None:
     decode_set(load_translator(args), job, sys.argv[1:] if cmd is None else cmd)
 
 
-def load_translator(args: argparse.Namespace) -> Translator:
-    """Load the system, of whichever kind it is."""
+def load_translator(args: argparse.Namespace) -> Speech2Text:
+    """Load the system, of whichever kind it is.
+
+    Raises:
+        ValueError: --ctc_weight for a system that has no use for it, or one that is decoded by rescoring.
+    """
+    from speechllama.decode.beam import SearchConfig
+    from speechllama.decode.joint_search import JointSearchConfig
+    from speechllama.decode.packed import find_folder
+    from speechllama.decode.speech2text import Speech2Text
+    from speechllama.decode.systems import find_rescoring
     from speechllama.model.build import is_seq2seq
 
-    config = search_config(args)
-    device = "cuda" if args.ngpu else "cpu"
-    if is_seq2seq(args.exp_dir):
-        from speechllama.decode.joint_search import JointSearchConfig
-        from speechllama.decode.seq2seq2text import Seq2SeqToText
-        from speechllama.train.seq2seq import load_seq2seq
-
-        joint = JointSearchConfig(**asdict(config), ctc_weight=args.ctc_weight)
-        return Seq2SeqToText(*load_seq2seq(args.exp_dir, device), args.exp_dir, joint)
-    from speechllama.decode.speech2text import Speech2Text
-
-    if args.ctc_weight is not None:
+    exp_dir, values = find_folder(args.exp_dir), given_search(args)
+    if find_rescoring(exp_dir):
+        raise InputError(f"{exp_dir}: a rescoring system; decode the system that it rescores, then run bin.rescore")
+    if not is_seq2seq(exp_dir) and values.pop("ctc_weight") is not None:
         raise InputError(f"--ctc_weight {args.ctc_weight} is for encoder-decoders, and {args.exp_dir} is none")
-    return Speech2Text.from_pretrained(args.exp_dir, device, config)
+    config = JointSearchConfig(**values) if "ctc_weight" in values else SearchConfig(**values)
+    return Speech2Text.from_pretrained(exp_dir, "cuda" if args.ngpu else "cpu", config)
 
 
 if __name__ == "__main__":

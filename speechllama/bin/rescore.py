@@ -36,9 +36,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     from speechllama.data.data_dir import read_data_dir
     from speechllama.decode.nbest import read_nbest
+    from speechllama.decode.text_scorer import load_text_scorer
     from speechllama.files import read_json
     from speechllama.rescore.rescoring import rescore_set
-    from speechllama.rescore.text_scorer import load_text_scorer
 
     settings, nbest = read_json(args.settings), read_nbest(args.decode_dir)
     scorer = load_text_scorer(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens)

@@ -39,11 +39,11 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.config import read_config
     from speechllama.data.data_dir import read_data_dir
     from speechllama.decode.nbest import read_nbest
+    from speechllama.decode.text_scorer import load_text_scorer
     from speechllama.files import write_json
     from speechllama.report.decoded_set import rank
     from speechllama.report.score import pair
     from speechllama.rescore.rescoring import add_llm_scores, read_rescoring_config, report_tuning, tune
-    from speechllama.rescore.text_scorer import load_text_scorer
 
     config, settings = read_rescoring_config(read_config(args.config, args.conf_path), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}

@@ -10,7 +10,7 @@ P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -30,7 +30,7 @@ class SearchConfig:
         nbest: Hypotheses returned, at most K.
         length_penalty: A finished hypothesis scores log-probability / length ** length_penalty, the length with
             its end of sequence; above 0 favours longer text.
-        max_tokens: Most tokens of any utterance, the end of sequence included.
+        max_tokens: Most tokens of any utterance, the end of sequence included; None: as many as its duration allows.
         tokens_per_second: Most tokens per second of audio; speech has 2 to 4 words a second.
         min_tokens: Limit that even the shortest audio gets.
     """
@@ -38,26 +38,35 @@ class SearchConfig:
     beam_size: int = 4
     nbest: int = 1
     length_penalty: float = 1.0
-    max_tokens: int = 200
+    max_tokens: int | None = None
     tokens_per_second: float = 15.0
     min_tokens: int = 10
 
     def __post_init__(self) -> None:
         if self.beam_size < 1 or not 1 <= self.nbest <= self.beam_size:
             raise InputError(f"nbest {self.nbest} must lie between 1 and beam_size {self.beam_size}")
-        if self.max_tokens < 1 or self.min_tokens < 1 or self.tokens_per_second <= 0:
+        bound = 1 if self.max_tokens is None else self.max_tokens
+        if bound < 1 or self.min_tokens < 1 or self.tokens_per_second <= 0:
             raise InputError("max_tokens, min_tokens and tokens_per_second must be positive")
 
     def limit(self, audio_seconds: float) -> int:
         """Return the most tokens of an utterance, which depend on its duration, not on its compressed length."""
-        return min(self.max_tokens, max(self.min_tokens, int(audio_seconds * self.tokens_per_second)))
+        allowed = max(self.min_tokens, int(audio_seconds * self.tokens_per_second))
+        return allowed if self.max_tokens is None else min(self.max_tokens, allowed)
+
+    def explain_limit(self, audio_seconds: float) -> str:
+        """Name the setting that limits the text of an utterance, for the message about one that was cut."""
+        limit = self.limit(audio_seconds)
+        is_bound = self.max_tokens == limit < replace(self, max_tokens=None).limit(audio_seconds)
+        return f"max_tokens {limit}" if is_bound else f"{limit} tokens, tokens_per_second {self.tokens_per_second:g}"
 
 
 class Hypothesis(NamedTuple):
-    """Token ids without the end of sequence, and the score after length penalty, in nats."""
+    """Token ids without the end of sequence, the score after length penalty in nats, and whether the limit cut it."""
 
     tokens: list[int]
     score: float
+    is_cut: bool = False
 
 
 class Beams(NamedTuple):
@@ -191,7 +200,9 @@ def _collect(beams: Beams, eos_token_id: int) -> list[list[Hypothesis]]:
     collected = []
     for tokens, scores in zip(beams.done_tokens.tolist(), beams.done_scores.tolist(), strict=True):
         kept = [(row, score) for row, score in zip(tokens, scores, strict=True) if score > IMPOSSIBLE / 2]
-        collected.append([Hypothesis([t for t in row if t not in (eos_token_id, -1)], s) for row, s in kept])
+        collected.append(
+            [Hypothesis([t for t in row if t not in (eos_token_id, -1)], s, eos_token_id not in row) for row, s in kept]
+        )
     return collected
 
 

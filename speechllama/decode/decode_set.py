@@ -20,12 +20,13 @@ import torch
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
-from speechllama.decode.speech2text import Translation, Translator
+from speechllama.decode.speech2text import Speech2Text, Translation
 from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.files import writing
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
+from speechllama.model.weights import weights_path
 from speechllama.progress import progress
 
 
@@ -50,7 +51,7 @@ class DecodeJob:
     job: int = 1
 
 
-def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ()) -> dict[str, Any] | None:
+def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()) -> dict[str, Any] | None:
     """Decode one part of a data directory.
 
     The batches are those of a single job, and each part takes some of them, so scores do not depend on the number of
@@ -88,7 +89,7 @@ def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ())
             results = list(decode_batch(translate, data, audio, batch))
             spent = (time.perf_counter() - start) / len(batch)
             records = (
-                {"utt": utterance, "nbest": [entry._asdict() for entry in nbest], "spent": spent}
+                {"utt": utterance, "nbest": [to_record(entry) for entry in nbest], "spent": spent}
                 for utterance, nbest in results
             )
             stream.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
@@ -96,6 +97,12 @@ def decode_set(translate: Translator, job: DecodeJob, words: Sequence[str] = ())
     if job.num_jobs > 1:
         return None
     return merge_decoded(job.data_dir, output, 1, job.control)
+
+
+def to_record(entry: Translation) -> dict[str, Any]:
+    """What a hypothesis is in a file; that it was cut is said of the few that were."""
+    record = entry._asdict()
+    return record if entry.is_cut else {name: value for name, value in record.items() if name != "is_cut"}
 
 
 def own_batches(seconds: Mapping[str, float], job: DecodeJob) -> Iterator[list[str]]:
@@ -106,13 +113,13 @@ def own_batches(seconds: Mapping[str, float], job: DecodeJob) -> Iterator[list[s
         yield ordered[start : start + job.batch_size]
 
 
-def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audio) -> dict[str, Any]:
+def make_stamp(translate: Speech2Text, job: DecodeJob, data: DataDir, audio: Audio) -> dict[str, Any]:
     """Return what the hypotheses depend on, as JSON gives it back; batches and parts do not matter."""
     stamp = {
         "search": asdict(translate.config),
         "data_dir": job.data_dir,
         "control": job.control,
-        "model": (translate.folder / "model.pth").stat().st_mtime_ns,
+        "model": weights_path(translate.folder).stat().st_mtime_ns,
         "num_utterances": len(audio.places),
         "audio": (data.path / audio.table).stat().st_mtime_ns,
     }
@@ -120,7 +127,7 @@ def make_stamp(translate: Translator, job: DecodeJob, data: DataDir, audio: Audi
     return read_back
 
 
-def describe(translate: Translator, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
+def describe(translate: Speech2Text, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:
     """Return the entries of decode.json other than counts and times."""
     parameters = list(translate.network.parameters())
     return {
@@ -146,7 +153,7 @@ def identify_llm(network: torch.nn.Module) -> str:
 
 
 def decode_batch(
-    translate: Translator, data: DataDir, audio: Audio, batch: Sequence[str]
+    translate: Speech2Text, data: DataDir, audio: Audio, batch: Sequence[str]
 ) -> Iterator[tuple[str, list[Translation]]]:
     """Decode some utterances; if memory runs out, in halves.
 

@@ -18,7 +18,7 @@ from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig,
 from speechllama.decode.cached_decoder import CachedDecoder
 from speechllama.decode.ctc_prefix import CTCPrefix
 from speechllama.faults import InputError
-from speechllama.model.seq2seq import Seq2Seq
+from speechllama.model.seq2seq import EncoderStates, Seq2Seq
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,11 @@ class JointScorer:
 
     Args:
         network: The encoder-decoder.
-        speech: Log-mel features (B, T, F).
-        speech_lengths: Valid frames (B,), int64.
+        memory: What the encoder made of the speech.
         config: Beam, weight, proposals.
     """
 
-    def __init__(self, network: Seq2Seq, speech: Tensor, speech_lengths: Tensor, config: JointSearchConfig) -> None:
-        memory = network.encode(speech, speech_lengths)
+    def __init__(self, network: Seq2Seq, memory: EncoderStates, config: JointSearchConfig) -> None:
         self.eos = network.eos
         self.weight = network.config.ctc_weight if config.ctc_weight is None else config.ctc_weight
         self.num_proposed = max(config.num_proposed, 2 * config.beam_size)
@@ -108,5 +106,12 @@ def joint_search(
     Returns:
         As `run_search`.
     """
-    scorer = JointScorer(network, speech, speech_lengths, config)
-    return run_search(scorer, limits.to(speech.device), network.eos, config)
+    return search_states(network, network.encode(speech, speech_lengths), limits, config)
+
+
+@torch.no_grad()
+def search_states(
+    network: Seq2Seq, memory: EncoderStates, limits: Tensor, config: JointSearchConfig
+) -> list[list[Hypothesis]]:
+    """Find the best outputs of utterances that the encoder has read; see `joint_search`."""
+    return run_search(JointScorer(network, memory, config), limits.to(memory.states.device), network.eos, config)

@@ -3,7 +3,8 @@
     nbest.J.jsonl -> nbest.jsonl, text, decode.json
 
 The first line of each file is {"stamp": what the hypotheses depend on, "report": how they were made}, every further one
-an utterance: {"utt", "nbest": [{"text", "tokens", "score"}, ...], "spent": seconds}.
+an utterance: {"utt", "nbest": [{"text", "tokens", "score"}, ...], "spent": seconds}. A hypothesis that the limit of
+tokens ended has "is_cut": true, too.
 """
 
 from __future__ import annotations
@@ -76,6 +77,23 @@ def read_part(path: Path) -> Part | None:
     return part
 
 
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Read what the hypotheses of a finished file depend on, from its first line.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: Its first line is not as decoding writes it.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no n-best hypotheses; decode this set first ({stage_of(path)})")
+    with path.open("rb") as stream:
+        header, fault = _read_line(stream.readline(), ("stamp",))
+    if fault:
+        raise InputError(f"{path}:1: {fault}; remove the file and run {stage_of(path)} again")
+    stamp: dict[str, Any] = header["stamp"]
+    return stamp
+
+
 def start_part(path: Path, part: Part) -> None:
     """Prepare a part's file for further lines: keep complete lines of the same stamp, remove all others."""
     before = read_part(path)
@@ -134,6 +152,8 @@ def merge_decoded(data_dir: str, output_dir: str | Path, num_jobs: int, control:
     for path in output.glob("nbest.*.jsonl"):
         path.unlink()
     logging.info("%s: %d utterances, real-time factor %.4f", output, len(records), report["rtf"])
+    if report["num_cut"]:
+        logging.warning("%s: %d texts were cut at the limit of tokens", output, report["num_cut"])
     return report
 
 
@@ -146,6 +166,7 @@ def make_report(
         "num_jobs": len(reports),
         "num_utterances": len(records),
         "audio_seconds": round(audio_seconds, 2),
+        "num_cut": sum(entry.get("is_cut", False) for record in records.values() for entry in record["nbest"][:1]),
         "decode_seconds": round(spent, 2),
         "rtf": round(spent / audio_seconds, 5),
         "device": "; ".join(sorted({str(report["device"]) for report in reports})),

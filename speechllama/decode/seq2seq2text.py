@@ -1,39 +1,50 @@
-"""Seq2SeqToText: features to text with the encoder-decoder B1, as Speech2Text does with the LLM systems.
+"""Seq2SeqToText: recordings to text with the encoder-decoder B1.
 
-log-mel (T, F) of some utterances -> encoder-decoder -> n-best text
+features (T, F) of some utterances -> encoder-decoder -> n-best text
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from speechllama.decode.joint_search import JointSearchConfig, joint_search
-from speechllama.decode.speech2text import Translation
+from speechllama.constants import BLANK
+from speechllama.decode.beam import SearchConfig
+from speechllama.decode.joint_search import JointSearchConfig, search_states
+from speechllama.decode.speech2text import NBest, Speech2Text, Translation, keep_heard
 from speechllama.faults import InputError
 from speechllama.model.audio import AudioInput, Features
-from speechllama.model.seq2seq import Seq2Seq
+from speechllama.model.ctc_encoder import best_units
+from speechllama.model.layers import length_mask
+from speechllama.model.seq2seq import EncoderStates, Seq2Seq
 from speechllama.text.tokenizer import CTCTokenizer
 
 
-class Seq2SeqToText:
-    """Translates features, or transcribes them, as the network was trained.
+class Seq2SeqToText(Speech2Text):
+    """Translates speech, or transcribes it, with an encoder-decoder.
 
     Args:
-        network: A trained encoder-decoder, in evaluation mode, on its device.
-        tokenizer: Its units.
+        parts: A trained encoder-decoder, in evaluation mode, on its device, and its tokenizer.
         folder: Where its model.pth is.
+        settings: The content of its config.yaml.
         config: Settings of the search.
     """
 
     def __init__(
-        self, network: Seq2Seq, tokenizer: CTCTokenizer, folder: str | Path, config: JointSearchConfig | None = None
+        self,
+        parts: tuple[Seq2Seq, CTCTokenizer],
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        config: SearchConfig | None = None,
     ) -> None:
-        self.network, self.tokenizer, self.folder = network, tokenizer, Path(folder)
-        self.config = config or JointSearchConfig()
-        self.device = network.mean.device
+        network, self.tokenizer = parts
+        if not isinstance(config, JointSearchConfig):
+            config = JointSearchConfig(**asdict(config or SearchConfig()))
+        super().__init__(network, Path(folder), settings, config)
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse the cache of a CTC encoder, which this network does not have.
@@ -44,33 +55,30 @@ class Seq2SeqToText:
         if kind is not Features:
             raise InputError(f"{data_dir}: compressed.scp there; the encoder-decoder takes feats.scp (stage features)")
 
+    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+        """See `Speech2Text`."""
+        memory = self.network.encode(*features.to(self.device))
+        spoken = (best_units(memory.ctc_log_probs) != BLANK) & length_mask(memory.lengths, memory.states.shape[1])
+        heard: list[bool] = spoken.any(1).tolist()
+        return keep_heard(self._search(memory, seconds), heard) if any(heard) else [[] for _ in heard]
+
     def translate(
         self,
         audio: AudioInput,
         seconds: Sequence[float],
         languages: Sequence[str] = (),
         templates: Sequence[str] | None = None,
-    ) -> list[list[Translation]]:
-        """Translate a batch.
-
-        Args:
-            audio: Features; see `check_data`.
-            seconds: Duration of each recording, which limits the length of its text.
-            languages: Not used; there is no prompt.
-            templates: Not used.
-
-        Returns:
-            N-best hypotheses of each utterance, best first; scores are joint scores with length penalty, in nats.
-        """
+    ) -> list[NBest]:
+        """See `Speech2Text`; there is no prompt. Scores are joint scores with length penalty, in nats."""
         assert isinstance(audio, Features)
         with torch.inference_mode():
-            found = joint_search(
-                self.network,
-                *audio.to(self.device),
-                torch.tensor([self.config.limit(duration) for duration in seconds], device=self.device),
-                self.config,
-            )
+            return self._search(self.network.encode(*audio.to(self.device)), seconds)
+
+    def _search(self, memory: EncoderStates, seconds: Sequence[float]) -> list[NBest]:
+        """N-best hypotheses of utterances that the encoder has read."""
+        assert isinstance(self.config, JointSearchConfig)
+        limits = torch.tensor([self.config.limit(duration) for duration in seconds], device=self.device)
         return [
-            [Translation(" ".join(self.tokenizer.decode(tokens).split()), tokens, score) for tokens, score in nbest]
-            for nbest in found
+            [Translation(" ".join(self.tokenizer.decode(found.tokens).split()), *found) for found in nbest]
+            for nbest in search_states(self.network, memory, limits, self.config)
         ]

@@ -1,4 +1,4 @@
-"""Speech2Text: three lines from a recording to its translation.
+"""Speech2Text: three lines from a recording to its translation, with any system of the table.
 
 waveform (S,) -> features (T, F) -> network -> n-best text
 
@@ -9,97 +9,96 @@ waveform (S,) -> features (T, F) -> network -> n-best text
 
 from __future__ import annotations
 
+import abc
 import functools
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.data.ark import check_maker
 from speechllama.data.audio import read_audio, resample, to_unit_scale
-from speechllama.decode.beam import IMPOSSIBLE
-from speechllama.decode.experiment import Experiment, load_experiment
-from speechllama.decode.search import Hypothesis, SearchConfig, search
-from speechllama.frontend.front_ends import FeatureExtractor, recorded_format
-from speechllama.llm.context import tokens_left
-from speechllama.llm.prefix_mask import Prefix
-from speechllama.model.audio import AudioInput, Compressed, Features
-from speechllama.model.build import describe_cache
-from speechllama.model.speech_llama import Batch
-from speechllama.text.padding import pad_ids
+from speechllama.decode.beam import SearchConfig
+from speechllama.decode.split_on_oom import split_on_oom
+from speechllama.faults import InputError
+from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor, recorded_format
+from speechllama.model.audio import AudioInput, Features
+
+if TYPE_CHECKING:
+    from speechllama.decode.long import LongConfig, Segment
+
+SILENCE_PEAK = 1e-4  # of full scale, -80 dB: a few steps of 16-bit samples, what a muted input gives
+NBest = list["Translation"]  # of one recording, best first
 
 
 class Translation(NamedTuple):
-    """One hypothesis: its text, token ids of the LLM, and score (log-probability with length penalty, nats)."""
+    """One hypothesis.
+
+    Attributes:
+        text: What it says.
+        tokens: Its token ids, of the LLM or, for B1, of its units.
+        score: Log-probability with length penalty, nats.
+        is_cut: Whether the limit of tokens ended it.
+    """
 
     text: str
     tokens: list[int]
     score: float
+    is_cut: bool = False
 
 
-class Translator(Protocol):
-    """What decoding needs of a system: `Speech2Text`, or `Seq2SeqToText` for B1."""
+class Speech2Text(abc.ABC):
+    """Translates speech, or transcribes it, as the system was trained; the systems are its subclasses.
 
-    @property
-    def config(self) -> SearchConfig:
-        """Settings of its search."""
+    Args:
+        network: The network, in evaluation mode, on its device.
+        folder: Directory that holds config.yaml and model.pth.
+        settings: The content of config.yaml.
+        config: Settings of the search.
+    """
 
-    @property
-    def folder(self) -> Path:
-        """Where its model.pth is."""
+    def __init__(
+        self, network: torch.nn.Module, folder: Path, settings: Mapping[str, Any], config: SearchConfig
+    ) -> None:
+        self.network: Any = network
+        self.folder, self.settings, self.config = folder, settings, config
+
+    @staticmethod
+    def from_pretrained(
+        path: str | Path, device: str = "cpu", config: SearchConfig | None = None, revision: str | None = None
+    ) -> Speech2Text:
+        """Load a trained system of any kind.
+
+        Args:
+            path: Experiment directory, a zip that stage `pack` wrote, or a page of the hub, "organisation/name".
+            device: torch device.
+            config: Settings of the search; None: those that a packed model keeps, or the defaults.
+            revision: Branch, tag or commit of the page of the hub.
+
+        Raises:
+            FileNotFoundError: It is not a finished experiment, or what it is built on is missing.
+            ValueError: Weights do not fit their config or base, or there is no such device.
+        """
+        from speechllama.decode.systems import load_system
+
+        return load_system(path, device, config, revision)
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-
-    @property
-    def network(self) -> torch.nn.Module:
-        """All of its parameters."""
-
-    def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
-        """Refuse audio of another kind than that on which the system was trained."""
-
-    def translate(
-        self,
-        audio: AudioInput,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        templates: Sequence[str] | None = None,
-    ) -> list[list[Translation]]:
-        """N-best hypotheses of a batch; see `Speech2Text.translate`."""
-
-
-class Speech2Text:
-    """Translates speech, or transcribes it, as the system was trained.
-
-    Args:
-        experiment: A loaded experiment.
-        config: Settings of the search.
-    """
-
-    def __init__(self, experiment: Experiment, config: SearchConfig | None = None) -> None:
-        self.experiment = experiment
-        self.config = config or SearchConfig()
-        self.network, self.device, self.folder = experiment.network, experiment.device, experiment.folder
+        device: torch.device = next(self.network.parameters()).device
+        return device
 
     @functools.cached_property
     def front_end(self) -> FeatureExtractor:
         """What reads a waveform; built for the first one, since data directories have what the network reads."""
-        return recorded_format(self.experiment.settings, str(self.folder)).build_reader()
+        reader = recorded_format(self.settings, str(self.folder)).build_reader()
+        return reader.to(str(self.device)) if isinstance(reader, PretrainedExtractor) else reader
 
-    @classmethod
-    def from_pretrained(cls, path: str | Path, device: str = "cpu", config: SearchConfig | None = None) -> Speech2Text:
-        """Build from an experiment directory or a packed zip; errors as `load_experiment`."""
-        return cls(load_experiment(path, device), config)
-
-    def __call__(
-        self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = ""
-    ) -> list[Translation]:
-        """Translate one recording.
+    def __call__(self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = "") -> NBest:
+        """Translate one recording, whole; see `long` for one of more than some 30 s.
 
         Args:
             speech: Waveform (S,), float within +-1 or integers of full scale, or an audio file.
@@ -107,32 +106,88 @@ class Speech2Text:
             language: Code of the source language, needed only if the prompt names it.
 
         Returns:
-            The n-best hypotheses, best first.
+            The n-best hypotheses, best first; none if nothing is heard.
 
         Raises:
             ValueError: The recording is empty, shorter than one frame, or not a waveform.
         """
-        if isinstance(speech, (str, Path)):
-            waveform = read_audio(speech)
-        else:
-            waveform = resample(to_unit_scale(np.asarray(speech)), rate)
-        features = Features.pad([self.front_end(waveform)])
-        return self.translate(features, [len(waveform) / SAMPLE_RATE], [language])[0]
+        waveform = as_waveform(speech, rate)
+        try:
+            return self.batch([waveform], [language])[0]
+        except ValueError as error:
+            raise InputError(f"{speech}: {error}" if isinstance(speech, (str, Path)) else str(error)) from error
 
-    def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
-        """Refuse a cache that another CTC encoder or compressor made; see `check_maker`."""
-        if kind is Compressed:
-            network = self.network
-            expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
-            check_maker(data_dir, "compressed", expected)
+    def batch(self, waveforms: Sequence[np.ndarray], languages: Sequence[str] = ()) -> list[NBest]:
+        """Translate some recordings at once; if memory runs out, in halves.
 
+        Args:
+            waveforms: Samples (S,) of each, 16 kHz, within +-1.
+            languages: Code of the source language of each; empty if the prompt does not name it.
+
+        Returns:
+            N-best hypotheses of each recording, best first; none for one in which nothing is heard: it is silent, or
+            CTC finds blanks only, in a system that has CTC.
+
+        Raises:
+            ValueError: A recording is shorter than one frame, or does not fit into memory by itself.
+        """
+        languages = languages or [""] * len(waveforms)
+        results: list[NBest] = [[] for _ in waveforms]
+        audible = [row for row, wave in enumerate(waveforms) if len(wave) and np.abs(wave).max() > SILENCE_PEAK]
+
+        def work(rows: Sequence[int]) -> list[NBest]:
+            features = Features.pad(self.extract([waveforms[row] for row in rows]))
+            seconds = [len(waveforms[row]) / SAMPLE_RATE for row in rows]
+            with torch.inference_mode():
+                return self.translate_heard(features, seconds, [languages[row] for row in rows])
+
+        def too_large(row: int) -> str:
+            return (
+                f"{len(waveforms[row]) / SAMPLE_RATE:.1f} s of audio do not fit into memory by themselves; take a "
+                "smaller beam or shorter segments"
+            )
+
+        if audible:
+            for row, nbest in split_on_oom(work, audible, too_large):
+                results[row] = nbest
+        return results
+
+    def long(
+        self,
+        speech: np.ndarray | str | Path | Iterable[np.ndarray],
+        config: LongConfig | None = None,
+        language: str = "",
+        rate: int = SAMPLE_RATE,
+    ) -> Iterator[Segment]:
+        """Translate a recording of any length, segment by segment.
+
+        Args:
+            speech: An audio file, read block by block; a waveform (S,); or blocks of one at 16 kHz, as they come.
+            config: How it is cut into segments.
+            language: Code of the source language, needed only if the prompt names it.
+            rate: Sampling rate of a waveform in Hz.
+
+        Yields:
+            Its segments in order, with their times; one without text if nothing is heard.
+        """
+        from speechllama.decode.long import LongConfig, translate_long
+
+        return translate_long(self, speech, config or LongConfig(), language, rate)
+
+    def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute what the network reads (T, F) of each waveform (S,)."""
+        if isinstance(self.front_end, PretrainedExtractor):
+            return self.front_end.many(waveforms)
+        return [self.front_end(waveform) for waveform in waveforms]
+
+    @abc.abstractmethod
     def translate(
         self,
         audio: AudioInput,
         seconds: Sequence[float],
         languages: Sequence[str],
         templates: Sequence[str] | None = None,
-    ) -> list[list[Translation]]:
+    ) -> list[NBest]:
         """Translate a batch.
 
         Args:
@@ -142,46 +197,25 @@ class Speech2Text:
             templates: Prompt templates of single utterances; "" for the model's own.
 
         Returns:
-            N-best hypotheses of each utterance, best first. Audio that does not fit into the LLM's context gets one
-            empty text, and a warning.
+            N-best hypotheses of each utterance, best first.
         """
-        network, prompt, device = self.network, self.experiment.prompt, self.device
-        ids = [
-            prompt.render(language, template)
-            for language, template in zip(languages, templates or [""] * len(languages), strict=True)
-        ]
-        prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
-        suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
-        batch = Batch(
-            audio.to(device),
-            prompts.to(device),
-            prompt_lengths.to(device),
-            suffixes.to(device),
-            suffix_lengths.to(device),
-        )
-        with torch.inference_mode():
-            hypotheses = self._search(network.embed_prefix(batch), seconds)
-        return [
-            [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
-        ]
 
-    def _search(self, prefix: Prefix, seconds: Sequence[float]) -> list[list[Hypothesis]]:
-        """N-best hypotheses of each utterance; an empty one where the LLM has too few positions for the audio."""
-        network = self.network
-        fits = tokens_left(network.llm.context, prefix.lengths) > 0
-        rows = fits.nonzero()[:, 0]
-        results = [[Hypothesis([], IMPOSSIBLE)] for _ in seconds]
-        if len(rows) < len(results):
-            left_out = [f"{seconds[row]:.1f} s" for row in (~fits).nonzero()[:, 0].tolist()]
-            logging.warning(
-                "%d utterances get no text: prompt and audio take more than the LLM's %s positions (%s); cut them into "
-                "segments, or take an LLM with a longer context",
-                *(len(left_out), network.llm.context, ", ".join(left_out)),
-            )
-            prefix = Prefix(prefix.embeddings[rows], prefix.lengths[rows])
-        if len(rows):
-            limits = torch.tensor([self.config.limit(seconds[row]) for row in rows.tolist()], device=self.device)
-            found = search(network.llm, prefix, limits, network.config.prefix_mask, self.config)
-            for row, hypotheses in zip(rows.tolist(), found, strict=True):
-                results[row] = hypotheses
-        return results
+    @abc.abstractmethod
+    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+        """Translate a batch as `translate`, with no hypothesis where CTC, if there is one, finds blanks only."""
+
+    @abc.abstractmethod
+    def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
+        """Refuse audio of another kind than that on which the system was trained."""
+
+
+def as_waveform(speech: np.ndarray | str | Path, rate: int) -> np.ndarray:
+    """Bring a recording, a file or samples (S,) of any rate, to 16 kHz, mono, within +-1."""
+    if isinstance(speech, (str, Path)):
+        return read_audio(speech)
+    return resample(to_unit_scale(np.asarray(speech)), rate)
+
+
+def keep_heard(found: Sequence[NBest], heard: Sequence[bool]) -> list[NBest]:
+    """Drop the hypotheses of recordings in which nothing is heard."""
+    return [nbest if is_heard else [] for nbest, is_heard in zip(found, heard, strict=True)]

@@ -5,7 +5,7 @@ model, LoRAConfig -> the same with adapters that train; the adapters' start, whe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -28,25 +28,16 @@ def add_lora(model: Any, config: LoRAConfig) -> None:
     Raises:
         ValueError: A target names no layer of the model.
     """
-    from peft import LoraConfig, inject_adapter_in_model
+    from peft import inject_adapter_in_model
 
     layers = linear_layers(model)
     names = {name.rpartition(".")[2] for name in layers}
     missing = [] if config.targets == ALL_LINEAR else [target for target in config.targets if target not in names]
     if missing:
         raise InputError(f"LoRA targets {missing} are no linear layers of this model; it has {sorted(names)}")
-    has_weights = not next(model.parameters()).is_meta
-    settings = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft declares int and computes with any number
-        lora_dropout=config.dropout,
-        target_modules=list(layers) if config.targets == ALL_LINEAR else list(config.targets),
-        bias="none",
-        use_rslora=config.use_rslora,
-        use_dora=config.use_dora,
-        init_lora_weights=config.init_lora_weights if has_weights else True,  # type: ignore[arg-type]
-        fan_in_fan_out=all(type(layer).__name__ == CONV for layer in layers.values()),
-    )
+    settings = peft_settings(config, layers)
+    if next(model.parameters()).is_meta:
+        settings.init_lora_weights = True
     inject_adapter_in_model(settings, model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lora_" in name)
@@ -55,6 +46,31 @@ def add_lora(model: Any, config: LoRAConfig) -> None:
     if model.dtype == torch.bfloat16:  # else peft keeps a float32 copy of every adapter's input; see LLM._precision
         for _, layer in adapted_layers(model):
             setattr(layer, CAST_SWITCH, False)
+
+
+def peft_settings(config: LoRAConfig, layers: Mapping[str, nn.Module]) -> Any:
+    """Our settings as those of peft.
+
+    Args:
+        config: Ours.
+        layers: What could get an adapter, from `linear_layers`.
+
+    Returns:
+        peft's LoraConfig.
+    """
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]  # peft declares int and computes with any number
+        lora_dropout=config.dropout,
+        target_modules=list(layers) if config.targets == ALL_LINEAR else list(config.targets),
+        bias="none",
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+        init_lora_weights=config.init_lora_weights,  # type: ignore[arg-type]
+        fan_in_fan_out=all(type(layer).__name__ == CONV for layer in layers.values()),
+    )
 
 
 def linear_layers(model: Any) -> dict[str, nn.Module]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +20,7 @@ from speechllama.frontend.front_ends import recorded_format
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import check_prefix_mask, read_llm_record
-from speechllama.model.checkpoint import keep_only_trainable, load_weights
+from speechllama.model.checkpoint import keep_only_trainable
 from speechllama.model.compressor import UnitCompressor
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
 from speechllama.model.config import SpeechLlamaConfig
@@ -29,10 +28,11 @@ from speechllama.model.encoders import choose_encoder
 from speechllama.model.front_end import FrontedEncoder, build_encoder
 from speechllama.model.old_settings import upgrade_settings
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.model.weights import MODEL_FILE as MODEL_FILE  # which experiments have
+from speechllama.model.weights import read_arrays, read_weights, weights_path
 from speechllama.registry import Choice, choose
 
-MODEL_FILE = "model.pth"  # averaged weights of an experiment, what decoding reads
-CONFIG_FILE = "config.yaml"  # written by ESPnet next to them
+CONFIG_FILE = "config.yaml"  # written by ESPnet next to the weights
 
 
 def speech_llama_config(
@@ -172,9 +172,9 @@ def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
             weights than those that it began with.
     """
     folder = Path(ctc_dir)
-    for name in (CONFIG_FILE, MODEL_FILE):
-        if not (folder / name).is_file():
-            raise MissingFileError(f"{folder / name}: no trained CTC encoder there; run stage `ctc` to its end")
+    for path in (folder / CONFIG_FILE, weights_path(folder)):
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no trained CTC encoder there; run stage `ctc` to its end")
     settings = read_settings(folder)
     if not settings.get("num_units"):
         raise InputError(f"{folder / CONFIG_FILE}: no CTC experiment (no num_units); give the directory of stage `ctc`")
@@ -182,12 +182,11 @@ def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
     if front_end:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": front_end}
     encoder = build_encoder(choice, settings["num_units"], recorded_format(settings, str(folder / CONFIG_FILE)))
-    state = load_weights(folder / MODEL_FILE)
     try:
-        encoder.load_state_dict(state)
+        encoder.load_state_dict(read_weights(folder))
     except (RuntimeError, ValueError) as error:
         raise InputError(
-            f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} next to them: {error}"
+            f"{weights_path(folder)}: the weights do not fit {CONFIG_FILE} next to them: {error}"
         ) from error
     return encoder.eval()
 
@@ -201,24 +200,7 @@ def read_cmvn(path: str) -> tuple[Tensor, Tensor]:
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no feature statistics; run stage `statistics` or give --cmvn_file")
     mean, std = read_arrays(path, "mean", "std")
-    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(std.astype(np.float32))
-
-
-def read_arrays(path: str | Path, *names: str) -> list[np.ndarray]:
-    """Read arrays of finite numbers from an npz file.
-
-    Raises:
-        ValueError: The file is damaged or no npz file, lacks one of them, or holds NaN or infinity.
-    """
-    try:
-        with np.load(path) as file:
-            arrays = [np.asarray(file[name]) for name in names]
-        is_finite = all(np.isfinite(array).all() for array in arrays)
-    except Exception as error:  # a damaged zip fails in many ways: BadZipFile, EOFError, KeyError, zlib.error
-        raise InputError(f"{path}: {', '.join(names)} cannot be read ({error}); run its stage again") from error
-    if not is_finite:
-        raise InputError(f"{path}: {', '.join(names)} hold NaN or infinity; run its stage again")
-    return arrays
+    return mean, std
 
 
 def load_centroids(compressor: nn.Module, path: str) -> None:
@@ -232,7 +214,7 @@ def load_centroids(compressor: nn.Module, path: str) -> None:
         return
     if not Path(path).is_file():
         raise MissingFileError(f"{path!r}: no centroids of the units; run stage `compress` or give --centroids_file")
-    centroids = torch.from_numpy(read_arrays(path, "centroids")[0].astype(np.float32))
+    (centroids,) = read_arrays(path, "centroids")
     try:
         compressor.codebook.set_centroids(centroids)
     except ValueError as error:

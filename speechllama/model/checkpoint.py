@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,32 +18,6 @@ from speechllama.faults import InputError
 
 FINGERPRINT = "base_fingerprint"
 KEPT = "kept_in_checkpoints"  # attribute of a module with a base: names of the tensors that checkpoints hold
-
-
-def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """Load the tensors of a model.pth, or of an epoch, onto the CPU.
-
-    Raises:
-        ValueError: The file is damaged, holds something else than tensors by name, or NaN or infinity.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file fails in many ways: RuntimeError, EOFError, UnpicklingError, IndexError
-        if isinstance(error, FileNotFoundError):
-            raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{path}: no weights can be read ({reason}); average the epochs again, or copy it again"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InputError(f"{path}: expected tensors by name, found {type(state).__name__} of something else")
-    damaged = [str(name) for name, tensor in state.items() if not torch.isfinite(tensor).all()]
-    if damaged:
-        raise InputError(
-            f"{path}: {len(damaged)} of {len(state)} tensors hold NaN or infinity, the first is {damaged[0]}; the file "
-            "is damaged, or the training diverged: average the epochs again, or train again"
-        )
-    return {str(name): tensor for name, tensor in state.items()}
 
 
 def keep_only_trainable(module: nn.Module, fingerprint: bytes, also: tuple[str, ...] = ()) -> None:

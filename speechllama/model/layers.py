@@ -93,12 +93,19 @@ class TransformerStack(nn.Module):
             return hidden.masked_fill(~valid[:, :, None], 0.0)
         positions = sinusoidal_positions(hidden.shape[1], hidden.shape[2], hidden.device)
         hidden = self.dropout(hidden * self.scale + positions.to(hidden.dtype))
-        place = torch.arange(hidden.shape[1], device=hidden.device)
-        distance = (place[None, :] - place[:, None]).clamp(-REACH, REACH) + REACH  # (M, M)
-        bias = self.distance_bias[:, distance].masked_fill(~valid[:, None, None, :], -torch.inf)  # (B, heads, M, M)
+        bias = self._bias(hidden.shape[1]).masked_fill(~valid[:, None, None, :], -torch.inf)  # (B, heads, M, M)
         for layer in self.layers:
             hidden = layer(hidden, bias)
         return self.norm(hidden).masked_fill(~valid[:, :, None], 0.0)
+
+    def _bias(self, width: int) -> Tensor:
+        """Bias of each head for the frame in column j seen from row i (heads, M, M).
+
+        It is read from the 2 M - 1 distances that there are; a table of M x M of them would take 8 bytes an entry.
+        """
+        distance = torch.arange(1 - width, width, device=self.distance_bias.device).clamp(-REACH, REACH) + REACH
+        # Row k of unfold begins at distance k + 1 - M, which is what row i = M - 1 - k sees in column 0.
+        return self.distance_bias[:, distance].unfold(1, width, 1).flip(1)
 
 
 class TransformerLayer(nn.Module):

@@ -230,6 +230,10 @@ class Layout:
     @property
     def _suffix(self) -> str:
         """The end of an experiment's name, which depends on the LLM and on CTC."""
+        return self._settings_part + self._tag
+
+    @property
+    def _settings_part(self) -> str:
         suffix = self._seed_part
         if self.options.llm and not self.selection.scratch_llm:
             suffix += f"_{self._llm_name}"
@@ -237,7 +241,13 @@ class Layout:
             suffix += "_ctc_translation"
         if self.selection.system.is_cached and self.options.from_features:
             suffix += "_from_features"
-        return suffix + self._tag
+        return suffix
+
+    @property
+    def _adapter_part(self) -> str:
+        """What the LoRA that a system starts from adds to its name, and not to that of its first system."""
+        name = self.options.init_adapter.rstrip("/").rpartition("/")[2]
+        return f"_from_{name}" if name else ""
 
     @property
     def _tag(self) -> str:
@@ -247,8 +257,9 @@ class Layout:
     def base_dir(self) -> str:
         """Experiment of what is trained and decoded; without an LLM, its name does not depend on one."""
         system = self.selection.system
-        suffix = self._seed_part + self._tag if system.is_seq2seq or system.is_ctc else self._suffix
-        return f"{self.options.expdir}/{self.task.name}_{system.name}{suffix}"
+        has_llm = not (system.is_seq2seq or system.is_ctc)
+        suffix = self._settings_part + self._adapter_part if has_llm else self._seed_part
+        return f"{self.options.expdir}/{self.task.name}_{system.name}{suffix}{self._tag}"
 
     @property
     def system_dir(self) -> str:

@@ -19,7 +19,17 @@ from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
-PLACES = ("common_voice", "covost2", "librispeech", "frontend_path", "llm", "token_file", "python", "cmd")
+PLACES = (
+    "common_voice",
+    "covost2",
+    "librispeech",
+    "frontend_path",
+    "llm",
+    "init_adapter",
+    "token_file",
+    "python",
+    "cmd",
+)
 # Options with several words, of which those with a slash are such paths.
 LISTS_OF_PLACES = ("sets",)
 # Options of run.sh that the rows of a table set themselves.
@@ -87,6 +97,14 @@ def local_or_hub(value: str) -> str:
     return ""
 
 
+def adapter_directory(value: str) -> str:
+    """Refuse what is no adapter, unless the directory is gone: a training that resumes does not need it again."""
+    path = Path(value)
+    if not value or not path.exists() or (path / "adapter_config.json").is_file():
+        return ""
+    return f"{value!r} is no directory with adapter_config.json and adapter_model.safetensors"
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of a run; every recipe has the same options and its own defaults for some."""
@@ -120,6 +138,7 @@ class Options:
     seed: str = option(
         "", "seed of trainings and units; empty: that of each YAML; the corpus has its own", whole_number
     )
+    init_adapter: str = option("", "LoRA that stage lora starts from: a directory in peft's form", adapter_directory)
     from_features: bool = option(False, "train and decode from features, without the cache: slower, other batches")
     tag: str = option("", "appended to the system's experiment directory, to tell trials apart")
     # Corpus

@@ -145,6 +145,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     front_end = select_front_end(options.frontend, options.frontend_path, folders)
     plan = Plan(options, folders, front_end, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
+    _check_adapter(plan)
     _check_ctc(plan)
     _check_places(plan)
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
@@ -225,6 +226,16 @@ def _check_llm(plan: Plan) -> None:
     if plan.selection.needs_llm and not has_llm and not options.list and options.stop_stage >= stage_number("llm"):
         raise UsageError(
             f"--llm is needed from stage llm on: there is no llm.yaml in {plan.folders.conf_path} to train one with"
+        )
+
+
+def _check_adapter(plan: Plan) -> None:
+    """Refuse adapters to start from where no stage trains adapters: they would be ignored."""
+    options, selection = plan.options, plan.selection
+    if options.init_adapter and selection.system.init is None:
+        raise UsageError(
+            f"--init_adapter {options.init_adapter}: {selection.name} has no stage lora (no init_system); choose a "
+            "LoRA system such as e4, e6 or u"
         )
 
 

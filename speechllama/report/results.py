@@ -55,7 +55,7 @@ def format_results(results: Results, title: str = "Results") -> str:
     for task in TASKS.values():
         scores = {name: report for name, report in results.scores.items() if report["task"] == task.name}
         if scores:
-            parts.append(_format_scores(task, scores))
+            parts.append(format_scores(task, scores))
             ranks_by = task.ranks_by
             parts.append(f"{ranks_by.in_words} ({ranks_by.title} of the control) of each language:\n")
             parts.append(_format_languages(scores, ranks_by.name))
@@ -78,7 +78,7 @@ def format_results(results: Results, title: str = "Results") -> str:
     return "\n".join(parts)
 
 
-def _format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
+def format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
     """Write the table of a task's scores and the signatures below it."""
     headings = [metric.heading + (" [95 %]" if metric.has_interval else "") for metric in task.metrics]
     columns = [*FIRST_COLUMNS, *headings, f"control {task.ranks_by.heading}", *LAST_COLUMNS]

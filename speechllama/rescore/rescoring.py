@@ -22,10 +22,10 @@ from speechllama.config import from_mapping
 from speechllama.data.data_dir import DataDir
 from speechllama.decode.decode_set import read_commit
 from speechllama.decode.nbest import MERGED, NBest, Part, write_part
+from speechllama.decode.text_scorer import TextScorer, combine
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.hub import fingerprint
-from speechllama.rescore.text_scorer import TextScorer
 from speechllama.text.prompt import PromptConfig
 
 
@@ -79,13 +79,6 @@ def add_llm_scores(nbest: NBest, data: DataDir, scorer: TextScorer) -> None:
     items = [scorer.item(entry["text"], languages.get(utt, ""), templates.get(utt, "")) for utt, entry in entries]
     for (_, entry), item, score in zip(entries, items, scorer.score(items), strict=True):
         entry.update(llm_score=score, llm_length=len(item.text) + 1)
-
-
-def combine(entry: Mapping[str, Any], weight: float, length_norm: float) -> float:
-    """The sum that chooses; without a weight the system's own score, whatever the LLM says."""
-    if not weight:
-        return float(entry["score"])
-    return float(entry["score"] + weight * entry["llm_score"] / entry["llm_length"] ** length_norm)
 
 
 def reorder(nbest: NBest, weight: float, length_norm: float) -> NBest:

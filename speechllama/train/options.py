@@ -103,6 +103,8 @@ def add_system_options(parser: argparse.ArgumentParser, nested: NestedAction = "
     group.add_argument("--cmvn_file", type=str_or_none, default=None, help="feature statistics (E0, D)")
     group.add_argument("--freeze_encoder", type=str2bool, default=True, help="false: it is new and trains (E0, D)")
     group.add_argument("--init_from", type=str_or_none, default=None, help="experiment to start from (LoRA stage)")
+    group.add_argument("--init_adapter", type=str_or_none, default=None, help="LoRA of peft to start from: a directory")
+    group.add_argument("--init_adapter_fingerprint", default="", help="recorded, not to be given: of its weights")
     group.add_argument("--init_system", type=str_or_none, default=None, help="its YAML, for the plan of a recipe")
     group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
     group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="translation or recognition")

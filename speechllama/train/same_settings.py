@@ -33,6 +33,7 @@ MAY_CHANGE = (
     *("valid_batch_size", "valid_batch_bins", "valid_batch_type", "valid_max_cache_size", "max_cache_size"),
     *("max_cache_fd", "allow_multi_rates", "chunk_length", "chunk_shift_ratio", "num_cache_chunks"),
     *("llm_dir", "ctc_dir", "cmvn_file", "tokenizer", "centroids_file", "init_from", "init_system", "scratch_llm"),
+    "init_adapter",  # its weights are in the checkpoint, and its fingerprint is compared
     *("collect_stats", "write_collected_feats", "pretrain_path", "init_param", "ctc_units", "target_units"),
 )
 BEGINNINGS = ("dist_", "wandb", "use_wandb", "cudnn_", "train_data_", "valid_data_", "train_shape", "valid_shape")

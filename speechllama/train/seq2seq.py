@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import Tensor
 from speechllama.config import from_mapping
 from speechllama.faults import InputError, MissingFileError
 from speechllama.frontend.front_ends import recorded_format
-from speechllama.model.build import CONFIG_FILE, MODEL_FILE, check_device, read_cmvn, read_settings
-from speechllama.model.checkpoint import load_weights
+from speechllama.model.build import CONFIG_FILE, check_device, read_cmvn, read_settings
 from speechllama.model.front_end import build_front_end
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
+from speechllama.model.weights import read_weights, weights_path
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.ctc import CTCTask
 from speechllama.train.espnet import AbsESPnetModel, force_gatherable, record_features, seq2seq_classes
@@ -100,12 +101,15 @@ def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
     return Parts(encoder, decoder, classes.ctc(num_units, config.dim))
 
 
-def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTCTokenizer]:
+def load_seq2seq(
+    exp_dir: str | Path, device: str = "cpu", settings: Mapping[str, Any] | None = None
+) -> tuple[Seq2Seq, CTCTokenizer]:
     """Load a trained experiment.
 
     Args:
         exp_dir: Its directory.
         device: torch device.
+        settings: The content of its config.yaml, if paths in it have changed since; None: as it is there.
 
     Returns:
         The network in evaluation mode, and its tokenizer.
@@ -116,10 +120,10 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     """
     check_device(device)
     folder = Path(exp_dir)
-    for name in (CONFIG_FILE, MODEL_FILE):
-        if not (folder / name).is_file():
-            raise MissingFileError(f"{folder / name}: no trained experiment there; run it to stage `average`")
-    settings = read_settings(folder)
+    for path in (folder / CONFIG_FILE, weights_path(folder)):
+        if not path.is_file():
+            raise MissingFileError(f"{path}: no trained experiment there; run it to stage `average`")
+    settings = settings or read_settings(folder)
     config = from_mapping(Seq2SeqConfig, settings["network_conf"], f"{folder / CONFIG_FILE}: network_conf")
     tokenizer = CTCTokenizer(settings["tokenizer"])
     if tokenizer.num_units != settings["num_units"]:
@@ -130,7 +134,7 @@ def load_seq2seq(exp_dir: str | Path, device: str = "cpu") -> tuple[Seq2Seq, CTC
     features, parts = recorded_format(settings, str(folder)), make_parts(config, tokenizer.num_units)
     network = Seq2Seq(config, tokenizer.num_units, parts, features.shape, build_front_end(features))
     try:
-        network.load_state_dict(load_weights(folder / MODEL_FILE))
+        network.load_state_dict(read_weights(folder))
     except (RuntimeError, ValueError) as error:
-        raise InputError(f"{folder / MODEL_FILE}: the weights do not fit {CONFIG_FILE} there: {error}") from error
+        raise InputError(f"{weights_path(folder)}: the weights do not fit {CONFIG_FILE} there: {error}") from error
     return network.to(device).eval(), tokenizer

@@ -21,16 +21,18 @@ from torch import Tensor
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
 from speechllama.faults import InputError, MissingFileError, first_ten
-from speechllama.files import read_table
+from speechllama.files import read_json, read_table
 from speechllama.frontend.front_ends import recorded_format
+from speechllama.llm.adapter_files import SETTINGS_FILE, Base, adapter_fingerprint, load_adapter
 from speechllama.llm.files import load_tokenizer
-from speechllama.llm.record import read_llm_record
+from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.llm.spelling import spell
 from speechllama.model.audio import AudioInput, Compressed, Features
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
-from speechllama.model.checkpoint import FINGERPRINT, load_weights
+from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
+from speechllama.model.weights import read_weights
 from speechllama.text.checkpoint_units import read_units
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import DEFAULT_TARGET
@@ -168,6 +170,7 @@ class SpeechLlamaTask(SpeechTask):
         spell_units(network, str(args.ctc_dir), str(args.llm_dir))
         if args.init_from:
             start_from(network, Path(args.init_from))
+        args.init_adapter_fingerprint = start_from_adapter(network, args)
         model = SpeechLlamaModel(network)
         cls.check_options(args, model)
         report_trainable(network)
@@ -232,8 +235,7 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
     path = experiment / MODEL_FILE
     if not path.is_file():
         raise MissingFileError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
-    loaded = load_weights(path)
-    state = {name.removeprefix("network."): tensor for name, tensor in loaded.items()}
+    state = {name.removeprefix("network."): tensor for name, tensor in read_weights(experiment).items()}
     own_base = network.get_buffer(FINGERPRINT)
     if not torch.equal(state.pop(FINGERPRINT, own_base.new_empty(0)), own_base):
         raise InputError(f"{path}: trained on another LLM or CTC encoder than the ones given; train it again on these")
@@ -243,6 +245,34 @@ def start_from(network: SpeechLlama, experiment: Path) -> None:
         raise InputError(f"{path}: {len(unknown)} tensors do not fit this config, first {unknown[:5]}")
     network.load_state_dict({**network.state_dict(), **state})
     logging.info("started from %s: %d tensors", path, len(state))
+
+
+def start_from_adapter(network: SpeechLlama, args: argparse.Namespace) -> str:
+    """Start the LLM's adapters from somebody's; a training that resumes has them in its checkpoint.
+
+    Args:
+        network: With fresh adapters.
+        args: The settings of the training.
+
+    Returns:
+        A fingerprint of the adapters, for config.yaml; "" without any.
+
+    Raises:
+        FileNotFoundError, ValueError: There are none, or they do not fit.
+    """
+    if not args.init_adapter:
+        return ""
+    folder, recorded = Path(args.init_adapter), recorded_settings(args)
+    if recorded:
+        is_there = (folder / SETTINGS_FILE).is_file()
+        return adapter_fingerprint(folder) if is_there else str(recorded.get("init_adapter_fingerprint", ""))
+    if network.config.llm.train != "lora":
+        raise InputError(
+            f"{args.config}: --init_adapter {folder} needs llm_conf: train: lora, found {network.config.llm.train}"
+        )
+    base = Base(*read_llm_record(args.llm_dir), str(read_json(Path(args.llm_dir) / LLM_FILE).get("fingerprint", "")))
+    load_adapter(folder, network.llm, base)
+    return adapter_fingerprint(folder)
 
 
 def report_trainable(network: SpeechLlama) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from speechllama.bin import merge_decoded
 from speechllama.decode.control import derange
-from speechllama.decode.speech2text import Speech2Text
+from speechllama.decode.speech_llama2text import SpeechLlamaToText
 from speechllama.files import read_json, read_table
 from speechllama.model.audio import Compressed
 
@@ -109,15 +109,15 @@ def test_a_damaged_first_line_costs_the_utterances_and_no_more(
 
 def test_memory_that_ends_halves_the_batch(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = recipe.decode("e5", "compressed", "e")
-    original, sizes = Speech2Text.translate, []
+    original, sizes = SpeechLlamaToText.translate, []
 
-    def small_memory(self: Speech2Text, audio: Compressed, *rest: object, **more: object) -> object:
+    def small_memory(self: SpeechLlamaToText, audio: Compressed, *rest: object, **more: object) -> object:
         sizes.append(len(audio.lengths))
         if len(audio.lengths) > 2:
             raise torch.OutOfMemoryError("no memory")
         return original(self, audio, *rest, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Speech2Text, "translate", small_memory)
+    monkeypatch.setattr(SpeechLlamaToText, "translate", small_memory)
     assert recipe.decode("e5", "compressed", "f") == whole
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
 
@@ -126,7 +126,7 @@ def test_a_cpu_without_memory_halves_the_batch_too(recipe: Any, monkeypatch: pyt
     def no_memory(*_: object, **__: object) -> None:
         torch.empty(10**15)
 
-    monkeypatch.setattr(Speech2Text, "translate", no_memory)
+    monkeypatch.setattr(SpeechLlamaToText, "translate", no_memory)
     with pytest.raises(ValueError, match=r"utterance de_4-\d+ .* by itself does not fit into memory"):
         recipe.decode("e5", "compressed", "f2")
 

@@ -59,9 +59,10 @@ def test_the_score_of_each_hypothesis_is_what_its_definition_says(
     found = joint_search(tiny_seq2seq, speech, FRAMES, limits, config(3, ctc_weight=weight))
     assert {len(nbest) for nbest in found} == {3}
     for row, nbest in enumerate(found):
-        for tokens, score in nbest:
+        for tokens, score, is_cut in nbest:
             own = speech[row, : FRAMES[row]]
             ended = len(tokens) < int(limits[row])
+            assert is_cut is not ended
             assert score == pytest.approx(joint_score(own, tokens, ended, weight), abs=1e-3)
 
 

@@ -113,9 +113,22 @@ def test_nbest_is_sorted_and_without_twins(llm: LLM) -> None:
     assert len({tuple(hypothesis.tokens) for hypothesis in nbest}) == len(nbest)
 
 
-@pytest.mark.parametrize(("seconds", "limit"), [(0.1, 10), (2.0, 30), (60.0, 200)])
-def test_limits_follow_the_audio_between_two_absolute_numbers(seconds: float, limit: int) -> None:
+@pytest.mark.parametrize(("seconds", "limit"), [(0.1, 10), (2.0, 30), (60.0, 900)])
+def test_limits_follow_the_audio_from_an_absolute_number_on(seconds: float, limit: int) -> None:
     assert SearchConfig().limit(seconds) == limit
+    assert SearchConfig(max_tokens=20).limit(seconds) == min(20, limit)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (SearchConfig(max_tokens=200), "max_tokens 200"),
+        (SearchConfig(max_tokens=2000), "900 tokens, tokens_per_second 15"),
+        (SearchConfig(), "900 tokens, tokens_per_second 15"),
+    ],
+)
+def test_the_limit_that_rules_is_named(config: SearchConfig, words: str) -> None:
+    assert config.explain_limit(60.0) == words
 
 
 @pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "nbest": 3}, {"max_tokens": 0}])

@@ -13,14 +13,14 @@ from speechllama.data.data_dir import DataDir
 from speechllama.data.llm_shapes import PositionCounter, write_llm_shapes
 from speechllama.data.skipped import Reason, read_skipped
 from speechllama.decode.search import SearchConfig, search
-from speechllama.decode.speech2text import Speech2Text
+from speechllama.decode.speech_llama2text import SpeechLlamaToText
+from speechllama.decode.text_scorer import Item, TextScorer
 from speechllama.files import read_table
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.context import context_length, read_context, tokens_left
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.prefix_mask import Prefix
-from speechllama.rescore.text_scorer import Item, TextScorer
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.train.speech_llama import check_context
 
@@ -130,8 +130,9 @@ def test_audio_beyond_the_context_gets_an_empty_text_and_changes_no_other(
 ) -> None:
     llm = LLM(LLMConfig(str(gpt2))).eval()
     network = types.SimpleNamespace(llm=llm, config=types.SimpleNamespace(prefix_mask="causal"))
-    experiment: Any = types.SimpleNamespace(network=network, device=torch.device("cpu"), folder=Path())
-    translate = Speech2Text(experiment, SearchConfig(2, max_tokens=4))
+    place = {"device": torch.device("cpu"), "folder": Path(), "settings": {}}
+    experiment: Any = types.SimpleNamespace(network=network, **place)
+    translate = SpeechLlamaToText(experiment, SearchConfig(2, max_tokens=4))
     prefix = prefix_of(llm, 5, CONTEXT + 3, 9)
     found = translate._search(prefix, [1.0, 60.0, 2.0])
     assert found[1][0].tokens == []

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.server
-import json
 import shutil
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +12,7 @@ from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import prepare_llm, read_llm_record
+from test.fake_hub import FakeHub
 
 
 def test_a_record_inside_its_folder_can_be_moved(tiny_llm: Path, tmp_path: Path) -> None:
@@ -34,75 +30,6 @@ def test_the_record_says_what_loading_took(tiny_llm: Path, tmp_path: Path) -> No
     assert record["peak_gb"] >= 0 and record["revision"] is None
 
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """The hub's answers for org/tiny (a model), org/gated (licence not accepted), and whatever else (unknown)."""
-
-    folder: Path
-
-    def do_GET(self) -> None:
-        self.answer(with_body=True)
-
-    def do_HEAD(self) -> None:
-        self.answer(with_body=False)
-
-    def answer(self, with_body: bool) -> None:
-        words = self.path.partition("?")[0].split("/")
-        if words[1:5] == ["api", "models", "org", "tiny"] and words[6:7] not in ([], ["main"], [COMMIT]):
-            self.reply(404, {"X-Error-Code": "RevisionNotFound"})
-        elif self.path.startswith("/api/models/org/tiny/tree/"):  # what lies in a subfolder
-            self.reply(404, {"X-Error-Code": "EntryNotFound"})
-        elif self.path.startswith("/api/models/org/tiny"):
-            names = [{"rfilename": file.name} for file in self.folder.iterdir()]
-            self.reply(200, {}, json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": names}).encode(), with_body)
-        elif self.path.startswith("/org/gated"):
-            self.reply(403, {"X-Error-Code": "GatedRepo"})
-        elif not self.path.startswith("/org/tiny"):
-            self.reply(404, {"X-Error-Code": "RepoNotFound"})
-        elif self.path.split("/")[4] not in ("main", COMMIT):
-            self.reply(404, {"X-Error-Code": "RevisionNotFound"})
-        elif not (file := self.folder / self.path.split("/")[5]).is_file():
-            self.reply(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-        else:
-            etag = f'"{hashlib.sha256(file.read_bytes()).hexdigest()}"'
-            self.reply(200, {"ETag": etag, "X-Repo-Commit": COMMIT}, file.read_bytes(), with_body)
-
-    def reply(self, status: int, headers: dict[str, str], body: bytes = b"", with_body: bool = False) -> None:
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(body))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        if with_body:
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def hub(tiny_llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A hub on this machine; its address."""
-    from huggingface_hub import constants
-
-    Hub.folder = tiny_llm
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    # Newer releases keep a client with the address that it was first used with.
-    monkeypatch.setattr("transformers.utils.hub._hf_api", None, raising=False)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    yield address
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.mark.parametrize(
     ("name", "revision", "message"),
     [
@@ -112,15 +39,16 @@ def hub(tiny_llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     ],
 )
 def test_what_the_hub_refuses_is_said_with_what_to_do(
-    hub: str, tmp_path: Path, name: str, revision: str | None, message: str
+    hub: FakeHub, tiny_llm: Path, tmp_path: Path, name: str, revision: str | None, message: str
 ) -> None:
+    hub.add_folder("org/tiny", tiny_llm)
     with pytest.raises(ValueError, match=message):
         prepare_llm(name, revision, tmp_path / "llm")
     with pytest.raises(ValueError, match=message):
         LLM(LLMConfig(name, revision=revision))
 
 
-def test_a_hub_that_cannot_be_reached_is_said(hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_cannot_be_reached_is_said(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -128,12 +56,13 @@ def test_a_hub_that_cannot_be_reached_is_said(hub: str, tmp_path: Path, monkeypa
         prepare_llm("org/tiny", None, tmp_path / "llm")
 
 
-def test_a_hub_model_is_pinned_to_the_commit_that_was_checked(hub: str, tiny_llm: Path, tmp_path: Path) -> None:
+def test_a_hub_model_is_pinned_to_the_commit_that_was_checked(hub: FakeHub, tiny_llm: Path, tmp_path: Path) -> None:
+    commit = hub.add_folder("org/tiny", tiny_llm)
     record = prepare_llm("org/tiny", "main", tmp_path / "llm")
-    assert (record["path"], record["revision"]) == ("org/tiny", COMMIT)
+    assert (record["path"], record["revision"]) == ("org/tiny", commit)
     assert record["fingerprint"] == fingerprint(str(tiny_llm)).hex()
     # Later stages ask for the commit, which is in the cache: the branch may move, the licence be withdrawn.
-    Hub.folder = tmp_path
+    hub.pages.clear()
     LLM(LLMConfig(*read_llm_record(str(tmp_path / "llm"))))
 
 

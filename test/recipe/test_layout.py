@@ -46,6 +46,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "--system d --llm some/big": (CTC, FRAMES, "llm_decoder_st", "", "st_d", "st_d"),
     "--system b2 --llm some/big": ("ctc_translation_bpe120", "", "llm_big", "", "st_b1", "st_b2_big"),
     "--system e6 --tag t": (CTC, FRAMES, "llm", "st_e5_t", "st_e6_t", "st_e6_t"),
+    "--system e6 --init_adapter some/theirs --tag t": (
+        *(CTC, FRAMES, "llm", "st_e5_t", "st_e6_from_theirs_t", "st_e6_from_theirs_t"),
+    ),
     "--system b2 --tag t": ("ctc_translation_bpe120", "", "llm", "", "st_b1_t", "st_b2_t"),
     "--system e6 --ctc_units 80": (
         *("ctc_transcript_bpe80", "ctc_transcript_bpe80/compressed_frame_average", "llm"),

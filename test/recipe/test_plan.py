@@ -47,7 +47,6 @@ def test_the_order_of_the_stages_is_their_numbering(mini_plan: MakePlan) -> None
                 "compress": "an encoder-decoder trains from features",
                 "llm": "b1 has no LLM",
                 "lora": "an encoder-decoder has no LLM to adapt",
-                "pack": "only speech LLMs are packed",
             },
         ),
         (
@@ -56,7 +55,6 @@ def test_the_order_of_the_stages_is_their_numbering(mini_plan: MakePlan) -> None
                 "ctc": "the encoder-decoder trains its CTC head along with the rest",
                 "compress": "an encoder-decoder trains from features",
                 "lora": "an encoder-decoder has no LLM to adapt",
-                "pack": "only speech LLMs are packed",
             },
         ),
     ],
@@ -326,3 +324,24 @@ def test_an_llm_is_needed_from_its_stage_on(monkeypatch: pytest.MonkeyPatch) -> 
         assert make_plan([*words, *more]).recipe_name == "covost2"
     with pytest.raises(UsageError, match="--pack_llm true needs --llm DIRECTORY; an LLM of the hub stays there"):
         make_plan([*words, "--llm", "some/big", "--pack_llm"])
+
+
+def test_only_stage_lora_starts_from_an_adapter(mini_plan: MakePlan, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    words = ("--system", "e6", "--init_adapter", str(folder))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty' is no directory with adapter_config.json and adapter_model.safetens"):
+        mini_plan("--system", "e6", "--init_adapter", str(tmp_path / "empty"))
+    with pytest.raises(UsageError, match="--init_adapter .*: e5 has no stage lora .*; choose a LoRA system such as e4"):
+        mini_plan("--system", "e5", "--init_adapter", str(folder))
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        folder.mkdir(exist_ok=True)
+        (folder / name).touch()
+    plan = mini_plan(*words)
+    (first,), (second,) = (
+        [call for call in commands(plan, stage) if call[0] == "llm_train"] for stage in ("train", "lora")
+    )
+    assert value_of(second, "init_adapter") == str(folder) and "--init_adapter" not in first
+    lora = next(row for _, row in plan.stages() if row.name == "lora")
+    assert str(folder / "adapter_model.safetensors") in lora.inputs and f"adapter={folder}" in lora.settings
+    assert [row.name for _, row in plan.stages() if f"adapter={folder}" in row.settings] == ["lora"]

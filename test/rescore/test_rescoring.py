@@ -14,13 +14,13 @@ import yaml
 
 from speechllama.bin import rescore, tune_rescoring
 from speechllama.decode.nbest import NBest, read_nbest
+from speechllama.decode.text_scorer import Item, TextScorer, load_text_scorer
 from speechllama.files import read_json, read_table, write_json
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import prepare_llm
 from speechllama.rescore.rescoring import RescoringConfig, combine, read_rescoring_config, reorder, tune
-from speechllama.rescore.text_scorer import Item, TextScorer, load_text_scorer
 from speechllama.text.prompt import Prompt, PromptConfig
 
 TEXTS = ["The dog sleeps today.", "The old woman", "", "bread", "The dog sleeps today."]

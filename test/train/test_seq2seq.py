@@ -10,28 +10,18 @@ from typing import Any
 import pytest
 import yaml
 
-from speechllama.bin import average_checkpoints, decode, seq2seq_train
+from speechllama.bin import decode, seq2seq_train
 from speechllama.files import read_json, read_table
 from speechllama.model.build import is_seq2seq
 from speechllama.text.tokenizer import train_tokenizer
 from speechllama.train.seq2seq import load_seq2seq
+from test.seq2seq_recipe import train_b1
 
 
 @pytest.fixture(scope="module")
 def trained(recipe: Any, seq2seq_sizes: dict[str, Any]) -> Path:
     """An experiment of two epochs."""
-    root = recipe.root
-    config = recipe.config("b1", model="seq2seq", network_conf=seq2seq_sizes, batch_bins=40000)
-    parts = ("train", "dev")
-    data = [recipe.data(f"{part}/dump", "feats.scp,speech,kaldi_ark", "src_text,text,text") for part in parts]
-    shapes = [[str(root / "stats" / part / kind) for kind in ("speech_shape", "text_shape")] for part in parts]
-    seq2seq_train.main(
-        ["--config", config, "--output_dir", str(root / "b1"), "--resume", "true", "--ngpu", "0"]
-        + ["--tokenizer", str(root / "bpe/bpe.model"), "--cmvn_file", str(root / "stats/cmvn.npz")]
-        + recipe.options(data, shapes)
-    )
-    average_checkpoints.main(["--exp_dir", str(root / "b1"), "--num_best", "2"])
-    return Path(root / "b1")
+    return train_b1(recipe, seq2seq_sizes)
 
 
 def decode_test(recipe: Any, output: str, *more: str, beam: str = "3") -> dict[str, str]:

@@ -142,7 +142,7 @@ def test_a_packed_model_of_units_decodes_as_the_experiment(recipe: Any, units: P
     assert len(recipe.decode("u", "units", "u/decoded")) == 6
     pack.main(["--exp_dir", str(units), "--output", str(tmp_path / "u.zip"), "--include_llm", "true"])
     translate = Speech2Text.from_pretrained(tmp_path / "u.zip")
-    assert translate.experiment.settings["centroids_file"] == str(tmp_path / "u.unpacked/centroids.npz")
+    assert translate.settings["centroids_file"] == str(tmp_path / "u.unpacked/centroids.npz")
     recipe.assert_same_texts(translate, Speech2Text.from_pretrained(units))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from speechllama.decode.joint_search import JointSearchConfig, joint_search
+from speechllama.decode.text_scorer import BATCH_TOKENS
 from speechllama.feature_shape import FeatureShape, frames_to_stack, num_encoder_frames
 from speechllama.llm.config import LLMConfig
 from speechllama.model.meta_model import meta_llm, num_parameters
@@ -30,7 +31,6 @@ from speechllama.recipe.preflight.memory import (
     weight_bytes,
 )
 from speechllama.recipe.preflight.speed import CPU_FRAMES, llm_seconds, seconds_of
-from speechllama.rescore.text_scorer import BATCH_TOKENS
 
 FORWARD = 1 / 2  # of a frozen LLM's training step: backward, its weights get no gradients
 

@@ -15,9 +15,11 @@ import torch
 
 from speechllama.config import from_mapping
 from speechllama.files import atomic_write, read_table
+from speechllama.llm.adapter_files import check_adapter
 from speechllama.llm.scratch_llm import LlamaConfig, llama_shape
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.markdown import format_table
+from speechllama.model.build import CONFIG_FILE
 from speechllama.model.meta_model import meta_encoder
 from speechllama.recipe.corpora import SizeEstimate
 from speechllama.recipe.preflight.amounts import (
@@ -70,6 +72,7 @@ def run_preflight(run: CheckedRun) -> Report:
     architecture = found.architecture if found else None
     trainings = find_trainings(run, architecture, report.faults)
     report.lines += [training.describe(run.options.num_processes) for training in trainings]
+    check_adapters(run, trainings, report)
     check_updates(run, trainings, amounts, report.faults)
     check_context(run, trainings, report.lines, report.faults)
     check_rescoring(run, report)
@@ -166,6 +169,17 @@ def check_llm(run: CheckedRun, report: Report) -> FoundLLM | None:
     except ValueError as error:
         report.faults.append(str(error))
     return None
+
+
+def check_adapters(run: CheckedRun, trainings: list[PlannedTraining], report: Report) -> None:
+    """Check the LoRA that a training starts from; one that has begun does not need it again."""
+    begun = Path(run.layout.base_dir, CONFIG_FILE).is_file()
+    for training in trainings if run.options.init_adapter and not begun else []:
+        if training.stage == "lora" and training.network:
+            try:
+                check_adapter(Path(run.options.init_adapter), training.network.llm)
+            except (ValueError, FileNotFoundError) as error:
+                report.faults.append(f"--init_adapter: {error}")
 
 
 def check_rescoring(run: CheckedRun, report: Report) -> None:

@@ -58,19 +58,23 @@ def score(plan: Plan) -> list[Stage]:
 
 
 def pack(plan: Plan) -> list[Stage]:
-    """The model in one file."""
-    folder, pack_llm = plan.layout.system_dir, plan.options.pack_llm
-    if not plan.selection.needs_llm or plan.selection.rescoring:
-        return [Stage("pack", skip="only speech LLMs are packed")]
+    """The model in one file, with the settings of the search that it was decoded with."""
+    layout, pack_llm = plan.layout, plan.options.pack_llm
+    if plan.selection.system.is_ctc:
+        return [Stage("pack", skip="the CTC encoder is packed as a part of a speech LLM")]
+    folder, decoded = layout.system_dir, layout.decoded(plan.options.set_names[0])
     output = f"{folder}/packed.zip"
-    command = module("pack", "--exp_dir", folder, "--output", output, "--include_llm", pack_llm)
+    command = module(
+        *("pack", "--exp_dir", folder, "--output", output, "--include_llm", pack_llm, "--decode_dir", decoded)
+    )
+    tuned = (layout.tuned, f"{layout.llm_dir}/llm.json") if plan.selection.rescoring else ()
     return [
         Stage(
             "pack",
             f"model in one file ({output})",
             f"{folder}/.pack.done",
             f"pack_llm={str(pack_llm).lower()}",
-            inputs=(f"{folder}/model.pth",),
+            inputs=(f"{layout.base_dir}/model.pth", *tuned, f"{decoded}/nbest.jsonl"),
             outputs=(output,),
             jobs=(Job("cpu", command, f"{folder}/pack.log"),),
         )
@@ -169,7 +173,7 @@ def _rescore_set(plan: Plan, name: str) -> Stage:
         f"rescoring of {name}, and its control ({folders[0]})",
         f"{layout.system_dir}/.rescore_{name}_beam{options.beam_size}.done",
         inputs=(layout.tuned, *tables(read, ["nbest.jsonl"])),
-        outputs=tables(folders, ["text"]),
+        outputs=tables(folders, ("text", "nbest.jsonl")),
         jobs=tuple(jobs),
         clears=(Clear("move_aside", tuple(folders)),),
     )

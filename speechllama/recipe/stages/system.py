@@ -101,23 +101,36 @@ def lora(plan: Plan) -> list[Stage]:
         return [Stage("lora", skip="an encoder-decoder has no LLM to adapt")]
     if system.init is None:
         return [Stage("lora", skip=f"{system.name} has no init_system, so stage train trains it")]
+    adapter = options.init_adapter
     start = f"{layout.base_dir}/init"  # not in init_dir: the model.pth there belongs to its own stages
     return [
         Stage(
             "lora",
             f"LoRA training ({layout.base_dir})",
             f"{layout.base_dir}/.lora.done",
-            f"{_training_settings(plan, system)} num_best={options.num_best}",
-            inputs=(*system.config.files, *_system_inputs(plan), f"{layout.init_dir}/config.yaml"),
+            f"{_training_settings(plan, system)} num_best={options.num_best}"
+            + (f" adapter={adapter}" if adapter else ""),
+            inputs=(
+                *system.config.files,
+                *_system_inputs(plan),
+                f"{layout.init_dir}/config.yaml",
+                *_adapter_files(adapter),
+            ),
             outputs=(f"{layout.base_dir}/config.yaml",),
             jobs=(
                 average_job(plan, layout.init_dir, start),
-                *_train_system(plan, system, layout.base_dir, "--init_from", start),
+                *_train_system(*(plan, system, layout.base_dir, "--init_from", start), *given("init_adapter", adapter)),
             ),
             clears=(Clear("move_aside", (layout.base_dir,), layout.base_dir),),
             shows=_positions_pages(layout.base_dir),
         )
     ]
+
+
+def _adapter_files(folder: str) -> list[str]:
+    """The files of the LoRA to start from; none once it is gone, when the training's checkpoints have it."""
+    files = (f"{folder}/{name}" for name in ("adapter_config.json", "adapter_model.safetensors"))
+    return [as_seen_here(file) for file in files if folder and Path(file).is_file()]
 
 
 def average(plan: Plan) -> list[Stage]:

@@ -309,3 +309,24 @@ def test_ctc_as_a_system_needs_only_its_own_training(checked_run: MakeRun) -> No
     faults: list[str] = []
     (training,) = systems.find_trainings(run, None, faults)
     assert training.stage == "ctc" and faults == [] and not run.uses_llm
+
+
+def test_an_adapter_to_start_from_is_checked_until_the_training_has_begun(
+    checked_run: MakeRun, tmp_path: Path, tiny_llm: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_llm)
+    settings: dict[str, Any] = {"r": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    get_peft_model(model, LoraConfig(**settings)).save_pretrained(str(tmp_path / "theirs"))
+    words = [*small(tiny_llm), "--init_adapter", str(tmp_path / "theirs")]
+    run = checked_run("covost2", *words)
+    (fault,) = checks.run_preflight(run).faults
+    assert "--init_adapter: " in fault and "rank 8 there, 2 here" in fault and "targets: [q_proj, v_proj]" in fault
+    (fault,) = checks.run_preflight(checked_run("covost2", *words[:-1], str(tmp_path / "nothing"))).faults
+    assert "nothing/adapter_config.json: no adapter there" in fault
+    begun = Path(run.layout.base_dir)
+    begun.mkdir(parents=True)
+    (begun / "config.yaml").touch()
+    assert checks.run_preflight(checked_run("covost2", *words)).faults == []

@@ -87,7 +87,8 @@ class TextScorer:
                 batches.append([])
             batches[-1].append(key)
         scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-        for batch in progress(batches, len(batches), "batches"):
+        shown = progress(batches, len(batches), "batches") if len(batches) > 1 else batches
+        for batch in shown:
             found = split_on_oom(self.score_batch, [unique[key] for key in batch], too_large)
             scores.update(zip(batch, (score for _, score in found), strict=True))
         return [scores[key] for key in keys]
@@ -105,6 +106,13 @@ class TextScorer:
         )
         scores: list[float] = (-losses.sum(1)).tolist()
         return scores
+
+
+def combine(entry: Mapping[str, Any], weight: float, length_norm: float) -> float:
+    """The sum that chooses; without a weight the system's own score, whatever the LLM says."""
+    if not weight:
+        return float(entry["score"])
+    return float(entry["score"] + weight * entry["llm_score"] / entry["llm_length"] ** length_norm)
 
 
 def load_text_scorer(settings: Mapping[str, Any], device: str, batch_tokens: int) -> TextScorer:

@@ -1,0 +1,89 @@
+"""RescoredToText: recordings to text with a system whose n-best hypotheses an LLM chooses from (B2).
+
+recordings -> n-best of the system -> score + weight * log p_LLM(text) / length ** length_norm -> n-best text
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from speechllama.decode.beam import SearchConfig
+from speechllama.decode.speech2text import NBest, Speech2Text
+from speechllama.decode.text_scorer import TextScorer, combine
+from speechllama.model.audio import AudioInput, Features
+
+
+@dataclass(frozen=True)
+class Rescoring:
+    """What chooses.
+
+    Attributes:
+        scorer: The LLM.
+        weight: Weight of its score, tuned on the dev set.
+        length_norm: Exponent of the text's length in tokens that divides its score, tuned, too.
+    """
+
+    scorer: TextScorer
+    weight: float
+    length_norm: float
+
+
+class RescoredToText(Speech2Text):
+    """Translates speech, or transcribes it, with a system and an LLM that chooses among its hypotheses.
+
+    Args:
+        base: The system.
+        rescoring: What chooses.
+        config: Settings of the system's search; all hypotheses of its beam are rescored.
+    """
+
+    def __init__(self, base: Speech2Text, rescoring: Rescoring, config: SearchConfig) -> None:
+        super().__init__(base.network, base.folder, base.settings, config)
+        self.base, self.rescoring = base, rescoring
+
+    def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
+        """As the system does."""
+        self.base.check_data(data_dir, kind)
+
+    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+        """See `Speech2Text`."""
+        self._widen()
+        return self._choose(self.base.translate_heard(features, seconds, languages), languages)
+
+    def translate(
+        self,
+        audio: AudioInput,
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        templates: Sequence[str] | None = None,
+    ) -> list[NBest]:
+        """See `Speech2Text`; scores are the sums that choose."""
+        self._widen()
+        return self._choose(self.base.translate(audio, seconds, languages, templates), languages, templates)
+
+    def _widen(self) -> None:
+        """Let the system give all hypotheses of its beam."""
+        given = {**asdict(self.config), "nbest": self.config.beam_size}
+        known = asdict(self.base.config)  # with a weight of CTC or without
+        self.base.config = replace(self.base.config, **{name: given[name] for name in known if name in given})
+
+    def _choose(
+        self, found: Sequence[NBest], languages: Sequence[str], templates: Sequence[str] | None = None
+    ) -> list[NBest]:
+        """Order the hypotheses of each recording by their sums, best first; equal ones keep their order."""
+        scorer, rescoring = self.rescoring.scorer, self.rescoring
+        rows = [row for row, nbest in enumerate(found) for _ in nbest]
+        items = [
+            scorer.item(entry.text, languages[row], templates[row] if templates else "")
+            for row, entry in zip(rows, (entry for nbest in found for entry in nbest), strict=True)
+        ]
+        results: list[NBest] = [[] for _ in found]
+        scores = scorer.score(items)
+        entries = (entry for nbest in found for entry in nbest)
+        for row, entry, item, score in zip(rows, entries, items, scores, strict=True):
+            numbers = {"score": entry.score, "llm_score": score, "llm_length": len(item.text) + 1}
+            total = combine(numbers, rescoring.weight, rescoring.length_norm)
+            results[row].append(entry._replace(score=total))
+        return [sorted(nbest, key=lambda entry: -entry.score)[: self.config.nbest] for nbest in results]

@@ -1,0 +1,117 @@
+"""SpeechLlamaToText: recordings to text with a speech LLM (systems E0 to E6, L, D, U).
+
+features (T, F), or compressed features, of some utterances -> network -> n-best text
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from speechllama.constants import BLANK
+from speechllama.data.ark import check_maker
+from speechllama.decode.beam import IMPOSSIBLE, SearchConfig
+from speechllama.decode.experiment import Experiment
+from speechllama.decode.search import Hypothesis, search
+from speechllama.decode.speech2text import NBest, Speech2Text, Translation, keep_heard
+from speechllama.llm.context import tokens_left
+from speechllama.llm.prefix_mask import Prefix
+from speechllama.model.audio import AudioInput, Compressed, Features
+from speechllama.model.build import describe_cache
+from speechllama.model.ctc_encoder import best_units
+from speechllama.model.layers import length_mask
+from speechllama.model.speech_llama import Batch
+from speechllama.text.padding import pad_ids
+
+
+class SpeechLlamaToText(Speech2Text):
+    """Translates speech, or transcribes it, with a speech LLM.
+
+    Args:
+        experiment: A loaded experiment.
+        config: Settings of the search.
+    """
+
+    def __init__(self, experiment: Experiment, config: SearchConfig | None = None) -> None:
+        super().__init__(experiment.network, experiment.folder, experiment.settings, config or SearchConfig())
+        self.experiment = experiment
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.experiment.device
+
+    def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
+        """Refuse a cache that another CTC encoder or compressor made; see `check_maker`."""
+        if kind is Compressed:
+            network = self.network
+            expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
+            check_maker(data_dir, "compressed", expected)
+
+    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+        """See `Speech2Text`. Where the compressor's output can be cached, the encoder reads the features only once."""
+        network, features = self.network, features.to(self.device)
+        if not network.config.freeze_encoder:  # a CTC head that trains with the rest has learnt nothing
+            return self.translate(features, seconds, languages)
+        encoded = network.encoder(*features)
+        if not encoded.logits.shape[2]:
+            return self.translate(features, seconds, languages)
+        spoken = (best_units(encoded.logits) != BLANK) & length_mask(encoded.lengths, encoded.logits.shape[1])
+        heard: list[bool] = spoken.any(1).tolist()
+        if not any(heard):
+            return [[] for _ in heard]
+        is_cached = network.config.compressor.record.is_cached
+        audio = network.compressor(encoded) if is_cached else features
+        return keep_heard(self.translate(audio, seconds, languages), heard)
+
+    def translate(
+        self,
+        audio: AudioInput,
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        templates: Sequence[str] | None = None,
+    ) -> list[NBest]:
+        """See `Speech2Text`; audio that does not fit into the LLM's context gets one empty text, and a warning."""
+        network, prompt, device = self.network, self.experiment.prompt, self.device
+        ids = [
+            prompt.render(language, template)
+            for language, template in zip(languages, templates or [""] * len(languages), strict=True)
+        ]
+        prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
+        suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
+        batch = Batch(
+            audio.to(device),
+            prompts.to(device),
+            prompt_lengths.to(device),
+            suffixes.to(device),
+            suffix_lengths.to(device),
+        )
+        with torch.inference_mode():
+            hypotheses = self._search(network.embed_prefix(batch), seconds)
+        return [
+            [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
+        ]
+
+    def _search(self, prefix: Prefix, seconds: Sequence[float]) -> list[list[Hypothesis]]:
+        """N-best hypotheses of each utterance; an empty one where the LLM has too few positions for the audio."""
+        network = self.network
+        fits = tokens_left(network.llm.context, prefix.lengths) > 0
+        rows = fits.nonzero()[:, 0]
+        results = [[Hypothesis([], IMPOSSIBLE)] for _ in seconds]
+        if len(rows) < len(results):
+            left_out = [f"{seconds[row]:.1f} s" for row in (~fits).nonzero()[:, 0].tolist()]
+            logging.warning(
+                "%d utterances get no text: prompt and audio take more than the LLM's %s positions (%s); cut them into "
+                "segments, or take an LLM with a longer context",
+                *(len(left_out), network.llm.context, ", ".join(left_out)),
+            )
+            prefix = Prefix(prefix.embeddings[rows], prefix.lengths[rows])
+        if len(rows):
+            limits = torch.tensor([self.config.limit(seconds[row]) for row in rows.tolist()], device=self.device)
+            found = search(network.llm, prefix, limits, network.config.prefix_mask, self.config)
+            for row, hypotheses in zip(rows.tolist(), found, strict=True):
+                results[row] = hypotheses
+        return results

@@ -1,0 +1,192 @@
+"""Many recordings: batches across them, documents of each, and what one at fault costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechllama.bin import translate
+from speechllama.decode import segmenter, translate_files
+from speechllama.decode.beam import SearchConfig
+from speechllama.decode.long import LongConfig
+from speechllama.decode.speech2text import Speech2Text
+from speechllama.decode.translate_files import FilesJob, translate_microphone
+from speechllama.decode.voice import energy
+from test.decode.fake_system import FakeToText
+
+RATE = 16000
+
+
+def write_noise(path: Path, *turns: float) -> str:
+    """Noise and silence in turn, so many seconds each."""
+    random = np.random.default_rng(len(path.name))
+    parts = [random.normal(size=round(s * RATE)) * (0.1 if n % 2 == 0 else 0.0) for n, s in enumerate(turns)]
+    soundfile.write(path, np.concatenate(parts), RATE)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Recordings: short.wav, long.wav with two stretches of noise, silence.wav; speech is what is loud."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(segmenter, "silero_detector", lambda: lambda frame: float(energy(frame) > 0.02))
+    write_noise(Path("short.wav"), 1.0)
+    write_noise(Path("long.wav"), 12.0, 2.0, 9.0)
+    write_noise(Path("silence.wav"), 0.0, 2.0)
+    Path("bad.mp3").write_bytes(b"nothing")
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run translate with a fake system -> status, what is on stdout and stderr."""
+
+    def run_with(system: FakeToText, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_, **__: system))
+        status = translate.main(["--model", "x", *words])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run_with
+
+
+def test_a_short_recording_is_a_line_and_a_long_one_a_line_for_each_segment(folder: Path, run: Any) -> None:
+    status, out, _ = run(FakeToText(), "short.wav", "long.wav")
+    assert status == 0
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [line[0] for line in lines] == ["short.wav", "long.wav", "long.wav"]
+    assert lines[0][1] == "98 frames" and "98 frames" not in (lines[1][1], lines[2][1])
+
+
+def test_pieces_of_several_recordings_share_a_batch(folder: Path, run: Any) -> None:
+    system = FakeToText()
+    run(system, "short.wav", "long.wav", "short.wav", "--batch_size", "3")
+    assert [len(batch) for batch in system.batches] == [3, 1]
+    run(system, "short.wav", "long.wav", "--max_seconds", "4", "--segmentation", "even", "--batch_size", "2")
+    assert max(length for batch in system.batches[2:] for length in batch) <= 4.0
+
+
+@pytest.mark.parametrize("kind", ["tsv", "jsonl"])
+def test_a_bad_recording_is_one_line_and_the_others_are_done(folder: Path, run: Any, kind: str) -> None:
+    words = ("bad.mp3", "short.wav", "none.wav", "silence.wav", "long.wav", "--format", kind)
+    status, out, err = run(FakeToText(), *words)
+    assert status == 1
+    errors = [line for line in err.splitlines() if line.startswith("ERROR: ")]
+    assert len(errors) == 2 and "bad.mp3" in errors[0] and "none.wav" in errors[1]
+    if kind == "tsv":
+        names = [line.split("\t")[0] for line in out.splitlines()]
+        assert names == ["file", "short.wav", "silence.wav", "long.wav", "long.wav"]
+    else:
+        records = [json.loads(line) for line in out.splitlines()]
+        assert [record["file"] for record in records] == ["short.wav", "silence.wav", "long.wav", "long.wav"]
+        assert records[1]["text"] == "" and records[3]["end"] == pytest.approx(23.0, abs=0.1)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a kernel refused"), torch.OutOfMemoryError("no memory")])
+def test_what_breaks_one_recording_ends_only_that(folder: Path, run: Any, error: Exception) -> None:
+    write_noise(Path("other.wav"), 3.0)
+    status, out, err = run(FakeToText(too_long=2.0, error=error), "other.wav", "short.wav", "other.wav", "short.wav")
+    assert status == 1
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["short.wav", "short.wav"]
+    errors = [line for line in err.splitlines() if line.startswith("ERROR: ")]
+    assert len(errors) == 2 and all("other.wav" in line for line in errors)
+    assert all("RuntimeError: a kernel" in line or "does not fit" in line or "do not fit" in line for line in errors)
+
+
+def test_a_recording_that_breaks_is_not_read_on(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = FakeToText(too_long=0.1)
+    status, out, err = run(system, "long.wav", "--segmentation", "even", "--max_seconds", "2", "--batch_size", "1")
+    assert (status, out, len(system.batches)) == (1, "", 1)
+    assert sum(line.startswith("ERROR: ") for line in err.splitlines()) == 1
+
+
+def test_nothing_heard_is_said_and_nothing_is_written(folder: Path, run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    status, out, _ = run(FakeToText(), "silence.wav")
+    assert (status, out) == (0, "")
+    assert "silence.wav: nothing was heard" in caplog.text
+    write_noise(Path("pause.wav"), 0.0, 40.0)
+    status, out, _ = run(FakeToText(), "pause.wav", "--format", "tsv")
+    assert (status, out) == (0, "file\tstart\tend\ttext\npause.wav\t0.000\t40.000\t\n")
+    assert "pause.wav: nothing was heard" in caplog.text
+
+
+def test_a_cut_text_is_said_with_its_time_and_the_limit(
+    folder: Path, run: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, out, _ = run(FakeToText(), "long.wav", "--max_tokens", "100", "--format", "jsonl")
+    assert [json.loads(line)["is_cut"] for line in out.splitlines()] == [True, False]
+    assert "long.wav: 0.0 to 12.2 s: the text was cut at max_tokens 100" in caplog.text
+
+
+def test_documents_go_into_a_folder_and_those_of_broken_recordings_do_not(folder: Path, run: Any) -> None:
+    words = ("short.wav", "bad.mp3", "long.wav", "--format", "srt", "--output_dir", "made/subtitles")
+    status, out, _ = run(FakeToText(), *words)
+    assert (status, out) == (1, "")
+    made = Path("made/subtitles")
+    assert sorted(path.name for path in made.iterdir()) == ["long.srt", "short.srt"]
+    assert (made / "long.srt").read_text().startswith("1\n00:00:00,000 --> 00:00:12,")
+    run(FakeToText(), "short.wav", "--output_dir", "made")
+    assert Path("made/short.txt").read_text() == "98 frames\n"
+
+
+def test_the_options_of_the_search_change_only_what_they_name(folder: Path, run: Any) -> None:
+    system = FakeToText(SearchConfig(beam_size=7, tokens_per_second=20.0))
+    _, out, _ = run(system, "short.wav", "--nbest", "2", "--language", "de")
+    assert out == "short.wav\tde98 frames\t-1.0000\nshort.wav\tsecond\t-2.0000\n"
+    assert system.config == SearchConfig(beam_size=7, nbest=2, tokens_per_second=20.0)
+    with pytest.raises(ValueError, match=r"--ctc_weight 0\.3 is for encoder-decoders, and this system is none"):
+        run(system, "short.wav", "--ctc_weight", "0.3")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no recording: name some files, or give --microphone"),
+        (("a.wav", "--microphone"), "--microphone takes no recordings"),
+        (("a.wav", "b.wav", "--format", "vtt"), "--format vtt: a document holds one recording, and there are 2"),
+        (("x/a.wav", "y/a.mp3", "--output_dir", "z"), "x/a.wav and y/a.mp3 would both be written to z/a.txt"),
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_usage(
+    words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        translate.main(["--model", "none", *words])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_without_silero_a_long_recording_is_refused_by_name(
+    folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("speechllama.decode.voice.has_silero", lambda: False)
+    monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_, **__: FakeToText()))
+    job = FilesJob(["long.wav", "short.wav"])
+    assert translate_files.translate_files(FakeToText(), job) == 1
+    even = FilesJob(["long.wav"], long=LongConfig(segmentation="even"))
+    assert translate_files.translate_files(FakeToText(), even) == 0
+
+
+def test_what_is_spoken_comes_segment_by_segment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waveform, _ = soundfile.read("long.wav", dtype="float32")
+    seen: list[int] = []
+
+    def spoken() -> Any:
+        for start in range(0, len(waveform), 1600):
+            seen.append(capsys.readouterr().out.count("-->"))
+            yield waveform[start : start + 1600]
+
+    monkeypatch.setattr(translate_files, "record", spoken)
+    assert translate_microphone(FakeToText(), FilesJob(kind="srt")) == 0
+    assert sum(seen) == 1 and seen.index(1) == pytest.approx(126, abs=2)  # half a second after the first noise ends
+    assert capsys.readouterr().out.startswith("2\n00:00:13,")

@@ -1,0 +1,69 @@
+"""The page of a model says what the reports say: scores with signature and control, data, licences, limits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from speechllama.files import read_json
+from speechllama.share.card import write_card
+from speechllama.share.facts import collect_facts, find_licence
+
+
+@pytest.fixture(scope="module")
+def card(scored: Path) -> str:
+    return write_card(collect_facts(scored / "e6", "org/noise", "cc-by-4.0"))
+
+
+@pytest.fixture(scope="module")
+def report(scored: Path) -> dict[str, Any]:
+    return read_json(scored / "e6/decode_test_beam2/score.json")
+
+
+def test_the_metadata_are_what_a_hub_reads(card: str, report: dict[str, Any]) -> None:
+    from huggingface_hub import ModelCard
+
+    about = yaml.safe_load(card.split("---\n")[1])
+    assert about["language"] == ["de", "en"] and about["license"] == "cc-by-4.0"
+    assert about["library_name"] == "speechllama" and "speech-translation" in about["tags"]
+    assert "base_model" not in about  # the LLM is a directory of this machine
+    (found,) = about["model-index"]
+    bleu = next(entry for result in found["results"] for entry in result["metrics"] if entry["type"] == "bleu")
+    assert bleu["value"] == report["bleu"]
+    assert bleu["args"] == {"signature": report["signature"], "control": report["control_bleu"]}
+    read_back = ModelCard(card).data.to_dict()["model-index"][0]["results"][0]
+    assert read_back["dataset"] == {"name": "Noise, compressed", "type": "noise", "split": "compressed"}
+
+
+def test_the_page_has_the_scores_with_signature_and_control(card: str, report: dict[str, Any]) -> None:
+    assert f"{report['bleu']:.2f} [{report['bleu_low']:.2f}, {report['bleu_high']:.2f}]" in card
+    assert f"* `{report['signature']}`" in card
+    assert f"with the audio of another utterance BLEU {report['control_bleu']:.2f}: only" in card
+    assert "python3 -m speechllama.bin.decode" in card and "## Other systems of the same recipe" in card
+    assert report.get("warning", "") in card
+
+
+def test_the_page_says_how_it_is_used_what_it_learned_and_what_nobody_should_expect(card: str) -> None:
+    assert 'translate = Speech2Text.from_pretrained("org/noise")\nprint(translate("clip.mp3")[0].text)\n' in card
+    assert "Speech translation from German into English. Speech-LLaMA (arXiv 2307.03917)" in card
+    assert "adapted by LoRA of rank 2, with a non-causal mask" in card
+    assert "Recipe: Noise." in card and "| German | 12 |" in card
+    assert "utterances of up to 1." in card and "It has learned from German only" in card
+    assert "* This model: cc-by-4.0.\n* LLM: `tiny`, licence not stated." in card
+
+
+def test_an_experiment_without_scores_says_so(recipe: Any) -> None:
+    card = write_card(collect_facts(recipe.root / "e5", "e5.zip"))
+    assert "None of its decoded sets has been scored." in card and "* This model: not stated." in card
+    assert "model-index" not in card and "license" not in card.split("---\n")[1]
+
+
+def test_a_licence_is_that_of_the_llms_own_page(tmp_path: Path) -> None:
+    for text, expected in (("---\nlicense: mit\n---\n", "mit"), ("No metadata.", ""), ("---\n- 1\n---\n", "")):
+        (tmp_path / "README.md").write_text(text)
+        assert find_licence(tmp_path, "", None) == expected
+    (tmp_path / "README.md").unlink()
+    assert find_licence(tmp_path, "", None) == ""

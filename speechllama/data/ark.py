@@ -303,8 +303,9 @@ def _check_complete(
     faults += [f"{utt}: not in {data.path}" for utt in [*scp, *skipped] if utt not in known]
     faults += [f"{utt}: skipped, yet in the scp" for utt in skipped if utt in scp]
     faults += [f"{utt}: not in both scp and utt2num_frames" for utt in sorted(scp.keys() ^ num_frames.keys())]
-    if not scp:
-        faults.append("no utterance is left")
+    if not scp and not faults:
+        reasons = [f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()]
+        raise InputError(f"{where}: no utterance of {data.path} is left:{first_ten(reasons)}")
     if faults:
         raise InputError(
             f"{where}: {len(faults):,} faults; these are not the parts of {data.path}, run them again:"

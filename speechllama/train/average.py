@@ -17,7 +17,7 @@ from torch import Tensor
 from speechllama.faults import InputError, MissingFileError
 from speechllama.files import write_json, writing
 from speechllama.model.build import MODEL_FILE
-from speechllama.model.weights import load_weights
+from speechllama.model.weights import read_weight_file
 from speechllama.train.recovery import load_whole
 from speechllama.training_record import average_record_path
 
@@ -71,7 +71,7 @@ def average_checkpoints(
         logging.warning("%s: averaging %d epochs, %d were wanted", folder, len(chosen), num_best)
     total: dict[str, Tensor] = {}
     for epoch in chosen:
-        state = load_weights(folder / f"{epoch}epoch.pth")
+        state = read_weight_file(folder / f"{epoch}epoch.pth")
         total = {name: tensor.double() + total.get(name, 0.0) for name, tensor in state.items()}
     mean = {name: (total[name] / len(chosen)).to(tensor.dtype) for name, tensor in state.items()}
     path = Path(output_dir or folder) / MODEL_FILE

@@ -153,6 +153,16 @@ def test_what_the_parts_lost_together_is_limited(make_data_dir: Callable[..., Pa
     assert len(read_data_dir(dump).utterances) == 4
 
 
+def test_parts_without_any_utterance_say_why(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data, dump = make_data_dir(num=2), tmp_path / "dump"
+    for path in read_table(data / "wav.scp").values():
+        Path(path).write_bytes(b"")
+    make_features(data, dump, max_bad_share=1.0)
+    message = r"no utterance of .*data is left:\s+fr_0-clip00: .*fr_0-clip00.wav: the recording is empty"
+    with pytest.raises(ValueError, match=message):
+        merge_parts(data, dump, 1)
+
+
 def test_compressed_parts_bring_their_hypotheses(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data, output = make_data_dir(num=2), tmp_path / "compressed"
     for job, utterance in ((1, "fr_0-clip00"), (2, "fr_1-clip01")):

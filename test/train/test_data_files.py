@@ -43,7 +43,7 @@ def test_whole_files_pass(files: argparse.Namespace) -> None:
         ("speech_shape", b"a 3,4\nb 2,5\n", "speech_shape: utterances of different widths (4, 5)"),
         ("speech_shape", b"", "speech_shape: no utterance"),
         ("speech_shape", b"a 3,4\n\xff 2,4\n", "speech_shape:2: not UTF-8"),
-        ("text_shape", b"a 1\n", r"text_shape: 1 utterances are in only one of it and .*speech_shape:\s+b"),
+        ("text_shape", b"a 1\n", r"text_shape: 1 utterances are only in it or in .*speech_shape:\s+b"),
         ("text", b"a one\n", r"text: 1 of the 2 utterances of .*speech_shape are not there.*\s+b"),
         ("feats.scp", b"a gone.ark:3\nb gone.ark:9\n", "feats.scp: names 'gone.ark', and there is no such ark"),
         (

@@ -5,6 +5,7 @@ path <-> {key: value}        Kaldi's "key value" lines, sorted by the bytes of t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,33 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from speechllama.faults import InputError, MissingFileError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
+# What torch, safetensors and libsndfile say where the system refuses to write.
+CANNOT_WRITE = ("inline_container.cc", "PytorchStreamWriter", os.strerror(errno.ENOSPC), "System error.")
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Name the file that cannot be written: the error of a full disk has no name, and libraries have their own errors.
+
+    Args:
+        path: The file that is written inside, or the folder.
+
+    Raises:
+        OSError: It cannot be written; with its path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in FULL:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    except Exception as error:  # of torch, safetensors and libsndfile, which know no error numbers
+        if not any(words in str(error) for words in CANNOT_WRITE):
+            raise
+        number = errno.EROFS if os.strerror(errno.EROFS) in str(error) else errno.ENOSPC
+        raise OSError(number, f"{os.strerror(number)} ({' '.join(str(error).split())[:100]})", str(path)) from error
 
 
 @contextmanager
@@ -28,7 +56,7 @@ def atomic_write(path: str | Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        with writing(path), temporary.open("w", encoding="utf-8", newline="\n") as stream:
             yield stream
         os.replace(temporary, path)
     finally:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from speechllama.files import atomic_write, read_json, read_table, write_json, write_table
+from speechllama.files import atomic_write, read_json, read_table, write_json, write_table, writing
 
 
 def test_a_table_comes_back_sorted_by_bytes(tmp_path: Path) -> None:
@@ -71,3 +72,46 @@ def test_what_is_no_json_object_is_refused(tmp_path: Path, content: str, message
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_json(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": "\xff"}', "record.json: not UTF-8"),
+        (b"[" * 100_000, "record.json: not JSON"),
+        (b'{"a": "\0"}', "record.json:1: not JSON"),
+    ],
+)
+def test_a_damaged_json_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_json(tmp_path / "record.json")
+
+
+def test_a_byte_order_mark_in_json_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "record.json").write_bytes(b'\xef\xbb\xbf{"a": 1}')
+    assert read_json(tmp_path / "record.json") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "number"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), errno.ENOSPC),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:747] . open file failed: Read-only file system"),
+            errno.EROFS,
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named(error: Exception, number: int) -> None:
+    with pytest.raises(OSError, match="exp/model.pth") as named, writing("exp/model.pth"):
+        raise error
+    assert named.value.errno == number and named.value.filename == "exp/model.pth"
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "a"), KeyError("a"), OSError("odd")])
+def test_any_other_error_of_a_writer_stays_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as same, writing("exp/model.pth"):
+        raise error
+    assert same.value is error

@@ -7,6 +7,7 @@ A fork has all imports already, so a call costs what it computes; a crash of a l
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -99,6 +100,8 @@ def run_forked(main: Callable[[], Any], folder: Path, limit: float) -> Ended:
         if not pid:
             _run_child(main, folder, log.fileno())
         status = _wait(pid, start + limit)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what it has started: a loader's workers would hold its locks for seconds
         log.seek(0)
         text = log.read().decode(errors="replace")
     seconds = time.monotonic() - start

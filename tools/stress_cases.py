@@ -173,7 +173,11 @@ def ctc_training(made: Materials, out: Path, config: Path) -> Call:
 
 def llm_training(made: Materials, out: Path, config: Path, max_epoch: int = 1) -> list[Call]:
     """Train audio encoder and so on for some epochs, in <out>/system."""
-    replaced = {"--config": config, "--output_dir": out / "system", "--output_file": out / "llm_stats/train"}
+    replaced: dict[str, object] = {
+        "--config": config,
+        "--output_dir": out / "system",
+        "--output_file": out / "llm_stats/train",
+    }
     replaced |= {"--max_epoch": max_epoch, "--conf_path": ""}
     calls = []
     for planned in made.recipe.commands("train"):
@@ -249,7 +253,7 @@ def safetensors(made: Materials, out: Path) -> Prepared:
 def _llm(made: Materials, out: Path, *names: str) -> Prepared:
     """Files of an LLM, which transformers reads as a folder: prepared, and decoded with."""
     chains = [[call("prepare_llm", llm=made.llm, output_dir=out / "llm")], [decoding(made, out)]]
-    return _decoded(made, Prepared([made.llm / name for name in names], chains, named_as=(str(made.llm),)), out)
+    return _decoded(made, Prepared([made.llm / name for name in names], chains, named_as=(str(made.exp / "llm"),)), out)
 
 
 def packed(made: Materials, out: Path) -> Prepared:

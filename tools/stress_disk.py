@@ -3,10 +3,10 @@ r"""Run every stage of a tiny recipe on a full disk and in a read-only directory
     python3 tools/stress_disk.py --work_dir /tmp/stress
     python3 tools/stress_disk.py --work_dir /tmp/stress --stages train lora
 
-What a stage writes goes to a tmpfs of its own, so this needs root. "full": some room is left, less than the stage
-needs, from none to nearly all; "read-only": the tmpfs is mounted so. The stage must end with a message that names a
-path on that disk, or, where it can do without the file, succeed; then it runs again with room, and its outputs must be
-those of an undisturbed run. Exit status 1 if a stage ends with a traceback or without a path, or cannot be resumed.
+What a stage writes goes to a tmpfs of its own, so this needs root. "full": there is room for none of it, for half or
+for nine tenths; "read-only": the tmpfs is mounted so. The stage must end with a message that names a path on that
+disk, or, where it can do without the file, succeed; then it runs again with room, and its outputs must be those of an
+undisturbed run. Exit status 1 if a stage ends with a traceback or without a path, or cannot be resumed.
 """
 
 from __future__ import annotations
@@ -119,27 +119,28 @@ class Bench:
         self.base = TinyRecipe(self.disk / "recipe")
         self.kept = work_dir / "kept"
 
-    def make(self) -> None:
+    def make(self, last: str) -> None:
         """Run the recipe where the disk will be, once, and keep each stage's outputs elsewhere.
 
         The paths that the recipe records are those of the disk, so every trial has them again.
+
+        Args:
+            last: The last stage that is needed.
         """
-        if (self.kept / "done").is_file():
+        if (self.kept / last / "files.json").is_file():
             return
         shutil.rmtree(self.kept, ignore_errors=True)
         with small_disk(self.disk):
             before: dict[str, int] = {}
-            for name in STAGES:
+            for name in STAGES[: STAGES.index(last) + 1]:
                 ended = self.base.run_stage(name)
                 if ended.how != "done":
                     raise RuntimeError(f"stage {name} of the tiny recipe: {ended.how}: {ended.text[-3000:]}")
                 after = state_of(self.base.folder)
                 changed = [path for path in after if after[path] != before.get(path)]
-                (self.kept / name).mkdir(parents=True)
-                (self.kept / name / "files.json").write_text(json.dumps(changed))
                 shutil.copytree(self.base.folder, self.kept / name / "recipe", symlinks=True)
+                (self.kept / name / "files.json").write_text(json.dumps(changed))
                 before = after
-        (self.kept / "done").touch()
 
     def try_once(self, stage: str, room: str) -> Result:
         """Run a stage without room, then with it."""
@@ -217,7 +218,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     pairs = [(stage, room) for stage in args.stages for room in args.rooms]
     clock = TimeLeft(len(pairs))
     try:
-        bench.make()
+        bench.make(max(args.stages, key=STAGES.index))
         for stage, room in pairs:
             result = bench.try_once(stage, room)
             results.append(result)

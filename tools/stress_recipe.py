@@ -27,8 +27,10 @@ from speechllama.training_record import describe_cpu  # noqa: E402
 from tools.forked import Call, Ended, run_call  # noqa: E402
 
 RECIPE = ROOT / "egs" / "mini_covost2"
-SETTINGS = ("--corpus_kind", "mini_covost2", "--langs", "de fr es")
-SETTINGS += ("--ctc_num_best", "1", "--num_best", "1", "--pack_llm", "true")
+SETTINGS = (
+    *("--corpus_kind", "mini_covost2", "--langs", "de fr es"),
+    *("--ctc_num_best", "1", "--num_best", "1", "--pack_llm", "true"),
+)
 # Every update is saved, so that a kill also meets the saving inside an epoch; pictures would take most of the time.
 TRAINING = "--save_minutes 0.00001 --use_matplotlib false --use_tensorboard false"
 OPTIONS = {

@@ -52,7 +52,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
     from speechllama.decode.translate_files import FilesJob, check_job, translate_files, translate_microphone
 
     cutting = {name: getattr(args, name) for name in ("segmentation", "max_seconds", "min_pause", "batch_size")}
-    job = FilesJob(args.audio, args.format, args.output_dir, args.language, args.target_lang, LongConfig(**cutting))
+    long = LongConfig(**cutting, checks_short=True)
+    job = FilesJob(args.audio, args.format, args.output_dir, args.language, args.target_lang, long)
     try:
         check_job(job, args.microphone)
     except UsageError as error:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from speechllama.data.ark import ark_writer, part_path, read_features, split_part
+from speechllama.data.ark import ark_writer, part_path, read_batch, split_part, stored_width
 from speechllama.data.data_dir import read_data_dir
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, write_table
@@ -69,7 +69,7 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     check_device(device)
     data = read_data_dir(job.data_dir)
     feats, lengths = data.table("feats.scp"), data.num_frames
-    scp = data.path / "feats.scp"
+    scp, width = data.path / "feats.scp", stored_width(data.path)
     utterances = split_part(list(feats), job.num_jobs, job.job)
     encoder = load_ctc_encoder(ctc_dir)
     done = part_path(job.output_dir, "compressed", job.job, "done")
@@ -87,7 +87,7 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     with ark_writer(job.output_dir, "compressed", job.job) as write:
         batches = list(batch_by_frames(utterances, {utt: lengths[utt] for utt in utterances}, job.batch_frames))
         for batch in progress(batches, len(batches), "batches"):
-            encoded = encoder(*Features.pad([read_features(feats[utt], f"{scp}: {utt}") for utt in batch]).to(device))
+            encoded = encoder(*Features.pad(read_batch(feats, batch, scp, width)).to(device))
             compressed = compressor(encoded)
             for index, utterance in enumerate(batch):
                 count = int(compressed.lengths[index])

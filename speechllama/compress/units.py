@@ -18,9 +18,10 @@ import numpy as np
 import torch
 
 from speechllama.compress.cache import batch_by_frames
-from speechllama.data.ark import read_features
+from speechllama.data.ark import read_batch, stored_width
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.faults import InputError
+from speechllama.files import writing
 from speechllama.model.audio import Features, SpeechEncoder
 from speechllama.model.build import MODEL_FILE, check_device, load_ctc_encoder
 from speechllama.model.layers import length_mask
@@ -76,7 +77,8 @@ def learn_centroids(ctc_dir: str, data_dir: str, config: ClusterConfig, output_f
     centroids = find_centroids(states, config)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.tmp.npz")
-    np.savez(partial, centroids=centroids, stamp=np.array(stamp))
+    with writing(path):
+        np.savez(partial, centroids=centroids, stamp=np.array(stamp))
     os.replace(partial, path)
 
 
@@ -118,7 +120,7 @@ def encode_sample(encoder: SpeechEncoder, data: DataDir, config: ClusterConfig, 
     batches = list(batch_by_frames(chosen, {utt: lengths[utt] for utt in chosen}, BATCH_FRAMES))
     states = []
     for batch in progress(batches, len(batches), "batches"):
-        features = [read_features(feats[utt], f"{data.path}/feats.scp: {utt}") for utt in batch]
+        features = read_batch(feats, batch, data.path / "feats.scp", stored_width(data.path))
         encoded = encoder(*Features.pad(features).to(device))
         states.append(encoded.hidden[length_mask(encoded.lengths, encoded.hidden.shape[1])].float().cpu())
     return torch.cat(states).numpy() if states else np.zeros((0, encoder.dim), np.float32)

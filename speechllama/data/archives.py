@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from speechllama.faults import InputError
-from speechllama.files import read_json, write_json
+from speechllama.files import read_json, write_json, writing
 from speechllama.progress import progress
 
 ARCHIVE_SUFFIXES = (".tar.gz", ".tgz")
@@ -134,7 +134,7 @@ def _write(source: IO[bytes], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.tmp")
     try:
-        with temporary.open("wb") as written:
+        with writing(target), temporary.open("wb") as written:
             shutil.copyfileobj(source, written, BLOCK_BYTES)
         os.replace(temporary, target)
     finally:

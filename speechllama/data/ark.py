@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_data_dir
 from speechllama.data.skipped import Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
-from speechllama.files import read_table, read_utf8, write_table
+from speechllama.files import read_table, read_utf8, write_table, writing
+from speechllama.frontend.front_ends import read_format
 
 TWO_BYTES = 3  # kTwoByteAuto of Kaldi's CompressedMatrix
 Storage = Literal["float32", "float16", "waveform"]
@@ -65,7 +67,7 @@ def ark_writer(
     temporary = ark.with_name(f"{ark.name}.tmp")  # one name, so that a killed part's rest is overwritten
     places: dict[str, str] = {}
     try:
-        with temporary.open("wb") as stream:
+        with writing(ark), temporary.open("wb") as stream:
 
             def write(utterance: str, array: np.ndarray) -> None:
                 if utterance in places:
@@ -155,6 +157,38 @@ def read_features(place: str, named_in: str) -> np.ndarray:
     except ValueError as error:
         raise InputError(f"{named_in}: {error}") from error
     return matrix
+
+
+def stored_width(data_dir: str | Path) -> int:
+    """Numbers in each row of a data directory's features: F, or 1 of waveforms, of which the network makes features."""
+    features = read_format(data_dir)
+    return 1 if features.is_trained else features.feature_dim
+
+
+def read_batch(
+    places: Mapping[str, str], utterances: Sequence[str], table: Path, width: int | None = None
+) -> list[np.ndarray]:
+    """Read the matrices of some utterances, all of one width.
+
+    Args:
+        places: The values of an scp.
+        utterances: Which.
+        table: That scp, for messages.
+        width: F that all must have; None: that of most of them.
+
+    Raises:
+        ValueError: One cannot be read, holds NaN or infinity, or has another width; it is named.
+    """
+    matrices = [read_features(places[utt], f"{table}: {utt}") for utt in utterances]
+    shapes = Counter(matrix.shape[1:] for matrix in matrices)
+    expected = shapes.most_common(1)[0][0] if width is None else (width,)
+    for utterance, matrix in zip(utterances, matrices, strict=True):
+        if matrix.shape[1:] != expected:
+            raise InputError(
+                f"{table}: {utterance}: {places[utterance]}: {matrix.shape[1:]} numbers in each frame, expected "
+                f"{expected}; write it again"
+            )
+    return matrices
 
 
 def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) -> None:
@@ -269,8 +303,9 @@ def _check_complete(
     faults += [f"{utt}: not in {data.path}" for utt in [*scp, *skipped] if utt not in known]
     faults += [f"{utt}: skipped, yet in the scp" for utt in skipped if utt in scp]
     faults += [f"{utt}: not in both scp and utt2num_frames" for utt in sorted(scp.keys() ^ num_frames.keys())]
-    if not scp:
-        faults.append("no utterance is left")
+    if not scp and not faults:
+        reasons = [f"{utterance}: {skip.detail}" for utterance, skip in skipped.items()]
+        raise InputError(f"{where}: no utterance of {data.path} is left:{first_ten(reasons)}")
     if faults:
         raise InputError(
             f"{where}: {len(faults):,} faults; these are not the parts of {data.path}, run them again:"

@@ -15,7 +15,7 @@ from speechllama.data.ark import read_features
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import InputError, first_ten
-from speechllama.files import write_table
+from speechllama.files import write_table, writing
 from speechllama.frontend.front_ends import read_format
 from speechllama.progress import progress
 from speechllama.text.checkpoint_units import CTCUnits, read_units
@@ -65,7 +65,7 @@ def collect_stats(
         mean, std, frames = feature_statistics(sets["train"].table("feats.scp"), f"{sets['train'].path}/feats.scp")
     path = Path(output_dir) / "cmvn.npz"
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    with temporary.open("wb") as stream:
+    with writing(path), temporary.open("wb") as stream:
         np.savez(stream, mean=mean, std=std, frames=np.int64(frames))
     os.replace(temporary, path)
     logging.info("%s: %s frames of %d bins", path, f"{frames:,}", len(mean))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechllama.data.ark import read_features
+from speechllama.data.ark import read_batch, stored_width
 from speechllama.data.data_dir import TARGET_TABLE, DataDir
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import read_format
@@ -33,12 +33,14 @@ class Audio:
         path: That scp.
         places: The scp's values by utterance.
         seconds: Durations of that audio.
+        width: Numbers in a frame of features; None for compressed ones, which the model knows.
     """
 
     table: str
     path: Path
     places: Mapping[str, str]
     seconds: Mapping[str, float]
+    width: int | None = None
 
     @property
     def kind(self) -> type[Compressed] | type[Features]:
@@ -52,7 +54,7 @@ class Audio:
 
     def read(self, utterances: Sequence[str]) -> AudioInput:
         """Read and pad the audio of some utterances."""
-        return self.kind.pad([read_features(self.places[utt], f"{self.path}: {utt}") for utt in utterances])
+        return self.kind.pad(read_batch(self.places, utterances, self.path, self.width))
 
 
 def find_audio(data: DataDir, control: bool) -> Audio:
@@ -67,13 +69,13 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     places = data.table(table)
     durations = data.seconds
     frames = data.num_frames if table == FEATURES else {}
-    shift = read_format(data.path).frame_shift
+    shift, width = read_format(data.path).frame_shift, stored_width(data.path) if table == FEATURES else None
     seconds = {utt: durations[utt] if utt in durations else frames[utt] * shift for utt in places}
     if control:
         other = exchange(list(places), data)
         places = {utt: places[other[utt]] for utt in places}
         seconds = {utt: seconds[other[utt]] for utt in seconds}
-    return Audio(table, data.path / table, places, seconds)
+    return Audio(table, data.path / table, places, seconds, width)
 
 
 def exchange(utterances: Sequence[str], data: DataDir) -> dict[str, str]:

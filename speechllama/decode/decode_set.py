@@ -23,6 +23,7 @@ from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, rea
 from speechllama.decode.speech2text import Speech2Text, Translation
 from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
+from speechllama.files import writing
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.model.weights import weights_path
@@ -82,7 +83,7 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     left = [[utt for utt in batch if utt not in known] for batch in batches]
     num_left = sum(map(len, left))
     logging.info("%s: %d of %d utterances are to be decoded", own, num_left, sum(map(len, batches)))
-    with own.open("a", encoding="utf-8") as stream:
+    with writing(own), own.open("a", encoding="utf-8") as stream:
         for batch in progress([batch for batch in left if batch], sum(map(bool, left)), "batches"):
             start = time.perf_counter()
             results = list(decode_batch(translate, data, audio, batch))

@@ -240,9 +240,15 @@ class Speech2Text(abc.ABC):
 
 
 def as_waveform(speech: np.ndarray | str | Path, rate: int) -> np.ndarray:
-    """Bring a recording, a file or samples (S,) of any rate, to 16 kHz, mono, within +-1."""
+    """Bring a recording, a file or samples (S,) of any rate, to 16 kHz, mono, within +-1.
+
+    Raises:
+        ValueError: It holds no sample, or is not a waveform.
+    """
     if isinstance(speech, (str, Path)):
         return read_audio(speech)
+    if not np.size(speech):
+        raise InputError("the waveform holds no sample")
     return resample(to_unit_scale(np.asarray(speech)), rate)
 
 

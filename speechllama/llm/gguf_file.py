@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 
 from speechllama.faults import InputError
+from speechllama.files import writing
 from speechllama.llm.files import MODEL_DIR, pretrained
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -103,8 +104,9 @@ def convert_gguf(
     try:
         model, tokenizer = _unpack(path, getattr(torch, precision))
         _check_numbers(model, path)
-        model.save_pretrained(partial)  # generation_config.json, too
-        tokenizer.save_pretrained(partial)
+        with writing(folder):
+            model.save_pretrained(partial)  # generation_config.json, too
+            tokenizer.save_pretrained(partial)
         _drop_strange_tokens(partial / "tokenizer.json", model.config.vocab_size)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)

@@ -5,7 +5,6 @@ path or hub id -> <llm_dir>/llm.json
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import read_json
+from speechllama.files import read_json, write_json
 from speechllama.hub import fingerprint, resolve_commit
 from speechllama.llm.admission import admit
 from speechllama.llm.config import LLMConfig
@@ -91,11 +90,7 @@ def prepare_llm(
 
 def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
     """Write llm.json, atomically."""
-    folder = Path(llm_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{LLM_FILE}.tmp"
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(folder / LLM_FILE)
+    write_json(Path(llm_dir) / LLM_FILE, record)
 
 
 def check_prefix_mask(llm_dir: str, prefix_mask: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from speechllama.faults import InputError
+from speechllama.files import writing
 from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.record import write_llm_record
 
@@ -68,8 +69,9 @@ def make_scratch_llm(config: LlamaConfig, texts: Iterable[str], llm_dir: str | P
     with torch.device("meta"):
         llm = build_llama(config, tokenizer)
     folder = Path(llm_dir) / MODEL_DIR
-    llm.config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with writing(folder):
+        llm.config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     num_parameters = sum(parameter.numel() for parameter in llm.parameters())
     record = {
         "path": MODEL_DIR,

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from speechllama.faults import InputError
+from speechllama.files import writing
 from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.scratch_llm import LlamaConfig, build_llama, train_llama_tokenizer
 from speechllama.llm.subword_cuts import SubwordCutter
@@ -237,13 +238,15 @@ def train_text_llm(
     llm = build_llama(config, tokenizer)
     memory = PeakMemory("cuda" if on_gpu else "cpu")
     trainer = TargetTrainer(model=llm, args=arguments, train_dataset=data, data_collator=collate, callbacks=[Clock()])
-    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
+    with writing(work):
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     seconds = max((entry.get(SECONDS, 0.0) for entry in trainer.state.log_history), default=0.0)
     facts = {"seconds": round(seconds, 3), "num_updates": trainer.state.global_step, **describe_machine(memory)}
     record_peak(Path(llm_dir), memory)
     update_training_record(llm_dir, **facts)
-    llm.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with writing(folder):
+        llm.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     return folder
 
 

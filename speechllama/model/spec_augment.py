@@ -10,7 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from speechllama.faults import InputError
 from speechllama.model.layers import length_mask
+
+MOST_MASKS = 1000  # drawn one after the other, so a misprint would take for ever
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,13 @@ class SpecAugmentConfig:
     freq_width: int = 27
     num_time_masks: int = 2
     time_ratio: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("num_freq_masks", "num_time_masks"):
+            if not 0 <= getattr(self, name) <= MOST_MASKS:
+                raise InputError(f"{name} is {getattr(self, name)}, expected 0 to {MOST_MASKS}")
+        if self.freq_width < 0 or not 0 <= self.time_ratio <= 1:
+            raise InputError(f"freq_width {self.freq_width} and time_ratio {self.time_ratio}: expected bins and 0 to 1")
 
 
 class SpecAugment(nn.Module):

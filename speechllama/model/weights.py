@@ -5,7 +5,6 @@ folder with model.pth (experiment) or model.safetensors (packed) -> {name: tenso
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,41 +24,40 @@ def weights_path(folder: str | Path) -> Path:
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor]:
-    """Read the weights in a folder onto the CPU; errors as of `load_weights`."""
-    return load_weights(weights_path(folder))
+    """Read the weights of a folder onto the CPU; see `read_weight_file`."""
+    return read_weight_file(weights_path(folder))
 
 
-def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read weights, or those of an epoch, onto the CPU; no code in a file runs.
+def read_weight_file(path: Path) -> dict[str, Tensor]:
+    """Read weights onto the CPU, of a model or of an epoch; no code in a file runs.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: The file is damaged, or holds anything but tensors by name, or NaN or infinity.
     """
     from safetensors.torch import load_file
 
-    path = Path(path)
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        is_packed = path.suffix == Path(PACKED_FILE).suffix
+        state = load_file(path) if is_packed else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
-    except Exception as error:  # a damaged file fails in many ways: RuntimeError, EOFError, UnpicklingError, IndexError
+    except Exception as error:  # a damaged file fails in many ways: RuntimeError, EOFError, IndexError, UnpicklingError
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(
-            f"{path}: damaged, or no weights of a model ({reason}); average the epochs again, or copy it again"
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise InputError(f"{path}: expected tensors by name, found {type(state).__name__} of something else")
+        raise InputError(f"{path}: damaged, or no weights of a model ({reason}); copy or train it again") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise InputError(f"{path}: expected weights by name, found {type(state).__name__}; copy or train it again")
     damaged = [str(name) for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if damaged:
         raise InputError(
             f"{path}: {len(damaged)} of {len(state)} tensors hold NaN or infinity, the first is {damaged[0]}; the file "
-            "is damaged, or the training diverged: average the epochs again, or train again"
+            "is damaged, or the training diverged: copy, average or train it again"
         )
-    return {str(name): tensor for name, tensor in state.items()}
+    return state
 
 
 def read_arrays(path: str | Path, *names: str) -> list[Tensor]:
-    """Read float32 arrays of finite numbers from an npz file; pickled objects in it are refused.
+    """Read float32 arrays from an npz file; pickled objects in it are refused.
 
     Raises:
         ValueError: The file is damaged, lacks one of them, or holds anything but finite numbers.
@@ -68,9 +66,11 @@ def read_arrays(path: str | Path, *names: str) -> list[Tensor]:
         with np.load(path) as file:
             arrays = [torch.from_numpy(file[name].astype(np.float32)) for name in names]
     except Exception as error:  # a damaged zip fails in many ways: BadZipFile, EOFError, KeyError, zlib.error
-        raise InputError(f"{path}: {', '.join(names)} cannot be read ({error}); run its stage again") from error
-    if not all(array.isfinite().all() for array in arrays):
-        raise InputError(f"{path}: {', '.join(names)} hold NaN or infinity; run its stage again")
+        raise InputError(
+            f"{path}: expected numbers under {', '.join(names)} ({error}); copy or make it again"
+        ) from error
+    if not all(torch.isfinite(array).all() for array in arrays):
+        raise InputError(f"{path}: {', '.join(names)} hold NaN or infinity; copy or make it again")
     return arrays
 
 

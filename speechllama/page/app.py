@@ -116,6 +116,7 @@ class Page:
         if not path:
             yield show_error("Choose a file or record something first."), kept
             return
+        shown = ""
         try:
             if Path(path).is_file():
                 kept = Kept(path, read_upload(path, self.config.limits))
@@ -125,12 +126,12 @@ class Page:
             for shown in answer(self.translator, kept.waveform, controls, self.config.cutting):
                 yield shown, kept
         except (InputError, OSError) as error:
-            yield show_error(self._without_folders(str(error), path)), kept
+            yield shown + show_error(self._without_folders(str(error), path)), kept
         except Exception as error:  # one recording must not end the page
             logging.exception("the page failed on a recording")
             words = f"{type(error).__name__}: {' '.join(str(error).split())}"
             message = f"The program failed on this recording ({words}); the server's log says where."
-            yield show_error(self._without_folders(message, path)), kept
+            yield shown + show_error(self._without_folders(message, path)), kept
         finally:
             forget(path, self.folder)
 

@@ -25,7 +25,7 @@ from speechllama.decode.packed import FETCHED, check_package
 from speechllama.decode.systems import BASE, SEARCH_FILE, find_rescoring, rescored_folder, search_config
 from speechllama.decode.units import find_units, unit_files
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import atomic_write, find_path, read_json
+from speechllama.files import atomic_write, find_path, read_json, writing
 from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, front_end_path, is_seq2seq
@@ -96,7 +96,7 @@ def pack(exp_dir: str | Path, output: str | Path, options: PackOptions) -> Path:
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
         files = write_package(exp_dir, Path(scratch), output.name, options, copy=_link)
-        with zipfile.ZipFile(partial, "w") as archive:
+        with writing(output), zipfile.ZipFile(partial, "w") as archive:
             for name in files:
                 archive.write(Path(scratch, name), name)
     partial.replace(output)

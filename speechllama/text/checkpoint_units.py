@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from speechllama.constants import UNITS_FILE
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import read_json, write_json
+from speechllama.files import read_json, write_json, writing
 from speechllama.hub import explain_hub_error
 from speechllama.text.tokenizer import CTCTokenizer, whole_units
 
@@ -125,7 +125,8 @@ def write_checkpoint_units(
     reads, writes = choose_cases(spelled, texts)
     path = Path(output_dir) / UNITS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(path.parent)
+    with writing(path.parent):
+        tokenizer.save_pretrained(path.parent)
     spelled = [CASES[writes](text) for text in spelled]
     record = {"source": source[0], "revision": source[1], "blank": numbers[0], "reads": reads, "writes": writes}
     write_json(path, {**record, "texts": spelled})

@@ -14,6 +14,7 @@ from typing import Literal
 import sentencepiece
 
 from speechllama.faults import InputError, MissingFileError
+from speechllama.files import writing
 
 REQUIRED = re.compile(r"required_chars\. \d+ vs (\d+)")  # SentencePiece's message about too few pieces
 SPACE = "▁"  # what SentencePiece writes for one
@@ -67,7 +68,8 @@ def train_tokenizer(
     path = Path(output_dir) / "bpe.model"
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp.{os.getpid()}")
-    temporary.write_bytes(model)
+    with writing(path):
+        temporary.write_bytes(model)
     os.replace(temporary, path)
     logging.info("%s: %d CTC units, blank included", path, CTCTokenizer(path).num_units)
     return path

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import write_json
+from speechllama.files import write_json, writing
 from speechllama.model.build import MODEL_FILE
-from speechllama.model.weights import load_weights
+from speechllama.model.weights import read_weight_file
 from speechllama.train.recovery import load_whole
 from speechllama.training_record import average_record_path
 
@@ -71,13 +71,14 @@ def average_checkpoints(
         logging.warning("%s: averaging %d epochs, %d were wanted", folder, len(chosen), num_best)
     total: dict[str, Tensor] = {}
     for epoch in chosen:
-        state = load_weights(folder / f"{epoch}epoch.pth")
+        state = read_weight_file(folder / f"{epoch}epoch.pth")
         total = {name: tensor.double() + total.get(name, 0.0) for name, tensor in state.items()}
     mean = {name: (total[name] / len(chosen)).to(tensor.dtype) for name, tensor in state.items()}
     path = Path(output_dir or folder) / MODEL_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{MODEL_FILE}.tmp")
-    torch.save(mean, partial)
+    with writing(path):
+        torch.save(mean, partial)
     os.replace(partial, path)
     record = {"num_best": num_best, "criterion": criterion, "epochs": chosen, "of": str(folder)}
     write_json(average_record_path(path.parent), record)

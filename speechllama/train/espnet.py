@@ -20,7 +20,7 @@ import torch
 
 from speechllama.data.sampling import BatchLimits, LanguageSampler
 from speechllama.faults import InputError
-from speechllama.files import read_table
+from speechllama.files import read_table, writing
 from speechllama.frontend.front_ends import FeatureFormat, read_format
 from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
@@ -222,7 +222,7 @@ class SpeechTask(AbsTask):
         if args.output_dir is None:  # --print_config, or ESPnet says that it is missing
             super().main(args=args)
             return
-        with only_training(args.output_dir):
+        with writing(args.output_dir), only_training(args.output_dir):
             check_data_files(args)
             try:
                 super().main(args=args)

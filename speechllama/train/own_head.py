@@ -16,7 +16,7 @@ import yaml
 
 from speechllama.constants import OWN_HEAD
 from speechllama.faults import InputError
-from speechllama.files import atomic_write
+from speechllama.files import atomic_write, writing
 from speechllama.frontend.ctc_head import CTCHead
 from speechllama.frontend.front_ends import read_format
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE
@@ -55,6 +55,7 @@ def adopt_head(data_dir: str | Path, tokenizer: str, output_dir: str | Path) -> 
     with atomic_write(folder / CONFIG_FILE) as stream:
         yaml.safe_dump({**settings, **dataclasses.asdict(features)}, stream, sort_keys=False)
     partial = folder / f"{MODEL_FILE}.tmp"
-    torch.save(encoder.state_dict(), partial)
+    with writing(folder / MODEL_FILE):
+        torch.save(encoder.state_dict(), partial)
     os.replace(partial, folder / MODEL_FILE)
     logging.info("%s: %d CTC units of %s, nothing trained", folder, num_units, features.frontend_conf.get("path"))

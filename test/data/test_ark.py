@@ -12,7 +12,7 @@ import pytest
 from espnet2.train.dataset import ESPnetDataset
 
 from speechllama.bin import merge_parts as entry
-from speechllama.data.ark import ark_writer, check_maker, merge_parts, read_matrix, split_part
+from speechllama.data.ark import ark_writer, check_maker, merge_parts, read_batch, read_matrix, split_part
 from speechllama.data.data_dir import read_data_dir
 from speechllama.data.features import make_features
 from speechllama.data.skipped import Reason, Skip, write_skipped
@@ -153,6 +153,16 @@ def test_what_the_parts_lost_together_is_limited(make_data_dir: Callable[..., Pa
     assert len(read_data_dir(dump).utterances) == 4
 
 
+def test_parts_without_any_utterance_say_why(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
+    data, dump = make_data_dir(num=2), tmp_path / "dump"
+    for path in read_table(data / "wav.scp").values():
+        Path(path).write_bytes(b"")
+    make_features(data, dump, max_bad_share=1.0)
+    message = r"no utterance of .*data is left:\s+fr_0-clip00: .*fr_0-clip00.wav: the recording is empty"
+    with pytest.raises(ValueError, match=message):
+        merge_parts(data, dump, 1)
+
+
 def test_compressed_parts_bring_their_hypotheses(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data, output = make_data_dir(num=2), tmp_path / "compressed"
     for job, utterance in ((1, "fr_0-clip00"), (2, "fr_1-clip01")):
@@ -211,3 +221,22 @@ def test_a_cache_of_before_compressor_conf_is_read_unless_it_is_of_units(tmp_pat
     units = {"compressor": "units", "compressor_conf": {"num_clusters": 5}, "encoder": "e", "centroids": "c"}
     with pytest.raises(ValueError, match="run stage `compress` again"):
         check_maker(tmp_path, "compressed", units)
+
+
+def test_a_matrix_of_another_width_is_named_with_its_table(tmp_path: Path) -> None:
+    arrays = {"a": np.ones((3, 4)), "b": np.ones((3, 5)), "c": np.ones((2, 4))}
+    kaldiio.save_ark(str(tmp_path / "feats.ark"), arrays, scp=str(tmp_path / "feats.scp"))
+    places = read_table(tmp_path / "feats.scp")
+    message = r"feats.scp: b: .*feats.ark:\d+: \(5,\) numbers in each frame, expected \(4,\)"
+    with pytest.raises(ValueError, match=message):
+        read_batch(places, ["a", "b", "c"], tmp_path / "feats.scp")
+    with pytest.raises(ValueError, match=message):
+        read_batch(places, ["b"], tmp_path / "feats.scp", 4)
+    assert [matrix.shape for matrix in read_batch(places, ["a", "c"], tmp_path / "feats.scp", 4)] == [(3, 4), (2, 4)]
+
+
+@pytest.mark.parametrize("content", [b"", b"[{]", b"\xff\xfe", b"{}", b"[1]"])
+def test_a_damaged_record_of_the_cache_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "compressed.1.done").write_bytes(content)
+    with pytest.raises(ValueError, match=r"compressed.1.done: not a record that stage `compress` wrote"):
+        check_maker(tmp_path, "compressed", {"compressor": "frame_average"})

@@ -9,8 +9,10 @@ import pytest
 
 from speechllama.bin import validate_data_dir as entry
 from speechllama.data.data_dir import read_data_dir, write_data_dir
+from speechllama.data.features import make_features
+from speechllama.data.skipped import read_skipped
 from speechllama.data.validation import fix_data_dir, validate_data_dir
-from speechllama.files import read_table
+from speechllama.files import read_table, write_table
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -151,3 +153,29 @@ def test_reading_refuses_tables_that_differ(make_data_dir: Callable[..., Path], 
         read_data_dir(path)
     with pytest.raises(FileNotFoundError, match="no such data directory"):
         read_data_dir(tmp_path / "none")
+
+
+def test_values_that_are_no_numbers_are_named_with_their_table(make_data_dir: Callable[..., Path]) -> None:
+    path = make_data_dir()
+    first, second = sorted(read_table(path / "utt2dur"))[:2]
+    content = (path / "utt2dur").read_text().splitlines()
+    content[:2] = [f"{first} nan", f"{second} 1e999"]
+    (path / "utt2dur").write_text("\n".join(content) + "\n")
+    with pytest.raises(ValueError, match=rf"utt2dur: 2 values are not seconds above 0:\s+{first}: 'nan'\s+{second}"):
+        _ = read_data_dir(path).seconds
+
+
+@pytest.mark.parametrize(
+    ("segment", "shown"), [("gone 0 0.3", "gone 0 0.3"), ("one two", "one two"), ("fr_0-clip00 a b", "fr_0-clip00 a b")]
+)
+def test_a_segment_that_cannot_be_read_is_skipped_with_its_table(
+    make_data_dir: Callable[..., Path], tmp_path: Path, segment: str, shown: str
+) -> None:
+    path = make_data_dir()
+    segments = {utt: f"{utt} 0.0 0.3" for utt in read_table(path / "utt2dur")}
+    segments["fr_0-clip00"] = segment
+    write_table(path / "segments", segments)
+    make_features(path, tmp_path / "dump", max_bad_share=1.0)
+    skipped = read_skipped(tmp_path / "dump/skipped.1")
+    assert list(skipped) == ["fr_0-clip00"]
+    assert f"segments: fr_0-clip00 has '{shown}', expected 'recording start end'" in skipped["fr_0-clip00"].detail

@@ -51,8 +51,9 @@ class FakeToText(Speech2Text):
         found = []
         named = zip(languages, targets or [""] * len(seconds), strict=True)
         for length, duration, (language, target) in zip(audio.lengths.tolist(), seconds, named, strict=True):
-            is_cut = self.config.limit(duration) < 10 * duration
-            entry = Translation(f"{language}{target}{length} frames", [length], -1.0, is_cut)
+            limit = self.config.limit(duration)
+            tokens = [length] * min(limit, round(10 * duration))
+            entry = Translation(f"{language}{target}{length} frames", tokens, -1.0, len(tokens) == limit)
             found.append([entry, entry._replace(text="second", score=-2.0)][: self.config.nbest])
         return found
 

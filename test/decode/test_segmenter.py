@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ def hear_loudness() -> Detector:
 @pytest.fixture
 def by_loudness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segmenter, "silero_detector", hear_loudness)
+    monkeypatch.setattr(segmenter, "has_silero", lambda: True)
 
 
 def assert_times_are_those_of_the_samples(pieces: list[Piece], waveform: np.ndarray) -> None:
@@ -97,6 +99,20 @@ def test_without_speech_there_is_no_piece_and_a_click_is_none(by_loudness: None)
     silence[100_000:100_400] = 0.5
     assert list(cut(blocks_of(silence, 8000), CutConfig())) == []
     assert list(cut([], CutConfig())) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "num_pieces"),
+    [({}, 1), ({"checks_short": True}, 0), ({"checks_short": True, "segmentation": "even"}, 1)],
+)
+def test_a_short_recording_is_looked_for_speech_if_that_is_asked(
+    by_loudness: None, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], num_pieces: int
+) -> None:
+    config = CutConfig(**settings)
+    assert len(list(cut([recording(((3.0, 0.0),))], config))) == num_pieces
+    assert len(list(cut([recording(((2.9, 0.0), (0.11, 1.0)))], config))) == 1  # also at its very end
+    monkeypatch.setattr(segmenter, "has_silero", lambda: False)
+    assert len(list(cut([recording(((3.0, 0.0),))], config))) == 1
 
 
 def test_a_piece_comes_as_soon_as_its_pause_does_and_little_is_kept(by_loudness: None) -> None:

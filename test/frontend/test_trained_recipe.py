@@ -95,7 +95,7 @@ def test_recordings_and_prepared_waveforms_give_the_same_text(
 ) -> None:
     places = (encoder, lora_recipe.root / "ctc")  # weights, adapters and CTC encoder are in the zip
     translate_speech = check_packed(lora_recipe, tmp_path / "e6.zip", capsys, *places)
-    with pytest.raises(ValueError, match=r"0.0000 s of audio, 0 samples, is too short for a frame"):
+    with pytest.raises(ValueError, match="the waveform holds no sample"):
         translate_speech(np.zeros(0, np.float32))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from speechllama.hub import fingerprint
 from speechllama.llm.config import LLMConfig
+from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import prepare_llm, read_llm_record
 from test.fake_hub import FakeHub
@@ -63,3 +64,25 @@ def test_a_hub_model_is_pinned_to_the_commit_that_was_checked(hub: FakeHub, tiny
     # Later stages ask for the commit, which is in the cache: the branch may move, the licence be withdrawn.
     hub.pages.clear()
     LLM(LLMConfig(*read_llm_record(str(tmp_path / "llm"))))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "llm.json:1: not JSON"),
+        (b"\xff", "llm.json: not UTF-8"),
+        (b"{}", "llm.json: no path of an LLM there"),
+        (b'{"path": "model", "revision": 5}', "llm.json: no path of an LLM there"),
+    ],
+)
+def test_a_damaged_record_is_refused_with_its_file(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "llm.json").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_llm_record(str(tmp_path))
+
+
+def test_damaged_settings_of_generation_are_refused_with_their_file(tiny_llm: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_llm, tmp_path / "llm")
+    (tmp_path / "llm/generation_config.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"llm/generation_config.json: transformers cannot read it"):
+        load_tokenizer(str(tmp_path / "llm"))

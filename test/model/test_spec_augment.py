@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
 from speechllama.model.spec_augment import SpecAugment, SpecAugmentConfig
@@ -33,3 +36,16 @@ def test_utterances_get_masks_of_their_own() -> None:
     torch.manual_seed(0)
     masked = SpecAugment(SpecAugmentConfig()).train()(torch.ones(8, 200, 80), torch.full((8,), 200)) == 0
     assert len({tuple(row.flatten().tolist()) for row in masked}) == 8
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"num_time_masks": 2147483648}, "num_time_masks is 2147483648, expected 0 to 1000"),
+        ({"num_freq_masks": -1}, "num_freq_masks is -1, expected 0 to 1000"),
+        ({"time_ratio": 1.5}, "freq_width 27 and time_ratio 1.5: expected bins and 0 to 1"),
+    ],
+)
+def test_masks_that_would_take_for_ever_are_refused(setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SpecAugmentConfig(**setting)

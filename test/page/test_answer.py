@@ -74,6 +74,17 @@ def test_a_fault_of_the_program_ends_neither_the_page_nor_the_promise(
     assert "nbest" in shown
 
 
+def test_segments_before_a_fault_stay_on_the_page(
+    page: Page, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw_nothing(*_: Any) -> None:
+        raise RuntimeError("no colours left")
+
+    monkeypatch.setattr("speechllama.page.answer.show_picture", draw_nothing)
+    *_, (shown, _) = page.translate(upload(page, noise("a.wav")), None, 1, None)
+    assert shown.index('<p class="text">') < shown.index("no colours left")
+
+
 def test_a_user_who_leaves_leaves_nothing(page: Page, noise: Callable[..., Path]) -> None:
     path = upload(page, noise("long.wav", 4.0))
     running = page.translate(path, None, 2, None)

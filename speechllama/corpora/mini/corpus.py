@@ -32,7 +32,7 @@ from speechllama.corpora.synthetic.acoustics import surround
 from speechllama.corpora.synthetic.espeak import synthesize
 from speechllama.data.audio import resample
 from speechllama.faults import InputError
-from speechllama.files import atomic_write, read_json, write_json
+from speechllama.files import atomic_write, read_json, write_json, writing
 from speechllama.progress import progress
 from speechllama.text.targets import DEFAULT_TARGET
 
@@ -59,7 +59,8 @@ def make_clip(utterance: Utterance, clip: Path) -> None:
     waveform = resample(waveform, rate)  # fewer samples take less time to encode, which is most of the time of a clip
     temporary = clip.with_name(f"{clip.name}.tmp.{os.getpid()}")
     try:
-        soundfile.write(temporary, np.clip(waveform, -1.0, 1.0), SAMPLE_RATE, format="MP3")
+        with writing(clip):
+            soundfile.write(temporary, np.clip(waveform, -1.0, 1.0), SAMPLE_RATE, format="MP3")
         os.replace(temporary, clip)
     finally:
         temporary.unlink(missing_ok=True)

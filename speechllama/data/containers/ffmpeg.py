@@ -64,7 +64,11 @@ def decode(path: Path, kind: str) -> Iterator[tuple[np.ndarray, int]]:
         raise InputError(f"{path}: {what}: {INSTALL} to read it, or write it as wav or flac") from error
     seconds = 0.0
     try:
-        with av.open(f"file:{path}", options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}) as container:
+        with av.open(
+            f"file:{path}",
+            metadata_errors="replace",
+            options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"},
+        ) as container:
             if not container.streams.audio:
                 raise InputError(f"{path}: has no track of sound{f' ({kind})' if kind else ''}")
             stream = container.streams.best("audio") or container.streams.audio[0]

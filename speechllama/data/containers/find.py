@@ -61,7 +61,7 @@ def _find(path: Path, state: tuple[int, int, int, int]) -> list[Part]:
         if head[:4] == FLAC:
             return flac_parts(path, data, start)
         if head[:4] == OGG:
-            return ogg_parts(path, data, start) if is_for_libsndfile(head) else []
+            return _read_by_libsndfile(path, ogg_parts(path, data, start), head)
         if read_header(head) is not None:
             return mpeg_parts(path, data if size > MOST_IN_MEMORY else data[:])
         if name_kind(head):
@@ -73,6 +73,17 @@ def _find(path: Path, state: tuple[int, int, int, int]) -> list[Part]:
 
 
 _find_once = functools.lru_cache(maxsize=64)(_find)
+
+
+def _read_by_libsndfile(path: Path, parts: list[Part], head: bytes) -> list[Part]:
+    """Give the parts of an Ogg file, none if FFmpeg must read it, which reads the first of a chain only."""
+    if is_for_libsndfile(head):
+        return parts
+    if len(parts) > 1:
+        raise InputError(
+            f"{path}: {len(parts)} recordings in one Ogg file, neither Opus nor Vorbis; write each to a file of its own"
+        )
+    return []
 
 
 def _try(path: Path, data: mmap.mmap) -> list[Part]:

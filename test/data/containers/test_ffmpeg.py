@@ -47,6 +47,13 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.Mo
     assert read_duration("http:talk.m4a") == pytest.approx(1.0, abs=0.2)
 
 
+def test_names_in_a_damaged_header_are_no_matter(tmp_path: Path) -> None:
+    path = encode_with_av(tmp_path / "x.m4a", "aac", make_tone(1.0), 16000)
+    data = path.read_bytes()
+    assert b"SoundHandler" in data
+    assert read_duration(write(path, data.replace(b"SoundHandler", b"So\xb5ndHandler"))) > 0.9
+
+
 def test_the_sound_of_a_video_is_read(tmp_path: Path) -> None:
     path = encode_with_av(tmp_path / "x.mp4", "aac", make_tone(2.0, 48000), 48000, video=True)
     assert abs(strongest(read_audio(path)) - 440) < 5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from speechllama.data.audio import read_audio, read_duration
-from test.data.containers.makers import OPUS, VORBIS, encode, make_noise, make_tone, strongest, write
+from test.data.containers.makers import OPUS, VORBIS, encode, encode_with_av, make_noise, make_tone, strongest, write
 
 KINDS = {"opus": OPUS, "vorbis": VORBIS}
 
@@ -69,3 +69,13 @@ def test_the_duration_is_that_of_the_samples(tmp_path: Path, kind: str, rate: in
     path = write(tmp_path / "x.ogg", encode(np.stack([make_noise(2.345, rate)] * channels, axis=1), rate, **settings))
     assert read_duration(path) == pytest.approx(2.345, abs=1e-4)
     assert len(read_audio(path)) == pytest.approx(16000 * 2.345, abs=1)
+
+
+def test_other_codecs_in_ogg_are_read_only_if_whole_and_alone(tmp_path: Path) -> None:
+    path = encode_with_av(tmp_path / "x.oga", "flac", make_noise(3.0), 16000)
+    data = path.read_bytes()
+    assert read_duration(path) == 3.0
+    with pytest.raises(ValueError, match="x.oga: truncated: its last page is cut"):
+        read_audio(write(path, data[:-100]))
+    with pytest.raises(ValueError, match="x.oga: 2 recordings in one Ogg file, neither Opus nor Vorbis"):
+        read_audio(write(path, data, data))

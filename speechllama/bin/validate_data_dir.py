@@ -12,39 +12,55 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import new_parser, run_main, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Build the parser."""
     parser = new_parser(__doc__)
     parser.add_argument("--data_dir", nargs="+", required=True, help="Kaldi data directories")
-    parser.add_argument("--fix", action="store_true", help="sort, drop unusable utterances, rebuild spk2utt")
+    parser.add_argument("--fix", action="store_true", help="sort, repair, drop unusable utterances, rebuild spk2utt")
     parser.add_argument("--max_shown", type=int, default=10, help="faults shown of each kind; 0 shows all")
+    parser.add_argument(
+        "--allow_commands",
+        type=str2bool,
+        default=False,
+        help="commands in wav.scp (a line that ends in |) are no fault",
+    )
+    parser.add_argument(
+        "--num_headers", type=int, default=2000, help="recordings that utt2dur is compared with; 0: all, as --fix does"
+    )
     return parser
 
 
 def main(cmd: Sequence[str] | None = None) -> int:
     """Validate; 0 when there is no fault (left)."""
     args = get_parser().parse_args(cmd)
-    return max(validate(data_dir, args.fix, args.max_shown) for data_dir in args.data_dir)
+    return max(validate(data_dir, args) for data_dir in args.data_dir)
 
 
-def validate(data_dir: str, fix: bool, max_shown: int) -> int:
+def validate(data_dir: str, args: argparse.Namespace) -> int:
     """Print the faults of one directory; 0 when there is none (left)."""
-    from speechllama.data.validation import fix_data_dir, validate_data_dir
+    from speechllama.data.durations_check import Checks
+    from speechllama.data.validation import examine, fix_data_dir
 
-    if fix:
-        for reason, count in fix_data_dir(data_dir).items():
-            print(f"{data_dir}: dropped {count:,}: {reason}", file=sys.stderr)
-    faults = validate_data_dir(data_dir)
+    checks = Checks(args.allow_commands, args.num_headers)
+    if args.fix:
+        repairs = fix_data_dir(data_dir, checks)
+        for did, counts in (("dropped", repairs.dropped), ("repaired", repairs.repaired)):
+            for reason, count in counts.items():
+                print(f"{data_dir}: {did} {count:,}: {reason}", file=sys.stderr)
+    findings = examine(data_dir, checks)
     shown: Counter[str] = Counter()
-    for fault in faults:
+    for fault in findings.faults:
         shown[fault.kind] += 1
-        if not max_shown or shown[fault.kind] <= max_shown:
+        if not args.max_shown or shown[fault.kind] <= args.max_shown:
             print(fault, file=sys.stderr)
+    for note in findings.notes:
+        print(f"{data_dir}: {note}", file=sys.stderr)
     counts = "".join(f"; {count:,} {kind}" for kind, count in shown.items())
-    print(f"{data_dir}: {f'{len(faults):,} faults' if faults else 'ok'}{counts}", file=sys.stderr)
+    faults = len(findings.faults)
+    print(f"{data_dir}: {f'{faults:,} faults' if faults else 'ok'}{counts}", file=sys.stderr)
     return int(bool(faults))
 
 

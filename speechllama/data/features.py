@@ -18,8 +18,8 @@ import numpy as np
 
 from speechllama.constants import DEFAULT_FRONT_END, SAMPLE_RATE
 from speechllama.data.ark import ark_writer, check_finite, num_allowed, part_path, read_matrix, split_part
-from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.data.recordings import Recordings, is_command
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import read_json, write_json, write_table
@@ -47,10 +47,12 @@ class Extraction:
     Attributes:
         front_end: The front end.
         device: The torch device of a front end with weights.
+        allow_commands: Run the commands that wav.scp has in place of paths.
     """
 
     front_end: Choice[FrontEnd]
     device: str = "cpu"
+    allow_commands: bool = False
 
 
 def make_features(
@@ -89,7 +91,7 @@ def make_features(
     utterances = split_part(data.utterances, num_jobs, job)
     output_dir = Path(output_dir)
     done = part_path(output_dir, "feats", job, "done")
-    fingerprint = _fingerprint(data, utterances, choice)
+    fingerprint = _fingerprint(data, utterances, extraction)
     if _is_finished(output_dir, job, fingerprint):
         logging.info("part %d of %d is finished: %s", job, num_jobs, done)
     else:
@@ -104,7 +106,8 @@ def make_features(
         if choice.record.reads == "features":
             _check_part(data, utterances, extractor, output_dir, job)
         else:
-            _write_part(data, utterances, extractor, output_dir, job)
+            recordings = Recordings(data.table("wav.scp"), data.table("segments"), extraction.allow_commands)
+            _write_part(recordings, utterances, extractor, output_dir, job)
         write_json(done, {"input": fingerprint})
     skipped = read_skipped(output_dir / f"skipped.{job}")
     allowed = num_allowed(max_bad_share, len(data.utterances))
@@ -119,13 +122,15 @@ def make_features(
     logging.info("%s%s", message, f"; skipped:{faults}" if skipped else "")
 
 
-def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
+def _write_part(
+    recordings: Recordings, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int
+) -> None:
     """Write the features of recordings, or waveforms of which the network will make features."""
     num_frames: dict[str, str] = {}
     skipped: dict[str, Skip] = {}
     count: Callable[[int], int] = extractor.num_frames if isinstance(extractor, Waveform) else int
     with ark_writer(output_dir, "feats", job, are_waveforms=isinstance(extractor, Waveform)) as write:
-        for utterance, features in _extract_all(data, utterances, extractor):
+        for utterance, features in _extract_all(recordings, utterances, extractor):
             if isinstance(features, Exception):
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))
                 continue
@@ -162,7 +167,7 @@ def _check_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
 
 
 def _extract_all(
-    data: DataDir, utterances: list[str], extractor: FeatureExtractor
+    recordings: Recordings, utterances: list[str], extractor: FeatureExtractor
 ) -> Iterator[tuple[str, np.ndarray | Exception]]:
     """Give each utterance its features, or what went wrong; a front end with weights gets utterances of like length."""
     size = READ_AHEAD if isinstance(extractor, PretrainedExtractor) else 1
@@ -172,7 +177,7 @@ def _extract_all(
         waveforms: dict[str, np.ndarray] = {}
         for utterance in itertools.islice(done, size):
             try:
-                waveforms[utterance] = _read_utterance(data, utterance)
+                waveforms[utterance] = recordings.read(utterance)
             except (ValueError, OSError) as error:
                 results[utterance] = error
         for batch in _batches(waveforms):
@@ -206,25 +211,21 @@ def _extract(waveforms: Mapping[str, np.ndarray], extractor: FeatureExtractor) -
     return results
 
 
-def _read_utterance(data: DataDir, utterance: str) -> np.ndarray:
-    segment = data.table("segments").get(utterance)
-    if segment is None:
-        return read_audio(data.table("wav.scp")[utterance])
-    recording, start, end = segment.split()
-    return read_audio(data.table("wav.scp")[recording], float(start), float(end))
-
-
-def _fingerprint(data: DataDir, utterances: list[str], choice: Choice[FrontEnd]) -> str:
+def _fingerprint(data: DataDir, utterances: list[str], extraction: Extraction) -> str:
     """Digest what a part depends on: settings, utterances, path, size and time of change of each file that is read."""
+    choice = extraction.front_end
     digest = hashlib.sha256(json.dumps([choice.record.name, choice.conf()], sort_keys=True).encode())
     recordings: Mapping[str, str] = data.table(SOURCES[choice.record.reads])
     for utterance in utterances:
         segment = data.table("segments").get(utterance, "")
-        path = Path(recordings.get(segment.split()[0] if segment else utterance, ""))
+        place = recordings.get(segment.split()[0] if segment else utterance, "")
+        path = Path(place)
         if choice.record.reads == "features":
             path = Path(recordings.get(utterance, "").rpartition(":")[0])
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
         facts = (utterance, segment, str(path), state)
+        if is_command(place):
+            facts = (utterance, segment, place, extraction.allow_commands)
         digest.update(repr(facts).encode())
     return digest.hexdigest()
 

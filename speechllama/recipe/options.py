@@ -130,6 +130,7 @@ class Options:
     covost2: str = option("", "directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz [DOWNLOADS/covost2]")
     librispeech: str = option("", "LibriSpeech: folder or URL of its parts or their archives [DOWNLOADS/librispeech]")
     data_options: str = option("", "further options of local/data.sh (its --help), separated by spaces")
+    allow_commands: bool = option(False, "run the commands that a wav.scp may have in place of paths; trust them first")
     # Further options of single commands
     feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", group=FURTHER_OPTIONS)
     ctc_options: str = option("", "of CTC training, such as '--max_epoch 5'")
@@ -182,6 +183,11 @@ class Options:
     def target_words(self) -> tuple[str, ...]:
         """What names the target language to a command that takes English unless told otherwise."""
         return ("--target_lang", self.target_lang) if self.target_lang != DEFAULT_TARGET else ()
+
+    @property
+    def reading_words(self) -> tuple[str, ...]:
+        """What allows the commands of wav.scp to a command that reads recordings or checks them."""
+        return ("--allow_commands", "true") if self.allow_commands else ()
 
     @property
     def num_processes(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from speechllama.data.clips import clip_name, list_clips
 from speechllama.data.corpus_report import SourceReport
 from speechllama.data.tsv import read_header, read_tsv
 from speechllama.faults import InputError
+from speechllama.text.clean import normalise_text
 from speechllama.text.filter import sentence_key
 
 # CoVoST 2 marks sentences that were in CoVoST 1; its own script takes them as training data.
@@ -63,11 +63,6 @@ class _Row:
     audio: str
     sentence: str
     translation: str
-
-
-def normalise_text(text: str) -> str:
-    """Compose accents (NFC) and make each run of white space one space; case and punctuation stay."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> dict[str, list[Clip]]:

@@ -44,7 +44,7 @@ def data(plan: Plan) -> list[Stage]:
     """Corpus and data directories."""
     options, layout = plan.options, plan.layout
     jobs = [Job("cpu", ("local/data.sh", *plan.data_words), f"{options.datadir}/log/data.log")]
-    validate = module("validate_data_dir", "--data_dir", *map(layout.data, SPLITS))
+    validate = module("validate_data_dir", "--data_dir", *map(layout.data, SPLITS), *options.reading_words)
     jobs.append(Job("cpu", validate, f"{options.datadir}/log/validate.log"))
     sources = plan.sources
     stamps = sources.stamps()
@@ -81,13 +81,13 @@ def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> S
     folders = ["--data_dir", *map(layout.data, sets), "--output_dir", *map(layout.dump, sets)]
     folders += ["--num_jobs", str(options.nj)]
     on_gpu = ["--ngpu", "1"] if front_end.runs_on_gpu and options.ngpu else []
-    make = module("make_features", *folders, "--job", JOB, *front_end.words, *on_gpu, *further)
+    make = module("make_features", *folders, "--job", JOB, *front_end.words, *on_gpu, *options.reading_words, *further)
     merge = module("merge_parts", *folders, "--name", "feats", *further)
     kind: JobKind = "gpu" if on_gpu else "cpu"
     jobs = [Job(kind, make, f"{log}/features{suffix}.JOB.log", options.nj)]
     jobs.append(Job("cpu", merge, f"{log}/merge{suffix}.log"))
     if part:  # nothing has checked it yet
-        validate = module("validate_data_dir", "--data_dir", *map(layout.data, sets))
+        validate = module("validate_data_dir", "--data_dir", *map(layout.data, sets), *options.reading_words)
         jobs.insert(0, Job("cpu", validate, f"{log}/validate{suffix}.log"))
     optional = [path for path in tables(map(layout.data, sets), OPTIONAL_TABLES) if Path(path).is_file()]
     given = [f"source={as_seen_here(source)}" if part else "", *front_end.words, _features_of(further)]

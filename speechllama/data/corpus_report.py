@@ -2,7 +2,7 @@
 
     report.json: {"languages": {name: {
         "table": path, "targets": path, "rows": count, "warnings": [text],
-        "dropped": {reason: {"count": count, "examples": [text]}}, "sentence_overlap": as dropped,
+        "dropped": {reason: {"count": count, "examples": [text]}}, "sentence_overlap": as dropped, "remarks": as dropped,
         "splits": {"train" | "dev" | "test": {"rows": count, "kept": count, "hours": h, "speakers": count,
                                               "dropped": as above}}}}}
 
@@ -76,6 +76,7 @@ class SourceReport:
         dropped: Rows of which no split is known, and repeated rows.
         splits: By split.
         overlap: Sentences of train that are in dev or test too: count and examples.
+        remarks: What is kept, and a reader should know: count and examples.
         published: Utterances of each split as the corpus publishes them; None where that is not known.
     """
 
@@ -86,6 +87,7 @@ class SourceReport:
     dropped: DropCounts = field(default_factory=DropCounts)
     splits: dict[str, SplitReport] = field(default_factory=lambda: {name: SplitReport() for name in SPLITS})
     overlap: DropCounts = field(default_factory=DropCounts)
+    remarks: DropCounts = field(default_factory=DropCounts)
     published: Mapping[str, int] | None = None
 
     def shown_splits(self) -> list[tuple[str, SplitReport]]:
@@ -97,6 +99,7 @@ class SourceReport:
         expected = [name for name, split in self.splits.items() if split.rows or self.published]
         found = [f"{self.name} {name}: no utterance" for name in expected if not self.splits[name].kept]
         found += [f"{self.name}: {count:,} {what}" for what, count in self.overlap.counts.items()]
+        found += [f"{self.name}: {count:,} {what}" for what, count in self.remarks.counts.items()]
         published = self.published or {}
         if sum(split.rows for split in self.splits.values()) < FULL_SIZE_SHARE * sum(published.values()):
             return found
@@ -114,6 +117,7 @@ class SourceReport:
             "rows": self.num_rows,
             "dropped": self.dropped.to_dict(),
             "sentence_overlap": self.overlap.to_dict(),
+            **({"remarks": self.remarks.to_dict()} if self.remarks.counts else {}),
             "warnings": self.warnings(),
             "splits": {
                 name: {
@@ -144,7 +148,7 @@ def write_report(reports: Sequence[SourceReport], output_dir: Path, corpus: str)
     for report in reports:
         lines += ["", f"## {report.name}", "", f"{report.num_rows:,} rows in {report.table}", ""]
         lines += [f"- WARNING {warning}" for warning in report.warnings()]
-        drops = [("table", report.dropped), ("overlap", report.overlap)]
+        drops = [("table", report.dropped), ("overlap", report.overlap), ("remark", report.remarks)]
         for name, drop in drops + [(name, split.dropped) for name, split in report.splits.items()]:
             for reason, count in drop.counts.items():
                 lines.append(f"- {name}: {count:,} {reason}, first: {' / '.join(drop.examples[reason][:3])}")

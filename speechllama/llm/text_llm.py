@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from speechllama.data.tsv import read_tsv
+from speechllama.data.tsv import BadRow, read_tsv
 from speechllama.faults import InputError, first_ten
 from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.scratch_llm import LlamaConfig, build_llama, train_llama_tokenizer
@@ -286,10 +286,10 @@ def read_lines(path: str | Path) -> list[Line]:
     Raises:
         ValueError: It has none.
     """
-    faults: list[str] = []
+    faults: list[BadRow] = []
     lines = [Line(*row) for _, row in read_tsv(path, ("sentence", "translation"), faults)]
     if faults:
-        logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(faults))
+        logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(list(map(str, faults))))
     if not lines:
         raise InputError(f"{path}: no pairs; expected columns lang, sentence, translation")
     return lines

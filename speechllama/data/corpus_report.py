@@ -2,7 +2,8 @@
 
     report.json: {"languages": {name: {
         "table": path, "targets": path, "rows": count, "warnings": [text],
-        "dropped": {reason: {"count": count, "examples": [text]}}, "sentence_overlap": as dropped, "remarks": as dropped,
+        "dropped": {reason: {"count": count, "examples": [text]}}, "sentence_overlap": as dropped,
+        "remarks": as dropped,
         "splits": {"train" | "dev" | "test": {"rows": count, "kept": count, "hours": h, "speakers": count,
                                               "dropped": as above}}}}}
 

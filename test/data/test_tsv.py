@@ -6,7 +6,6 @@ import csv
 import io
 from pathlib import Path
 
-import pandas
 import pytest
 
 from speechllama.data.tsv import BadRow, escape, read_tsv, split_row
@@ -29,14 +28,8 @@ def test_bytes_that_are_no_utf8_cost_one_row(tmp_path: Path) -> None:
 def test_an_escaped_row_is_read_as_pandas_reads_it(line: str) -> None:
     fields = split_row(line, escaped=True)
     header = "\t".join(f"c{number}" for number in range(len(fields)))
-    table = pandas.read_csv(
-        io.StringIO(f"{header}\n{line}\n"),
-        sep="\t",
-        escapechar="\\",
-        quoting=csv.QUOTE_NONE,
-        na_filter=False,
-        dtype=str,
-    )
+    options = {"sep": "\t", "escapechar": "\\", "quoting": csv.QUOTE_NONE, "na_filter": False}  # CoVoST 2's script
+    table = pytest.importorskip("pandas").read_csv(io.StringIO(f"{header}\n{line}\n"), dtype=str, **options)
     assert table.iloc[0].tolist() == fields
 
 

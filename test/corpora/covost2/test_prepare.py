@@ -91,16 +91,13 @@ def test_tables_are_read_as_the_corpuss_own_script_reads_them(make_corpus: MakeC
     ]
     with (folder / "validated.tsv").open("a") as clips, table.open("a") as translations:
         for number, (sentence, translation, split) in enumerate(rows):
-            clips.write(f"ann\te{number}.mp3\t{sentence}\t2\t0\t\t\t\t\tfr\t\n")
+            clips.write(f"ann\te{number}.mp3\t{sentence}\t2\t0\t\t\t\tfr\t\n")
             translations.write(f"e{number}.mp3\t{translation}\t{split}\n")
             soundfile.write(folder / f"clips/e{number}.mp3", np.zeros(16000), 16000, format="MP3")
         translations.write("e9.mp3\tOne\ttoo many\ttest\n")
     prepare_covost2(corpus, ["fr"], tmp_path / "data", LENIENT)
     found = {
-        split: [
-            *read_table(tmp_path / f"data/{split}/src_text").values(),
-            *read_table(tmp_path / f"data/{split}/text").values(),
-        ]
+        split: [text for name in ("src_text", "text") for text in read_table(tmp_path / "data" / split / name).values()]
         for split in ("train", "test", "dev")
     }
     assert found == {

@@ -36,7 +36,25 @@ def get_parser() -> argparse.ArgumentParser:
 def main(cmd: Sequence[str] | None = None) -> int:
     """Validate; 0 when there is no fault (left)."""
     args = get_parser().parse_args(cmd)
-    return max(validate(data_dir, args) for data_dir in args.data_dir)
+    status = max(validate(data_dir, args) for data_dir in args.data_dir)
+    warn_of_reports(args.data_dir)
+    return status
+
+
+def warn_of_reports(data_dirs: Sequence[str]) -> None:
+    """Print what is odd about the report.json next to the directories: it is read only after all training."""
+    from pathlib import Path
+
+    from speechllama.data.corpus_report import check_report
+    from speechllama.data.scanned_table import scan_table
+
+    kept: dict[Path, dict[str, int]] = {}
+    for data_dir in map(Path, data_dirs):
+        if (data_dir / "utt2spk").is_file():
+            kept.setdefault(data_dir.parent, {})[data_dir.name] = len(scan_table(data_dir / "utt2spk").values)
+    for folder, counts in kept.items():
+        for warning in check_report(folder / "report.json", counts):
+            print(f"WARNING {warning}", file=sys.stderr)
 
 
 def validate(data_dir: str, args: argparse.Namespace) -> int:

@@ -7,7 +7,9 @@
         "splits": {"train" | "dev" | "test": {"rows": count, "kept": count, "hours": h, "speakers": count,
                                               "dropped": as above}}}}}
 
-Scoring reads `rows` of each split (`count_rows`). A recipe's own data stage may write another form, or no such file.
+Scoring reads `rows` of each split: how many utterances the corpus has, before anything was dropped. A recipe's own data
+stage may write only that, {"train": count, "dev": count, "test": count}, or no such file; of any other form nothing is
+read, and `check_report` says so.
 """
 
 from __future__ import annotations
@@ -157,16 +159,54 @@ def write_report(reports: Sequence[SourceReport], output_dir: Path, corpus: str)
         stream.write("\n".join(lines) + "\n")
 
 
+def read_rows(path: str | Path) -> dict[str, int] | None:
+    """Read how many utterances the corpus has by set, from report.json; None where it has another form."""
+    try:
+        report = read_json(path)
+        if "languages" not in report:
+            return {name: int(value["rows"] if isinstance(value, dict) else value) for name, value in report.items()}
+        rows: dict[str, int] = {}
+        for language in report["languages"].values():
+            for name, split in language["splits"].items():
+                rows[name] = rows.get(name, 0) + int(split["rows"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return rows
+
+
 def count_rows(path: str | Path, split: str) -> int:
     """Count a corpus's rows of a split by its report.json; 0 where there is none, or one of another form."""
     if not Path(path).is_file():
         return 0
-    try:
-        languages = read_json(path)["languages"].values()
-        return sum(int(language["splits"].get(split, {}).get("rows", 0)) for language in languages)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    rows = read_rows(path)
+    if rows is None:
         logging.warning("%s: not of the form that this package writes, so it counts no rows", path)
-        return 0
+    return (rows or {}).get(split, 0)
+
+
+def check_report(path: str | Path, kept: Mapping[str, int]) -> list[str]:
+    """Say what scoring will not be able to use of a report.json, while it can still be changed.
+
+    Args:
+        path: The file; it need not exist.
+        kept: Utterances of the data directories next to it, by set.
+
+    Returns:
+        Warnings; none of them is a fault.
+    """
+    if not Path(path).is_file():
+        return []
+    rows = read_rows(path)
+    if rows is None:
+        return [
+            f'{path}: expected {{"train": count, "dev": count, "test": count}} or the form that recipes write; '
+            "scores cannot say what the corpus lost"
+        ]
+    return [
+        f"{path}: {rows[name]:,} utterances of {name}, found {count:,}; expected the number before any was dropped"
+        for name, count in kept.items()
+        if name in rows and rows[name] < count
+    ]
 
 
 def log_reports(reports: Sequence[SourceReport]) -> None:

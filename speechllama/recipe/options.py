@@ -19,7 +19,9 @@ from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
-PLACES = ("common_voice", "covost2", "librispeech", "frontend_path", "llm", "token_file", "python", "cmd")
+PLACES = ("corpus", "common_voice", "covost2", "librispeech", "frontend_path", "llm", "token_file", "python", "cmd")
+# Those of them that say where a corpus is. A recipe takes those of its kind of corpus; one of its own takes `corpus`.
+CORPUS_PLACES = ("corpus", "common_voice", "covost2", "librispeech")
 # Options with several words, of which those with a slash are such paths.
 LISTS_OF_PLACES = ("sets",)
 # Options of run.sh that the rows of a table set themselves.
@@ -87,6 +89,14 @@ def local_or_hub(value: str) -> str:
     return ""
 
 
+def places_of_others(options: Options) -> set[str]:
+    """Options that say where corpora of other recipes are; the help of this one leaves them out."""
+    from speechllama.recipe.corpora import CORPORA
+
+    own = CORPORA[options.corpus_kind].places if options.corpus_kind else ("corpus",)
+    return set(CORPUS_PLACES) - set(own)
+
+
 @dataclass(frozen=True)
 class Options:
     """The options of a run; every recipe has the same options and its own defaults for some."""
@@ -124,6 +134,7 @@ class Options:
     tag: str = option("", "appended to the system's experiment directory, to tell trials apart")
     # Corpus
     corpus_kind: str = option("", "what local/data.sh prepares, if it is one of CORPORA", known_corpus, "Corpus")
+    corpus: str = option("", "folder or URL of the corpus, for local/data.sh; remembered until another one is given")
     common_voice: str = option(
         "", "Common Voice: DIR/<lang>/{validated.tsv,clips}, or archives [DOWNLOADS/common_voice]"
     )

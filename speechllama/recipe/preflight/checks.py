@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.data.download import is_url
 from speechllama.files import atomic_write, read_table
 from speechllama.llm.scratch_llm import LlamaConfig, llama_shape
 from speechllama.llm.text_llm import TextLLMConfig
@@ -101,6 +102,7 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     estimate = SizeEstimate()
     if "data" not in run.finished:
         estimate = run.plan.estimate_corpus()
+        check_own_corpus(run, report)
         report.faults += dict.fromkeys(estimate.faults)  # a missing folder is reported once, not for each language
     seconds_each = estimate.seconds_each or SECONDS_PER_CLIP
     amounts = read_amounts(run.options.datadir, estimate.num_rows, seconds_each)
@@ -110,6 +112,19 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     if not amounts:
         report.lines.append("the corpus is not there yet: times are for an hour of speech, and disk for none")
     return amounts, estimate.bytes_to_unpack
+
+
+def check_own_corpus(run: CheckedRun, report: Report) -> None:
+    """Check that there is a corpus that only the recipe's own script knows, and the script."""
+    if run.plan.corpus is not None:
+        return
+    place = run.options.corpus
+    if place and not is_url(place) and not Path(place).exists():
+        report.faults.append(f"--corpus {place}: no such folder or file, seen from where you are or from {Path.cwd()}")
+    script = Path("local/data.sh")
+    if not os.access(script, os.X_OK):
+        why = "cannot be run (chmod +x)" if script.exists() else "is not there"
+        report.faults.append(f"{script}: {why}; it prepares the corpus, see docs/your_own_corpus.md")
 
 
 def check_sets(run: CheckedRun, report: Report) -> None:

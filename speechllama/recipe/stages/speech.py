@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.constants import OWN_HEAD, SPLITS
+from speechllama.recipe.remembered import corpus_setting, data_marker
 from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
 from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, JobKind, Stage, module, tables
 
@@ -48,7 +49,8 @@ def data(plan: Plan) -> list[Stage]:
     jobs.append(Job("cpu", validate, f"{options.datadir}/log/validate.log"))
     sources = plan.sources
     stamps = sources.stamps()
-    places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
+    seen = {name: as_seen_here(place) for name, place in plan.places.items()}
+    places = "".join(corpus_setting(seen[name]) if name == "corpus" else f" {name}={seen[name]}" for name in seen)
     settings = f"langs={options.langs}{places} data_options={options.data_options}"
     settings += f" files= {stamps}" if stamps else ""  # the space is in the markers of older runs
     outputs = tables(map(layout.data, SPLITS), DATA_TABLES[plan.front_end.choice.record.reads])
@@ -56,15 +58,21 @@ def data(plan: Plan) -> list[Stage]:
         Stage(
             "data",
             f"corpus and data directories ({options.datadir})",
-            f"{options.datadir}/.data.done",
+            data_marker(options.datadir),
             settings,
-            inputs=tuple(map(as_seen_here, sources.tables)),
+            inputs=(*map(as_seen_here, sources.tables), *(own_scripts() if plan.corpus is None else ())),
             outputs=(*outputs, *([layout.llm_text] if layout.llm else [])),
             jobs=tuple(jobs),
             shows=(f"{options.datadir}/report.md",),
             replan=True,  # segments and prompt, which a corpus may have
         )
     ]
+
+
+def own_scripts() -> list[str]:
+    """List what prepares a corpus that only the recipe knows: all files below local/."""
+    found = (path for path in sorted(Path("local").rglob("*")) if path.is_file())
+    return [str(path) for path in found if not any(part.startswith((".", "__")) for part in path.parts)]
 
 
 def features(plan: Plan) -> list[Stage]:

@@ -69,6 +69,11 @@ def known_sets(value: str) -> str:
     return f"set {twice[0]!r} is named more than once" if twice else not_empty(value)
 
 
+def share(value: float) -> str:
+    """Refuse what is no share."""
+    return "" if 0 <= value <= 1 else f"expected a share from 0 to 1, found {value}"
+
+
 def is_directory(word: str) -> bool:
     """Whether a word of `--sets` is a data directory of the user's, not one that stage `data` writes."""
     return "/" in word
@@ -129,6 +134,11 @@ class Options:
     target_units: str = option("", "units of what an encoder-decoder writes; empty: what its YAML says", whole_number)
     seed: str = option(
         "", "seed of trainings and units; empty: that of each YAML; the corpus has its own", whole_number
+    )
+    max_blank_share: float = option(
+        1.0,
+        "stage compress fails if CTC writes nothing for more of the utterances of a set; from 0.1 on it warns",
+        share,
     )
     from_features: bool = option(False, "train and decode from features, without the cache: slower, other batches")
     tag: str = option("", "appended to the system's experiment directory, to tell trials apart")

@@ -68,6 +68,7 @@ def format_results(results: Results, title: str = "Results") -> str:
     if rescored:
         parts.append(_format_rescoring(rescored))
     warned = [(name, report["warning"]) for name, report in results.scores.items() if "warning" in report]
+    warned += [(name, text) for name, report in results.ctc_reports.items() for text in report.get("warnings", ())]
     if warned:
         parts.append("## Warnings\n\n" + "".join(f"* {name}: {warning}\n" for name, warning in warned))
     parts.extend(_format_ctc(name, report) for name, report in results.ctc_reports.items())

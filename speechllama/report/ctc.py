@@ -151,8 +151,8 @@ def find_blank(report: Mapping[str, Any], max_share: float = BLANK_SHARE) -> lis
         if num_empty > max_share * num_utterances:
             found.append(
                 f"{name}: CTC writes nothing for {num_empty:,} of {num_utterances:,} utterances "
-                f"({num_empty / num_utterances:.0%}): it has learned little more than blank, and the LLM would get about "
-                "one vector for each of them. Train CTC longer (--ctc_options '--max_epoch N', or max_epoch in "
+                f"({num_empty / num_utterances:.0%}): it has learned little more than blank, and the LLM would get "
+                "about one vector for each of them. Train CTC longer (--ctc_options '--max_epoch N', or max_epoch in "
                 "conf/ctc.yaml), with more data or fewer units (--ctc_units), before anything is trained on it"
             )
     return found

@@ -16,7 +16,8 @@ from typing import Any
 from speechllama.data.corpus_report import count_rows
 from speechllama.data.skipped import read_skipped
 from speechllama.files import read_json, read_table
-from speechllama.report.score import NUM_BOOTSTRAP, Pairs, pair, split_by_language
+from speechllama.report.score import NUM_BOOTSTRAP, Pairs, has_texts, pair, split_by_language
+from speechllama.text.clean import is_blank
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 from speechllama.text.tasks import TASKS, Task
 
@@ -64,9 +65,10 @@ def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARG
         target: The language of translations, a name in TARGETS.
 
     Returns:
-        What score.json holds: the scores with their signatures, `num_official` and, if fewer are scored, `left_out`
-        (the files that name the others), the control's as `control_...`,
-        `per_language`, the keys of decode.json, and `warning` where the score is not better than its control.
+        What score.json holds; of a set without references only what `describe_unscored` says. Else the scores with
+        their signatures, `num_official` and, if fewer are scored, `left_out` (the files that name the others), the
+        control's as `control_...`, `per_language`, the keys of decode.json, and `warning` where the score is not better
+        than its control.
 
     Raises:
         FileNotFoundError: A table is not there.
@@ -76,6 +78,8 @@ def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARG
     references = read_table(data_dir / record.reference)
     languages = read_table(data_dir / "utt2lang")
     hypothesis_file = hypothesis_path(decoded.hyp_dir)
+    if not has_texts(references):
+        return describe_unscored(decoded, record, target)
     pairs = pair(read_table(hypothesis_file), references, str(hypothesis_file), languages)
     controls: Pairs | None = None
     if decoded.control_dir is not None:
@@ -98,6 +102,21 @@ def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARG
         for key, value in read_json(decode_report_path(decoded.hyp_dir)).items():
             report.setdefault(key, value)
     return report
+
+
+def describe_unscored(decoded: DecodedSet, task: Task, target: str) -> dict[str, Any]:
+    """What score.json holds of a set without references: why there is no score under `unscored`, and counts."""
+    hypotheses = read_table(hypothesis_path(decoded.hyp_dir))
+    file = decode_report_path(decoded.hyp_dir)
+    return {
+        **(read_json(file) if file.is_file() else {}),
+        "task": task.name,
+        "set": Path(decoded.data_dir).resolve().name,
+        **({"target": target} if task.is_translation else {}),
+        "unscored": f"no references in {Path(decoded.data_dir) / task.reference}",
+        "num_utterances": len(hypotheses),
+        "num_empty": sum(map(is_blank, hypotheses.values())),
+    }
 
 
 def score_pairs(pairs: Pairs, controls: Pairs | None, task: Task, target: str) -> dict[str, Any]:
@@ -164,6 +183,9 @@ def find_warning(report: Mapping[str, Any]) -> str:
 
 def format_report(report: Mapping[str, Any]) -> str:
     """Write a score.json as one line for people, signatures included."""
+    if "unscored" in report:
+        count = f"{report['num_utterances']} utterances, {report['num_empty']} empty"
+        return f"{report['set']}: decoded, not scored: {report['unscored']}; {count}"
     task = TASKS[report["task"]]
     parts = []
     for metric in task.metrics:

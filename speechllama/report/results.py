@@ -8,9 +8,11 @@ An experiment that is not finished gets its page too: the page then says what is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from speechllama.faults import MissingFileError
 from speechllama.files import atomic_write, read_json
@@ -34,11 +36,19 @@ NONE = "-"  # a cell without a value
 
 @dataclass(frozen=True)
 class Results:
-    """What an experiment directory holds: reports by their path below it, a line for all that is missing."""
+    """What an experiment directory holds: reports by their path below it, a line for all that is missing.
+
+    Attributes:
+        scores: Decoded sets with a score.
+        ctc_reports: CTC encoders.
+        missing: What is not there.
+        unscored: Decoded sets without references.
+    """
 
     scores: dict[str, dict[str, Any]]
     ctc_reports: dict[str, dict[str, Any]]
     missing: tuple[str, ...]
+    unscored: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def format_results(results: Results, title: str = "Results") -> str:
@@ -61,6 +71,9 @@ def format_results(results: Results, title: str = "Results") -> str:
             parts.append(_format_languages(scores, ranks_by.name))
     if results.scores:
         parts.append("The control decodes each utterance from the audio of another one.\n")
+    if results.unscored:
+        lines = (f"* {name}: {report['unscored']}\n" for name, report in results.unscored.items())
+        parts.append("## Decoded, not scored\n\n" + "".join(lines))
     few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
     if few:
         parts.append("## Left out\n\n" + "".join(f"* {name}: {_left_out(report)}\n" for name, report in few))
@@ -216,6 +229,7 @@ def collect_results(exp_dir: str | Path) -> Results:
     decode_dirs = find_decode_dirs(exp_dir)
     score_files = [score_path(path) for path in decode_dirs]
     scores = _read_reports(exp_dir, score_files, ["task", "signature"], missing)
+    unscored = {name: scores.pop(name) for name in [*scores] if "unscored" in scores[name]}
     missing += [
         f"{name}: {SCORE} is of an unknown task {scores.pop(name)['task']!r}"
         for name in [name for name, report in scores.items() if report["task"] not in TASKS]
@@ -229,12 +243,28 @@ def collect_results(exp_dir: str | Path) -> Results:
         missing.append("no CTC report")
     decoded = {path.parent for path in decode_dirs}
     systems = sorted(path.parent for path in exp_dir.glob("*/config.yaml"))
+    starts = find_starts(systems)
     for system in systems:
-        if system not in decoded and not system.name.startswith(("ctc", "stats")):
+        if system not in decoded and system.name not in starts and not system.name.startswith(("ctc", "stats")):
             missing.append(f"{system.name}: no decoded set")
-    if not scores:
+    if not scores and not unscored:
         missing.append("no scored set")
-    return Results(scores, ctc_reports, tuple(missing))
+    return Results(scores, ctc_reports, tuple(missing), unscored)
+
+
+def find_starts(systems: Sequence[Path]) -> set[str]:
+    """Name the experiments that another one starts from, which need not be decoded themselves."""
+    found = set()
+    for system in systems:
+        settings = yaml.safe_load((system / "config.yaml").read_text(encoding="utf-8"))
+        start = settings.get("init_system") if isinstance(settings, dict) else None
+        for task in TASKS if start else ():
+            # Both names begin with the task and end with what they have in common: size, seed, LLM, tag.
+            prefix = f"{task}_{start}"
+            ends = [other.name.removeprefix(prefix) for other in systems if other.name.startswith(prefix)]
+            shared = [end for end in ends if system.name.startswith(f"{task}_") and system.name.endswith(end)]
+            found |= {prefix + max(shared, key=len)} - {system.name} if shared else set()
+    return found
 
 
 def _read_reports(
@@ -252,7 +282,7 @@ def _read_reports(
         except ValueError as error:
             missing.append(f"{name}: {str(error).replace(str(exp_dir) + '/', '')}")
             continue
-        absent = [key for key in required if key not in report]
+        absent = [key for key in required if key not in report and "unscored" not in report]
         if absent:
             missing.append(f"{name}: {file.name} has no {', '.join(absent)}; write it again")
         else:

@@ -71,9 +71,15 @@ def test_a_missing_corpus_and_a_missing_script_are_told_by_the_preflight(own_pla
         check_corpus(CheckedRun(own_plan("--system", "e5", *words, mine="")), report)
         return report.faults
 
-    assert faults() == ["local/data.sh: is not there; it prepares the corpus, see docs/your_own_corpus.md"]
+    assert faults() == [
+        "local/data.sh: is not there, nor is local/prepare.py; it prepares the corpus, see docs/your_own_corpus.md"
+    ]
     script = tmp_path / "recipe/local/data.sh"
     script.parent.mkdir()
+    (script.parent / "prepare.py").write_text("pass\n")
+    assert faults() == []
+    stage = data_stage(own_plan("--system", "e5", mine=""))
+    assert stage.jobs[0].command[:2] == ("python3", "local/prepare.py")
     script.write_text("#!/bin/sh\n")
     assert faults() == ["local/data.sh: cannot be run (chmod +x); it prepares the corpus, see docs/your_own_corpus.md"]
     script.chmod(0o755)

@@ -35,7 +35,7 @@ from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings, own_head_shape
-from speechllama.recipe.stages.speech import DATA_TABLES
+from speechllama.recipe.stages.speech import DATA_TABLES, OWN_PYTHON, OWN_SHELL, data_script
 from speechllama.recipe.system import Config
 from speechllama.rescore.rescoring import read_rescoring_config
 from speechllama.text.checkpoint_units import load_units_tokenizer
@@ -121,9 +121,9 @@ def check_own_corpus(run: CheckedRun, report: Report) -> None:
     place = run.options.corpus
     if place and not is_url(place) and not Path(place).exists():
         report.faults.append(f"--corpus {place}: no such folder or file, seen from where you are or from {Path.cwd()}")
-    script = Path("local/data.sh")
-    if not os.access(script, os.X_OK):
-        why = "cannot be run (chmod +x)" if script.exists() else "is not there"
+    *_, script = data_script()
+    if script == OWN_SHELL and not os.access(script, os.X_OK):
+        why = "cannot be run (chmod +x)" if Path(script).exists() else f"is not there, nor is {OWN_PYTHON}"
         report.faults.append(f"{script}: {why}; it prepares the corpus, see docs/your_own_corpus.md")
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
 
 
+OWN_SHELL, OWN_PYTHON = "local/data.sh", "local/prepare.py"
 TEXT_TABLES = ("text", "src_text", "utt2lang")
 DATA_TABLES = {"audio": ("wav.scp", *TEXT_TABLES), "features": ("feats.scp", *TEXT_TABLES)}  # by what a front end reads
 FEATURE_TABLES = ("feats.scp", "text", "src_text", "utt2lang")
@@ -44,7 +45,7 @@ def preflight(plan: Plan) -> list[Stage]:
 def data(plan: Plan) -> list[Stage]:
     """Corpus and data directories."""
     options, layout = plan.options, plan.layout
-    jobs = [Job("cpu", ("local/data.sh", *plan.data_words), f"{options.datadir}/log/data.log")]
+    jobs = [Job("cpu", (*data_script(), *plan.data_words), f"{options.datadir}/log/data.log")]
     validate = module("validate_data_dir", "--data_dir", *map(layout.data, SPLITS), *options.reading_words)
     jobs.append(Job("cpu", validate, f"{options.datadir}/log/validate.log"))
     sources = plan.sources
@@ -67,6 +68,12 @@ def data(plan: Plan) -> list[Stage]:
             replan=True,  # segments and prompt, which a corpus may have
         )
     ]
+
+
+def data_script() -> tuple[str, ...]:
+    """What prepares the corpus: local/data.sh, or local/prepare.py of a recipe that has only that."""
+    has_python = Path(OWN_PYTHON).is_file() and not Path(OWN_SHELL).exists()
+    return ("python3", OWN_PYTHON) if has_python else (OWN_SHELL,)
 
 
 def own_scripts() -> list[str]:

@@ -76,9 +76,9 @@ def validate(data_dir: str, args: argparse.Namespace) -> int:
             print(fault, file=sys.stderr)
     for note in findings.notes:
         print(f"{data_dir}: {note}", file=sys.stderr)
-    counts = "".join(f"; {count:,} {kind}" for kind, count in shown.items())
+    kinds = "".join(f"; {count:,} {kind}" for kind, count in shown.items())
     faults = len(findings.faults)
-    print(f"{data_dir}: {f'{faults:,} faults' if faults else 'ok'}{counts}", file=sys.stderr)
+    print(f"{data_dir}: {f'{faults:,} faults' if faults else 'ok'}{kinds}", file=sys.stderr)
     return int(bool(faults))
 
 

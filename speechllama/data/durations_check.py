@@ -20,7 +20,7 @@ TOLERANCE_SECONDS, TOLERANCE_SHARE = 0.5, 0.1
 HIGHEST_RATE = 96000  # Hz: at which HEADER_SLACK_SAMPLES, which reading forgives, are shortest
 SLACK_SECONDS = HEADER_SLACK_SAMPLES / HIGHEST_RATE
 MAX_OVERSHOOT = 0.5  # seconds: Kaldi's extract-segments cuts such a segment, and leaves out one that is longer
-BEYOND = "segment beyond the recording"
+BEYOND, COMMAND = "segment beyond the recording", "command in wav.scp"
 
 Item = TypeVar("Item")
 
@@ -47,10 +47,11 @@ def spread(items: Sequence[Item], number: int) -> list[Item]:
 
 def check_audio(wav_scp: ScannedTable, segments: ScannedTable | None, checks: Checks) -> Iterator[Fault]:
     """Each recording is there, and each segment is inside its recording."""
-    faulty = {key: why for key, value in wav_scp.values.items() if (why := _find_missing(value, checks))}
+    faulty = {key: lost for key, value in wav_scp.values.items() if (lost := _find_missing(value, checks))}
     if segments is None:
         for key, (kind, why) in faulty.items():
-            yield Fault(kind, wav_scp.where(key), f"{key!r} has {why}", key)
+            dropped = None if kind == COMMAND else key
+            yield Fault(kind, wav_scp.where(key), f"{key!r} has {why}", dropped)
         return
     parsed: dict[str, Segment] = {}
     for key, value in segments.values.items():
@@ -64,7 +65,8 @@ def check_audio(wav_scp: ScannedTable, segments: ScannedTable | None, checks: Ch
             yield Fault("bad segment", segments.where(key), found, key)
         elif segment.recording in faulty:
             kind, why = faulty[segment.recording]
-            yield Fault(kind, wav_scp.where(segment.recording), f"{key!r} needs {why}", key)
+            dropped = None if kind == COMMAND else key
+            yield Fault(kind, wav_scp.where(segment.recording), f"{key!r} needs {why}", dropped)
         else:
             parsed[key] = segment
     yield from _check_ends(wav_scp, segments, parsed)
@@ -134,7 +136,7 @@ def _read(places: Sequence[str], keys: Sequence[str]) -> dict[str, float]:
 def _find_missing(place: str, checks: Checks) -> tuple[str, str] | None:
     """What is wrong with a value of wav.scp: the kind of the fault and the value."""
     if is_command(place):
-        return None if checks.allow_commands else ("command in wav.scp", f"{place!r}, {NOT_ALLOWED}")
+        return None if checks.allow_commands else (COMMAND, f"{place!r}, {NOT_ALLOWED}")
     return None if _is_file(place) else ("no recording", f"{place!r}, no such file")
 
 

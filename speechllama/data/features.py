@@ -223,7 +223,7 @@ def _fingerprint(data: DataDir, utterances: list[str], extraction: Extraction) -
         if choice.record.reads == "features":
             path = Path(recordings.get(utterance, "").rpartition(":")[0])
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-        facts = (utterance, segment, str(path), state)
+        facts: tuple[object, ...] = (utterance, segment, str(path), state)
         if is_command(place):
             facts = (utterance, segment, place, extraction.allow_commands)
         digest.update(repr(facts).encode())

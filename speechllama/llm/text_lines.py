@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechllama.config import from_mapping
-from speechllama.data.tsv import read_header, read_tsv
+from speechllama.data.tsv import BadRow, read_header, read_tsv
 from speechllama.faults import InputError, first_ten
 from speechllama.text.prompt import PromptConfig, prompt_conf_of
 from speechllama.text.targets import DEFAULT_TARGET
@@ -64,14 +64,14 @@ def read_lines(path: str | Path) -> list[Line]:
     Raises:
         ValueError: It has none.
     """
-    faults: list[str] = []
+    faults: list[BadRow] = []
     there = [name for name in ("lang", "target") if name in read_header(path)]
     lines = []
     for _, (sentence, translation, *codes) in read_tsv(path, ("sentence", "translation", *there), faults):
         named = dict(zip(there, codes, strict=True))
         lines.append(Line(sentence, translation, named.get("lang", ""), named.get("target", "")))
     if faults:
-        logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(faults))
+        logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(list(map(str, faults))))
     if not lines:
         raise InputError(f"{path}: no pairs; expected columns lang, sentence, translation")
     return lines

@@ -184,6 +184,21 @@ def _tatoeba_sources(options: TatoebaOptions) -> Sources:
     return Sources(archives=files)
 
 
+def _tatoeba_estimate(options: TatoebaOptions) -> SizeEstimate:
+    from speechllama.corpora.tatoeba.pairs import find_pair_files
+    from speechllama.data.download import is_url
+
+    faults = []
+    if not is_url(options.pairs_place):
+        try:
+            find_pair_files(options.pairs_place, options.languages, Path(options.downloads))
+        except ValueError as error:
+            faults.append(str(error))
+    if options.plain_text and not Path(options.plain_text).exists():
+        faults.append(f"--plain_text {options.plain_text}: no such file or folder")
+    return SizeEstimate(faults=faults)
+
+
 CORPORA: Registry[Corpus] = Registry(
     "kind of corpus",
     [
@@ -199,6 +214,6 @@ CORPORA: Registry[Corpus] = Registry(
             _librispeech_estimate,
         ),
         Corpus("mini_covost2", MiniOptions, _prepare_mini),
-        Corpus("tatoeba", TatoebaOptions, _prepare_tatoeba, (), _tatoeba_sources),
+        Corpus("tatoeba", TatoebaOptions, _prepare_tatoeba, (), _tatoeba_sources, _tatoeba_estimate),
     ],
 )

@@ -20,7 +20,8 @@ from speechllama.data.corpus_report import count_rows
 from speechllama.data.data_dir import TARGET_TABLE
 from speechllama.data.skipped import read_skipped
 from speechllama.files import read_json, read_table
-from speechllama.report.score import NUM_BOOTSTRAP, Pairs, pair, split_by_language, split_pairs
+from speechllama.report.score import NUM_BOOTSTRAP, Pairs, has_texts, pair, split_by_language, split_pairs
+from speechllama.text.clean import is_blank
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 from speechllama.text.tasks import TASKS, Task, task_of
 
@@ -98,16 +99,19 @@ def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARG
         target: The language of translations, a name in TARGETS, where the data directory has no utt2target.
 
     Returns:
-        What score.json holds: the scores with their signatures, `num_official` and, if fewer are scored, `left_out`
-        (the files that name the others), the control's as `control_...`,
-        `per_language`, the keys of decode.json, and `warning` where the score is not better than its control. Where
-        there are several target languages, the scores are in `per_target` instead; see `expand_targets`.
+        What score.json holds; of a set without references only what `describe_unscored` says. Else the scores with
+        their signatures, `num_official` and, if fewer are scored, `left_out` (the files that name the others), the
+        control's as `control_...`, `per_language`, the keys of decode.json, and `warning` where the score is not better
+        than its control. Where there are several target languages, the scores are in `per_target` instead; see
+        `expand_targets`.
 
     Raises:
         FileNotFoundError: A table is not there.
         ValueError: The task or the target is unknown, or hypotheses and references do not fit (see `pair`).
     """
     record, data_dir = TASKS[task], Path(decoded.data_dir)
+    if not has_texts(read_table(data_dir / record.reference)):
+        return describe_unscored(decoded, record, target)
     texts = read_texts(decoded, record)
     targets = read_targets(data_dir, texts.pairs.utterances, target) if record.is_translation else {}
     report: dict[str, Any] = {"task": task, "set": data_dir.resolve().name}
@@ -179,6 +183,22 @@ def name_pair(report: Mapping[str, Any]) -> str:
     if not TASKS[report["task"]].is_translation:
         return sources
     return f"{sources} to {report.get('target', DEFAULT_TARGET)}".strip()
+
+
+def describe_unscored(decoded: DecodedSet, task: Task, target: str) -> dict[str, Any]:
+    """What score.json holds of a set without references: why there is no score under `unscored`, and counts."""
+    hypotheses = read_table(hypothesis_path(decoded.hyp_dir))
+    targets = {*read_targets(decoded.data_dir, hypotheses, target).values()} if task.is_translation else set()
+    file = decode_report_path(decoded.hyp_dir)
+    return {
+        **(read_json(file) if file.is_file() else {}),
+        "task": task.name,
+        "set": Path(decoded.data_dir).resolve().name,
+        **({"target": next(iter(targets))} if len(targets) == 1 else {}),
+        "unscored": f"no references in {Path(decoded.data_dir) / task.reference}",
+        "num_utterances": len(hypotheses),
+        "num_empty": sum(map(is_blank, hypotheses.values())),
+    }
 
 
 def score_pairs(pairs: Pairs, controls: Pairs | None, task: Task, target: str) -> dict[str, Any]:
@@ -262,6 +282,9 @@ def find_warning(report: Mapping[str, Any]) -> str:
 
 def format_report(report: Mapping[str, Any]) -> str:
     """Write a score.json as a line for people, signatures included; as several where there are several targets."""
+    if "unscored" in report:
+        count = f"{report['num_utterances']} utterances, {report['num_empty']} empty"
+        return f"{report['set']}: decoded, not scored: {report['unscored']}; {count}"
     return "\n".join(map(_format_one, expand_targets(report)))
 
 

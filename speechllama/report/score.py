@@ -25,6 +25,7 @@ from sacrebleu.metrics.base import Metric
 from speechllama.faults import InputError, first_ten
 from speechllama.report.word_errors import CharacterErrorRate, WordErrorRate
 from speechllama.text.bleu import bleu_metric
+from speechllama.text.clean import is_blank
 from speechllama.text.normaliser import describe_normalisers, normalise
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target, lack_spaces
 
@@ -117,11 +118,17 @@ class RecognitionScore:
         )
 
 
+def has_texts(references: Mapping[str, str]) -> bool:
+    """Whether a table has any text; one without is that of a set that is decoded and not scored."""
+    return not all(map(is_blank, references.values()))
+
+
 def pair(
     hypotheses: Mapping[str, str],
     references: Mapping[str, str],
     name: str = "hypotheses",
     languages: Mapping[str, str] | None = None,
+    may_be_empty: bool = False,
 ) -> Pairs:
     """Put each hypothesis next to the reference of the same utterance.
 
@@ -129,6 +136,7 @@ def pair(
         hypotheses: Text by utterance id; an empty text is a hypothesis and is counted.
         references: Text by utterance id.
         name: Where the hypotheses are from, for messages.
+        may_be_empty: References may be empty.
         languages: Language of the speech by utterance id, which normalising asks for; None where it is not known.
 
     Returns:
@@ -152,7 +160,7 @@ def pair(
             f"{len(extra)} of {len(hypotheses)} hypotheses have no reference; "
             f"score against the data they were decoded from:{first_ten(extra)}"
         )
-    if empty:
+    if empty and not may_be_empty:
         faults.append(
             f"{len(empty)} of {len(references)} references are empty; "
             f"remove these utterances from the data:{first_ten(empty)}"

@@ -9,7 +9,8 @@ import re
 from typing import Any
 
 from speechllama.markdown import format_table
-from speechllama.report.results import Results, format_results, format_scores, group_scores
+from speechllama.report.results import Results, format_results
+from speechllama.report.score_tables import format_scores, group_scores
 from speechllama.share.facts import CardFacts
 from speechllama.text.targets import name_language
 

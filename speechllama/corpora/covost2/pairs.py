@@ -102,7 +102,7 @@ def held_out_elsewhere(places: Sequence[Language]) -> dict[str, str]:
     found: dict[str, str] = {}
     for place in places if len(places) > 1 and places[0].target else ():
         assert place.table is not None
-        for _, (path, split) in read_tsv(place.table, ("path", "split"), []):
+        for _, (path, split) in read_tsv(place.table, ("path", "split"), [], escaped=True):
             if split.strip() in ("dev", "test"):
                 found.setdefault(clip_name(path), f"{split.strip()} of {place.label}")
     return found

@@ -23,6 +23,7 @@ from speechllama.corpora.covost2.published import published_counts
 from speechllama.corpora.covost2.rows import (
     NO_CLIP,
     PSEUDO_COLUMNS,
+    REMOVED,
     Clip,
     HeldOut,
     held_out_translations,
@@ -30,6 +31,7 @@ from speechllama.corpora.covost2.rows import (
     read_covost2,
     read_english,
     read_pseudo_labels,
+    says_remove,
     untrained_pseudo_labels,
 )
 from speechllama.data.clips import clip_name, list_clips, read_durations
@@ -177,6 +179,9 @@ def _prepare_language(
         if not options.all_as:
             clips["train"] = drop_tested(clips["train"], place, reports[-1], elsewhere)
             clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
+        for split in options.sets:
+            if split != "train":
+                _note_removed(clips[split], split, reports[-1])
     else:
         table = place.folder / f"{options.english}.tsv"
         reports.append(SourceReport(f"{place.name} transcripts", str(table), str(table)))
@@ -208,12 +213,22 @@ def _judge_train(
             if options.drop_overlap:
                 dropped.add(f"sentence is in {split} too", f"{clip.utterance}: {clip.sentence}")
                 continue
-        reason = options.text.judge_characters(language, clip.sentence, clip.translation)
+        reason = REMOVED if says_remove(clip) else ""
+        reason = reason or options.text.judge_characters(language, clip.sentence, clip.translation)
         if reason:
             dropped.add(reason, f"{clip.utterance}: {clip.sentence!r}, {clip.translation!r}")
         else:
             kept.append(clip)
     return kept
+
+
+def _note_removed(clips: list[Clip], split: str, report: SourceReport) -> None:
+    """Count the translations of a set for testing that say REMOVE; they stay, as in published scores."""
+    for clip in clips:
+        if says_remove(clip):
+            report.remarks.add(
+                f"translations of {split} say REMOVE, and are kept", f"{clip.utterance}: {clip.sentence}"
+            )
 
 
 def _write(
@@ -286,8 +301,9 @@ def check_belonging(place: Language, english: str, max_missing_share: float, max
             table = place.folder / f"{english}.tsv"
             raise InputError(f"{table}: no such table; the other one is --english validated")
         return
-    translated = {clip_name(path) for _, (path,) in read_tsv(place.table, ("path",), [])}
-    validated = {clip_name(path) for _, (path,) in read_tsv(place.folder / "validated.tsv", ("path",), [])}
+    translated = {clip_name(path) for _, (path,) in read_tsv(place.table, ("path",), [], escaped=True)}
+    table = place.folder / "validated.tsv"
+    validated = {clip_name(path) for _, (path,) in read_tsv(table, ("path",), [], escaped=True)}
     missing = len(translated - validated)
     if missing > max_missing_share * len(translated):
         raise InputError(

@@ -31,6 +31,7 @@ from speechllama.corpora.mini.plan import Pair, Settings, Utterance, draw_pairs,
 from speechllama.corpora.synthetic.acoustics import surround
 from speechllama.corpora.synthetic.espeak import synthesize
 from speechllama.data.audio import resample
+from speechllama.data.tsv import escape
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, read_json, write_json, writing
 from speechllama.progress import progress
@@ -97,12 +98,12 @@ def write_tables(utterances: list[Utterance], text: list[Pair], output_dir: Path
         with atomic_write(output_dir / "common_voice" / lang / "validated.tsv") as stream:
             stream.write("\t".join(VALIDATED_COLUMNS) + "\n")
             for item in spoken:
-                row = (item.client_id, item.file_name, item.pair.sentence, "2", "0", "", "", "", lang, "")
+                row = (item.client_id, item.file_name, escape(item.pair.sentence), "2", "0", "", "", "", lang, "")
                 stream.write("\t".join(row) + "\n")
         with atomic_write(output_dir / "covost2" / table_name(lang, target)) as stream:
             stream.write("path\ttranslation\tsplit\n")
             for item in spoken:
-                stream.write(f"{item.file_name}\t{item.pair.translation}\t{item.split}\n")
+                stream.write(f"{item.file_name}\t{escape(item.pair.translation)}\t{item.split}\n")
     with atomic_write(output_dir / "llm_text.tsv") as stream:
         stream.write("lang\tsentence\ttranslation\n")
         for pair in text:

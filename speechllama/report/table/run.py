@@ -108,6 +108,8 @@ def read_runs(paths: RunPaths) -> list[Run]:
     }
     try:
         report = read_json(score_path(paths.decode_dir))
+        if "unscored" in report:
+            return [Run(row, seed, f"is not scored: {report['unscored']}")]
         references = read_table(dirs["data_dir"] / TASKS[report["task"]].reference)
         pairs = pair(read_table(hypothesis_path(paths.decode_dir)), references, paths.decode_dir)
         facts = read_facts(dirs, report, pairs)

@@ -61,6 +61,12 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     """
     folder = find_folder(path)
     settings = read_settings(folder)
+    missing = [name for name in ("llm_dir", "prompt_conf", "task_name") if not settings.get(name)]
+    if missing:
+        raise InputError(
+            f"{folder / CONFIG_FILE}: no {', '.join(missing)}: no experiment of a speech LLM, or the file was cut; put "
+            "it back, or train again"
+        )
     network = build_speech_llama(settings, str(folder / CONFIG_FILE), device)
     state = read_weights(folder)
     try:
@@ -84,12 +90,6 @@ def read_settings(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             raise MissingFileError(f"{path}: no trained experiment there; run it to stage `average`")
     settings = read_config_file(folder)
-    missing = [name for name in ("llm_dir", "prompt_conf", "task_name") if not settings.get(name)]
-    if missing:
-        raise InputError(
-            f"{folder / CONFIG_FILE}: no {', '.join(missing)}: no experiment of a speech LLM, or the file was cut; put "
-            "it back, or train again"
-        )
     for name in BASES:
         settings[name] = find_path(str(settings.get(name) or ""), folder)
     weights = front_end_path(settings)

@@ -9,10 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
+from speechllama.decode.rescored2text import RescoredToText
+from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
 from test.conftest import hidden
 from test.frontend.encoders import make_encoder
@@ -131,13 +134,16 @@ def test_a_second_run_does_nothing(mini: RecipeRun) -> None:
 def test_the_baselines_need_the_corpus_and_the_llm_alone(mini: RecipeRun) -> None:
     arguments = ["--system", "b2", "--target_units", "80"]
     states = stage_states(mini.run(*arguments))
-    assert all(states[name].startswith("not needed") for name in ("ctc", "compress", "lora", "pack"))
+    assert all(states[name].startswith("not needed") for name in ("ctc", "compress", "lora"))
     assert all(states[name].startswith("finished before") for name in ("data", "features", "llm"))
     tuned, rescored = read_json(mini.exp / "st_b2/rescoring_beam2.json"), mini.exp / "st_b2/decode_test_beam2"
     assert tuned["tuned_metric"] >= tuned["own_metric"] and len(tuned["tried"]) == 34
     score = read_json(rescored / "score.json")
     assert score["weight"] == tuned["weight"] and {"bleu", "control_bleu"} <= set(score)
     assert sorted(read_table(rescored / "text")) == sorted(read_table(mini.exp / "st_b1/decode_test_beam2/text"))
+    translate = Speech2Text.from_pretrained(mini.exp / "st_b2/packed.zip")
+    assert isinstance(translate, RescoredToText) and translate.config.beam_size == 2
+    assert len(translate.batch([np.ones(8000, np.float32)])) == 1
     before = modification_times(mini.exp)
     mini.run(*arguments)
     assert modification_times(mini.exp) == before

@@ -51,7 +51,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     from speechllama.decode.translate_files import FilesJob, check_job, translate_files, translate_microphone
 
     cutting = {name: getattr(args, name) for name in ("segmentation", "max_seconds", "min_pause", "batch_size")}
-    job = FilesJob(args.audio, args.format, args.output_dir, args.language, LongConfig(**cutting))
+    job = FilesJob(args.audio, args.format, args.output_dir, args.language, LongConfig(**cutting, checks_short=True))
     try:
         check_job(job, args.microphone)
     except UsageError as error:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import kaldiio
 import numpy as np
@@ -22,6 +22,7 @@ from speechllama.files import read_table, read_utf8, write_table, writing
 from speechllama.frontend.front_ends import read_format
 
 TWO_BYTES = 3  # kTwoByteAuto of Kaldi's CompressedMatrix
+Storage = Literal["float32", "float16", "waveform"]
 
 
 def part_path(output_dir: str | Path, name: str, job: int, kind: str) -> Path:
@@ -43,7 +44,7 @@ def split_part(utterances: Sequence[str], num_jobs: int, job: int) -> list[str]:
 
 @contextmanager
 def ark_writer(
-    output_dir: str | Path, name: str, job: int, are_waveforms: bool = False
+    output_dir: str | Path, name: str, job: int, storage: Storage = "float32"
 ) -> Iterator[Callable[[str, np.ndarray], None]]:
     """Open `<name>.<job>.ark` and `.scp`, which appear under their names only when whole.
 
@@ -51,11 +52,12 @@ def ark_writer(
         output_dir: Their folder; the scp holds it as given, a relative one is relative to the reader's.
         name: "feats" or "compressed".
         job: The part, from 1.
-        are_waveforms: Whether the arrays are waveforms (S, 1), which take 16 bits a sample.
+        storage: How numbers lie on disk. Kaldi knows no float16, so kaldiio writes such an array in numpy's format,
+            inside the ark. A waveform (S, 1) becomes Kaldi's matrix of 16-bit numbers between its own extremes, so
+            that none is clipped.
 
     Yields:
-        `write(utterance, array)`: numbers (T, F) are written as float32, whole numbers (U,) as Kaldi's int32 vector,
-        waveforms as Kaldi's matrix of 16-bit numbers between their own extremes, so that none is clipped.
+        `write(utterance, array)`: numbers (T, F), or whole numbers (U,), which are Kaldi's int32 vector in any case.
 
     Raises:
         ValueError: An utterance is written twice, or holds NaN or infinity.
@@ -70,12 +72,20 @@ def ark_writer(
             def write(utterance: str, array: np.ndarray) -> None:
                 if utterance in places:
                     raise InputError(f"{ark}: utterance {utterance!r} is written a second time")
-                check_finite(array, f"{ark}: {name} of utterance {utterance!r}")
+                what = f"{ark}: {name} of utterance {utterance!r}"
+                check_finite(array, what)
                 # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
-                kind = np.int32 if np.issubdtype(array.dtype, np.integer) else np.float32
-                arrays = {utterance: np.ascontiguousarray(array, dtype=kind)}
-                kaldiio.save_ark(stream, arrays, compression_method=TWO_BYTES if are_waveforms else None)
+                if np.issubdtype(array.dtype, np.integer):
+                    stored = np.ascontiguousarray(array, dtype=np.int32)
+                else:
+                    stored = _stored(array, storage, what)
+                kaldiio.save_ark(
+                    stream,
+                    {utterance: stored},
+                    compression_method=TWO_BYTES if storage == "waveform" else None,
+                    write_function="numpy" if stored.dtype == np.float16 else None,
+                )
 
             yield write
         scp.unlink(missing_ok=True)  # an older scp must not point into the new ark
@@ -83,6 +93,20 @@ def ark_writer(
         write_table(scp, places)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _stored(array: np.ndarray, storage: Storage, what: str) -> np.ndarray:
+    """Give numbers the precision they have on disk.
+
+    Raises:
+        ValueError: float16 cannot hold them.
+    """
+    kind = np.float16 if storage == "float16" else np.float32
+    limit = float(np.finfo(kind).max)
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > limit:
+        raise InputError(f"{what} hold {largest:g}, and float16 numbers up to {limit:,.0f}: give storage: float32")
+    return np.ascontiguousarray(array, dtype=kind)
 
 
 def check_finite(array: np.ndarray, what: str) -> None:
@@ -105,7 +129,7 @@ def check_finite(array: np.ndarray, what: str) -> None:
 
 
 def read_matrix(place: str) -> np.ndarray:
-    """Read one matrix (T, F), or unit numbers (U,), by its value in an scp ("path:offset").
+    """Read one matrix (T, F), float32, or unit numbers (U,), by its value in an scp ("path:offset").
 
     Raises:
         ValueError: It cannot be read from there.
@@ -114,7 +138,7 @@ def read_matrix(place: str) -> np.ndarray:
         matrix: np.ndarray = kaldiio.load_mat(place)
     except (OSError, ValueError, AssertionError, RuntimeError, EOFError, struct.error) as error:
         raise InputError(f"{place}: no matrix can be read there ({error}); write it again") from error
-    return matrix
+    return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
 
 
 def read_features(place: str, named_in: str) -> np.ndarray:

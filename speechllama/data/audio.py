@@ -1,68 +1,111 @@
-"""Recordings in: wav, flac, mp3 or opus at any rate -> waveform (S,), 16 kHz, mono, within about +-1."""
+"""Recordings in: a file of any usual kind -> waveform (S,), 16 kHz, mono, within about +-1, and findings.
+
+path -> parts (containers/) -> samples (S, channels) (decoding.py) -> one channel (channels.py) -> 16 kHz
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.faults import InputError, MissingFileError
+from speechllama.data.channels import Mixer
+from speechllama.data.containers.find import find_parts
+from speechllama.data.containers.parts import file_state
+from speechllama.data.decoding import (
+    HEADER_SLACK_SAMPLES,
+    Block,
+    Span,
+    decode_other,
+    decode_parts,
+    measure,
+    no_segment,
+)
+from speechllama.data.findings import Finding, Listener, warn
+from speechllama.faults import InputError
 
-# A header may promise a little more than a decoder gives: encoder delay and padding, up to three mp3 frames.
-HEADER_SLACK_SAMPLES = 3 * 1152
-# A lossy decoder needs some frames before those it is asked for; without them the first ones are silent.
-PREROLL_SECONDS = 0.25
-_STREAMED_RIFF_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)  # written by programs that could not know the size yet
+QUALITY = "HQ"  # of resampling
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recording, or a segment of one.
+
+    Attributes:
+        waveform: Samples (S,), 16 kHz, float32.
+        findings: What is unusual about it, and was not in the way.
+    """
+
+    waveform: np.ndarray
+    findings: tuple[Finding, ...] = ()
 
 
 def read_audio(path: str | Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    """Read a recording, or a segment of it, as mono 16 kHz.
+    """Read a recording, or a segment of it, as mono 16 kHz; what is unusual about it is logged once a file.
 
-    Args:
-        path: The file, in any format that libsndfile reads.
-        start: Where to begin, in seconds.
-        end: Where to stop, in seconds; None reads to the end of the file.
+    Arguments and errors as of `load_recording`.
 
     Returns:
         The waveform (S,), float32.
+    """
+    recording = load_recording(path, start, end)
+    warn(Path(path), recording.findings)
+    return recording.waveform
+
+
+def load_recording(path: str | Path, start: float = 0.0, end: float | None = None) -> Recording:
+    """Read a recording, or a segment of it, as mono 16 kHz; joined recordings are read one after the other.
+
+    Channels are averaged, those without sound left out; if they cancel each other, the loudest is taken. Float samples
+    at the scale of 16 bits are divided by it.
+
+    Args:
+        path: The file: what libsndfile reads, and with the extra `av` what FFmpeg reads.
+        start: Where to begin, in seconds.
+        end: Where to stop, in seconds; None reads to the end of the file.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is empty, truncated, no audio or holds other than finite samples, or the segment
-            is not inside it. An mp3 without a length header and an ogg file cut between two pages cannot be
-            told from whole ones.
+        ValueError: The file is empty, truncated, no audio or holds other than finite samples, it needs PyAV, or the
+            segment is not inside it.
+    """
+    path, span, listener = Path(path), Span(start, end), Listener()
+    parts = find_parts(path)
+    if not parts and span != Span():
+        return _cut(path, _load_other(path, file_state(path)), span)
+    if parts:
+        blocks = decode_parts(path, parts, span, listener)
+        mixed = ((Mixer(block.samples.shape[1], listener).mix(block.samples), block.rate) for block in blocks)
+        pieces = [resample(samples, rate) for samples, rate in mixed]
+    else:
+        pieces = list(to_16_khz(decode_other(path, listener), listener))
+    waveform = np.concatenate(pieces) if len(pieces) > 1 else pieces[0] if pieces else np.zeros(0, np.float32)
+    if not len(waveform):
+        raise InputError(f"{path}: holds no sample")
+    listener.hear(waveform)
+    return Recording(waveform, listener.report())
+
+
+def read_duration(path: str | Path) -> float:
+    """Measure a recording in seconds: that of its samples, whatever its header says.
+
+    Headers are read of wav, flac, ogg and the like, headers of all frames of mp3. Only what FFmpeg reads is decoded.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is empty, truncated, no audio, or needs PyAV.
     """
     path = Path(path)
-    _check_file(path)
-    try:
-        with soundfile.SoundFile(str(path)) as stream:
-            rate, promised = stream.samplerate, stream.frames
-            first = round(start * rate)
-            wanted = (promised if end is None else round(end * rate)) - first
-            if first < 0 or wanted <= 0 or first + wanted > promised + HEADER_SLACK_SAMPLES:
-                raise InputError(
-                    f"{path}: no segment {start} to {end} s in a recording of {promised / rate:.3f} s; "
-                    "expected 0 <= start < end <= duration"
-                )
-            preroll = min(first, round(PREROLL_SECONDS * rate))
-            if first > preroll:
-                stream.seek(first - preroll)
-            samples = stream.read(preroll + wanted, dtype="float32", always_2d=True)[preroll:]  # (S, channels)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be decoded ({_reason(error)}); truncated or no audio") from error
-    if len(samples) < wanted - HEADER_SLACK_SAMPLES and _has_known_length(path):
-        raise InputError(
-            f"{path}: truncated: its header promises {wanted / rate:.2f} s, {len(samples) / rate:.2f} s can be decoded"
-        )
-    if not len(samples):
+    seconds = measure(path, find_parts(path))
+    if seconds <= 0:
         raise InputError(f"{path}: holds no sample")
-    mono = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
-    if not np.isfinite(mono).all():
-        raise InputError(f"{path}: holds samples that are not finite numbers")
-    return resample(mono, rate)
+    return seconds
 
 
 def to_unit_scale(waveform: np.ndarray) -> np.ndarray:
@@ -100,57 +143,38 @@ def resample(waveform: np.ndarray, rate: int) -> np.ndarray:
     """
     if rate == SAMPLE_RATE:
         return np.ascontiguousarray(waveform, dtype=np.float32)
-    return np.asarray(soxr.resample(waveform, rate, SAMPLE_RATE, quality="HQ"), dtype=np.float32)
+    return np.asarray(soxr.resample(waveform, rate, SAMPLE_RATE, quality=QUALITY), dtype=np.float32)
 
 
-def read_duration(path: str | Path) -> float:
-    """Read a recording's duration in seconds from its header, without decoding it.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is empty, a truncated wav, or no audio.
-    """
-    path = Path(path)
-    _check_file(path)
-    try:
-        header = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be read ({_reason(error)}); truncated or no audio") from error
-    if header.frames <= 0 or header.samplerate <= 0:
-        raise InputError(f"{path}: holds no sample")
-    return float(header.frames / header.samplerate)
-
-
-def _reason(error: Exception) -> str:
-    """Give libsndfile's own words, but not its claim that a file which it cannot recognise does not exist."""
-    words = str(getattr(error, "error_string", error)).rstrip(".")
-    return "format not recognised" if "does not exist" in words else words
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what is no file, an empty file, and a wav whose header promises more bytes than there are."""
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such recording")
-    size = path.stat().st_size
-    if size == 0:
-        raise InputError(f"{path}: the recording is empty (0 bytes)")
-    with path.open("rb") as stream:
-        head = stream.read(8)
-    if head[:4] != b"RIFF":
+def resample_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Bring blocks (S,) of one waveform to 16 kHz as if they were whole; some may come out empty."""
+    if rate == SAMPLE_RATE:
+        yield from blocks
         return
-    promised = int.from_bytes(head[4:8], "little")
-    if promised not in _STREAMED_RIFF_SIZES and promised + 8 > size + 1:  # the pad byte may lack
-        raise InputError(f"{path}: truncated: its header promises {promised + 8:,} bytes, found {size:,}")
+    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality=QUALITY)
+    for block in blocks:
+        yield resampler.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _has_known_length(path: Path) -> bool:
-    """Say whether the header states the length; an mp3 without Xing, Info or VBRI header has an estimate."""
-    with path.open("rb") as stream:
-        head = stream.read(10)
-        if head[:3] == b"ID3":  # skip the tag; its size is four 7-bit bytes
-            tag = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-            stream.seek(10 + tag)
-            head = stream.read(10)
-        is_mp3 = len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0
-        head += stream.read(200)  # the length header is inside the first frame
-    return not is_mp3 or any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
+def to_16_khz(blocks: Iterable[Block], listener: Listener) -> Iterator[np.ndarray]:
+    """Bring decoded blocks to one channel at 16 kHz as they come, part by part."""
+    for _, part in groupby(blocks, key=lambda block: block.part):
+        first = next(part)
+        mixer = Mixer(first.samples.shape[1], listener)
+        yield from resample_blocks((mixer.mix(block.samples) for block in chain((first,), part)), first.rate)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_other(path: Path, _: tuple[int, int, int, int]) -> Recording:
+    """Keep the last file that segments are cut of: FFmpeg would decode it from its beginning for each of them."""
+    return load_recording(path)
+
+
+def _cut(path: Path, whole: Recording, span: Span) -> Recording:
+    """Cut a segment out of a recording."""
+    length = len(whole.waveform)
+    first, last = round(span.start * SAMPLE_RATE), length if span.end is None else round(span.end * SAMPLE_RATE)
+    if not 0 <= first < min(last, length) or last > length + HEADER_SLACK_SAMPLES:
+        raise no_segment(path, span, length / SAMPLE_RATE)
+    return replace(whole, waveform=whole.waveform[first:last])

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.data.audio import HEADER_SLACK_SAMPLES, PREROLL_SECONDS, _has_known_length, read_audio, read_duration
-from speechllama.faults import InputError
+from speechllama.data.audio import read_audio, to_16_khz
+from speechllama.data.containers.find import find_parts
+from speechllama.data.decoding import BLOCK_SECONDS, Span, decode_other, decode_parts, measure
+from speechllama.data.findings import Listener, warn
 
-BLOCK_SECONDS = 8.0
 WHOLE_SECONDS = 30.0  # what is read at once
 
 
@@ -43,10 +42,9 @@ class Counted:
 
 
 def read_blocks(path: str | Path) -> Iterator[np.ndarray]:
-    """Read a recording in blocks of some seconds.
+    """Read a recording in blocks of some seconds; one of at most half a minute is read at once, as `read_audio` does.
 
-    A recording of at most half a minute is read at once, as `read_audio` reads it. So is any other in a format that
-    libsndfile does not read, such as m4a.
+    What is unusual about it is logged at its end.
 
     Args:
         path: The file.
@@ -58,48 +56,14 @@ def read_blocks(path: str | Path) -> Iterator[np.ndarray]:
         FileNotFoundError: There is no such file.
         ValueError: As of `read_audio`, but a fault in the middle of a long recording is met when it is reached.
     """
-    if read_duration(path) <= WHOLE_SECONDS:
+    path, listener = Path(path), Listener()
+    parts = find_parts(path)
+    if parts and measure(path, parts) <= WHOLE_SECONDS:
         yield read_audio(path)
         return
-    try:
-        stream = soundfile.SoundFile(str(path))
-    except soundfile.LibsndfileError:
-        yield read_audio(path)
-        return
-    with stream:
-        yield from resample_blocks(_mono_blocks(stream, path), stream.samplerate)
-
-
-def _mono_blocks(stream: soundfile.SoundFile, path: str | Path) -> Iterator[np.ndarray]:
-    """Blocks (S,) of an open file at its own rate."""
-    rate, num_read = stream.samplerate, 0
-    size = round(BLOCK_SECONDS * rate)
-    while True:
-        # soundfile seeks after each read, which makes a lossy decoder begin anew: some samples before are read again.
-        preroll = min(num_read, round(PREROLL_SECONDS * rate))
-        try:
-            stream.seek(num_read - preroll)
-            block = stream.read(preroll + size, dtype="float32", always_2d=True)[preroll:]  # (S, channels)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            at = num_read / rate
-            raise InputError(f"{path}: cannot be decoded from {at:.1f} s on ({error}); truncated?") from error
-        if not len(block):
-            break
-        num_read += len(block)
-        if not np.isfinite(block).all():
-            raise InputError(f"{path}: holds samples that are not finite numbers")
-        yield block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
-    if num_read < stream.frames - HEADER_SLACK_SAMPLES and _has_known_length(Path(path)):
-        promised, found = stream.frames / rate, num_read / rate
-        raise InputError(f"{path}: truncated: its header promises {promised:.2f} s, {found:.2f} s can be decoded")
-
-
-def resample_blocks(blocks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Bring blocks (S,) of one waveform to 16 kHz as if they were whole; some may come out empty."""
-    if rate == SAMPLE_RATE:
-        yield from blocks
-        return
-    resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield resampler.resample_chunk(np.ascontiguousarray(block, dtype=np.float32))
-    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+    span = Span(block=BLOCK_SECONDS)
+    decoded = decode_parts(path, parts, span, listener) if parts else decode_other(path, listener)
+    for block in to_16_khz(decoded, listener):
+        listener.hear(block)
+        yield block
+    warn(path, listener.report())

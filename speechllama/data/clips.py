@@ -10,7 +10,7 @@ from pathlib import Path
 from speechllama.data.audio import read_duration
 from speechllama.progress import progress
 
-AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".opus", ".ogg")
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".opus", ".ogg", ".oga", ".m4a", ".mp4", ".aac", ".webm", ".wma")
 BLOCK = 64  # clips a thread takes at once: a million single tasks would not fit into memory
 
 
@@ -34,7 +34,7 @@ def list_clips(folder: Path) -> dict[str, str]:
 
 
 def read_durations(paths: Sequence[str], num_threads: int) -> Iterator[float | str]:
-    """Read durations from headers, in order and in parallel, with progress.
+    """Measure recordings as `read_duration` does, in order and in parallel, with progress.
 
     Args:
         paths: The recordings.

@@ -18,8 +18,9 @@ import numpy as np
 
 from speechllama.constants import DEFAULT_FRONT_END, SAMPLE_RATE
 from speechllama.data.ark import ark_writer, check_finite, num_allowed, part_path, read_matrix, split_part
-from speechllama.data.audio import read_audio
+from speechllama.data.audio import load_recording
 from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.data.findings import Finding, Kind, Tally
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import read_json, write_json, write_table
@@ -38,6 +39,7 @@ from speechllama.registry import Choice
 SOURCES = {"audio": "wav.scp", "features": "feats.scp"}  # what a front end reads -> the table with it
 READ_AHEAD = 64  # recordings, from which batches of like length are made for a front end with weights
 BATCH_SECONDS = 120.0  # of speech, with the padding
+DURATION_SLACK = 0.2  # seconds by which utt2dur may differ; durations of mp3 were once guessed of their size
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,10 @@ def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
     """Write the features of recordings, or waveforms of which the network will make features."""
     num_frames: dict[str, str] = {}
     skipped: dict[str, Skip] = {}
+    tally = Tally()
     count: Callable[[int], int] = extractor.num_frames if isinstance(extractor, Waveform) else int
-    with ark_writer(output_dir, "feats", job, are_waveforms=isinstance(extractor, Waveform)) as write:
-        for utterance, features in _extract_all(data, utterances, extractor):
+    with ark_writer(output_dir, "feats", job, getattr(extractor, "storage", "float32")) as write:
+        for utterance, features in _extract_all(data, utterances, extractor, tally):
             if isinstance(features, Exception):
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))
                 continue
@@ -138,6 +141,7 @@ def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
             num_frames[utterance] = str(count(len(features)))
         write_table(output_dir / f"utt2num_frames.{job}", num_frames)
         write_skipped(output_dir / f"skipped.{job}", skipped)
+    tally.warn(f"{output_dir}: part {job}")
 
 
 def _check_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
@@ -162,9 +166,12 @@ def _check_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
 
 
 def _extract_all(
-    data: DataDir, utterances: list[str], extractor: FeatureExtractor
+    data: DataDir, utterances: list[str], extractor: FeatureExtractor, tally: Tally
 ) -> Iterator[tuple[str, np.ndarray | Exception]]:
-    """Give each utterance its features, or what went wrong; a front end with weights gets utterances of like length."""
+    """Give each utterance its features, or what went wrong; a front end with weights gets utterances of like length.
+
+    What is unusual about recordings goes into the tally.
+    """
     size = READ_AHEAD if isinstance(extractor, PretrainedExtractor) else 1
     done = progress(utterances, len(utterances), "utterances")
     for start in range(0, len(utterances), size):
@@ -172,12 +179,18 @@ def _extract_all(
         waveforms: dict[str, np.ndarray] = {}
         for utterance in itertools.islice(done, size):
             try:
-                waveforms[utterance] = _read_utterance(data, utterance)
+                waveforms[utterance], findings = _read_utterance(data, utterance)
+                tally.add(utterance, findings)
             except (ValueError, OSError) as error:
                 results[utterance] = error
         for batch in _batches(waveforms):
             results.update(_extract({utterance: waveforms[utterance] for utterance in batch}, extractor))
-        yield from ((utterance, results[utterance]) for utterance in utterances[start : start + size])
+        for utterance in utterances[start : start + size]:
+            result = results[utterance]
+            place = _place(data, utterance)[0]
+            if isinstance(result, ValueError) and place not in str(result):  # too short, mostly
+                result = InputError(f"{place}: {result}")
+            yield utterance, result
 
 
 def _batches(waveforms: Mapping[str, np.ndarray]) -> Iterator[list[str]]:
@@ -206,19 +219,30 @@ def _extract(waveforms: Mapping[str, np.ndarray], extractor: FeatureExtractor) -
     return results
 
 
-def _read_utterance(data: DataDir, utterance: str) -> np.ndarray:
+def _read_utterance(data: DataDir, utterance: str) -> tuple[np.ndarray, list[Finding]]:
+    """Read an utterance's waveform (S,), and find what is unusual about it."""
+    recording = load_recording(*_place(data, utterance))
+    waveform, findings = recording.waveform, [*recording.findings]
+    stated, found = data.table("utt2dur").get(utterance, ""), len(waveform) / SAMPLE_RATE
+    with contextlib.suppress(ValueError):  # it may have none, and what is no number is a matter of validation
+        if abs(float(stated) - found) > DURATION_SLACK:
+            findings.append(Finding(Kind.DURATION, f"{found:.2f} s, utt2dur has {stated}"))
+    return waveform, findings
+
+
+def _place(data: DataDir, utterance: str) -> tuple[str, float, float | None]:
+    """Say in which file an utterance is, from when and to when."""
     segment = data.table("segments").get(utterance)
     if segment is None:
-        return read_audio(data.table("wav.scp")[utterance])
+        return data.table("wav.scp")[utterance], 0.0, None
     try:
         recording, start, end = segment.split()
-        path, times = data.table("wav.scp")[recording], (float(start), float(end))
+        return data.table("wav.scp")[recording], float(start), float(end)
     except (ValueError, KeyError) as error:
         raise InputError(
             f"{data.path / 'segments'}: {utterance} has {segment!r}, expected 'recording start end' with seconds and a "
             f"recording of {data.path / 'wav.scp'}"
         ) from error
-    return read_audio(path, *times)
 
 
 def _fingerprint(data: DataDir, utterances: list[str], choice: Choice[FrontEnd]) -> str:

@@ -54,9 +54,11 @@ class SearchConfig:
         allowed = max(self.min_tokens, int(audio_seconds * self.tokens_per_second))
         return allowed if self.max_tokens is None else min(self.max_tokens, allowed)
 
-    def explain_limit(self, audio_seconds: float) -> str:
-        """Name the setting that limits the text of an utterance, for the message about one that was cut."""
+    def explain_cut(self, num_tokens: int, audio_seconds: float) -> str:
+        """Name what cut the text of an utterance at so many tokens."""
         limit = self.limit(audio_seconds)
+        if num_tokens < limit:
+            return f"{num_tokens} tokens, all that the LLM's context leaves"
         is_bound = self.max_tokens == limit < replace(self, max_tokens=None).limit(audio_seconds)
         return f"max_tokens {limit}" if is_bound else f"{limit} tokens, tokens_per_second {self.tokens_per_second:g}"
 

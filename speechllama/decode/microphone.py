@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.data.blocks import resample_blocks
+from speechllama.data.audio import resample_blocks
 from speechllama.faults import InputError
 
 BLOCK_SECONDS = 0.1

@@ -30,7 +30,7 @@ def search(
         llm: The language model.
         prefix: [prompt ; audio ; suffix], right-aligned.
         limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1; less where the
-            prefix leaves less of the LLM's context, which a warning says.
+            prefix leaves less of the LLM's context. If that cuts a text, a warning says so.
         prefix_mask: Mask over the prefix, as in training.
         config: Settings of the search.
 
@@ -47,16 +47,17 @@ def search(
             "recording into shorter segments, or take an LLM with a longer context"
         )
     limits = limits.to(left.device)
-    num_bounded = int((left < limits).sum())
-    if num_bounded:
-        logging.warning(
-            "the LLM's context of %d positions leaves %d of %d utterances fewer tokens than the search allows, %d at "
-            "least: their text may be cut off",
-            *(llm.context, num_bounded, len(limits), int(left.min())),
-        )
+    bounded = (left < limits).tolist()
     limits = torch.minimum(limits, left)
     scorer = LLMScorer(llm, prefix, prefix_mask)
-    return run_search(scorer, limits.to(prefix.embeddings.device), llm.eos_token_id, config)
+    found = run_search(scorer, limits.to(prefix.embeddings.device), llm.eos_token_id, config)
+    num_cut = sum(is_bounded and nbest[0].is_cut for is_bounded, nbest in zip(bounded, found, strict=True))
+    if num_cut:
+        logging.warning(
+            "prompt and audio leave too few of the LLM's %d positions: the text of %d of %d utterances was cut",
+            *(llm.context, num_cut, len(found)),
+        )
+    return found
 
 
 class LLMScorer:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.decode.voice import FRAME, Detector, energy, silero_detector
+from speechllama.decode.voice import FRAME, Detector, energy, has_silero, silero_detector
 from speechllama.faults import InputError
 
 FRAME_SECONDS = FRAME / SAMPLE_RATE
@@ -46,6 +46,7 @@ class CutConfig:
         padding: Seconds kept before and after speech.
         threshold: From which probability on a window is speech, 0 to 1; below it less 0.15, it is none.
         keeps_short: Leave a short recording whole; a live one is cut at its first pause.
+        checks_short: With `vad`, leave a short recording out if no speech is found in it and silero-vad is installed.
     """
 
     max_seconds: float = 20.0
@@ -54,6 +55,7 @@ class CutConfig:
     padding: float = 0.2
     threshold: float = 0.5
     keeps_short: bool = True
+    checks_short: bool = False
 
     def __post_init__(self) -> None:
         if self.segmentation not in ("vad", "even"):
@@ -82,12 +84,22 @@ def cut(blocks: Iterable[np.ndarray], config: CutConfig) -> Iterator[Piece]:
     if config.keeps_short:
         first, is_whole = _read_ahead(blocks, round(config.max_seconds * SAMPLE_RATE))
         if is_whole:
-            if len(first):
+            if len(first) and _may_hold_speech(first, config):
                 yield Piece(0.0, len(first) / SAMPLE_RATE, first)
             return
         blocks = itertools.chain([first], blocks)
     is_even = config.segmentation == "even"
     yield from _Cutter(config, energy if is_even else silero_detector()).run(blocks)
+
+
+def _may_hold_speech(waveform: np.ndarray, config: CutConfig) -> bool:
+    """Whether a short recording is worth translating."""
+    if not config.checks_short or config.segmentation != "vad" or not has_silero():
+        return True
+    detect = silero_detector()
+    frames = np.pad(waveform, (0, -len(waveform) % FRAME)).reshape(-1, FRAME)
+    heard = (detect(frame) >= config.threshold for frame in frames)
+    return sum(itertools.islice(filter(None, heard), LEAST_SPEECH_FRAMES)) == LEAST_SPEECH_FRAMES
 
 
 def _read_ahead(blocks: Iterator[np.ndarray], num_samples: int) -> tuple[np.ndarray, bool]:

@@ -125,7 +125,7 @@ def translate_microphone(translator: Speech2Text, job: FilesJob) -> int:
 def warn_if_cut(name: str, segment: Segment, translator: Speech2Text) -> None:
     """Say that a segment's text is not whole."""
     if segment.is_cut:
-        why = translator.config.explain_limit(segment.end - segment.start)
+        why = translator.config.explain_cut(len(segment.nbest[0].tokens), segment.end - segment.start)
         logging.warning("%s: %.1f to %.1f s: the text was cut at %s", name, segment.start, segment.end, why)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.faults import InputError
-from speechllama.frontend.front_ends import FbankSettings
+from speechllama.frontend.front_ends import FbankSettings, describe_short
 
 INT16_SCALE = 32768.0  # Kaldi computes on 16-bit sample values, a waveform here is within +-1
 
@@ -45,10 +45,10 @@ class Fbank:
             ValueError: The waveform is not one-dimensional, shorter than one window, or not finite.
         """
         window = round(SAMPLE_RATE * self.settings.frame_length_ms / 1000)
-        if waveform.ndim != 1 or len(waveform) < window:
-            raise InputError(
-                f"found a waveform of shape {waveform.shape}, expected (S,) with at least {window} samples"
-            )
+        if waveform.ndim != 1:
+            raise InputError(f"a waveform of shape {waveform.shape}, expected one channel (S,)")
+        if len(waveform) < window:
+            raise InputError(describe_short(len(waveform), window))
         wrong = np.flatnonzero(~np.isfinite(waveform))
         if len(wrong):
             raise InputError(

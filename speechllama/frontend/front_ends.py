@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, runtime_checkable
 
 from speechllama.config import from_mapping
-from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS
+from speechllama.constants import DEFAULT_FRONT_END, FRAME_SHIFT, NUM_MELS, SAMPLE_RATE
 from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_json, write_json
@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 FORMAT_FILE = "frontend.json"
 FROZEN: Final = "frozen"  # `train` of a front end whose features are written once
 LAST_LAYER = (-1,)
+
+
+def describe_short(num_samples: int, least: int) -> str:
+    """Say that a waveform gives no frame."""
+    found, needed = num_samples / SAMPLE_RATE, least / SAMPLE_RATE
+    return (
+        f"{found:.4f} s of audio is too short for a frame: {num_samples:,} samples, at least {least:,} ({needed:g} s)"
+    )
 
 
 class FeatureExtractor(Protocol):
@@ -127,6 +135,8 @@ class HfSettings:
         overlap: Seconds that two windows share; each gives the half that is nearer to it.
         dtype: What it computes in: auto (float32 on a CPU, what the weights are stored in on a GPU), float32, bfloat16
             or float16. One that trains keeps float32 weights, and computes as `use_amp` says.
+        storage: How its states lie on disk: float32, or float16 in half the space. Not for one that trains, of which
+            waveforms lie there.
         train: `frozen`; `lora` (adapters train) or `full` (its weights train), in stage ctc, or in stage train of a
             system whose encoder trains. The convolutions over the waveform (wav2vec 2.0 and its kind) and a table of
             positions stay frozen.
@@ -141,6 +151,7 @@ class HfSettings:
     window: float = 0.0
     overlap: float = 4.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    storage: Literal["float32", "float16"] = "float32"
     train: Literal["frozen", "lora", "full"] = FROZEN
     lora: FrontEndLoRA = FrontEndLoRA()
     ctc_head: bool = False
@@ -160,6 +171,10 @@ class HfSettings:
         if self.train != FROZEN and self.dtype not in ("auto", "float32"):
             raise InputError(
                 f"dtype {self.dtype} with train: {self.train}, whose weights are float32: drop one of them"
+            )
+        if self.train != FROZEN and self.storage != "float32":
+            raise InputError(
+                f"storage {self.storage} with train: {self.train}, of which waveforms lie on disk: drop one of them"
             )
         if self.train != FROZEN and self.ctc_head:
             raise InputError(

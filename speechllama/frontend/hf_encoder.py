@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from speechllama.constants import SAMPLE_RATE
 from speechllama.faults import InputError
 from speechllama.frontend.ctc_head import bare_encoder, check_logits, read_unit_numbers, take_head, unit_numbers
-from speechllama.frontend.front_ends import HfSettings
+from speechllama.frontend.front_ends import HfSettings, describe_short
 from speechllama.hub import explain_hub_error, fingerprint
 
 DEFAULT_WINDOW = 30.0  # seconds; attention over more takes memory by its square
@@ -64,6 +64,11 @@ class HfEncoder:
     def weights(self) -> str:
         """Fingerprint of the weights, in hexadecimal digits."""
         return fingerprint(self.settings.path, self.settings.revision).hex()
+
+    @property
+    def storage(self) -> str:
+        """How its states lie on disk, see `ark_writer`."""
+        return self.settings.storage
 
     def to(self, device: str) -> HfEncoder:
         """Move it to a device, in the dtype for it."""
@@ -152,9 +157,10 @@ class HfEncoder:
         return self._run([np.zeros(round(seconds * SAMPLE_RATE), np.float32)])[0]
 
     def _check(self, waveform: np.ndarray) -> None:
-        if waveform.ndim != 1 or self.num_frames(len(waveform)) < 1:
-            least = self._hop - self._offset
-            raise InputError(f"a waveform of shape {waveform.shape}, expected (S,) with at least {least} samples")
+        if waveform.ndim != 1:
+            raise InputError(f"a waveform of shape {waveform.shape}, expected one channel (S,)")
+        if self.num_frames(len(waveform)) < 1:
+            raise InputError(describe_short(len(waveform), self._hop - self._offset))
 
     def _check_window(self) -> None:
         if self.settings.window > self.window:

@@ -49,6 +49,7 @@ class Waveform:
     """
 
     dim, frame_shift = 1, 1 / SAMPLE_RATE
+    storage = "waveform"  # on disk, see ark_writer
 
     def __init__(self, num_frames: Callable[[int], int] = int) -> None:
         self.num_frames = num_frames
@@ -59,6 +60,9 @@ class Waveform:
         Raises:
             ValueError: It is not one-dimensional, or too short for a frame.
         """
-        if waveform.ndim != 1 or self.num_frames(len(waveform)) < 1:
-            raise InputError(f"a waveform of shape {waveform.shape}, expected (S,), long enough for a frame")
+        if waveform.ndim != 1:
+            raise InputError(f"a waveform of shape {waveform.shape}, expected one channel (S,)")
+        if self.num_frames(len(waveform)) < 1:
+            found = f"{len(waveform) / SAMPLE_RATE:.4f} s of audio, {len(waveform):,} samples"
+            raise InputError(f"{found}, is too short for a frame of the front end")
         return waveform[:, None]

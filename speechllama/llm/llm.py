@@ -97,13 +97,17 @@ class LLM(nn.Module):
         Returns:
             Logits (B, K, V).
         """
+        num_queries = embeddings.shape[1]
+        # Picked by index, not cut off: a cut of a batch is not contiguous, and the LM head then copies its weights for
+        # each row. With 49,152 tokens and bfloat16 on a CPU that takes six times as long.
+        columns = torch.arange(num_queries - num_logits, num_queries, device=embeddings.device)
         with self._precision(embeddings.device):
             output = self.model(
                 inputs_embeds=embeddings.to(self.base_dtype),
                 attention_mask=attention_mask(self.text_config, seen, positions, self.base_dtype),
-                position_ids=positions[:, -embeddings.shape[1] :],
+                position_ids=positions[:, -num_queries:],
                 use_cache=cache is not None,
-                logits_to_keep=num_logits,
+                logits_to_keep=columns if num_logits < num_queries else 0,  # 0: all of them
                 **{self.cache_argument: cache},
             )
         logits: Tensor = output.logits[:, -num_logits:]  # some models ignore logits_to_keep

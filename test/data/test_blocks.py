@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechllama.data.audio import read_audio
-from speechllama.data.blocks import BLOCK_SECONDS, WHOLE_SECONDS, Counted, read_blocks, resample_blocks
+from speechllama.data.audio import read_audio, resample_blocks
+from speechllama.data.blocks import WHOLE_SECONDS, Counted, read_blocks
+from speechllama.data.decoding import BLOCK_SECONDS
+from test.data.containers.makers import (
+    MP3,
+    OPUS,
+    encode,
+    encode_with_av,
+    make_noise,
+    with_flac_total,
+    with_sizes,
+    write,
+)
 
 SECONDS = WHOLE_SECONDS + 3.3  # not a whole number of blocks
 FORMATS = {"wav": {}, "flac": {}, "mp3": {"format": "MP3"}, "opus": {"format": "OGG", "subtype": "OPUS"}}
@@ -69,3 +80,35 @@ def test_faults_of_a_long_recording_name_it(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "nan.wav", tone, 16000, subtype="FLOAT")
     with pytest.raises(ValueError, match=r"nan\.wav: holds samples that are not finite"):
         list(read_blocks(tmp_path / "nan.wav"))
+
+
+def test_blocks_of_odd_files_are_what_reading_them_whole_gives(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tone, noise = sweep(16000), make_noise(40.0)
+    stereo = np.stack([noise, -noise], axis=1)
+    files = {
+        "joined.mp3": [encode(tone, **MP3), encode(noise, 44100, **MP3)],
+        "chain.opus": [encode(tone, **OPUS), encode(noise, **OPUS)],
+        "pipe.wav": [with_sizes(encode(tone), 0, 0)],
+        "unknown.flac": [with_flac_total(encode(tone, format="FLAC"), 0)],
+        "cancels.wav": [encode(stereo)],
+        "int16.wav": [encode(tone * 32768, format="WAV", subtype="FLOAT")],
+    }
+    for name, pieces in files.items():
+        path = write(tmp_path / name, *pieces)
+        whole, joined = read_audio(path), np.concatenate(list(read_blocks(path)))
+        said = [record.getMessage() for record in caplog.records]
+        assert len(said) == len(set(said)), name  # once, although it was read twice
+        assert abs(len(joined) - len(whole)) <= len(pieces), name
+        size = min(len(joined), len(whole))
+        near = np.isclose(joined[:size], whole[:size], atol=2e-3)
+        assert near.mean() > 0.999, name  # mp3 and Opus begin anew at the edge of a block
+    assert sum("cancel each other" in message for message in said) == 1
+
+
+def test_memory_does_not_grow_with_a_file_of_ffmpegs(tmp_path: Path) -> None:
+    path = encode_with_av(tmp_path / "x.m4a", "aac", sweep(48000), 48000)
+    blocks = list(read_blocks(path))
+    assert max(map(len, blocks)) <= 16000 * BLOCK_SECONDS * 1.1 and len(blocks) > 4
+    np.testing.assert_array_equal(np.concatenate(blocks), read_audio(path))

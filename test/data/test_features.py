@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import kaldiio
 import numpy as np
 import pytest
+import soundfile
 
 from speechllama.bin import make_features as entry
 from speechllama.bin import merge_parts
@@ -22,6 +24,7 @@ from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_table
 from speechllama.frontend.fbank import Fbank
 from speechllama.frontend.front_ends import FRONT_ENDS, FbankSettings, FrontEnd, choose_front_end, read_format
+from speechllama.frontend.trainable import Waveform
 
 
 def plain_log_mel(waveform: np.ndarray) -> np.ndarray:
@@ -81,9 +84,16 @@ def test_settings_change_the_shape() -> None:
     assert Fbank(FbankSettings(num_mel_bins=40, frame_shift_ms=20.0))(waveform).shape == (49, 40)
 
 
-@pytest.mark.parametrize("shape", [(399,), (0,), (1, 16000)])
-def test_what_is_no_waveform_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="at least 400 samples"):
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((300,), r"0.0187 s of audio is too short for a frame: 300 samples, at least 400 \(0.025 s\)"),
+        ((0,), "0.0000 s of audio is too short for a frame: 0 samples"),
+        ((1, 16000), r"a waveform of shape \(1, 16000\), expected one channel \(S,\)"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Fbank()(np.zeros(shape, np.float32))
 
 
@@ -108,6 +118,57 @@ def test_segments_are_cut(make_data_dir: Callable[..., Path], tmp_path: Path) ->
     assert read_table(tmp_path / "dump/utt2num_frames.1") == {"fr_0-clip00": "18", "fr_1-clip01": "33"}
 
 
+@pytest.mark.parametrize("kind", ["fbank", "waveform", "hf"])
+def test_a_recording_that_is_too_short_for_a_frame_is_named(
+    make_data_dir: Callable[..., Path],
+    tmp_path: Path,
+    kind: str,
+    add: Callable[..., None],
+) -> None:
+    data = make_data_dir()
+    clip = Path(read_table(data / "wav.scp")["fr_0-clip02"])
+    soundfile.write(clip, np.full(300, 0.1), 16000)
+    extraction = None
+    if kind != "fbank":
+
+        class Short(Fbank):
+            """Reads waveforms as they are, or several at once, as front ends with weights do."""
+
+            num_layers, weights = 1, ""
+
+            def to(self, device: str) -> Short:
+                return self
+
+            def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+                return [self(waveform) for waveform in waveforms]
+
+        built = Waveform(lambda samples: samples // 400) if kind == "waveform" else Short()
+        add(FRONT_ENDS, FrontEnd("short", FbankSettings, lambda settings: built))
+        extraction = Extraction(choose_front_end("short", {}))
+    make_features(data, tmp_path / "dump", extraction=extraction)
+    (skip,) = read_skipped(tmp_path / "dump/skipped.1").values()
+    assert skip.detail.startswith(f"{clip}: 0.0187 s of audio") and "too short for a frame" in skip.detail
+
+
+def test_what_is_unusual_about_recordings_is_one_line(
+    make_data_dir: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = make_data_dir()
+    clips = read_table(data / "wav.scp")
+    for utterance in ("fr_0-clip02", "fr_1-clip03", "fr_1-clip05"):
+        soundfile.write(clips[utterance], np.zeros(16000), 16000)
+    soundfile.write(clips["fr_0-clip00"], np.sign(np.random.default_rng(1).normal(size=8000)), 16000)
+    durations = read_table(data / "utt2dur") | {"fr_0-clip02": "1.0", "fr_1-clip03": "1.0"}
+    (data / "utt2dur").write_text("".join(f"{key} {durations[key]}\n" for key in sorted(durations)))
+    make_features(data, tmp_path / "dump")
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line == (
+        f"{tmp_path}/dump: part 1: used as they are: 1 clipped (fr_0-clip00: clipped: 100.0% of its samples are at "
+        "full scale); 3 silent (fr_0-clip02: no sound in 1.00 s); 1 of another duration than utt2dur has (fr_1-clip05: "
+        "1.00 s, utt2dur has 0.750)"
+    )
+
+
 def test_a_finished_part_is_kept_until_its_input_changes(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     data, ark = make_data_dir(), tmp_path / "dump/feats.1.ark"
     make_features(data, tmp_path / "dump")
@@ -126,7 +187,7 @@ def test_a_killed_part_restarts_clean(
     data = make_data_dir()
     make_features(data, tmp_path / "whole")
 
-    def kill_at_third(data_dir: DataDir, utterance: str) -> np.ndarray:
+    def kill_at_third(data_dir: DataDir, utterance: str) -> Any:
         if utterance == "fr_0-clip04":
             raise KeyboardInterrupt
         return read(data_dir, utterance)
@@ -276,7 +337,7 @@ def test_a_front_end_with_weights_gets_utterances_of_like_length(
     make_features(data, tmp_path / "dump", extraction=Extraction(choose_front_end("doubling", {})))
     assert doubling.batches == [[8000, 8800], [9600, 10400]]
     (lost,) = read_skipped(tmp_path / "dump/skipped.1").values()
-    assert lost.detail == "of an odd length"
+    assert lost.detail.endswith("clips/fr_0-clip02.wav: of an odd length")
     places = read_table(tmp_path / "dump/feats.1.scp")
     assert list(places) == sorted(places) and len(places) == 3
     for utterance, place in places.items():

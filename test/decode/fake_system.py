@@ -43,8 +43,9 @@ class FakeToText(Speech2Text):
             raise self.error
         found = []
         for length, duration, language in zip(audio.lengths.tolist(), seconds, languages, strict=True):
-            is_cut = self.config.limit(duration) < 10 * duration
-            entry = Translation(f"{language}{length} frames", [length], -1.0, is_cut)
+            limit = self.config.limit(duration)
+            tokens = [length] * min(limit, round(10 * duration))
+            entry = Translation(f"{language}{length} frames", tokens, -1.0, len(tokens) == limit)
             found.append([entry, entry._replace(text="second", score=-2.0)][: self.config.nbest])
         return found
 

@@ -120,15 +120,16 @@ def test_limits_follow_the_audio_from_an_absolute_number_on(seconds: float, limi
 
 
 @pytest.mark.parametrize(
-    ("config", "words"),
+    ("config", "num_tokens", "words"),
     [
-        (SearchConfig(max_tokens=200), "max_tokens 200"),
-        (SearchConfig(max_tokens=2000), "900 tokens, tokens_per_second 15"),
-        (SearchConfig(), "900 tokens, tokens_per_second 15"),
+        (SearchConfig(max_tokens=200), 200, "max_tokens 200"),
+        (SearchConfig(max_tokens=2000), 900, "900 tokens, tokens_per_second 15"),
+        (SearchConfig(), 900, "900 tokens, tokens_per_second 15"),
+        (SearchConfig(), 256, "256 tokens, all that the LLM's context leaves"),
     ],
 )
-def test_the_limit_that_rules_is_named(config: SearchConfig, words: str) -> None:
-    assert config.explain_limit(60.0) == words
+def test_the_limit_that_cut_a_text_is_named(config: SearchConfig, num_tokens: int, words: str) -> None:
+    assert config.explain_cut(num_tokens, 60.0) == words
 
 
 @pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "nbest": 3}, {"max_tokens": 0}])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,6 +39,7 @@ def hear_loudness() -> Detector:
 @pytest.fixture
 def by_loudness(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segmenter, "silero_detector", hear_loudness)
+    monkeypatch.setattr(segmenter, "has_silero", lambda: True)
 
 
 def assert_times_are_those_of_the_samples(pieces: list[Piece], waveform: np.ndarray) -> None:
@@ -98,11 +101,25 @@ def test_without_speech_there_is_no_piece_and_a_click_is_none(by_loudness: None)
     assert list(cut([], CutConfig())) == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "num_pieces"),
+    [({}, 1), ({"checks_short": True}, 0), ({"checks_short": True, "segmentation": "even"}, 1)],
+)
+def test_a_short_recording_is_looked_for_speech_if_that_is_asked(
+    by_loudness: None, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], num_pieces: int
+) -> None:
+    config = CutConfig(**settings)
+    assert len(list(cut([recording(((3.0, 0.0),))], config))) == num_pieces
+    assert len(list(cut([recording(((2.9, 0.0), (0.11, 1.0)))], config))) == 1  # also at its very end
+    monkeypatch.setattr(segmenter, "has_silero", lambda: False)
+    assert len(list(cut([recording(((3.0, 0.0),))], config))) == 1
+
+
 def test_a_piece_comes_as_soon_as_its_pause_does_and_little_is_kept(by_loudness: None) -> None:
     waveform = recording(((2.0, 1.0), (1.0, 0.0)) * 4)
     given = 0
 
-    def live() -> itertools.chain[np.ndarray]:
+    def live() -> Iterator[np.ndarray]:
         nonlocal given
         for block in blocks_of(waveform, 1600):
             given += len(block)

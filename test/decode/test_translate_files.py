@@ -36,6 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Recordings: short.wav, long.wav with two stretches of noise, silence.wav; speech is what is loud."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(segmenter, "silero_detector", lambda: lambda frame: float(energy(frame) > 0.02))
+    monkeypatch.setattr(segmenter, "has_silero", lambda: True)
     write_noise(Path("short.wav"), 1.0)
     write_noise(Path("long.wav"), 12.0, 2.0, 9.0)
     write_noise(Path("silence.wav"), 0.0, 2.0)
@@ -110,6 +111,9 @@ def test_nothing_heard_is_said_and_nothing_is_written(folder: Path, run: Any, ca
     status, out, _ = run(FakeToText(), "silence.wav")
     assert (status, out) == (0, "")
     assert "silence.wav: nothing was heard" in caplog.text
+    soundfile.write("hiss.wav", np.random.default_rng(1).normal(size=3 * RATE) * 1e-3, RATE)
+    assert run(FakeToText(), "hiss.wav")[:2] == (0, "")
+    assert "hiss.wav: nothing was heard" in caplog.text
     write_noise(Path("pause.wav"), 0.0, 40.0)
     status, out, _ = run(FakeToText(), "pause.wav", "--format", "tsv")
     assert (status, out) == (0, "file\tstart\tend\ttext\npause.wav\t0.000\t40.000\t\n")
@@ -167,7 +171,8 @@ def test_without_silero_a_long_recording_is_refused_by_name(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("speechllama.decode.voice.has_silero", lambda: False)
+    for module in ("voice", "segmenter"):
+        monkeypatch.setattr(f"speechllama.decode.{module}.has_silero", lambda: False)
     monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_, **__: FakeToText()))
     job = FilesJob(["long.wav", "short.wav"])
     assert translate_files.translate_files(FakeToText(), job) == 1

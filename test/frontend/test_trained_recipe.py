@@ -95,8 +95,7 @@ def test_recordings_and_prepared_waveforms_give_the_same_text(
 ) -> None:
     places = (encoder, lora_recipe.root / "ctc")  # weights, adapters and CTC encoder are in the zip
     translate_speech = check_packed(lora_recipe, tmp_path / "e6.zip", capsys, *places)
-    with pytest.raises(ValueError, match=r"a waveform of shape \(0,\), expected \(S,\), long enough"):
-        translate_speech(np.zeros(0, np.float32))
+    assert translate_speech(np.zeros(0, np.float32)) == []
 
 
 def test_packed_without_the_llm_the_front_end_stays_where_it_is(

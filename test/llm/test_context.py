@@ -118,9 +118,9 @@ def test_search_ends_with_the_context_and_says_so(gpt2: Path, beam: int, caplog:
     config = SearchConfig(beam, nbest=beam)
     found = search(llm, prefix_of(llm, *lengths), torch.tensor([30, 30, 6]), "causal", config)
     assert [len(nbest[0].tokens) for nbest in found] == [2, 1, 6]
-    assert (
-        "the LLM's context of 20 positions leaves 2 of 3 utterances fewer tokens than the search allows" in caplog.text
-    )
+    assert [nbest[0].is_cut for nbest in found] == [True] * 3
+    words = "prompt and audio leave too few of the LLM's 20 positions: the text of 2 of 3 utterances was cut"
+    assert words in caplog.text
     with pytest.raises(ValueError, match="prompt and audio take 21 positions, the LLM has 20; cut the recording into"):
         search(llm, prefix_of(llm, CONTEXT + 1, 3), torch.tensor([5, 5]), "causal", config)
 

@@ -41,6 +41,20 @@ def test_padding_never_changes_an_utterance(training: bool) -> None:
         assert not batched[row, length:].any()
 
 
+@pytest.mark.parametrize("width", [1, 2, REACH + 3, 2 * REACH + 40])
+def test_the_bias_is_that_of_each_distance(width: int) -> None:
+    stack = TransformerStack(CONFIG)
+    with torch.no_grad():
+        stack.distance_bias.normal_()
+    place = torch.arange(width)
+    distance = (place[None, :] - place[:, None]).clamp(-REACH, REACH) + REACH  # of all pairs, which takes M x M numbers
+    expected, found = stack.distance_bias[:, distance], stack._bias(width)
+    assert torch.equal(found, expected)
+    weights = torch.randn_like(expected)
+    gradients = [torch.autograd.grad((bias * weights).sum(), stack.distance_bias)[0] for bias in (found, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-4)
+
+
 def test_odd_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match="dim 15 must be even and a multiple of num_heads 2"):
         TransformerStack(TransformerConfig(dim=15, num_heads=2))

@@ -33,7 +33,7 @@ import torch  # noqa: E402
 from speechllama.markdown import format_table  # noqa: E402
 from tools.forked import preload  # noqa: E402
 from tools.processes import kill_session, session_members  # noqa: E402
-from tools.stress_recipe import RECIPE, TimeLeft, TinyRecipe, describe_run  # noqa: E402
+from tools.stress_recipe import RECIPE, TimeLeft, TinyRecipe, describe_run, digest_code  # noqa: E402
 
 STAGES = ("ctc", "train", "lora", "decode")
 POLL_SECONDS = 0.0003  # a checkpoint of the tiny recipe is written in some milliseconds
@@ -237,7 +237,7 @@ class Bench:
 
     def unbroken(self, name: str) -> tuple[Path, float]:
         """Run a stage to its end, once: its folder and its seconds."""
-        exp = self.work_dir / "unbroken" / name / "exp"
+        exp = self.work_dir / f"unbroken_{digest_code()}" / name / "exp"
         record = exp.parent / "seconds.json"
         if not record.is_file():
             self.prepare(name, exp)
@@ -307,7 +307,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
     bench.base.make()
     lines = [json.loads(line) for line in report.read_text().splitlines()] if report.is_file() else []
     seed = args.seed
-    done = {line["number"]: Trial(**line["trial"]) for line in lines if line["seed"] == seed}
+    code = digest_code()
+    done = {line["number"]: Trial(**line["trial"]) for line in lines if (line["seed"], line["code"]) == (seed, code)}
     wanted = {number: args.stages[number % len(args.stages)] for number in range(args.kills)}
     trials = [trial for number, trial in done.items() if wanted.get(number) == trial.stage]
     left = [number for number in wanted if number not in {trial.number for trial in trials}]

@@ -159,7 +159,7 @@ def count_rows(path: str | Path, split: str) -> int:
     try:
         languages = read_json(path)["languages"].values()
         return sum(int(language["splits"].get(split, {}).get("rows", 0)) for language in languages)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         logging.warning("%s: not of the form that this package writes, so it counts no rows", path)
         return 0
 

@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -187,7 +188,7 @@ def _extract_all(
             results.update(_extract({utterance: waveforms[utterance] for utterance in batch}, extractor))
         for utterance in utterances[start : start + size]:
             result = results[utterance]
-            place = _place(data, utterance)[0]
+            place = _place(data, utterance)[0] if utterance in waveforms else ""
             if isinstance(result, ValueError) and place not in str(result):  # too short, mostly
                 result = InputError(f"{place}: {result}")
             yield utterance, result
@@ -237,6 +238,8 @@ def _place(data: DataDir, utterance: str) -> tuple[str, float, float | None]:
         return data.table("wav.scp")[utterance], 0.0, None
     try:
         recording, start, end = segment.split()
+        if not 0 <= float(start) < float(end) < math.inf:
+            raise ValueError(segment)
         return data.table("wav.scp")[recording], float(start), float(end)
     except (ValueError, KeyError) as error:
         raise InputError(

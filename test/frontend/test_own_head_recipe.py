@@ -157,7 +157,7 @@ def test_recordings_and_prepared_features_give_the_same_text(
         for utterance, path in recordings.items():
             assert model(path)[0].text == texts[utterance]
         first = next(iter(recordings.values()))
-        words = ["--beam_size", "2", "--segmentation", "even"]  # it is noise, and silero-vad would find no speech
+        # It is noise, in which silero-vad would find no speech.
         assert translate.main(
             ["--model", str(folder / "packed.zip"), "--beam_size", "2", "--segmentation", "even", first]
         ) in (0, None)

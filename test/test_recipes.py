@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
 from test.conftest import hidden
 from test.frontend.encoders import make_encoder
+from tools.processes import kill_session, session_members
 
 pytestmark = pytest.mark.recipe
 
@@ -65,24 +65,9 @@ class RecipeRun:
         saved = self.ctc_log.with_name("1epoch.pth")
         while not saved.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.02)
-        for pid in session_members(process.pid):
-            os.kill(pid, signal.SIGKILL)
+        kill_session(process.pid, session_members(process.pid))
         _, errors = process.communicate()
         assert saved.exists(), errors.decode()
-
-
-def session_members(session: int) -> list[int]:
-    """The processes of a session, its leader first; jobs have process groups of their own, so a group is not enough."""
-    members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # pid (name) state parent group session ...; a name may hold spaces and brackets
-            fields = path.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            members.append(int(path.parent.name))
-    return sorted(members)
 
 
 def stage_states(output: str) -> dict[str, str]:

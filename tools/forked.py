@@ -8,6 +8,7 @@ A fork has all imports already, so a call costs what it computes; a crash of a l
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import importlib
 import logging
 import os
@@ -120,6 +121,7 @@ def _run_child(main: Callable[[], Any], folder: Path, log: int) -> None:
     status = 1
     try:
         os.setsid()
+        faulthandler.disable()  # the tests' own, which would print a crash that is meant
         os.dup2(log, 1)
         os.dup2(log, 2)
         sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)

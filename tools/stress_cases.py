@@ -69,7 +69,7 @@ def clip(made: Materials, out: Path) -> Prepared:
     shutil.copyfile(made.clip, path)
 
     def lost(printed: Sequence[str]) -> str:
-        is_said = any(line.startswith(str(path)) for line in printed[0].splitlines())
+        is_said = str(path) in printed[0]  # its text, or that nothing was heard
         return "" if is_said else "no line for the file, and exit status 0"
 
     return Prepared([path], [[translating(made.exp / "st_e6", path)]], lost)
@@ -171,7 +171,7 @@ def ctc_training(made: Materials, out: Path, config: Path) -> Call:
     return Call("ctc_train", tuple(map(str, words)))
 
 
-def llm_training(made: Materials, out: Path, config: Path, max_epoch: int = 1) -> list[Call]:
+def llm_training(made: Materials, out: Path, config: Path, max_epoch: int = 1, stage: str = "train") -> list[Call]:
     """Train audio encoder and so on for some epochs, in <out>/system."""
     replaced: dict[str, object] = {
         "--config": config,
@@ -180,13 +180,22 @@ def llm_training(made: Materials, out: Path, config: Path, max_epoch: int = 1) -
     }
     replaced |= {"--max_epoch": max_epoch, "--conf_path": ""}
     calls = []
-    for planned in made.recipe.commands("train"):
+    for planned in made.recipe.commands(stage):
         words, last = [], ""
         for word in planned.words:
             words.append(str(replaced.get(last, word)))
             last = word
         calls.append(Call(planned.name, tuple(words)))
     return calls
+
+
+def adapter(made: Materials, out: Path) -> Prepared:
+    """Somebody's LoRA adapters, from which a training starts."""
+    names = ("adapter_model.safetensors", "adapter_config.json")
+    files = copy_dir(made.folder / "adapter", out / "adapter", *names)
+    *_, train = llm_training(made, out, made.folder / "conf/e6.yaml", stage="lora")
+    chain = [Call(train.name, (*train.words, "--init_adapter", str(out / "adapter")))]
+    return Prepared(files, [chain], named_as=(str(out / "adapter"),))
 
 
 def config_yaml(made: Materials, out: Path) -> Prepared:
@@ -323,6 +332,7 @@ KINDS: dict[str, Callable[[Materials, Path], Prepared]] = {
     "config.yaml": experiment,
     "model.pth": checkpoint,
     "checkpoint.pth": resumed,
+    "adapter": adapter,
     "CTC units": tokenizer,
     "LLM tokenizer": llm_tokenizer,
     "LLM config.json": llm_config,

@@ -66,7 +66,7 @@ class Materials:
             _make_clips(self)
             _make_segments(self)
             _make_configs(self)
-            _tune(self)
+            _tune_and_export(self)
             (self.folder / "done").touch()
 
     @property
@@ -144,16 +144,18 @@ def _make_configs(made: Materials) -> None:
     conf = made.folder / "conf"
     conf.mkdir(exist_ok=True)
     search = f"{RECIPE / 'conf'}:{RECIPE.parent / 'TEMPLATE/conf'}"
-    for name in ("ctc", "e5", "b2", "llm"):
+    for name in ("ctc", "e5", "e6", "b2", "llm"):
         place = next(path for path in (Path(part) / f"{name}.yaml" for part in search.split(":")) if path.is_file())
         (conf / f"{name}.yaml").write_text(yaml.safe_dump(read_config(place, search), sort_keys=False))
 
 
-def _tune(made: Materials) -> None:
-    """The settings of rescoring."""
-    _, ended = run_chain([tuning(made, made.exp / "st_e6/decode_test_beam2", made.folder)], made.folder, SECONDS)
+def _tune_and_export(made: Materials) -> None:
+    """The settings of rescoring, and the LoRA adapters of E6 in peft's form."""
+    export = call("export", exp_dir=made.exp / "st_e6", adapter=made.folder / "adapter")
+    calls = [tuning(made, made.exp / "st_e6/decode_test_beam2", made.folder), export]
+    last, ended = run_chain(calls, made.folder, SECONDS)
     if ended.how != "done":
-        raise RuntimeError(f"tune_rescoring: {ended.text[-2000:]}")
+        raise RuntimeError(f"{last}: {ended.text[-2000:]}")
 
 
 def call(entry: str, **options: object) -> Call:

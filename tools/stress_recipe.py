@@ -6,6 +6,7 @@ TinyRecipe(folder) -> its plan; a stage -> the commands that run.sh would run
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -144,7 +145,15 @@ def describe_run() -> dict[str, Any]:
     """The commit and the machine, for reports."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10", "--exclude", "*"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    return {"commit": commit, "hardware": describe_cpu()}
+    return {"commit": commit, "code": digest_code(), "hardware": describe_cpu()}
+
+
+def digest_code() -> str:
+    """A fingerprint of the package's code: runs of other code may round otherwise, and are not compared."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "speechllama").rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:10]
 
 
 class TimeLeft:

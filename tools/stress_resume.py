@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -34,7 +32,8 @@ import torch  # noqa: E402
 
 from speechllama.markdown import format_table  # noqa: E402
 from tools.forked import preload  # noqa: E402
-from tools.stress_recipe import RECIPE, TimeLeft, TinyRecipe, describe_run  # noqa: E402
+from tools.processes import kill_session, session_members  # noqa: E402
+from tools.stress_recipe import RECIPE, TimeLeft, TinyRecipe, describe_run, digest_code  # noqa: E402
 
 STAGES = ("ctc", "train", "lora", "decode")
 POLL_SECONDS = 0.0003  # a checkpoint of the tiny recipe is written in some milliseconds
@@ -65,32 +64,6 @@ class Trial:
     half_written: list[str]
     result: str
     detail: str = ""
-
-
-def session_members(session: int) -> list[int]:
-    """The processes of a session, its leader first; jobs have process groups of their own, so a group is not enough."""
-    members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            # pid (name) state parent group session ...; a name may hold spaces and brackets
-            fields = path.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            members.append(int(path.parent.name))
-    return sorted(members)
-
-
-def kill_session(session: int, known: Sequence[int] = ()) -> None:
-    """Kill every process of a session with SIGKILL: those known first, then whatever they have started."""
-    members = list(known)
-    while members:
-        for pid in members:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        members = session_members(session)
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
@@ -264,7 +237,7 @@ class Bench:
 
     def unbroken(self, name: str) -> tuple[Path, float]:
         """Run a stage to its end, once: its folder and its seconds."""
-        exp = self.work_dir / "unbroken" / name / "exp"
+        exp = self.work_dir / f"unbroken_{digest_code()}" / name / "exp"
         record = exp.parent / "seconds.json"
         if not record.is_file():
             self.prepare(name, exp)
@@ -334,7 +307,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
     bench.base.make()
     lines = [json.loads(line) for line in report.read_text().splitlines()] if report.is_file() else []
     seed = args.seed
-    done = {line["number"]: Trial(**line["trial"]) for line in lines if line["seed"] == seed}
+    code = digest_code()
+    done = {line["number"]: Trial(**line["trial"]) for line in lines if (line["seed"], line["code"]) == (seed, code)}
     wanted = {number: args.stages[number % len(args.stages)] for number in range(args.kills)}
     trials = [trial for number, trial in done.items() if wanted.get(number) == trial.stage]
     left = [number for number in wanted if number not in {trial.number for trial in trials}]

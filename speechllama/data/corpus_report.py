@@ -169,7 +169,7 @@ def read_rows(path: str | Path) -> dict[str, int] | None:
         for language in report["languages"].values():
             for name, split in language["splits"].items():
                 rows[name] = rows.get(name, 0) + int(split["rows"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
     return rows
 

@@ -80,17 +80,19 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     known = {utt for part in read_parts(output) if part.stamp == stamp for utt in part.records}
     start_part(own, Part(stamp, describe(translate, job, words)))
     batches = list(own_batches(audio.seconds, job))
-    left = [[utt for utt in batch if utt not in known] for batch in batches]
+    # A batch of which some are known is decoded whole: with other padding, scores would be rounded differently.
+    left = [batch for batch in batches if any(utt not in known for utt in batch)]
     num_left = sum(map(len, left))
     logging.info("%s: %d of %d utterances are to be decoded", own, num_left, sum(map(len, batches)))
     with writing(own), own.open("a", encoding="utf-8") as stream:
-        for batch in progress([batch for batch in left if batch], sum(map(bool, left)), "batches"):
+        for batch in progress(left, len(left), "batches"):
             start = time.perf_counter()
             results = list(decode_batch(translate, data, audio, batch))
             spent = (time.perf_counter() - start) / len(batch)
             records = (
                 {"utt": utterance, "nbest": [to_record(entry) for entry in nbest], "spent": spent}
                 for utterance, nbest in results
+                if utterance not in known
             )
             stream.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
             stream.flush()

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from speechllama.constants import DEFAULT_ENCODER, OWN_HEAD
+from speechllama.faults import InputError
 from speechllama.feature_shape import FeatureShape, num_encoder_frames
 from speechllama.model.ctc_encoder import CTCEncoder, CTCEncoderConfig
 from speechllama.model.own_head import OwnHead, OwnHeadConfig, keep_frames
@@ -61,4 +62,8 @@ def choose_encoder(settings: Mapping[str, Any], where: str) -> Choice[Encoder]:
         ValueError: There is no such encoder, or it has no such setting.
     """
     name = settings.get("encoder") or DEFAULT_ENCODER
+    try:
+        _ = ENCODERS[name]
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
     return choose(ENCODERS, name, settings.get("encoder_conf") or {}, f"{where}: encoder_conf")

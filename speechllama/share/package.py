@@ -95,7 +95,8 @@ def pack(exp_dir: str | Path, output: str | Path, options: PackOptions) -> Path:
     partial = output.with_name(f"{output.name}.tmp")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
-        files = write_package(exp_dir, Path(scratch), output.name, options, copy=_link)
+        with writing(output):
+            files = write_package(exp_dir, Path(scratch), output.name, options, copy=_link)
         with writing(output), zipfile.ZipFile(partial, "w") as archive:
             for name in files:
                 archive.write(Path(scratch, name), name)
@@ -293,7 +294,7 @@ def pack_llm(llm_dir: str, include_llm: bool, has_weights: bool) -> tuple[dict[s
         has_weights: False if the experiment's own weights replace the LLM's; a local LLM is then packed without them.
     """
     path, _ = read_llm_record(llm_dir)
-    record = json.loads((Path(llm_dir) / LLM_FILE).read_text(encoding="utf-8"))
+    record = read_json(Path(llm_dir) / LLM_FILE)
     folder = Path(path)
     if not include_llm and (has_weights or not folder.is_dir()):
         return {**record, "path": str(folder.resolve()) if folder.is_dir() else path}, []

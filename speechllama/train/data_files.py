@@ -17,6 +17,7 @@ from speechllama.files import read_table
 ARK = "kaldi_ark"  # ESPnet's type of a table whose values are places in an ark
 DATASET = "espnet2/train/dataset.py"  # in the traceback of what ESPnet cannot read
 SIDES = ("train", "valid")
+BATCH_TYPES = ("unsorted", "sorted", "folded", "length", "numel")  # of ESPnet
 FOLDED = "folded"  # ESPnet's default batch_type, which needs a fold_length for each shape file
 
 
@@ -42,6 +43,9 @@ def check_data_files(args: argparse.Namespace) -> None:
                 f"{args.config}: batch_type is {FOLDED} (ESPnet's default), which needs a fold_length for each of the "
                 f"{len(shape_files)} shape files; write batch_type: numel, or look whether the file was cut"
             )
+    if args.batch_type not in BATCH_TYPES:
+        known = ", ".join(BATCH_TYPES)
+        faults.append(f"{args.config}: batch_type is {args.batch_type!r}, expected one of {known}")
     for name in ("batch_size", "batch_bins"):
         if getattr(args, name) < 1:
             faults.append(f"{args.config}: {name} is {getattr(args, name)}, expected a number above 0")

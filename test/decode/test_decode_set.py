@@ -11,6 +11,7 @@ import torch
 
 from speechllama.bin import merge_decoded
 from speechllama.data.subset import take_subset
+from speechllama.decode import decode_set
 from speechllama.decode.control import derange
 from speechllama.decode.speech_llama2text import SpeechLlamaToText
 from speechllama.files import read_json, read_table
@@ -182,3 +183,25 @@ def test_a_subset_is_decoded_as_the_whole_set_is(recipe: Any) -> None:
         assert take_subset(recipe.root / "test" / name, part, 3) == (3, 6)
     found = recipe.decode("e6", "compressed_subset3", "of_subset")
     assert found == {key: whole[key] for key in found} and len(found) == 3
+
+
+def test_what_is_left_of_a_batch_is_decoded_in_that_batch(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe.decode("e5", "compressed", "cut", "--batch_size", "6")
+    path = recipe.root / "cut/nbest.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.unlink()
+    (recipe.root / "cut/nbest.1.jsonl").write_text("".join(lines[:4]) + lines[4][:30])
+    sizes = []
+    original = decode_set.decode_batch
+
+    def decode_batch(translate: Any, data: Any, audio: Any, batch: Any) -> Any:
+        sizes.append(len(batch))
+        return original(translate, data, audio, batch)
+
+    monkeypatch.setattr(decode_set, "decode_batch", decode_batch)
+    recipe.decode("e5", "compressed", "cut", "--batch_size", "6")
+    assert sizes == [6]
+    whole, resumed = (
+        [json.loads(line)["nbest"] for line in text[1:]] for text in (lines, path.read_text().splitlines(keepends=True))
+    )
+    assert resumed == whole  # scores to the last bit, too

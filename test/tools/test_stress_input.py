@@ -17,7 +17,7 @@ from tools.mutations import MUTATIONS
 from tools.stress_cases import KINDS
 from tools.stress_kinds import lost_rows, missing
 
-NUM_CASES = 24
+NUM_CASES = 25
 
 
 def test_a_seeded_share_of_the_damaged_files_is_handled_or_refused_by_name(

@@ -67,6 +67,12 @@ def test_settings_of_batches_that_cannot_be_are_named_with_the_yaml(files: argpa
     assert "conf/ctc.yaml: batch_bins is 0, expected a number above 0" in str(fault.value)
 
 
+def test_an_unknown_batch_type_is_named_with_the_yaml(files: argparse.Namespace) -> None:
+    files.batch_type = "num"
+    with pytest.raises(ValueError, match="conf/ctc.yaml: batch_type is 'num', expected one of unsorted, .*numel"):
+        check_data_files(files)
+
+
 def test_an_ark_that_espnet_could_not_read_is_named(files: argparse.Namespace) -> None:
     ark = Path(files.train_shape_file[0]).parent / "feats.ark"
     ark.write_bytes(ark.read_bytes()[:-10])

@@ -138,7 +138,7 @@ class _Document:
     def __init__(self, job: FilesJob, path: str, has_header: bool) -> None:
         self.job, self.path = job, path
         self.parts: list[str] = []
-        self.is_heard = self.is_started = False
+        self.is_heard = self.has_text = self.is_started = False
         name = "" if job.output_dir else path
         self.writer = Writer(job.kind, self.parts.append if job.output_dir else print_result, name, has_header)
 
@@ -146,6 +146,7 @@ class _Document:
         """Add a segment."""
         self.is_started = True
         self.is_heard |= bool(segment.nbest)
+        self.has_text |= bool(segment.text)
         self.writer.write(segment)
 
     def close(self, seconds: float) -> None:
@@ -154,6 +155,8 @@ class _Document:
             self.writer.write(Segment(0.0, seconds, []))
         if not self.is_heard:
             logging.warning("%s: nothing was heard: it is silent, or holds no speech", self.path)
+        elif not self.has_text:
+            logging.warning("%s: the model's best text for it is empty", self.path)
         self.writer.close()
         if self.job.output_dir:
             with atomic_write(self.job.document(self.path)) as stream:

@@ -79,8 +79,11 @@ def change_search(config: SearchConfig, values: Mapping[str, Any]) -> SearchConf
 
 
 def find_rescoring(folder: Path, config: SearchConfig | None = None) -> Path | None:
-    """Find what stage tune wrote into a folder: that of the config's beam, else the newest; None without any."""
-    found = sorted(folder.glob(RESCORING), key=lambda path: path.stat().st_mtime)
+    """Find what stage tune wrote into a folder: that of the config's beam, else the newest; None without any.
+
+    A weight that was tuned on a part of the dev set (`--subset`) is taken only where there is no other.
+    """
+    found = sorted(folder.glob(RESCORING), key=lambda path: ("_subset" not in path.name, path.stat().st_mtime))
     fitting = [path for path in found if config and tuned_beam(path) == config.beam_size]
     chosen = fitting or found
     return chosen[-1] if chosen else None
@@ -88,7 +91,7 @@ def find_rescoring(folder: Path, config: SearchConfig | None = None) -> Path | N
 
 def tuned_beam(path: Path) -> int | None:
     """Say for which beam a weight was tuned, by the name of the file; None of a packed model's."""
-    match = re.search(r"_beam(\d+)\.json$", path.name)
+    match = re.search(r"_beam(\d+)(_subset\d+)?\.json$", path.name)
     return int(match.group(1)) if match else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -23,6 +24,7 @@ from speechllama.decode.rescored2text import RescoredToText
 from speechllama.decode.seq2seq2text import Seq2SeqToText
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.decode.speech_llama2text import SpeechLlamaToText
+from speechllama.decode.systems import find_rescoring, tuned_beam
 from speechllama.decode.voice import energy
 from speechllama.files import read_table
 from test.conftest import hidden
@@ -126,6 +128,15 @@ def test_rescoring_chooses_among_the_whole_beam_and_can_give_all_of_it(systems: 
     assert best(noise(1.0)) == after[:1]
     scores = [entry.score for entry in after]
     assert scores == sorted(scores, reverse=True) and scores != [entry.score for entry in before]
+
+
+def test_a_weight_tuned_on_a_part_of_dev_is_the_last_choice(tmp_path: Path) -> None:
+    whole, part = (tmp_path / f"rescoring_beam4{end}.json" for end in ("", "_subset20"))
+    part.write_text("{}")
+    assert find_rescoring(tmp_path, SearchConfig(beam_size=4)) == part and tuned_beam(part) == 4
+    whole.write_text("{}")
+    os.utime(whole, (1, 1))
+    assert find_rescoring(tmp_path) == find_rescoring(tmp_path, SearchConfig(beam_size=4)) == whole
 
 
 def test_a_system_without_a_prompt_cannot_be_told_what_to_write(systems: Path) -> None:

@@ -51,6 +51,8 @@ def test_a_subset_is_a_set_of_its_own_that_is_decoded_and_scored(mini_plan: Make
     (score,) = (command for command in commands(part, "score") if command[0] == "score")
     assert value_of(score, "hyp_dir") == "exp/st_e6/decode_test_subset20_beam4"
     assert value_of(score, "data_dir") == "dump/test_subset20"
+    (pack,) = commands(part, "pack")
+    assert value_of(pack, "decode_dir") == "exp/st_e6/decode_test_subset20_beam4"
     rescored = mini_plan("--system", "b2", "--subset", "20")
     (tune,) = commands(rescored, "tune")
     assert value_of(tune, "data_dir") == "dump/dev_subset20"

@@ -65,7 +65,7 @@ def pack(plan: Plan) -> list[Stage]:
     layout, pack_llm = plan.layout, plan.options.pack_llm
     if plan.selection.system.is_ctc:
         return [Stage("pack", skip="the CTC encoder is packed as a part of a speech LLM")]
-    folder, decoded = layout.system_dir, layout.decoded(plan.options.set_names[0])
+    folder, decoded = layout.system_dir, layout.decoded(layout.part_of(plan.options.set_names[0]))
     output = f"{folder}/packed.zip"
     command = module(
         *("pack", "--exp_dir", folder, "--output", output, "--include_llm", pack_llm, "--decode_dir", decoded)

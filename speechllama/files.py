@@ -160,3 +160,18 @@ def write_json(path: str | Path, value: Mapping[str, Any]) -> None:
     with atomic_write(path) as stream:
         json.dump(dict(value), stream, ensure_ascii=False, indent=2)
         stream.write("\n")
+
+
+def find_path(value: str, folder: str | Path) -> str:
+    """Find the path that a setting of an experiment means.
+
+    Args:
+        value: A path as a recipe gave it, from the recipe's directory; or from the folder, as in a packed model.
+        folder: The experiment's directory, which is below the recipe's.
+
+    Returns:
+        The path; the value itself where there is nothing by that name, such as a hub id.
+    """
+    folder = Path(folder)
+    places = [place / value for place in (folder, *folder.resolve().parents) if value]
+    return next((str(place) for place in places if place.exists()), value)

@@ -1,6 +1,6 @@
 """What a training records about itself for the tables, and which epochs were averaged.
 
-    a training   -> <experiment>/training.json
+    a training   -> <experiment>/training.json: seconds, updates, memory, and the values of each epoch
     its average  -> <experiment>/average.json, next to model.pth
 
 The checkpoint is written with the epoch it is of, and a stop inside an epoch keeps that epoch's seconds and batches: so
@@ -15,10 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speechllama.faults import InputError
 from speechllama.files import read_json, write_json
 
 if TYPE_CHECKING:
     from speechllama.peak_memory import PeakMemory
+
+Epochs = dict[int, dict[str, dict[str, float]]]  # epoch -> "train", "valid" -> values
+VALUES = {"loss": "loss", "acc": "accuracy", "optim0_lr0": "learning_rate"}  # ESPnet's name -> ours
+CHECKPOINT = "checkpoint.pth"  # ESPnet's, with the values of every epoch so far
 
 
 def training_record_path(folder: str | Path) -> Path:
@@ -78,6 +83,52 @@ def sum_epochs(stats: Mapping[int, Mapping[str, Mapping[str, Any]]], accum_grad:
     return seconds, num_updates
 
 
+def summarise_epochs(stats: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> Epochs:
+    """Take loss, accuracy and learning rate out of ESPnet's statistics by epoch and phase."""
+    epochs: Epochs = {}
+    for epoch in sorted(stats):
+        phases = {phase: stats[epoch].get(phase, {}) for phase in ("train", "valid")}
+        epochs[epoch] = {
+            phase: {ours: float(values[name]) for name, ours in VALUES.items() if name in values}
+            for phase, values in phases.items()
+        }
+    return epochs
+
+
+def training_files(folder: str | Path) -> list[Path]:
+    """Find the files that `read_epochs` reads."""
+    files = (training_record_path(folder), Path(folder) / CHECKPOINT)
+    return [file for file in files if file.is_file()]
+
+
+def read_epochs(folder: str | Path) -> Epochs:
+    """Read loss, accuracy and learning rate of each epoch of a training.
+
+    They are in training.json once the training is at its end; before, and in experiments of older versions, in
+    ESPnet's checkpoint.
+
+    Returns:
+        The values by epoch and phase; none where no epoch is finished, or it is no training of ESPnet's.
+
+    Raises:
+        ValueError: The checkpoint is truncated.
+    """
+    record = training_record_path(folder)
+    epochs = read_json(record).get("epochs") if record.is_file() else None
+    if epochs:
+        return {int(epoch): values for epoch, values in epochs.items()}
+    checkpoint = Path(folder) / CHECKPOINT
+    if not checkpoint.is_file():
+        return {}
+    import torch
+
+    try:  # mmap: only the statistics are read, not the weights next to them
+        state = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+        return summarise_epochs(state["reporter"]["stats"])
+    except Exception as error:  # a truncated zip fails as RuntimeError, EOFError, UnpicklingError, OSError ...
+        raise InputError(f"{checkpoint}: cannot be read ({error}); resume the training, which repairs it") from error
+
+
 def to_seconds(value: Any) -> float:
     """Seconds of ESPnet's durations, which each of its releases saves in its own way."""
     if isinstance(value, datetime.timedelta):
@@ -110,6 +161,7 @@ def record_training(folder: Path, stats: Mapping[int, Any], accum_grad: int, mem
         seconds=round(seconds, 3),
         num_updates=num_updates,
         num_epochs=len(stats),
+        epochs=summarise_epochs(stats),
         peak_gb=round(memory.highest() / 1e9, 3),
         peak_of=memory.what,
         **describe_machine(memory, torch.distributed.get_world_size() if is_shared else 1),

@@ -18,6 +18,7 @@ COMMON = {
     "constants",
     "faults",
     "feature_shape",
+    "figure",
     "files",
     "hub",
     "lora",
@@ -45,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"common", "text", "frontend", "data", "llm", "model"},
     "share": {"common", "text", "data", "llm", "model", "decode", "report"},
     "recipe": {*BELOW_RECIPE},
-    "bin": {*BELOW_RECIPE, "recipe"},
+    "page": {"common", "text", "frontend", "data", "model", "decode", "report"},
+    "serve": {"common", "text", "data", "decode"},
+    "bin": {*BELOW_RECIPE, "recipe", "page", "serve"},
     "package": {"decode"},  # speechllama/__init__.py hands out Speech2Text, on use
 }
 ESPNET = "speechllama.train.espnet"

@@ -4,8 +4,8 @@ r"""Run every stage of a tiny recipe on a full disk and in a read-only directory
     python3 tools/stress_disk.py --work_dir /tmp/stress --stages train lora
 
 What a stage writes goes to a tmpfs of its own, so this needs root. "full": there is room for none of it, for half or
-for nine tenths; "read-only": the tmpfs is mounted so. The stage must end with a message that names a path on that disk,
-or, where it can do without the file, succeed; then it runs again with room, and its outputs must be those of an
+for nine tenths; "read-only": the tmpfs is mounted so. The stage must end with a message that names a path on that
+disk, or, where it can do without the file, succeed; then it runs again with room, and its outputs must be those of an
 undisturbed run. Exit status 1 if a stage ends with a traceback or without a path, or cannot be resumed.
 """
 

@@ -22,7 +22,7 @@ SUFFIXES = (".py", ".sh", ".yaml")
 # The folders of the package in the order of the flow; files without a folder come first.
 FLOW = (
     *("corpora", "data", "text", "model", "llm", "compress", "train", "decode", "rescore", "report"),
-    *("recipe", "bin"),
+    *("share", "page", "serve", "recipe", "bin"),
 )
 HEADER = """# The tree
 

@@ -14,6 +14,7 @@ import torch
 from speechllama.config import from_mapping
 from speechllama.decode.packed import find_folder
 from speechllama.faults import InputError, MissingFileError
+from speechllama.files import find_path
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import read_llm_record
 from speechllama.model.build import CONFIG_FILE, build_speech_llama, front_end_path
@@ -96,9 +97,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if weights:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": find_path(weights, folder)}
     return settings
-
-
-def find_path(value: str, folder: Path) -> str:
-    """Return the path that a setting means; one that is nowhere, such as a hub id, stays as it is."""
-    places = [place / value for place in (folder, *folder.resolve().parents) if value]
-    return next((str(place) for place in places if place.exists()), value)

@@ -47,6 +47,11 @@ class RescoredToText(Speech2Text):
         """As the system does."""
         self.base.check_data(data_dir, kind)
 
+    def check_language(self, language: str) -> None:
+        """See `Speech2Text`; the LLM that chooses may name it, too."""
+        self.base.check_language(language)
+        self.rescoring.scorer.item("", language)
+
     def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
         """See `Speech2Text`."""
         self._widen()

@@ -204,15 +204,28 @@ class Speech2Text(abc.ABC):
     def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
         """Translate a batch as `translate`, with no hypothesis where CTC, if there is one, finds blanks only."""
 
+    def check_language(self, language: str) -> None:  # noqa: B027
+        """Refuse a source language that the prompt must name and cannot; a system without a prompt takes any.
+
+        Raises:
+            ValueError: The code is unknown, or missing.
+        """
+
     @abc.abstractmethod
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse audio of another kind than that on which the system was trained."""
 
 
 def as_waveform(speech: np.ndarray | str | Path, rate: int) -> np.ndarray:
-    """Bring a recording, a file or samples (S,) of any rate, to 16 kHz, mono, within +-1."""
+    """Bring a recording, a file or samples (S,) of any rate, to 16 kHz, mono, within +-1.
+
+    Raises:
+        ValueError: It holds no sample, or is not a waveform.
+    """
     if isinstance(speech, (str, Path)):
         return read_audio(speech)
+    if not np.size(speech):
+        raise InputError("the waveform holds no sample")
     return resample(to_unit_scale(np.asarray(speech)), rate)
 
 

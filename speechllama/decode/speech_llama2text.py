@@ -51,6 +51,10 @@ class SpeechLlamaToText(Speech2Text):
             expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
             check_maker(data_dir, "compressed", expected)
 
+    def check_language(self, language: str) -> None:
+        """See `Speech2Text`."""
+        self.experiment.prompt.render(language)
+
     def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
         """See `Speech2Text`. Where the compressor's output can be cached, the encoder reads the features only once."""
         network, features = self.network, features.to(self.device)

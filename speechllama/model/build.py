@@ -182,8 +182,9 @@ def load_ctc_encoder(ctc_dir: str | Path, front_end: str = "") -> Any:
     if front_end:
         settings["frontend_conf"] = {**settings["frontend_conf"], "path": front_end}
     encoder = build_encoder(choice, settings["num_units"], recorded_format(settings, str(folder / CONFIG_FILE)))
+    state = read_weights(folder)
     try:
-        encoder.load_state_dict(read_weights(folder))
+        encoder.load_state_dict(state)
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"{weights_path(folder)}: the weights do not fit {CONFIG_FILE} next to them: {error}"

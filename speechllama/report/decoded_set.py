@@ -21,6 +21,13 @@ from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 from speechllama.text.tasks import TASKS, Task
 
 SCORE = "score.json"
+CONTROL_SUFFIX = "_control"
+
+
+def find_decode_dirs(exp_dir: str | Path) -> list[Path]:
+    """Find the decoding directories of all systems, without the controls, sorted."""
+    found = [path for path in Path(exp_dir).glob("*/decode_*") if path.is_dir()]
+    return sorted(path for path in found if not path.name.endswith(CONTROL_SUFFIX))
 
 
 def hypothesis_path(decode_dir: str | Path) -> Path:

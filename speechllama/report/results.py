@@ -1,6 +1,7 @@
 """The results of a recipe on one page.
 
-    exp/<system>/decode_*/score.json + exp/ctc*/report.json + exp/table/table.json -> exp/RESULTS.md
+    exp/<system>/decode_*/score.json + exp/ctc*/report.json + exp/table/table.json
+      -> exp/<system>/pictures/*.svg, exp/RESULTS.md
 
 An experiment that is not finished gets its page too: the page then says what is missing.
 """
@@ -8,11 +9,11 @@ An experiment that is not finished gets its page too: the page then says what is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from speechllama.faults import MissingFileError
+from speechllama.faults import InputError, MissingFileError
 from speechllama.files import atomic_write, read_json
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.ctc import (
@@ -22,7 +23,8 @@ from speechllama.report.ctc import (
     ctc_report_path,
     format_ctc_rows,
 )
-from speechllama.report.decoded_set import SCORE, score_path
+from speechllama.report.decoded_set import SCORE, find_decode_dirs, score_path
+from speechllama.report.pictures.files import write_pictures
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
 from speechllama.text.tasks import TASKS, Metric, Task
@@ -34,11 +36,19 @@ NONE = "-"  # a cell without a value
 
 @dataclass(frozen=True)
 class Results:
-    """What an experiment directory holds: reports by their path below it, a line for all that is missing."""
+    """What an experiment directory holds.
+
+    Attributes:
+        scores: Scores of decoded sets by their path below it.
+        ctc_reports: Reports on CTC by theirs.
+        missing: A line for each thing that is missing.
+        pictures: Paths of the pictures of each system, below it.
+    """
 
     scores: dict[str, dict[str, Any]]
     ctc_reports: dict[str, dict[str, Any]]
     missing: tuple[str, ...]
+    pictures: dict[str, list[str]] = field(default_factory=dict)
 
 
 def format_results(results: Results, title: str = "Results") -> str:
@@ -71,6 +81,8 @@ def format_results(results: Results, title: str = "Results") -> str:
     if warned:
         parts.append("## Warnings\n\n" + "".join(f"* {name}: {warning}\n" for name, warning in warned))
     parts.extend(_format_ctc(name, report) for name, report in results.ctc_reports.items())
+    if results.pictures:
+        parts.append(_format_pictures(results.pictures))
     if results.scores:
         parts.append(_format_commands(results.scores))
     if results.missing:
@@ -164,6 +176,12 @@ def _format_ctc(name: str, report: dict[str, Any]) -> str:
     )
 
 
+def _format_pictures(pictures: dict[str, list[str]]) -> str:
+    """Link the pictures of each system."""
+    rows = [[name, ", ".join(f"[{Path(file).stem}]({file})" for file in files)] for name, files in pictures.items()]
+    return f"## Pictures\n\n{format_table(['system', 'pictures'], rows)}"
+
+
 def _format_commands(scores: dict[str, dict[str, Any]]) -> str:
     """List how each set was decoded: device, commit and command."""
     rows = []
@@ -174,18 +192,9 @@ def _format_commands(scores: dict[str, dict[str, Any]]) -> str:
     return f"## Decoding\n\n{table}" + (f"\n{commands}" if commands else "")
 
 
-CONTROL_SUFFIX = "_control"
-
-
 def results_path(exp_dir: str | Path) -> Path:
     """Name the page of results of a recipe."""
     return Path(exp_dir) / "RESULTS.md"
-
-
-def find_decode_dirs(exp_dir: str | Path) -> list[Path]:
-    """Find the decoding directories of all systems, without the controls, sorted."""
-    found = [path for path in Path(exp_dir).glob("*/decode_*") if path.is_dir()]
-    return sorted(path for path in found if not path.name.endswith(CONTROL_SUFFIX))
 
 
 def find_ctc_dirs(exp_dir: str | Path) -> list[Path]:
@@ -269,8 +278,23 @@ def find_newer_scores(exp_dir: str | Path) -> list[str]:
     return [f"{row} in the table: {file} is newer; run the recipe's run_table.sh again" for row, file in newer]
 
 
+def draw_pictures(exp_dir: str | Path, results: Results) -> Results:
+    """Draw what is new of every decoded system; a picture that cannot be drawn is among the missing."""
+    pictures, missing = {}, []
+    for folder in dict.fromkeys(path.parent for path in find_decode_dirs(exp_dir)):
+        try:
+            files = write_pictures(folder)
+        except MissingFileError:  # nothing to draw, of a system that is not scored yet
+            continue
+        except (InputError, KeyError, OSError) as error:
+            missing.append(f"{folder.name}: no pictures ({error!s})".replace(f"{exp_dir}/", ""))
+            continue
+        pictures[folder.name] = [file.relative_to(exp_dir).as_posix() for file in files]
+    return replace(results, pictures=pictures, missing=(*results.missing, *missing))
+
+
 def write_results(exp_dir: str | Path, title: str = "Results") -> Results:
-    """Write RESULTS.md from what is there.
+    """Write RESULTS.md from what is there, and draw the pictures that it links.
 
     Args:
         exp_dir: The recipe's directory of experiments.
@@ -279,7 +303,7 @@ def write_results(exp_dir: str | Path, title: str = "Results") -> Results:
     Returns:
         What was found and what is missing.
     """
-    results = collect_results(exp_dir)
+    results = draw_pictures(exp_dir, collect_results(exp_dir))
     has_table = table_path(exp_dir).is_file()  # of many systems, which its own command writes
     if has_table:
         results = replace(results, missing=(*results.missing, *find_newer_scores(exp_dir)))

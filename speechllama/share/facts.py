@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from speechllama.decode.experiment import find_path
 from speechllama.decode.systems import find_rescoring, rescored_folder
-from speechllama.files import read_json, read_table
+from speechllama.files import find_path, read_json, read_table
 from speechllama.llm.record import LLM_FILE
 from speechllama.model.build import is_seq2seq, read_settings
 from speechllama.report.results import collect_results, results_path

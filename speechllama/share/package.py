@@ -19,12 +19,13 @@ from typing import Any
 import yaml
 
 from speechllama.decode.beam import SearchConfig
-from speechllama.decode.experiment import find_path, read_settings
+from speechllama.decode.experiment import read_settings
 from speechllama.decode.nbest import MERGED, read_stamp
 from speechllama.decode.packed import FETCHED, check_package
 from speechllama.decode.systems import BASE, SEARCH_FILE, find_rescoring, rescored_folder, search_config
+from speechllama.decode.units import find_units, unit_files
 from speechllama.faults import InputError, MissingFileError
-from speechllama.files import atomic_write, read_json, writing
+from speechllama.files import atomic_write, find_path, read_json, writing
 from speechllama.hub import WEIGHT_FILES
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.model.build import CONFIG_FILE, front_end_path, is_seq2seq
@@ -238,6 +239,8 @@ def _llm_contents(folder: Path, include_llm: bool) -> Contents:
     texts: dict[str, str] = {}
     if settings.get("freeze_encoder"):
         files.append((weights_path(settings["ctc_dir"]), f"ctc/{PACKED_FILE}"))
+        units = find_units(settings)
+        files += [(file, f"ctc/{file.name}") for file in unit_files(settings)]  # for pictures only
         ctc = read_config_file(settings["ctc_dir"])
         settings["ctc_dir"] = "ctc"
     elif settings.get("cmvn_file"):
@@ -248,8 +251,8 @@ def _llm_contents(folder: Path, include_llm: bool) -> Contents:
         settings["centroids_file"] = "centroids.npz"
     files += pack_front_end(settings, include_llm)
     if settings.get("freeze_encoder"):
-        of_training = {"tokenizer": None, "cmvn_file": None, "frontend_conf": settings.get("frontend_conf")}
-        texts[f"ctc/{CONFIG_FILE}"] = _portable({**ctc, **of_training})
+        of_package = {"tokenizer": units.name if units else None, "frontend_conf": settings.get("frontend_conf")}
+        texts[f"ctc/{CONFIG_FILE}"] = _portable({**ctc, **of_package, "cmvn_file": None})
     llm_conf = settings.get("llm_conf") or {}
     record, llm_files = pack_llm(settings["llm_dir"], include_llm, has_weights=llm_conf.get("train") != "full")
     if llm_files and llm_conf.get("train") == "full":

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-CHECKPOINT = "checkpoint.pth"
+from speechllama.training_record import CHECKPOINT
+
 PREVIOUS = "checkpoint.previous.pth"
 
 

@@ -63,7 +63,7 @@ def test_a_system_is_pushed_and_loaded_by_its_name_and_revision(
         found = Speech2Text.from_pretrained(NAME, revision="v1")
         assert found(clip) == expected
         assert found.folder.name == first
-        assert translate.main(["--model", NAME, "--revision", "v1", str(clip)]) == 0
+        assert translate.main(["--model", NAME, "--revision", "v1", "--segmentation", "even", str(clip)]) == 0
         assert capsys.readouterr().out == f"{clip}\t{expected[0].text}\n"
     with pytest.raises(
         ValueError, match="org/noise-e6: it has a tag v1 already, which stays where it is; give another --tag"

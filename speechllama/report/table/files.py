@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from speechllama.figure import save_figure
 from speechllama.files import atomic_write, write_json
+from speechllama.report.pictures.scores import draw_scores
 from speechllama.report.table.build import build_table
-from speechllama.report.table.figure import draw_scores
 from speechllama.report.table.page import format_claims
 from speechllama.report.table.run import RunPaths, read_run
 
@@ -48,8 +49,7 @@ def write_table_files(exp_dir: str | Path, runs: Sequence[RunPaths], reference: 
     """
     rows = list(dict.fromkeys(paths.row for paths in runs))
     table = build_table([read_run(paths) for paths in runs], rows, reference)
-    table_path(exp_dir).parent.mkdir(parents=True, exist_ok=True)
-    draw_scores(table, figure_path(exp_dir))
+    save_figure(draw_scores(table), figure_path(exp_dir))
     with atomic_write(claims_path(exp_dir)) as stream:
         stream.write(format_claims(table, title))
     write_json(table_path(exp_dir), table)

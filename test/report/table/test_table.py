@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from speechllama.figure import save_figure
 from speechllama.files import read_json, write_json, write_table
 from speechllama.report.decoded_set import score_path
+from speechllama.report.pictures.scores import draw_scores
 from speechllama.report.results import write_results
 from speechllama.report.table.build import largest
-from speechllama.report.table.figure import draw_scores
 from speechllama.report.table.files import figure_path, table_path
 from speechllama.report.table.run import find_compression
 from test.report.table.conftest import Experiment, make_references, row_of
@@ -104,14 +105,14 @@ def test_the_figure_shows_seventeen_rows_and_three_seeds_apart(tmp_path: Path) -
             | {"control_bleu": 1.0}
         )
     table = {"reference": "system_3", "rows": [*rows, {"row": "failed", "missing": {"1": "was not run"}}]}
-    draw_scores(table, tmp_path / "scores.svg")
+    save_figure(draw_scores(table), tmp_path / "scores.svg")
     svg = (tmp_path / "scores.svg").read_text(encoding="utf-8")
-    names = re.findall(r"<!-- (system_\d+|failed) -->", svg)
+    names = re.findall(r">(system_\d+|failed)</text>", svg)
     assert names == [f"system_{place}" for place in range(17)]
     height = float(re.findall(r'<svg [^>]*?height="([\d.]+)pt"', svg.replace("\n", " "))[0])
     assert height / 17 > 25, "points for each row; its name is 10 high"
     assert svg.count("<use ") >= 17 * 4  # three seeds and a control in each row
-    draw_scores(table, tmp_path / "again.svg")
+    save_figure(draw_scores(table), tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_bytes() == (tmp_path / "scores.svg").read_bytes()
 
 

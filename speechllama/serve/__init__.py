@@ -1,0 +1,1 @@
+"""An OpenAI-compatible HTTP endpoint: requests -> batches -> answers."""

@@ -1,0 +1,186 @@
+"""From an upload to its texts: file -> pieces, as they are needed -> batches of pieces -> segments.
+
+An upload has a descriptor and no name on the disk; /dev/fd/N is its path for the readers of audio.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any, Literal, NamedTuple, cast
+
+from speechllama.data.audio import read_duration
+from speechllama.data.blocks import read_blocks
+from speechllama.decode.long import Segment
+from speechllama.decode.segmenter import CutConfig, Piece, cut
+from speechllama.decode.speech2text import Speech2Text
+from speechllama.decode.systems import change_search
+from speechllama.decode.voice import silero_detector
+from speechllama.faults import InputError
+from speechllama.serve.form import Form
+from speechllama.serve.limits import RequestError
+from speechllama.text.prompt import LANGUAGE_NAMES
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.tasks import TASKS, Task
+
+Endpoint = Literal["translations", "transcriptions"]
+
+
+class Spoken(NamedTuple):
+    """A piece of a recording, and the code of its language or ""."""
+
+    piece: Piece
+    language: str
+
+
+class Recording:
+    """An upload, read piece by piece as the batcher takes them; it outlives the form that it came in.
+
+    Args:
+        form: The form.
+        config: How it is cut.
+
+    Attributes:
+        duration: Seconds.
+
+    Raises:
+        ValueError: It is no audio, or truncated.
+    """
+
+    def __init__(self, form: Form, config: CutConfig) -> None:
+        self._name, self._language, self._config = form.name, form.language, config
+        file = cast("SpooledTemporaryFile[bytes]", form.file.file)
+        file.rollover()  # what is still in memory gets a descriptor
+        self._descriptor = os.dup(file.fileno())
+        self._path = Path(f"/dev/fd/{self._descriptor}")
+        try:
+            self.duration = read_duration(self._path)
+        except (ValueError, OSError) as error:
+            self.close()
+            raise self._name_it(error) from error
+
+    def __iter__(self) -> Iterator[Spoken]:
+        """Read, cut and give a piece.
+
+        Raises:
+            ValueError: The recording is bad from here on.
+        """
+        try:
+            for piece in cut(read_blocks(self._path), self._config):
+                yield Spoken(piece, self._language)
+        except (ValueError, OSError) as error:
+            raise self._name_it(error) from error
+
+    def close(self) -> None:
+        """Give the file back; without a name, it is gone then."""
+        os.close(self._descriptor)
+
+    def _name_it(self, error: Exception) -> InputError:
+        """Word an error with the client's name of the file."""
+        return InputError(str(error).replace(str(self._path), self._name))
+
+
+class ServedModel:
+    """A trained system as the server needs it.
+
+    Args:
+        translator: The system.
+        config: How long recordings are cut.
+    """
+
+    def __init__(self, translator: Speech2Text, config: CutConfig) -> None:
+        self.translator, self.config = translator, config
+        self._task = find_task(translator.settings)
+        prompt = translator.settings.get("prompt_conf") or {}
+        self._target = TARGETS[prompt.get("target", DEFAULT_TARGET)]
+        self._languages = {*LANGUAGE_NAMES, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """What it was trained for."""
+        return "translations" if self._task.is_translation else "transcriptions"
+
+    @property
+    def task(self) -> str:
+        """What `verbose_json` calls that."""
+        return "translate" if self._task.is_translation else "transcribe"
+
+    def language_name(self, language: str) -> str:
+        """Name the language that is written, as `verbose_json` does: "english"; "" where it is not known."""
+        if self._task.is_translation:
+            return self._target.language.lower()
+        return LANGUAGE_NAMES.get(language, language).lower()
+
+    def open(self, form: Form, max_recording_seconds: float) -> Recording:
+        """Open an upload.
+
+        Raises:
+            ValueError: It is bad audio.
+            RequestError: It is too long, or its language is unknown or missing.
+        """
+        self._check_language(form.language)
+        recording = Recording(form, self.config)
+        if recording.duration > max_recording_seconds:
+            recording.close()
+            message = (
+                f"{form.name} has {recording.duration:.1f} s, more than {max_recording_seconds:g} s; cut it into parts"
+            )
+            raise RequestError(413, message, "file", "recording_too_long")
+        return recording
+
+    def _check_language(self, language: str) -> None:
+        """Refuse an unknown language even where it changes nothing: the prompt of each one is kept in memory."""
+        if language and language not in self._languages:
+            message = f"unknown language {language!r}, expected one of {', '.join(sorted(self._languages))}"
+            raise RequestError(400, message, "language")
+        try:
+            self.translator.check_language(language)
+        except InputError as error:
+            raise RequestError(400, str(error), "language") from error
+
+    def decode(self, pieces: Sequence[Spoken]) -> list[Segment]:
+        """Translate a batch of pieces, of one recording or of several."""
+        waveforms = [spoken.piece.waveform for spoken in pieces]
+        found = self.translator.batch(waveforms, [spoken.language for spoken in pieces])
+        return [
+            Segment(spoken.piece.start, spoken.piece.end, nbest) for spoken, nbest in zip(pieces, found, strict=True)
+        ]
+
+
+def find_task(settings: Mapping[str, Any]) -> Task:
+    """Find the task of an experiment: B1 does not name it, and has that whose texts it was trained on.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if "task_name" in settings:
+        return TASKS[settings["task_name"]]
+    data = settings.get("train_data_path_and_name_and_type") or []
+    tables = [Path(path).name for path, name, _ in data if name == "text"]
+    for task in TASKS.values():
+        if task.reference in tables:
+            return task
+    raise InputError(
+        f"the config.yaml of the model names no task, nor a table of one to train on; found {tables or 'no table'}"
+    )
+
+
+def load_model(path: str, device: str, search: Mapping[str, Any], config: CutConfig) -> ServedModel:
+    """Load a trained system.
+
+    Args:
+        path: Experiment directory, or a packed zip.
+        device: torch device.
+        search: Settings of the search that differ from the model's.
+        config: How recordings are cut.
+
+    Raises:
+        ValueError: As of `Speech2Text.from_pretrained`; or what finds speech is not installed.
+    """
+    if config.segmentation == "vad":
+        silero_detector()
+    translator = Speech2Text.from_pretrained(path, device)
+    translator.config = change_search(translator.config, search)
+    return ServedModel(translator, config)

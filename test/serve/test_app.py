@@ -1,0 +1,300 @@
+"""OpenAI's own client gets its answers and its errors from the server."""
+
+from __future__ import annotations
+
+import functools
+import io
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from test.serve.conftest import BROKEN, NAME, Running, tone, wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of translations
+Start = Callable[..., Running]
+ASR = {"task_name": "asr"}
+WAV = ("a.wav", tone(440))
+SRT = "1\n00:00:00,000 --> 00:00:00,500\n440 Hz\n\n"
+VTT = "WEBVTT\n\n00:00:00.000 --> 00:00:00.500\n440 Hz\n\n"
+
+
+def error_of(caught: pytest.ExceptionInfo[openai.APIStatusError]) -> tuple[int, str | None, str | None]:
+    """Status, param and code of an error."""
+    return caught.value.status_code, caught.value.param, caught.value.code
+
+
+def fetch(url: str) -> tuple[int, Any]:
+    """Status and JSON of a page."""
+    answer = httpx.get(url)
+    return answer.status_code, answer.json()
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC", "MP3", "OGG"])
+def test_a_translation_is_written(server: Running, container: str) -> None:
+    file = (f"a.{container.lower()}", tone(440, container=container))
+    assert server.client().audio.translations.create(file=file, model=NAME).text == "440 Hz"
+
+
+def test_a_transcript_is_written(start: Start) -> None:
+    answer = (
+        start(settings=ASR).client().audio.transcriptions.create(file=WAV, model=NAME, language="de", temperature=0)
+    )
+    assert answer.text == "440 Hz"
+
+
+@pytest.mark.parametrize(("response_format", "expected"), [("text", "440 Hz\n"), ("srt", SRT), ("vtt", VTT)])
+@pytest.mark.parametrize("task", ["st", "asr"])
+def test_texts_and_subtitles_are_written(start: Start, task: str, response_format: Any, expected: str) -> None:
+    audio = start(settings={"task_name": task}).client().audio
+    endpoint: Any = audio.translations if task == "st" else audio.transcriptions
+    assert endpoint.create(file=WAV, model=NAME, response_format=response_format) == expected
+
+
+def test_verbose_json_has_segments_with_times(start: Start) -> None:
+    client = start(settings=ASR).client()
+    file = ("a.wav", tone(440, 5.0))
+    answer = client.audio.transcriptions.create(
+        file=file, model=NAME, response_format="verbose_json", language="de", timestamp_granularities=["segment"]
+    )
+    assert (answer.language, answer.duration) == ("german", 5.0)
+    assert answer.segments is not None and len(answer.segments) == 3
+    assert answer.text == "440 Hz 440 Hz 440 Hz"
+    assert [segment.id for segment in answer.segments] == [0, 1, 2]
+    ends = [segment.end for segment in answer.segments]
+    assert [segment.start for segment in answer.segments] == [0.0, *ends[:-1]] and ends[-1] == 5.0
+    first = answer.segments[0]
+    assert (first.text, first.tokens, first.avg_logprob, first.temperature) == ("440 Hz", [440], -0.5, 0.0)
+    assert first.no_speech_prob is None  # nothing measures it
+
+
+def test_a_translation_says_which_language_it_is_written_in(server: Running) -> None:
+    answer = server.client().audio.translations.create(file=WAV, model=NAME, response_format="verbose_json")
+    assert (answer.language, answer.model_extra) == ("english", {"task": "translate"})
+
+
+@pytest.mark.parametrize(("response_format", "expected"), [("text", "\n"), ("srt", ""), ("vtt", "WEBVTT\n\n")])
+def test_silence_has_no_text(server: Running, response_format: Any, expected: str) -> None:
+    create = server.client().audio.translations.create
+    assert create(file=("a.wav", tone(0)), model=NAME).text == ""
+    assert create(file=("a.wav", tone(0)), model=NAME, response_format=response_format) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "message"),
+    [
+        (
+            {"model": "whisper-1"},
+            (404, "model", "model_not_found"),
+            "unknown model 'whisper-1'; this server has 'tones'",
+        ),
+        ({"model": ""}, (400, "model", None), "no model; expected a field `model` with 'tones'"),
+        (
+            {"response_format": "docx"},
+            (400, "response_format", None),
+            "unknown response_format 'docx', expected one of",
+        ),
+        ({"temperature": 0.5}, (400, "temperature", None), "temperature '0.5': the text is searched, not sampled"),
+        ({"prompt": "Dear"}, (400, "prompt", None), "the model's own prompt is that of its training"),
+        ({"extra_body": {"language": "xx"}}, (400, "language", None), "unknown language 'xx'"),
+        (
+            {"extra_body": {"stream": "true"}},
+            (400, "stream", None),
+            "unknown field 'stream'; expected some of file, mo",
+        ),
+        ({"file": ("bad.mp3", b"nothing")}, (400, "file", "bad_audio"), "bad.mp3: "),
+        ({"file": ("empty.wav", b"")}, (400, "file", "bad_audio"), "empty.wav: the recording is empty"),
+        ({"file": ("half.wav", tone(440)[:4000])}, (400, "file", "bad_audio"), "half.wav: truncated"),
+        ({"file": ("no.wav", tone(BROKEN))}, (500, None, "decoding_failed"), r"decoding failed \(RuntimeError\)"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    server: Running, fields: dict[str, Any], expected: tuple[Any, ...], message: str
+) -> None:
+    with pytest.raises(openai.APIStatusError, match=message) as caught:
+        create: Any = server.client().audio.translations.create
+        create(**{"file": WAV, "model": NAME, "extra_body": {}, **fields})
+    assert error_of(caught) == expected
+    kind = "server_error" if expected[0] >= 500 else "invalid_request_error"
+    assert caught.value.type == kind
+    assert "/dev/fd" not in str(caught.value)
+
+
+def test_a_prompt_that_names_the_language_needs_it(start: Start) -> None:
+    client = start(settings={"task_name": "asr", "needs_language": True}).client()
+    assert client.audio.transcriptions.create(file=WAV, model=NAME, language="de").text == "440 Hz"
+    with pytest.raises(openai.BadRequestError, match="the prompt needs a language") as caught:
+        client.audio.transcriptions.create(file=WAV, model=NAME)
+    assert error_of(caught) == (400, "language", None)
+
+
+def test_a_model_does_only_what_it_was_trained_for(start: Start) -> None:
+    for task, other in (("st", "transcriptions"), ("asr", "translations")):
+        with pytest.raises(
+            openai.BadRequestError, match=f"tones does not answer /v1/audio/{other}; it was tr"
+        ) as caught:
+            getattr(start(settings={"task_name": task}).client().audio, other).create(file=WAV, model=NAME)
+        assert error_of(caught) == (400, "model", "wrong_endpoint")
+
+
+def post(url: str, body: bytes | Iterator[bytes], kind: str) -> tuple[int, Any]:
+    """Send a body that OpenAI's client would not."""
+    answer = httpx.post(f"{url}/v1/audio/translations", content=body, headers={"Content-Type": kind})
+    return answer.status_code, answer.json()["error"]
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """A body of parts with their headers."""
+    lines = [f"--x\r\nContent-Disposition: form-data; {name}\r\n\r\n".encode() + value for name, value in parts]
+    return b"\r\n".join([*lines, b"--x--\r\n"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "message"),
+    [
+        ("application/json", b"{}", "expected a multipart/form-data body, found content-type 'application/json'"),
+        ("multipart/form-data", b"", "the form cannot be read: Missing boundary"),
+        ("multipart/form-data; boundary=x", b"nothing", "the form cannot be read"),
+        ("multipart/form-data; boundary=x", form(('name="model"', b"tones")), "no file; expected a field `file`"),
+        ("multipart/form-data; boundary=x", form(('name="file"', tone(440))), "Part exceeded"),
+        ("multipart/form-data; boundary=x", form(*[('name="model"', b"tones")] * 2), "model is given 2 times"),
+        ("multipart/form-data; boundary=x", form(*[('name="file"; filename="a"', b"")] * 2), "Too many files"),
+    ],
+)
+def test_a_body_that_is_no_form_is_refused(server: Running, kind: str, body: bytes, message: str) -> None:
+    status, answer = post(server.url, body, kind)
+    assert status == 400 and message in answer["message"]
+
+
+def test_the_one_model_is_listed(server: Running) -> None:
+    assert [model.id for model in server.client().models.list()] == [NAME]
+    assert server.client().models.retrieve(NAME).object == "model"
+    with pytest.raises(openai.NotFoundError):
+        server.client().models.retrieve("other")
+
+
+def test_a_page_that_is_not_there_has_an_error_of_the_same_shape(server: Running) -> None:
+    assert fetch(f"{server.url}/v1/nothing") == (
+        404,
+        {"error": {"message": "Not Found", "type": "invalid_request_error", "param": None, "code": None}},
+    )
+
+
+def test_without_the_key_nothing_is_answered(start: Start) -> None:
+    running = start(api_key="secret")
+    assert running.client("secret").audio.translations.create(file=WAV, model=NAME).text == "440 Hz"
+    stranger = running.client("wrong")
+    calls = (stranger.models.list, functools.partial(stranger.audio.translations.create, file=WAV, model=NAME))
+    for call in calls:
+        with pytest.raises(openai.AuthenticationError, match="wrong or no API key") as caught:
+            call()
+        assert error_of(caught) == (401, None, "invalid_api_key")
+    assert fetch(f"{running.url}/health")[0] == 200
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_an_upload_is_refused_as_soon_as_it_is_too_large(start: Start, is_chunked: bool) -> None:
+    body = form(('name="model"', b"tones"), ('name="file"; filename="a.wav"', tone(440, 200.0)))  # 6.4 MB
+    content = iter_chunks(body) if is_chunked else body
+    status, error = post(start(max_megabytes=0.5).url, content, "multipart/form-data; boundary=x")
+    assert (status, error["param"], error["code"]) == (413, "file", "file_too_large")
+    assert "larger than 0.5 MB" in error["message"]
+
+
+def iter_chunks(body: bytes) -> Iterator[bytes]:
+    """A body without a length in its header."""
+    stream = io.BytesIO(body)
+    return iter(lambda: stream.read(65536), b"")
+
+
+def test_a_file_that_is_a_little_too_large_is_refused(start: Start) -> None:
+    with pytest.raises(openai.APIStatusError, match="larger than 0.015 MB"):  # within what a form may add
+        start(max_megabytes=0.015).client().audio.translations.create(file=WAV, model=NAME)
+
+
+def test_a_recording_that_is_too_long_is_refused(start: Start) -> None:
+    with pytest.raises(openai.APIStatusError, match="a.wav has 0.5 s, more than 0.4 s; cut it into parts") as caught:
+        start(max_recording_seconds=0.4).client().audio.translations.create(file=WAV, model=NAME)
+    assert error_of(caught) == (413, "file", "recording_too_long")
+
+
+def test_more_than_the_queue_is_told_to_come_again(start: Start) -> None:
+    running = start(waits=True, max_queue=2)
+    texts: list[str] = []
+
+    def ask() -> None:
+        texts.append(running.client().audio.translations.create(file=WAV, model=NAME).text)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: running.service.num_active == 2)
+    assert fetch(f"{running.url}/health")[1]["queue_length"] == 2
+    with pytest.raises(openai.APIStatusError, match="the queue of 2 requests is full") as caught:
+        running.client().audio.translations.create(file=WAV, model=NAME)
+    assert caught.value.status_code == 503 and int(caught.value.response.headers["retry-after"]) > 0
+    running.translator.may_go.set()
+    for thread in threads:
+        thread.join(10)
+    assert texts == ["440 Hz"] * 2 and running.service.num_active == 0
+
+
+def test_a_request_that_takes_too_long_is_dropped(start: Start) -> None:
+    running = start(waits=True, request_seconds=0.5, max_wait_ms=1.0)
+    with pytest.raises(openai.APIStatusError, match="no answer within 0.5 s") as caught:
+        running.client().audio.translations.create(file=("a.wav", tone(440, 60.0)), model=NAME)
+    assert error_of(caught) == (504, None, "timeout")
+    assert running.service.num_active == 0
+    running.translator.may_go.set()
+    assert running.client().audio.translations.create(file=WAV, model=NAME).text == "440 Hz"
+    assert running.translator.batches == [8, 1]  # the other pieces of the minute were not decoded
+
+
+def test_the_work_of_a_client_that_leaves_is_dropped(start: Start) -> None:
+    running = start(waits=True, max_wait_ms=1.0)
+    body = form(('name="model"', b"tones"), ('name="file"; filename="a.wav"', tone(440, 60.0)))
+    head = f"POST /v1/audio/translations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    host, port = running.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + body)
+        wait_until(lambda: running.translator.batches == [8])
+    wait_until(lambda: running.service.num_active == 0)
+    with socket.create_connection((host, int(port))) as client:  # this one leaves while it uploads
+        client.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + body[:1000])
+        wait_until(lambda: running.service.num_active == 1)
+    wait_until(lambda: running.service.num_active == 0)
+    running.translator.may_go.set()
+    assert running.client().audio.translations.create(file=WAV, model=NAME).text == "440 Hz"
+    assert running.translator.batches == [8, 1]
+
+
+def test_each_of_32_clients_gets_the_answer_to_its_own_files(start: Start) -> None:
+    running = start(waits=True, max_queue=32)
+    bad = [("bad.mp3", b"nothing", "bad.mp3: "), ("a.wav", tone(BROKEN), "decoding failed")]
+    found: dict[tuple[int, int], str] = {}
+
+    def ask(number: int) -> None:
+        with running.client() as client:
+            for turn in range(4):
+                index = 4 * number + turn
+                name, content, _ = bad[index % 2] if index % 5 == 0 else ("a.wav", tone(100 + 10 * index), "")
+                try:
+                    found[number, turn] = client.audio.translations.create(file=(name, content), model=NAME).text
+                except openai.APIStatusError as error:
+                    found[number, turn] = error.message
+
+    with ThreadPoolExecutor(32) as pool:
+        asked = [pool.submit(ask, number) for number in range(32)]
+        wait_until(lambda: running.service.num_active > 20)
+        running.translator.may_go.set()
+        for future in asked:
+            future.result(30)
+    for index in range(128):
+        expected = bad[index % 2][2] if index % 5 == 0 else f"{100 + 10 * index} Hz"
+        assert expected in found[index // 4, index % 4]
+    assert max(running.translator.batches) == 8 and running.service.num_active == 0

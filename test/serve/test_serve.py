@@ -1,0 +1,68 @@
+"""The entry point: its options, what it says of missing packages, and many clients at a trained model."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechllama.bin import serve
+from speechllama.faults import InputError
+from tools import benchmark_serve
+
+
+@pytest.mark.parametrize(
+    ("model", "name"), [("exp/st_e6/packed.zip", "st_e6"), ("exp/st_e6", "st_e6"), ("models/mine.zip", "mine")]
+)
+def test_a_model_is_named_by_its_experiment(model: str, name: str) -> None:
+    assert serve.default_name(model) == name
+
+
+def test_a_key_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret\n")
+    assert serve.read_key(f"@{tmp_path}/key") == serve.read_key("secret") == "secret"
+    (tmp_path / "key").write_text("\n")
+    with pytest.raises(InputError, match="key: the file is empty; expected a key"):
+        serve.read_key(f"@{tmp_path}/key")
+
+
+def test_missing_packages_are_said_with_what_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else found(name))
+    with pytest.raises(InputError, match=r"serving needs the packages uvicorn: pip install -e '\.\[serve\]'"):
+        serve.main(["--model", "exp/st_e6"])
+
+
+def test_a_limit_of_0_is_refused_before_anything_loads() -> None:
+    with pytest.raises(InputError, match="--max_queue 0: expected a number above 0"):
+        serve.main(["--model", "exp/st_e6", "--max_queue", "0"])
+
+
+@pytest.fixture
+def wav_scp(tmp_path: Path) -> str:
+    """A table of six recordings of noise."""
+    random = np.random.default_rng(1)
+    lines = []
+    for index in range(6):
+        path = tmp_path / f"{index}.wav"
+        soundfile.write(path, random.normal(0, 0.02 + 0.05 * index, 16000 + 8000 * index), 16000)
+        lines.append(f"clip{index} {path}\n")
+    (tmp_path / "wav.scp").write_text("".join(lines))
+    return str(tmp_path / "wav.scp")
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_32_clients_with_good_and_bad_files_all_get_the_right_answer(
+    recipe: Any, wav_scp: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", str(recipe.root / "e6"), "--wav_scp", wav_scp, "--num_recordings", "6"]
+    status = benchmark_serve.main([*words, "--requests", "48", "--rounds", "1", "--sides", "clients, batches"])
+    page = capsys.readouterr().out
+    answers, held = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| clients")]
+    assert status == 0, page
+    assert (answers[1], answers[2], answers[5]) == ("32", "96", "0") and int(answers[4]) > 3
+    assert held[4:] == ["0 -> 0", "0"]  # temporary files, exit status after SIGTERM

@@ -15,6 +15,9 @@ from typing import Any, TextIO
 
 from speechllama.faults import InputError, MissingFileError
 
+BYTE_ORDER_MARK = "\ufeff"
+INVISIBLE = "\u200b\u2060" + BYTE_ORDER_MARK  # zero-width space, word joiner: no part of a key
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO)
 # What torch, safetensors and libsndfile say where the system refuses to write.
 CANNOT_WRITE = ("inline_container.cc", "PytorchStreamWriter", os.strerror(errno.ENOSPC), "System error.")
@@ -63,6 +66,43 @@ def atomic_write(path: str | Path) -> Iterator[TextIO]:
         temporary.unlink(missing_ok=True)
 
 
+def split_line(line: str) -> tuple[str, str, str]:
+    """Split a line of a Kaldi table at its first white space.
+
+    Args:
+        line: The line, with or without its end.
+
+    Returns:
+        The key, the value, and what is odd about the line: "" for a key, one space, and a value. The key and the value
+        are those that were meant: without a byte-order mark, and split at white space of any kind.
+    """
+    key, _, value = line.rstrip("\r\n").partition(" ")
+    if key.isascii() and key.split() == [key]:
+        return key, value.strip(), ""
+    text = line.lstrip(BYTE_ORDER_MARK)
+    if key.split() == [key] and not any(mark in INVISIBLE for mark in key):
+        return key, value.strip(), ""
+    key, *rest = text.split(maxsplit=1) or [""]
+    value = rest[0].strip() if rest else ""
+    if line.startswith(BYTE_ORDER_MARK):
+        return key, value, "begins with a byte-order mark"
+    if line[:1].isspace():
+        return key, value, "starts with a space" if line[0] == " " else f"starts with {_code(line[0])}"
+    if any(mark in INVISIBLE for mark in key):
+        invisible = next(mark for mark in key if mark in INVISIBLE)
+        return (
+            key.translate(dict.fromkeys(map(ord, INVISIBLE))),
+            value,
+            f"has the invisible {_code(invisible)} in its key",
+        )
+    return key, value, f"has {_code(line[len(key)])} after its key"
+
+
+def _code(mark: str) -> str:
+    """Name a character that cannot be seen."""
+    return f"U+{ord(mark):04X}"
+
+
 def read_table(path: str | Path, keys: dict[str, str] | None = None) -> dict[str, str]:
     """Read a Kaldi table: one "key value" a line; a key without a value has the value "".
 
@@ -75,7 +115,7 @@ def read_table(path: str | Path, keys: dict[str, str] | None = None) -> dict[str
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A line has no key, a key comes twice, or the file is not UTF-8; the message says where.
+        ValueError: A line has another form, a key comes twice, or the file is not UTF-8; the message says where.
     """
     path = Path(path)
     table: dict[str, str] = {}
@@ -90,12 +130,14 @@ def read_table(path: str | Path, keys: dict[str, str] | None = None) -> dict[str
                 line = raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise InputError(f"{path}:{number}: not UTF-8 ({error}); convert the file") from error
-            key, _, found = line.rstrip("\r\n").partition(" ")
-            if not key:
-                raise InputError(f"{path}:{number}: the line starts with a space, expected 'key value': {line!r}")
+            key, found, odd = split_line(line)
+            if odd:
+                raise InputError(
+                    f"{path}:{number}: the line {odd}, expected 'key value' with one space between: {line[:60]!r}; "
+                    "validate_data_dir --fix repairs a data directory"
+                )
             if key in table:
                 raise InputError(f"{path}:{number}: the key {key!r} comes a second time; keys must be unique")
-            found = found.strip()
             value = value if value == found else found  # neighbours often have the same: speaker, language
             table[key if keys is None else keys.setdefault(key, key)] = value
     return table

@@ -192,10 +192,17 @@ def to_words(options: Any) -> list[str]:
     return words
 
 
-def format_help(options: Any) -> str:
-    """The options with the values that are in force, under their headings."""
+def format_help(options: Any, without: Collection[str] = ()) -> str:
+    """The options with the values that are in force, under their headings.
+
+    Args:
+        options: The options.
+        without: Names of those that are left out.
+    """
     lines = []
     for entry in dataclasses.fields(options):
+        if entry.name in without:
+            continue
         if entry.metadata["group"]:
             lines += ["", entry.metadata["group"]]
         value = getattr(options, entry.name)

@@ -80,7 +80,8 @@ def shared_data() -> Path:
 def tiny_llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaMA with random weights (2 layers, width 32) and its tokenizer, as save_pretrained writes them."""
     from speechllama.llm.scratch_llm import LlamaConfig, build_llama
-    from speechllama.llm.text_llm import Line, train_llm_tokenizer
+    from speechllama.llm.text_lines import Line
+    from speechllama.llm.text_llm import train_llm_tokenizer
 
     folder = tmp_path_factory.mktemp("llm") / "tiny"
     lines = [

@@ -24,7 +24,8 @@ from speechllama.llm.admission import TOLERANCE, admit
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.llm.text_llm import TextCorpus, TextLLMConfig, train_text_llm
+from speechllama.llm.text_lines import TextCorpus
+from speechllama.llm.text_llm import TextLLMConfig, train_text_llm
 from test.conftest import LORA, Recipe
 from test.frontend.encoders import ENCODERS, noise
 from test.frontend.test_hf_encoder import build

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from speechllama.corpora.covost2.files import COVOST2_LANGUAGES
 from speechllama.frontend.front_ends import FRONT_ENDS
 from speechllama.model.compressors import COMPRESSORS
 from speechllama.model.encoders import ENCODERS
 from speechllama.recipe.corpora import CORPORA
 from speechllama.recipe.stages import STAGES
 from speechllama.recipe.system import SYSTEM_KEYS, TEMPLATE_CONF
-from speechllama.text.prompt import LANGUAGE_NAMES
 from speechllama.text.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +32,7 @@ def code_of(script: Path) -> str:
 
 def known_names() -> set[str]:
     """What only Python knows by name."""
-    names = {*COMPRESSORS, *ENCODERS, *FRONT_ENDS, *TASKS, *CORPORA, *LANGUAGE_NAMES, *SYSTEM_KEYS}
+    names = {*COMPRESSORS, *ENCODERS, *FRONT_ENDS, *TASKS, *CORPORA, *COVOST2_LANGUAGES, "en", *SYSTEM_KEYS}
     names |= {path.stem for path in TEMPLATE_CONF.glob("*.yaml")}
     names |= {stage.__name__ for stage in STAGES}
     return names - PLAIN_WORDS

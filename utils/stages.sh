@@ -330,6 +330,24 @@ stop_with() {
   exit "$1"
 }
 
+# failed_logs LOG: the logs of the jobs that did not end well, a line each; LOG has .JOB. in place of their numbers.
+failed_logs() {
+  local file last
+  local -a found=() failed=()
+  if [[ $1 != *.JOB.* ]]; then
+    printf '%s\n' "$1"
+    return 0
+  fi
+  for file in "${1%%.JOB.*}".[0-9]*".${1##*.JOB.}"; do
+    if [[ ! -f $file ]]; then continue; fi
+    found+=("$file")
+    last=$(tail -n 1 "$file")
+    if [[ $last != "# ended "*" with status 0" ]]; then failed+=("$file"); fi
+  done
+  if ((${#failed[@]} == 0)); then failed=("${found[@]:-${1%%.JOB.*}.1.${1##*.JOB.}}"); fi
+  printf '%s\n' "${failed[@]}"
+}
+
 # report_failure: what the EXIT trap prints when a stage has failed. After a signal, what still runs is ended first; after a
 # failure, an early stage may end by itself.
 report_failure() {
@@ -344,7 +362,7 @@ report_failure() {
   if [[ -z $running_stage || $status == 0 ]]; then return 0; fi
   {
     printf '## stage %d %s failed with status %d\n' "${running_stage%.*}" "${stage_names[$running_stage]}" "$status"
-    if [[ -n $stage_log ]]; then printf '   log: %s\n' "$stage_log"; fi
+    if [[ -n $stage_log ]]; then printf '   log: %s\n' "$(failed_logs "$stage_log" | paste -s -d ' ')"; fi
     printf '   to resume here, once the cause is fixed:%s --stage %d\n' \
       "$(printf ' %q' "${resume_command[@]}")" "${running_stage%.*}"
   } >&2
@@ -377,6 +395,9 @@ run_stages() {
       finished)
         printf '## stage %d %s: finished before (%s)\n' "${number%.*}" "${stage_names[$number]}" \
           "${stage_markers[$number]:-so is every later stage}"
+        if [[ $number == "$stage" && -n ${stage_markers[$number]} ]]; then # which was asked for by its number
+          printf '   its settings and inputs are the same; to run it all the same, first: rm %q\n' "$PWD/${stage_markers[$number]}"
+        fi
         ;;
       *)
         printf '## stage %d %s: %s%s\n' "${number%.*}" "${stage_names[$number]}" "${stage_titles[$number]}" \

@@ -6,6 +6,7 @@
 #     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm openlm-research/open_llama_7b --ngpu 1
 #     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --dry_run     # is everything there, does it fit?
 #     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --langs "de fr es" --size small
+#     egs/covost2/run.sh --common_voice DIR --covost2 DIR --llm DIR --direction en_x --langs "de ja"   # from English
 #
 # Without the first two options, the corpora are looked for in downloads/ next to this script, or where --downloads says.
 # The settings in conf/ are of the paper's size; --size small takes those in TEMPLATE/conf/small, for a CPU. By default its 13

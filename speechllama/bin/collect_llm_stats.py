@@ -46,11 +46,12 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.llm.record import read_llm_record
     from speechllama.model.build import choose_compressor, expected_cache, read_settings
     from speechllama.model.encoders import choose_encoder
-    from speechllama.text.prompt import Prompt, PromptConfig
+    from speechllama.text.prompt import Prompt, PromptConfig, prompt_conf_of
 
     settings = read_config(args.config, args.conf_path)
     prompt_conf = {**(settings.get("prompt_conf") or {}), **({"target": args.target_lang} if args.target_lang else {})}
-    config = from_mapping(PromptConfig, prompt_conf, f"{args.config}: prompt_conf")
+    where = f"{args.config}: prompt_conf"
+    config = from_mapping(PromptConfig, prompt_conf_of(prompt_conf, args.task, where), where)
     llm = read_llm_record(args.llm_dir)
     prompt = Prompt(config, args.task, load_tokenizer(*llm))
     is_new = bool((settings.get("llm_conf") or {}).get("random_weights"))

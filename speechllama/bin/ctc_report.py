@@ -26,6 +26,9 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--sets", default="dev test", help="names of the sets, separated by spaces")
     parser.add_argument("--text_name", default="src_text", help="what CTC was trained on: src_text or text")
     parser.add_argument("--output_dir", required=True, help="where report.json and report.md go")
+    parser.add_argument(
+        "--max_blank_share", type=float, default=1.0, help="fail if CTC writes nothing for more of a set's utterances"
+    )
     return parser
 
 
@@ -33,13 +36,17 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Report and write."""
     args = get_parser().parse_args(cmd)
     setup_logging()
-    from speechllama.report.ctc import ctc_report_path, format_ctc_summary, report_ctc, write_ctc_report
+    from speechllama.faults import raise_all
+    from speechllama.report.ctc import ctc_report_path, find_blank, format_ctc_summary, report_ctc, write_ctc_report
 
     report = report_ctc(args.compressed_dir, args.data_root, args.sets.split(), args.text_name)
     write_ctc_report(report, args.output_dir)
     for line in format_ctc_summary(report):
         logging.info("%s", line)
+    for warning in report.get("warnings", ()):
+        logging.warning("%s", warning)
     logging.info("wrote %s", ctc_report_path(args.output_dir))
+    raise_all(find_blank(report, args.max_blank_share), f"CTC encoder (--max_blank_share {args.max_blank_share:g})")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import add_front_end, new_parser, pair_up, run_main
+from speechllama.cli import add_front_end, new_parser, pair_up, run_main, str2bool
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -34,6 +34,12 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max_bad_share", type=float, default=0.05, help="share of all utterances that may fail; one always may"
     )
+    parser.add_argument(
+        "--allow_commands",
+        type=str2bool,
+        default=False,
+        help="run the commands of wav.scp; trust them first",
+    )
     return parser
 
 
@@ -45,7 +51,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.progress import setup_logging
 
     setup_logging()
-    extraction = Extraction(choose_front_end(args.frontend, args.frontend_conf), "cuda" if args.ngpu else "cpu")
+    choice = choose_front_end(args.frontend, args.frontend_conf)
+    extraction = Extraction(choice, "cuda" if args.ngpu else "cpu", args.allow_commands)
     for data_dir, output_dir in pair_up(args.data_dir, args.output_dir, "--output_dir"):
         make_features(data_dir, output_dir, (args.job, args.num_jobs), args.max_bad_share, extraction)
 

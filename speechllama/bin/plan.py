@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from speechllama.options import UsageError, absolute_places, format_help, parse
-from speechllama.recipe.options import LISTS_OF_PLACES, PLACES, Options, TableOptions, split_words
+from speechllama.recipe.options import LISTS_OF_PLACES, PLACES, Options, TableOptions, places_of_others, split_words
 
 USAGE = "usage: plan {run|table} USER_DIR NUMBER SETTING... WORD..."
 NEEDS_ENVIRONMENT = 3
@@ -72,7 +72,11 @@ def main(cmd: Sequence[str] | None = None) -> int:
         table_words, words_of_rows = split_words(words) if is_table else ([], words)
         options = parse(Options, words_of_rows, settings)
         if options.help:
-            text = format_help(parse(TableOptions, table_words, own) if is_table else options)
+            text = (
+                format_help(parse(TableOptions, table_words, own))
+                if is_table
+                else format_help(options, places_of_others(options))
+            )
             print_records(
                 [("help", text + ("\n\nAll other options are those of run.sh (run.sh --help)." if is_table else ""))]
             )

@@ -27,6 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", required=True, help="trained experiment directory, packed zip or page of the hub")
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a page of the hub")
     parser.add_argument("--language", default="", help="source language code, if the model's prompt names it")
+    parser.add_argument("--target_lang", default="", help="language to write, if the model writes several")
     text = "text: a line a segment; tsv, json, jsonl, srt and vtt also have its times, in seconds or as subtitles do"
     parser.add_argument("--format", default="text", choices=FORMATS, help=text)
     parser.add_argument("--output_dir", default="", help="write NAME.srt etc. there, a file a recording; empty: stdout")
@@ -51,13 +52,15 @@ def main(cmd: Sequence[str] | None = None) -> int:
     from speechllama.decode.translate_files import FilesJob, check_job, translate_files, translate_microphone
 
     cutting = {name: getattr(args, name) for name in ("segmentation", "max_seconds", "min_pause", "batch_size")}
-    job = FilesJob(args.audio, args.format, args.output_dir, args.language, LongConfig(**cutting, checks_short=True))
+    long = LongConfig(**cutting, checks_short=True)
+    job = FilesJob(args.audio, args.format, args.output_dir, args.language, args.target_lang, long)
     try:
         check_job(job, args.microphone)
     except UsageError as error:
         parser.error(str(error))
     translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", revision=args.revision)
     translator.config = change_search(translator.config, given_search(args))
+    translator.check_language(args.language, args.target_lang)
     if args.microphone:
         return translate_microphone(translator, job)
     return 1 if translate_files(translator, job) else 0

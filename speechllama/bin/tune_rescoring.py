@@ -21,6 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML with rescoring_conf and, if wanted, prompt_conf")
     add_conf_path(parser)
+    parser.add_argument("--prompt_config", help="YAML with prompts for a system that has none, as an encoder-decoder")
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--decode_dir", required=True, help="decoded set: its n-best hypotheses are rescored")
     parser.add_argument("--data_dir", required=True, help="data directory of that set, with references and utt2lang")
@@ -41,20 +42,34 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.decode.nbest import read_nbest
     from speechllama.decode.text_scorer import load_text_scorer
     from speechllama.files import write_json
-    from speechllama.report.decoded_set import rank
+    from speechllama.report.decoded_set import rank, read_targets
     from speechllama.report.score import pair
-    from speechllama.rescore.rescoring import add_llm_scores, read_rescoring_config, report_tuning, tune
+    from speechllama.rescore.rescoring import (
+        add_llm_scores,
+        read_rescoring_config,
+        recorded_prompts,
+        report_tuning,
+        tune,
+    )
+    from speechllama.text.prompt import prompt_conf_of
 
     config, settings = read_rescoring_config(read_config(args.config, args.conf_path), args.config)
     settings |= {"llm_dir": args.llm_dir, "task": args.task}
-    settings["prompt_conf"] = {"target": args.target_lang, **settings["prompt_conf"]}
+    shared = read_config(args.prompt_config, args.conf_path) if args.prompt_config else {}
+    own = prompt_conf_of(settings["prompt_conf"], args.task, f"{args.config}: prompt_conf")
+    shared = prompt_conf_of(shared.get("prompt_conf") or {}, args.task, f"{args.prompt_config}: prompt_conf")
+    settings["prompt_conf"] = {"target": args.target_lang, **(recorded_prompts(args.decode_dir) or shared), **own}
     nbest, data = read_nbest(args.decode_dir), read_data_dir(args.data_dir)
-    task = TASKS[args.task]
+    languages = data.table("utt2lang")
+    task = TASKS[args.task].ranked_for({*languages.values()})
     references = data.table(task.reference)
+    targets = read_targets(args.data_dir, references, args.target_lang)
 
     def metric(texts: dict[str, str]) -> float:
-        return rank(pair(texts, references, str(nbest.path)), task, args.target_lang)
+        return rank(pair(texts, references, str(nbest.path), languages), task, targets)
 
+    if task.is_translation and len({*targets.values()}) > 1:
+        settings["tuned_by"] = "chrF over all target languages"
     metric(nbest.best())  # what does not fit the references is said before the LLM is loaded
     add_llm_scores(nbest, data, load_text_scorer(settings, "cuda" if args.ngpu else "cpu", args.batch_tokens))
     write_json(args.output_file, settings | report_tuning(tune(nbest, config, metric), args.decode_dir))

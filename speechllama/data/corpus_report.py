@@ -3,10 +3,13 @@
     report.json: {"languages": {name: {
         "table": path, "targets": path, "rows": count, "warnings": [text],
         "dropped": {reason: {"count": count, "examples": [text]}}, "sentence_overlap": as dropped,
+        "remarks": as dropped,
         "splits": {"train" | "dev" | "test": {"rows": count, "kept": count, "hours": h, "speakers": count,
                                               "dropped": as above}}}}}
 
-Scoring reads `rows` of each split (`count_rows`). A recipe's own data stage may write another form, or no such file.
+Scoring reads `rows` of each split: how many utterances the corpus has, before anything was dropped. A recipe's own data
+stage may write only that, {"train": count, "dev": count, "test": count}, or no such file; of any other form nothing is
+read, and `check_report` says so.
 """
 
 from __future__ import annotations
@@ -76,6 +79,7 @@ class SourceReport:
         dropped: Rows of which no split is known, and repeated rows.
         splits: By split.
         overlap: Sentences of train that are in dev or test too: count and examples.
+        remarks: What is kept, and a reader should know: count and examples.
         published: Utterances of each split as the corpus publishes them; None where that is not known.
     """
 
@@ -86,6 +90,7 @@ class SourceReport:
     dropped: DropCounts = field(default_factory=DropCounts)
     splits: dict[str, SplitReport] = field(default_factory=lambda: {name: SplitReport() for name in SPLITS})
     overlap: DropCounts = field(default_factory=DropCounts)
+    remarks: DropCounts = field(default_factory=DropCounts)
     published: Mapping[str, int] | None = None
 
     def shown_splits(self) -> list[tuple[str, SplitReport]]:
@@ -97,6 +102,7 @@ class SourceReport:
         expected = [name for name, split in self.splits.items() if split.rows or self.published]
         found = [f"{self.name} {name}: no utterance" for name in expected if not self.splits[name].kept]
         found += [f"{self.name}: {count:,} {what}" for what, count in self.overlap.counts.items()]
+        found += [f"{self.name}: {count:,} {what}" for what, count in self.remarks.counts.items()]
         published = self.published or {}
         if sum(split.rows for split in self.splits.values()) < FULL_SIZE_SHARE * sum(published.values()):
             return found
@@ -114,6 +120,7 @@ class SourceReport:
             "rows": self.num_rows,
             "dropped": self.dropped.to_dict(),
             "sentence_overlap": self.overlap.to_dict(),
+            **({"remarks": self.remarks.to_dict()} if self.remarks.counts else {}),
             "warnings": self.warnings(),
             "splits": {
                 name: {
@@ -144,7 +151,7 @@ def write_report(reports: Sequence[SourceReport], output_dir: Path, corpus: str)
     for report in reports:
         lines += ["", f"## {report.name}", "", f"{report.num_rows:,} rows in {report.table}", ""]
         lines += [f"- WARNING {warning}" for warning in report.warnings()]
-        drops = [("table", report.dropped), ("overlap", report.overlap)]
+        drops = [("table", report.dropped), ("overlap", report.overlap), ("remark", report.remarks)]
         for name, drop in drops + [(name, split.dropped) for name, split in report.splits.items()]:
             for reason, count in drop.counts.items():
                 lines.append(f"- {name}: {count:,} {reason}, first: {' / '.join(drop.examples[reason][:3])}")
@@ -152,16 +159,54 @@ def write_report(reports: Sequence[SourceReport], output_dir: Path, corpus: str)
         stream.write("\n".join(lines) + "\n")
 
 
+def read_rows(path: str | Path) -> dict[str, int] | None:
+    """Read how many utterances the corpus has by set, from report.json; None where it has another form."""
+    try:
+        report = read_json(path)
+        if "languages" not in report:
+            return {name: int(value["rows"] if isinstance(value, dict) else value) for name, value in report.items()}
+        rows: dict[str, int] = {}
+        for language in report["languages"].values():
+            for name, split in language["splits"].items():
+                rows[name] = rows.get(name, 0) + int(split["rows"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+    return rows
+
+
 def count_rows(path: str | Path, split: str) -> int:
     """Count a corpus's rows of a split by its report.json; 0 where there is none, or one of another form."""
     if not Path(path).is_file():
         return 0
-    try:
-        languages = read_json(path)["languages"].values()
-        return sum(int(language["splits"].get(split, {}).get("rows", 0)) for language in languages)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+    rows = read_rows(path)
+    if rows is None:
         logging.warning("%s: not of the form that this package writes, so it counts no rows", path)
-        return 0
+    return (rows or {}).get(split, 0)
+
+
+def check_report(path: str | Path, kept: Mapping[str, int]) -> list[str]:
+    """Say what scoring will not be able to use of a report.json, while it can still be changed.
+
+    Args:
+        path: The file; it need not exist.
+        kept: Utterances of the data directories next to it, by set.
+
+    Returns:
+        Warnings; none of them is a fault.
+    """
+    if not Path(path).is_file():
+        return []
+    rows = read_rows(path)
+    if rows is None:
+        return [
+            f'{path}: expected {{"train": count, "dev": count, "test": count}} or the form that recipes write; '
+            "scores cannot say what the corpus lost"
+        ]
+    return [
+        f"{path}: {rows[name]:,} utterances of {name}, found {count:,}; expected the number before any was dropped"
+        for name, count in kept.items()
+        if name in rows and rows[name] < count
+    ]
 
 
 def log_reports(reports: Sequence[SourceReport]) -> None:

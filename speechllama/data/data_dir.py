@@ -13,7 +13,8 @@ from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_table, write_table
 
 # Tables by what they are about. spk2utt is not listed: it follows from utt2spk and is written with it.
-COPIED_TABLES = ("text", "src_text", "utt2spk", "utt2lang", "utt2dur", "prompt")  # copied from stage to stage
+TARGET_TABLE = "utt2target"  # language of each translation, where it is not the same for all
+COPIED_TABLES = ("text", "src_text", "utt2spk", "utt2lang", TARGET_TABLE, "utt2dur", "prompt")  # from stage to stage
 AUDIO_TABLES = ("wav.scp", "segments")
 MATRIX_TABLES = ("feats.scp", "compressed.scp", "utt2num_frames", "ctc_hyp")
 REQUIRED_TABLES = ("text", "utt2spk", "utt2lang", "utt2dur")

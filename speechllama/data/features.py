@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ import numpy as np
 
 from speechllama.constants import DEFAULT_FRONT_END, SAMPLE_RATE
 from speechllama.data.ark import ark_writer, check_finite, num_allowed, part_path, read_matrix, split_part
-from speechllama.data.audio import load_recording
 from speechllama.data.data_dir import DataDir, read_data_dir
-from speechllama.data.findings import Finding, Kind, Tally
+from speechllama.data.findings import Tally
+from speechllama.data.recordings import Recordings, is_command
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import read_json, write_json, write_table
@@ -40,7 +39,6 @@ from speechllama.registry import Choice
 SOURCES = {"audio": "wav.scp", "features": "feats.scp"}  # what a front end reads -> the table with it
 READ_AHEAD = 64  # recordings, from which batches of like length are made for a front end with weights
 BATCH_SECONDS = 120.0  # of speech, with the padding
-DURATION_SLACK = 0.2  # seconds by which utt2dur may differ; durations of mp3 were once guessed of their size
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,12 @@ class Extraction:
     Attributes:
         front_end: The front end.
         device: The torch device of a front end with weights.
+        allow_commands: Run the commands that wav.scp has in place of paths.
     """
 
     front_end: Choice[FrontEnd]
     device: str = "cpu"
+    allow_commands: bool = False
 
 
 def make_features(
@@ -92,7 +92,7 @@ def make_features(
     utterances = split_part(data.utterances, num_jobs, job)
     output_dir = Path(output_dir)
     done = part_path(output_dir, "feats", job, "done")
-    fingerprint = _fingerprint(data, utterances, choice)
+    fingerprint = _fingerprint(data, utterances, extraction)
     if _is_finished(output_dir, job, fingerprint):
         logging.info("part %d of %d is finished: %s", job, num_jobs, done)
     else:
@@ -107,7 +107,8 @@ def make_features(
         if choice.record.reads == "features":
             _check_part(data, utterances, extractor, output_dir, job)
         else:
-            _write_part(data, utterances, extractor, output_dir, job)
+            recordings = Recordings.of(data, extraction.allow_commands)
+            _write_part(recordings, utterances, extractor, output_dir, job)
         write_json(done, {"input": fingerprint})
     skipped = read_skipped(output_dir / f"skipped.{job}")
     allowed = num_allowed(max_bad_share, len(data.utterances))
@@ -122,14 +123,16 @@ def make_features(
     logging.info("%s%s", message, f"; skipped:{faults}" if skipped else "")
 
 
-def _write_part(data: DataDir, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int) -> None:
+def _write_part(
+    recordings: Recordings, utterances: list[str], extractor: FeatureExtractor, output_dir: Path, job: int
+) -> None:
     """Write the features of recordings, or waveforms of which the network will make features."""
     num_frames: dict[str, str] = {}
     skipped: dict[str, Skip] = {}
     tally = Tally()
     count: Callable[[int], int] = extractor.num_frames if isinstance(extractor, Waveform) else int
     with ark_writer(output_dir, "feats", job, getattr(extractor, "storage", "float32")) as write:
-        for utterance, features in _extract_all(data, utterances, extractor, tally):
+        for utterance, features in _extract_all(recordings, utterances, extractor, tally):
             if isinstance(features, Exception):
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))
                 continue
@@ -167,7 +170,7 @@ def _check_part(data: DataDir, utterances: list[str], extractor: FeatureExtracto
 
 
 def _extract_all(
-    data: DataDir, utterances: list[str], extractor: FeatureExtractor, tally: Tally
+    recordings: Recordings, utterances: list[str], extractor: FeatureExtractor, tally: Tally
 ) -> Iterator[tuple[str, np.ndarray | Exception]]:
     """Give each utterance its features, or what went wrong; a front end with weights gets utterances of like length.
 
@@ -180,15 +183,16 @@ def _extract_all(
         waveforms: dict[str, np.ndarray] = {}
         for utterance in itertools.islice(done, size):
             try:
-                waveforms[utterance], findings = _read_utterance(data, utterance)
-                tally.add(utterance, findings)
+                recording = recordings.read(utterance)
+                waveforms[utterance] = recording.waveform
+                tally.add(utterance, recording.findings)
             except (ValueError, OSError) as error:
                 results[utterance] = error
         for batch in _batches(waveforms):
             results.update(_extract({utterance: waveforms[utterance] for utterance in batch}, extractor))
         for utterance in utterances[start : start + size]:
             result = results[utterance]
-            place = _place(data, utterance)[0] if utterance in waveforms else ""
+            place = recordings.place(utterance)
             if isinstance(result, ValueError) and place not in str(result):  # too short, mostly
                 result = InputError(f"{place}: {result}")
             yield utterance, result
@@ -220,45 +224,21 @@ def _extract(waveforms: Mapping[str, np.ndarray], extractor: FeatureExtractor) -
     return results
 
 
-def _read_utterance(data: DataDir, utterance: str) -> tuple[np.ndarray, list[Finding]]:
-    """Read an utterance's waveform (S,), and find what is unusual about it."""
-    recording = load_recording(*_place(data, utterance))
-    waveform, findings = recording.waveform, [*recording.findings]
-    stated, found = data.table("utt2dur").get(utterance, ""), len(waveform) / SAMPLE_RATE
-    with contextlib.suppress(ValueError):  # it may have none, and what is no number is a matter of validation
-        if abs(float(stated) - found) > DURATION_SLACK:
-            findings.append(Finding(Kind.DURATION, f"{found:.2f} s, utt2dur has {stated}"))
-    return waveform, findings
-
-
-def _place(data: DataDir, utterance: str) -> tuple[str, float, float | None]:
-    """Say in which file an utterance is, from when and to when."""
-    segment = data.table("segments").get(utterance)
-    if segment is None:
-        return data.table("wav.scp")[utterance], 0.0, None
-    try:
-        recording, start, end = segment.split()
-        if not 0 <= float(start) < float(end) < math.inf:
-            raise ValueError(segment)
-        return data.table("wav.scp")[recording], float(start), float(end)
-    except (ValueError, KeyError) as error:
-        raise InputError(
-            f"{data.path / 'segments'}: {utterance} has {segment!r}, expected 'recording start end' with seconds and a "
-            f"recording of {data.path / 'wav.scp'}"
-        ) from error
-
-
-def _fingerprint(data: DataDir, utterances: list[str], choice: Choice[FrontEnd]) -> str:
+def _fingerprint(data: DataDir, utterances: list[str], extraction: Extraction) -> str:
     """Digest what a part depends on: settings, utterances, path, size and time of change of each file that is read."""
+    choice = extraction.front_end
     digest = hashlib.sha256(json.dumps([choice.record.name, choice.conf()], sort_keys=True).encode())
     recordings: Mapping[str, str] = data.table(SOURCES[choice.record.reads])
     for utterance in utterances:
         segment = data.table("segments").get(utterance, "")
-        path = Path(recordings.get(segment.split()[0] if segment else utterance, ""))
+        place = recordings.get(segment.split()[0] if segment else utterance, "")
+        path = Path(place)
         if choice.record.reads == "features":
             path = Path(recordings.get(utterance, "").rpartition(":")[0])
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
-        facts = (utterance, segment, str(path), state)
+        facts: tuple[object, ...] = (utterance, segment, str(path), state)
+        if is_command(place):
+            facts = (utterance, segment, place, extraction.allow_commands)
         digest.update(repr(facts).encode())
     return digest.hexdigest()
 

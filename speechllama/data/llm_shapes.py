@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speechllama.data.data_dir import DataDir
+from speechllama.data.data_dir import TARGET_TABLE, DataDir
 from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import atomic_write, write_table
@@ -88,6 +88,7 @@ def count_positions(data: DataDir, counter: PositionCounter) -> LLMShapes:
     prompt, context = counter.prompt, counter.context
     count = int if data.table("compressed.scp") else counter.num_vectors
     texts, languages, templates = data.table(counter.text_name), data.table("utt2lang"), data.table("prompt")
+    targets = data.table(TARGET_TABLE)
     shapes = LLMShapes()
     for utterance, frames in data.num_frames.items():
         text = texts.get(utterance, "")
@@ -99,7 +100,7 @@ def count_positions(data: DataDir, counter: PositionCounter) -> LLMShapes:
         if lost:
             shapes.lossy[utterance] = (text, prompt.decode(tokens))
             shapes.lost.update(lost if lost != text else "")
-        ids = prompt.render(languages.get(utterance, ""), templates.get(utterance, ""))
+        ids = prompt.render(*(table.get(utterance, "") for table in (languages, templates, targets)))
         around, audio = len(ids.prompt) + len(ids.suffix), count(int(frames))
         if context is not None and around + audio + len(tokens) > context:
             found = f"{around} of the prompt, {audio} of the audio, {len(tokens)} of the text, the LLM has {context}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.data.ark import read_batch, stored_width
-from speechllama.data.data_dir import DataDir
+from speechllama.data.data_dir import TARGET_TABLE, DataDir
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import read_format
 
@@ -72,10 +72,39 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     shift, width = read_format(data.path).frame_shift, stored_width(data.path) if table == FEATURES else None
     seconds = {utt: durations[utt] if utt in durations else frames[utt] * shift for utt in places}
     if control:
-        other = derange(list(places), data.table("text"))
+        other = exchange(list(places), data)
         places = {utt: places[other[utt]] for utt in places}
         seconds = {utt: seconds[other[utt]] for utt in seconds}
     return Audio(table, data.path / table, places, seconds, width)
+
+
+def exchange(utterances: Sequence[str], data: DataDir) -> dict[str, str]:
+    """Assign another utterance to each, as `derange`; of several target languages each exchanges within itself.
+
+    There, also the language of the speech is kept, so that the prompt fits the audio. An utterance that is the only one
+    of its pair exchanges with others that are, or with those of another pair.
+
+    Args:
+        utterances: In any order.
+        data: Their data directory.
+
+    Raises:
+        ValueError: There is no other utterance.
+    """
+    targets, languages, text = data.table(TARGET_TABLE), data.table("utt2lang"), data.table("text")
+    if len({targets.get(utterance) for utterance in utterances}) < 2:
+        return derange(utterances, text)
+    groups: dict[tuple[str, str], list[str]] = {}
+    for utterance in utterances:
+        groups.setdefault((targets.get(utterance, ""), languages.get(utterance, "")), []).append(utterance)
+    alone = [group[0] for group in groups.values() if len(group) == 1]
+    whole = [group for group in groups.values() if len(group) > 1]
+    if alone:
+        logging.warning(
+            "control: %d utterances are the only ones of their languages, so they get audio of another pair", len(alone)
+        )
+        whole = [*whole, alone] if len(alone) > 1 else [[*whole[0], *alone], *whole[1:]]
+    return {utterance: other for group in whole for utterance, other in derange(group, text).items()}
 
 
 def derange(utterances: Sequence[str], text: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechllama.data.data_dir import read_data_dir
-from speechllama.decode.control import derange
+from speechllama.decode.control import exchange
 from speechllama.decode.decode_set import read_commit
 from speechllama.faults import InputError
 from speechllama.files import write_json, write_table
@@ -38,7 +38,7 @@ def write_ctc_text(ctc_dir: str, data_dir: str, output_dir: str, control: bool, 
     if not texts:
         raise InputError(f"{data_dir}: no ctc_hyp there; run stage `compress` again")
     if control:
-        other = derange(list(texts), data.table("text"))
+        other = exchange(list(texts), data)
         texts = {utterance: texts[other[utterance]] for utterance in texts}
     parameters = list(load_ctc_encoder(ctc_dir).parameters())
     report = {

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from speechllama.data.data_dir import DataDir, read_data_dir
+from speechllama.data.data_dir import TARGET_TABLE, DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Speech2Text, Translation
@@ -162,7 +162,7 @@ def decode_batch(
     Raises:
         ValueError: Not even one utterance fits; the message names it.
     """
-    languages, templates = data.table("utt2lang"), data.table("prompt")
+    languages, templates, targets = (data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE))
 
     def decode(utterances: Sequence[str]) -> list[list[Translation]]:
         return translate.translate(
@@ -170,6 +170,7 @@ def decode_batch(
             [audio.seconds[utt] for utt in utterances],
             [languages.get(utt, "") for utt in utterances],
             [templates.get(utt, "") for utt in utterances],
+            [targets.get(utt, "") for utt in utterances],
         )
 
     def too_large(utt: str) -> str:

@@ -64,20 +64,21 @@ class Segment:
 
 def translate_long(
     translator: Speech2Text,
-    speech: np.ndarray | str | Path | Iterable[np.ndarray],
+    blocks: Iterable[np.ndarray],
     config: LongConfig,
     language: str = "",
-    rate: int = SAMPLE_RATE,
+    target: str = "",
 ) -> Iterator[Segment]:
-    """Translate segment by segment; see `Speech2Text.long`."""
-    blocks, is_empty = Counted(open_blocks(speech, rate)), True
-    for pieces in in_batches(cut(blocks, config), config.batch_size):
-        found = translator.batch([piece.waveform for piece in pieces], [language] * len(pieces))
+    """Translate segment by segment what `open_blocks` gives; see `Speech2Text.long`."""
+    counted, is_empty = Counted(blocks), True
+    for pieces in in_batches(cut(counted, config), config.batch_size):
+        num = len(pieces)
+        found = translator.batch([piece.waveform for piece in pieces], [language] * num, [target] * num)
         for piece, nbest in zip(pieces, found, strict=True):
             is_empty = False
             yield Segment(piece.start, piece.end, nbest)
     if is_empty:
-        yield Segment(0.0, blocks.seconds, [])
+        yield Segment(0.0, counted.seconds, [])
 
 
 def open_blocks(

@@ -47,15 +47,22 @@ class RescoredToText(Speech2Text):
         """As the system does."""
         self.base.check_data(data_dir, kind)
 
-    def check_language(self, language: str) -> None:
+    def check_language(self, language: str, target: str = "") -> None:
         """See `Speech2Text`; the LLM that chooses may name it, too."""
-        self.base.check_language(language)
-        self.rescoring.scorer.item("", language)
+        self.base.check_language(language, target)
+        self.rescoring.scorer.item("", language, target=target)
 
-    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+    def translate_heard(
+        self,
+        features: Features,
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        targets: Sequence[str] | None = None,
+    ) -> list[NBest]:
         """See `Speech2Text`."""
         self._widen()
-        return self._choose(self.base.translate_heard(features, seconds, languages), languages)
+        found = self.base.translate_heard(features, seconds, languages, targets)
+        return self._choose(found, languages, targets=targets)
 
     def translate(
         self,
@@ -63,10 +70,12 @@ class RescoredToText(Speech2Text):
         seconds: Sequence[float],
         languages: Sequence[str],
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[NBest]:
         """See `Speech2Text`; scores are the sums that choose."""
         self._widen()
-        return self._choose(self.base.translate(audio, seconds, languages, templates), languages, templates)
+        found = self.base.translate(audio, seconds, languages, templates, targets)
+        return self._choose(found, languages, templates, targets)
 
     def _widen(self) -> None:
         """Let the system give all hypotheses of its beam."""
@@ -75,13 +84,19 @@ class RescoredToText(Speech2Text):
         self.base.config = replace(self.base.config, **{name: given[name] for name in known if name in given})
 
     def _choose(
-        self, found: Sequence[NBest], languages: Sequence[str], templates: Sequence[str] | None = None
+        self,
+        found: Sequence[NBest],
+        languages: Sequence[str],
+        templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[NBest]:
         """Order the hypotheses of each recording by their sums, best first; equal ones keep their order."""
         scorer, rescoring = self.rescoring.scorer, self.rescoring
+        none = [""] * len(found)
+        named = list(zip(languages, templates or none, targets or none, strict=True))
         rows = [row for row, nbest in enumerate(found) for _ in nbest]
         items = [
-            scorer.item(entry.text, languages[row], templates[row] if templates else "")
+            scorer.item(entry.text, *named[row])
             for row, entry in zip(rows, (entry for nbest in found for entry in nbest), strict=True)
         ]
         results: list[NBest] = [[] for _ in found]

@@ -55,7 +55,25 @@ class Seq2SeqToText(Speech2Text):
         if kind is not Features:
             raise InputError(f"{data_dir}: compressed.scp there; the encoder-decoder takes feats.scp (stage features)")
 
-    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+    def check_language(self, language: str, target: str = "") -> None:
+        """Refuse to choose what is written: without a prompt there is no choice; any source language will do.
+
+        Raises:
+            ValueError: A language to write is named.
+        """
+        if target:
+            raise InputError(
+                f"{self.folder}: an encoder-decoder has no prompt and writes what it was trained to write; leave the "
+                f"language to write, {target!r}, out"
+            )
+
+    def translate_heard(
+        self,
+        features: Features,
+        seconds: Sequence[float],
+        languages: Sequence[str] = (),
+        targets: Sequence[str] | None = None,
+    ) -> list[NBest]:
         """See `Speech2Text`."""
         memory = self.network.encode(*features.to(self.device))
         spoken = (best_units(memory.ctc_log_probs) != BLANK) & length_mask(memory.lengths, memory.states.shape[1])
@@ -68,6 +86,7 @@ class Seq2SeqToText(Speech2Text):
         seconds: Sequence[float],
         languages: Sequence[str] = (),
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[NBest]:
         """See `Speech2Text`; there is no prompt. Scores are joint scores with length penalty, in nats."""
         assert isinstance(audio, Features)

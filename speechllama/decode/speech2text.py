@@ -97,13 +97,16 @@ class Speech2Text(abc.ABC):
         reader = recorded_format(self.settings, str(self.folder)).build_reader()
         return reader.to(str(self.device)) if isinstance(reader, PretrainedExtractor) else reader
 
-    def __call__(self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = "") -> NBest:
+    def __call__(
+        self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = "", target: str = ""
+    ) -> NBest:
         """Translate one recording, whole; see `long` for one of more than some 30 s.
 
         Args:
             speech: Waveform (S,), float within +-1 or integers of full scale, or an audio file.
             rate: Sampling rate of the waveform in Hz; ignored for a file, which has its own.
             language: Code of the source language, needed only if the prompt names it.
+            target: Code of the language to write, for a model that writes several; "" for its own.
 
         Returns:
             The n-best hypotheses, best first; none if nothing is heard.
@@ -113,16 +116,19 @@ class Speech2Text(abc.ABC):
         """
         waveform = as_waveform(speech, rate)
         try:
-            return self.batch([waveform], [language])[0]
+            return self.batch([waveform], [language], [target])[0]
         except ValueError as error:
             raise InputError(f"{speech}: {error}" if isinstance(speech, (str, Path)) else str(error)) from error
 
-    def batch(self, waveforms: Sequence[np.ndarray], languages: Sequence[str] = ()) -> list[NBest]:
+    def batch(
+        self, waveforms: Sequence[np.ndarray], languages: Sequence[str] = (), targets: Sequence[str] = ()
+    ) -> list[NBest]:
         """Translate some recordings at once; if memory runs out, in halves.
 
         Args:
             waveforms: Samples (S,) of each, 16 kHz, within +-1.
             languages: Code of the source language of each; empty if the prompt does not name it.
+            targets: Code of the language to write of each, for a model that writes several; empty for its own.
 
         Returns:
             N-best hypotheses of each recording, best first; none for one in which nothing is heard: it is silent, or
@@ -131,7 +137,8 @@ class Speech2Text(abc.ABC):
         Raises:
             ValueError: A recording is shorter than one frame, or does not fit into memory by itself.
         """
-        languages = languages or [""] * len(waveforms)
+        none = [""] * len(waveforms)
+        languages, targets = languages or none, targets or none
         results: list[NBest] = [[] for _ in waveforms]
         audible = [row for row, wave in enumerate(waveforms) if len(wave) and np.abs(wave).max() > SILENCE_PEAK]
 
@@ -139,7 +146,8 @@ class Speech2Text(abc.ABC):
             features = Features.pad(self.extract([waveforms[row] for row in rows]))
             seconds = [len(waveforms[row]) / SAMPLE_RATE for row in rows]
             with torch.inference_mode():
-                return self.translate_heard(features, seconds, [languages[row] for row in rows])
+                named = ([codes[row] for row in rows] for codes in (languages, targets))
+                return self.translate_heard(features, seconds, *named)
 
         def too_large(row: int) -> str:
             return (
@@ -158,6 +166,7 @@ class Speech2Text(abc.ABC):
         config: LongConfig | None = None,
         language: str = "",
         rate: int = SAMPLE_RATE,
+        target: str = "",
     ) -> Iterator[Segment]:
         """Translate a recording of any length, segment by segment.
 
@@ -166,13 +175,14 @@ class Speech2Text(abc.ABC):
             config: How it is cut into segments.
             language: Code of the source language, needed only if the prompt names it.
             rate: Sampling rate of a waveform in Hz.
+            target: Code of the language to write, for a model that writes several; "" for its own.
 
         Yields:
             Its segments in order, with their times; one without text if nothing is heard.
         """
-        from speechllama.decode.long import LongConfig, translate_long
+        from speechllama.decode.long import LongConfig, open_blocks, translate_long
 
-        return translate_long(self, speech, config or LongConfig(), language, rate)
+        return translate_long(self, open_blocks(speech, rate), config or LongConfig(), language, target)
 
     def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute what the network reads (T, F) of each waveform (S,)."""
@@ -187,6 +197,7 @@ class Speech2Text(abc.ABC):
         seconds: Sequence[float],
         languages: Sequence[str],
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[NBest]:
         """Translate a batch.
 
@@ -195,20 +206,32 @@ class Speech2Text(abc.ABC):
             seconds: Duration of each recording, which limits the length of its text.
             languages: Source language codes; "" if the prompt needs none.
             templates: Prompt templates of single utterances; "" for the model's own.
+            targets: Codes of the languages to write; "" for that of the model.
 
         Returns:
             N-best hypotheses of each utterance, best first.
         """
 
     @abc.abstractmethod
-    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+    def translate_heard(
+        self,
+        features: Features,
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        targets: Sequence[str] | None = None,
+    ) -> list[NBest]:
         """Translate a batch as `translate`, with no hypothesis where CTC, if there is one, finds blanks only."""
 
-    def check_language(self, language: str) -> None:  # noqa: B027
-        """Refuse a source language that the prompt must name and cannot; a system without a prompt takes any.
+    @abc.abstractmethod
+    def check_language(self, language: str, target: str = "") -> None:
+        """Refuse a source language, or one to write, that the prompt must name and cannot.
+
+        Args:
+            language: Code of the source language; a system without a prompt takes any.
+            target: Code of the language to write; "" for the system's own.
 
         Raises:
-            ValueError: The code is unknown, or missing.
+            ValueError: A code is unknown, or the source language is missing.
         """
 
     @abc.abstractmethod

@@ -17,6 +17,7 @@ from speechllama.decode.beam import IMPOSSIBLE, SearchConfig
 from speechllama.decode.experiment import Experiment
 from speechllama.decode.search import Hypothesis, search
 from speechllama.decode.speech2text import NBest, Speech2Text, Translation, keep_heard
+from speechllama.faults import InputError
 from speechllama.llm.context import tokens_left
 from speechllama.llm.prefix_mask import Prefix
 from speechllama.model.audio import AudioInput, Compressed, Features
@@ -25,6 +26,7 @@ from speechllama.model.ctc_encoder import best_units
 from speechllama.model.layers import length_mask
 from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
+from speechllama.text.prompt import TARGET
 
 
 class SpeechLlamaToText(Speech2Text):
@@ -51,25 +53,37 @@ class SpeechLlamaToText(Speech2Text):
             expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
             check_maker(data_dir, "compressed", expected)
 
-    def check_language(self, language: str) -> None:
+    def check_language(self, language: str, target: str = "") -> None:
         """See `Speech2Text`."""
-        self.experiment.prompt.render(language)
+        prompt = self.experiment.prompt
+        prompt.render(language, target=target)
+        if target not in ("", prompt.target.name) and TARGET not in prompt.choose(language):
+            raise InputError(
+                f"{self.folder}: its prompt {prompt.choose(language)!r} does not name the language to write, so it "
+                f"writes {prompt.target.name} only; found {target!r}"
+            )
 
-    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
+    def translate_heard(
+        self,
+        features: Features,
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        targets: Sequence[str] | None = None,
+    ) -> list[NBest]:
         """See `Speech2Text`. Where the compressor's output can be cached, the encoder reads the features only once."""
         network, features = self.network, features.to(self.device)
         if not network.config.freeze_encoder:  # a CTC head that trains with the rest has learnt nothing
-            return self.translate(features, seconds, languages)
+            return self.translate(features, seconds, languages, targets=targets)
         encoded = network.encoder(*features)
         if not encoded.logits.shape[2]:
-            return self.translate(features, seconds, languages)
+            return self.translate(features, seconds, languages, targets=targets)
         spoken = (best_units(encoded.logits) != BLANK) & length_mask(encoded.lengths, encoded.logits.shape[1])
         heard: list[bool] = spoken.any(1).tolist()
         if not any(heard):
             return [[] for _ in heard]
         is_cached = network.config.compressor.record.is_cached
         audio = network.compressor(encoded) if is_cached else features
-        return keep_heard(self.translate(audio, seconds, languages), heard)
+        return keep_heard(self.translate(audio, seconds, languages, targets=targets), heard)
 
     def translate(
         self,
@@ -77,13 +91,12 @@ class SpeechLlamaToText(Speech2Text):
         seconds: Sequence[float],
         languages: Sequence[str],
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[NBest]:
         """See `Speech2Text`; audio that does not fit into the LLM's context gets one empty text, and a warning."""
         network, prompt, device = self.network, self.experiment.prompt, self.device
-        ids = [
-            prompt.render(language, template)
-            for language, template in zip(languages, templates or [""] * len(languages), strict=True)
-        ]
+        none = [""] * len(languages)
+        ids = [prompt.render(*each) for each in zip(languages, templates or none, targets or none, strict=True)]
         prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
         suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
         batch = Batch(

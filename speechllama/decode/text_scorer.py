@@ -55,12 +55,19 @@ class TextScorer:
     def __init__(self, llm: LLM, prompt: Prompt, prompted: bool, batch_tokens: int = BATCH_TOKENS) -> None:
         self.llm, self.prompt, self.prompted, self.batch_tokens = llm, prompt, prompted, batch_tokens
 
-    def item(self, text: str, language: str = "", template: str = "") -> Item:
-        """What the LLM reads of a hypothesis; an LLM without a start token starts with its end of sequence."""
+    def item(self, text: str, language: str = "", template: str = "", target: str = "") -> Item:
+        """What the LLM reads of a hypothesis; an LLM without a start token starts with its end of sequence.
+
+        Args:
+            text: The hypothesis.
+            language: As of `Prompt.render`, as are the others.
+            template: The utterance's own template.
+            target: The language that is written.
+        """
         start = self.prompt.tokenizer.bos_token_id
         prefix = [self.llm.eos_token_id if start is None else start]
         if self.prompted:
-            ids = self.prompt.render(language, template)
+            ids = self.prompt.render(language, template, target)
             prefix = ids.prompt + ids.suffix or prefix
         return Item(prefix, self.prompt.encode(text))
 

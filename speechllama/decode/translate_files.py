@@ -38,6 +38,7 @@ class FilesJob:
         kind: One of FORMATS.
         output_dir: Where a document of each recording goes; "" for stdout.
         language: Source language code, if the prompt names it.
+        target: Code of the language to write, for a model that writes several; "" for its own.
         long: How recordings are cut.
     """
 
@@ -45,9 +46,10 @@ class FilesJob:
     kind: str = "text"
     output_dir: str = ""
     language: str = ""
+    target: str = ""
     long: LongConfig = field(default_factory=LongConfig)
 
-    def target(self, path: str) -> Path:
+    def document(self, path: str) -> Path:
         """The document of a recording in `output_dir`."""
         return Path(self.output_dir) / f"{Path(path).stem}.{file_ending(self.kind)}"
 
@@ -88,11 +90,11 @@ def check_job(job: FilesJob, has_microphone: bool = False) -> None:
         raise UsageError(
             f"--format {job.kind}: a document holds one recording, and there are {len(job.paths)}; give --output_dir"
         )
-    targets: dict[Path, str] = {}
+    documents: dict[Path, str] = {}
     for path in job.paths if job.output_dir else ():
-        other = targets.setdefault(job.target(path), path)
+        other = documents.setdefault(job.document(path), path)
         if other != path:
-            raise UsageError(f"{other} and {path} would both be written to {job.target(path)}; translate one by one")
+            raise UsageError(f"{other} and {path} would both be written to {job.document(path)}; translate one by one")
 
 
 def translate_files(translator: Speech2Text, job: FilesJob) -> int:
@@ -115,7 +117,8 @@ def translate_microphone(translator: Speech2Text, job: FilesJob) -> int:
         The exit status, 0.
     """
     writer = Writer(job.kind, print_result)
-    for segment in translator.long(record(), replace(job.long, keeps_short=False, batch_size=1), job.language):
+    config = replace(job.long, keeps_short=False, batch_size=1)
+    for segment in translator.long(record(), config, job.language, target=job.target):
         warn_if_cut("microphone", segment, translator)
         writer.write(segment)
     writer.close()
@@ -135,7 +138,7 @@ class _Document:
     def __init__(self, job: FilesJob, path: str, has_header: bool) -> None:
         self.job, self.path = job, path
         self.parts: list[str] = []
-        self.is_heard = self.is_started = False
+        self.is_heard = self.has_text = self.is_started = False
         name = "" if job.output_dir else path
         self.writer = Writer(job.kind, self.parts.append if job.output_dir else print_result, name, has_header)
 
@@ -143,6 +146,7 @@ class _Document:
         """Add a segment."""
         self.is_started = True
         self.is_heard |= bool(segment.nbest)
+        self.has_text |= bool(segment.text)
         self.writer.write(segment)
 
     def close(self, seconds: float) -> None:
@@ -151,9 +155,11 @@ class _Document:
             self.writer.write(Segment(0.0, seconds, []))
         if not self.is_heard:
             logging.warning("%s: nothing was heard: it is silent, or holds no speech", self.path)
+        elif not self.has_text:
+            logging.warning("%s: the model's best text for it is empty", self.path)
         self.writer.close()
         if self.job.output_dir:
-            with atomic_write(self.job.target(self.path)) as stream:
+            with atomic_write(self.job.document(self.path)) as stream:
                 stream.write("".join(self.parts))
 
 
@@ -207,9 +213,9 @@ class _Files:
 
     def _translate(self, pieces: Sequence[Piece]) -> list[NBest | Exception]:
         """Translate pieces together; if that fails, one by one, so that only those at fault fail."""
-        languages = [self.job.language] * len(pieces)
+        languages, targets = ([code] * len(pieces) for code in (self.job.language, self.job.target))
         try:
-            return [*self.translator.batch([piece.waveform for piece in pieces], languages)]
+            return [*self.translator.batch([piece.waveform for piece in pieces], languages, targets)]
         except FILE_FAULTS as error:
             if len(pieces) == 1:
                 return [error]

@@ -1,6 +1,6 @@
 """The LLM that a recipe trains itself: a LLaMA that learns to translate and to copy text.
 
-    llm_text.tsv (lang, sentence, translation) -> Hugging Face directory that translates text
+    llm_text.tsv (lang, sentence, translation[, target]) -> Hugging Face directory that translates text
 
 A frozen LLM uses audio only if its own training taught it to use what comes before the text (one trained on English
 only ignored the audio); LLaMA-7B has that ability, a small one must be given it. The lines have the form of the
@@ -10,34 +10,29 @@ as it is.
 
 from __future__ import annotations
 
-import logging
-import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from speechllama.data.tsv import read_tsv
-from speechllama.faults import InputError, first_ten
+from speechllama.faults import InputError
 from speechllama.files import writing
 from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.scratch_llm import LlamaConfig, build_llama, train_llama_tokenizer
 from speechllama.llm.subword_cuts import SubwordCutter
+from speechllama.llm.text_lines import COPY, TRANSLATE, Line, TextCorpus, mix_lines, read_lines
 from speechllama.peak_memory import PeakMemory
 from speechllama.text.padding import PADDING, pad_ids
-from speechllama.text.prompt import Prompt, PromptConfig
-from speechllama.text.targets import DEFAULT_TARGET
-from speechllama.text.tasks import TASKS
+from speechllama.text.prompt import Prompt, PromptConfig, PromptText
 from speechllama.training_record import describe_machine, record_peak, update_training_record
 
 SECONDS = "training_seconds"  # in the log of transformers' trainer
 
-TRANSLATE, COPY = "st", "asr"  # tasks that pairs of text teach; of the second the sentence itself is the answer
 MAX_PLAIN_TOKENS = 256  # of a line of plain text; what comes after them is not read
 NUM_CHECKPOINTS = 20  # written in a training, unless they would be less than SAVE_STEPS apart
 SAVE_STEPS = 200
@@ -77,13 +72,6 @@ class TextLLMConfig(LlamaConfig):
     min_text_bleu: float = 75.0
 
 
-class Line(NamedTuple):
-    """A source sentence and its translation; plain text has no source sentence."""
-
-    sentence: str
-    translation: str
-
-
 @dataclass
 class Lines(torch.utils.data.Dataset):
     """Lines as the LLM reads them: ids of prompt, source, suffix, target, end; only target and end are learned.
@@ -108,11 +96,11 @@ class Lines(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> dict[str, list[int]]:
         line, task = self.lines[index], self.tasks[index]
         prompt = self.prompts[task]
-        before, after = prompt.render()
         if not line.sentence:
-            start, ids = before[:1], prompt.encode(line.translation)
+            start, ids = prompt.start_tokens, prompt.encode(line.translation)
             ids = [*ids, prompt.tokenizer.eos_token_id][:MAX_PLAIN_TOKENS]
             return {"input_ids": start + ids, "labels": [-100] * len(start) + ids}
+        before, after = prompt.render(line.language, target=line.target)
         source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
         target = prompt.encode(line.translation if task == TRANSLATE else line.sentence)
         target.append(prompt.tokenizer.eos_token_id)
@@ -171,21 +159,6 @@ def target_loss(llm: Any, input_ids: Tensor, position_ids: Tensor, labels: Tenso
     return torch.nn.functional.cross_entropy(llm.lm_head(states[:, :-1][learned]), expected[learned])
 
 
-@dataclass(frozen=True)
-class TextCorpus:
-    """Text that an LLM learns from.
-
-    Attributes:
-        text: Pairs and plain text, see `read_lines`.
-        held_out: Source sentences that the LLM is tested on; none of them may be among the text.
-        target: The language of the translations, which the prompts name.
-    """
-
-    text: str | Path
-    held_out: Sequence[str]
-    target: str = DEFAULT_TARGET
-
-
 def train_text_llm(
     config: TextLLMConfig,
     corpus: TextCorpus,
@@ -230,7 +203,7 @@ def train_text_llm(
             with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu and torch.cuda.is_bf16_supported()):
                 return target_loss(model, **inputs)
 
-    text, target = corpus.text, corpus.target
+    text = corpus.text
     lines = read_lines(text)
     mixed = mix_lines(lines, config.plain_share)
     seen = {line.sentence for line in lines}
@@ -238,8 +211,9 @@ def train_text_llm(
     if leaked:
         raise InputError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
     folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"
-    tokenizer = train_llm_tokenizer(lines, config.vocab_size, target)
-    prompts = {task: Prompt(PromptConfig(target=target), task, tokenizer) for task in (TRANSLATE, COPY)}
+    configs = {task: corpus.prompt_config(task) for task in (TRANSLATE, COPY)}
+    tokenizer = train_llm_tokenizer(lines, config.vocab_size, configs)
+    prompts = {task: Prompt(prompt_config, task, tokenizer) for task, prompt_config in configs.items()}
     work.mkdir(parents=True, exist_ok=True)
     arguments = TrainingArguments(
         output_dir=str(work),
@@ -283,56 +257,20 @@ def last_whole_checkpoint(work: Path) -> str | None:
     return None if newest is None else str(newest)
 
 
-def read_lines(path: str | Path) -> list[Line]:
-    """Read the pairs of a TSV with columns lang, sentence, translation; a row without a sentence is plain text.
-
-    Raises:
-        ValueError: It has none.
-    """
-    faults: list[str] = []
-    lines = [Line(*row) for _, row in read_tsv(path, ("sentence", "translation"), faults)]
-    if faults:
-        logging.warning("%s: left out %d rows:%s", path, len(faults), first_ten(faults))
-    if not lines:
-        raise InputError(f"{path}: no pairs; expected columns lang, sentence, translation")
-    return lines
-
-
-def mix_lines(lines: Sequence[Line], plain_share: float) -> list[Line]:
-    """Add the pairs' translations as plain text, and repeat the pairs until it is no more than its share.
-
-    Args:
-        lines: Pairs and plain text.
-        plain_share: Most that plain text may be, 0 to below 1; 0 leaves it out.
-
-    Returns:
-        Pairs, as often as needed, then plain text, each line once.
-
-    Raises:
-        ValueError: The share is outside that range, or there is no pair.
-    """
-    if not 0 <= plain_share < 1:
-        raise InputError(f"plain_share {plain_share} is not between 0 and below 1")
-    pairs = [line for line in lines if line.sentence]
-    if not pairs:
-        raise InputError(f"{len(lines)} lines of plain text and no pair: the LLM would not learn to use audio")
-    if plain_share == 0:
-        return pairs
-    plain = [Line("", text) for text in dict.fromkeys(line.translation for line in lines)]
-    times = math.ceil(len(plain) * (1 - plain_share) / (plain_share * len(pairs)))
-    logging.info("%d pairs, each %d times, and %d lines of plain text", len(pairs), times, len(plain))
-    return pairs * times + plain
-
-
-def train_llm_tokenizer(lines: Sequence[Line], vocab_size: int, target: str = DEFAULT_TARGET) -> Any:
-    """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts."""
-    config = PromptConfig(target=target)
-    templates = [" ".join(Prompt(config, task, None).fill(TASKS[task].prompt)) for task in (TRANSLATE, COPY)]
+def train_llm_tokenizer(
+    lines: Sequence[Line], vocab_size: int, configs: Mapping[str, PromptConfig] | None = None
+) -> Any:
+    """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts of both tasks."""
+    pairs = sorted({(line.language, line.target) for line in lines if line.sentence}) or [("", "")]
+    templates: list[str] = []
+    for task in (TRANSLATE, COPY):
+        text = PromptText((configs or {}).get(task, PromptConfig()), task)
+        templates += dict.fromkeys(" ".join(text.fill(text.choose(pair[0]), *pair)) for pair in pairs)
     prompts = templates * (len(lines) // 10 + 1)
 
     def texts() -> Iterator[str]:
         for line in lines:
-            yield from line
+            yield from line[:2]
         yield from prompts
 
     return train_llama_tokenizer(texts(), vocab_size)

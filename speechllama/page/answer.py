@@ -27,6 +27,7 @@ from speechllama.figure import figure_bytes
 from speechllama.page.utterance import align_speech
 from speechllama.report.pictures.alignment import describe_shortening, draw_alignment
 from speechllama.text.prompt import LANGUAGE
+from speechllama.text.targets import TARGETS
 
 MAX_HYPOTHESES = 5  # shown of a segment
 MAX_PICTURES = 8  # of a long recording: each is some 300 kB, and takes longer to draw than its segment to translate
@@ -91,8 +92,11 @@ def prompt_languages(translator: Speech2Text) -> Mapping[str, str]:
     else:
         return {}
     if LANGUAGE in prompt.template:
-        return prompt.language_names
-    return {code: prompt.language_names.get(code, code) for code in prompt.by_language}
+        named: dict[str, str] = {}  # each name once: of codes with one name, the one that the settings know
+        for code in (*prompt.by_language, *prompt.language_names, *TARGETS):
+            named.setdefault(prompt.name(code) or code, code)
+        return {code: name for name, code in named.items()}
+    return {code: prompt.name(code) or code for code in prompt.by_language}
 
 
 def answer(

@@ -21,9 +21,10 @@ from speechllama.corpora.mini.options import MiniOptions
 from speechllama.corpora.options import DataOptions
 from speechllama.corpora.tatoeba.options import TatoebaOptions
 from speechllama.registry import Registry
+from speechllama.text.targets import DEFAULT_TARGET
 
 if TYPE_CHECKING:
-    from speechllama.corpora.covost2.files import CorpusPlaces
+    from speechllama.corpora.covost2.pairs import Pairs
 
 
 @dataclass
@@ -93,7 +94,7 @@ def _prepare_covost2(options: CovostOptions) -> None:
     taken: dict[str, Any] = {name: getattr(options, name) for name in names}
     taken |= {"text": TextFilter(*limits), "num_threads": options.nj}
     taken["pseudo_labels"] = Path(options.pseudo_labels) if options.pseudo_labels else None
-    places = _covost2_places(options)
+    places = _covost2_pairs(options).sources
     if options.all_as:  # for other recipes, which run in other directories
         places = dataclasses.replace(
             places, common_voice=places.common_voice.absolute(), work_dir=places.work_dir.absolute()
@@ -102,26 +103,25 @@ def _prepare_covost2(options: CovostOptions) -> None:
     log_reports(reports)
 
 
-def _covost2_places(options: CovostOptions) -> CorpusPlaces:
+def _covost2_pairs(options: CovostOptions) -> Pairs:
     from speechllama.corpora.covost2.files import CorpusPlaces
+    from speechllama.corpora.covost2.pairs import Pairs
 
     common_voice, covost2 = options.places
-    return CorpusPlaces(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
+    places = CorpusPlaces(Path(common_voice), covost2, Path(options.downloads), options.target_lang)
+    return Pairs(places, options.languages, options.targets)
 
 
 def _covost2_sources(options: CovostOptions) -> Sources:
-    from speechllama.corpora.covost2.files import ENGLISH, list_sources
+    from speechllama.corpora.covost2.files import ENGLISH
 
-    languages = [*options.languages, *([ENGLISH] if options.english != "none" else [])]
-    tables, archives = list_sources(_covost2_places(options), languages)
+    tables, archives = _covost2_pairs(options).list_sources([ENGLISH] if options.english != "none" else [])
     return Sources(tables, [*archives, *([options.pseudo_labels] if Path(options.pseudo_labels).is_file() else [])])
 
 
 def _covost2_estimate(options: CovostOptions) -> SizeEstimate:
-    from speechllama.corpora.covost2.files import look_up_languages
-
     estimate = SizeEstimate()
-    for language in look_up_languages(_covost2_places(options), options.languages, estimate.faults):
+    for language in _covost2_pairs(options).look_up(estimate.faults):
         estimate.num_rows += language.rows
         estimate.bytes_to_unpack += language.bytes_to_unpack
     return estimate
@@ -151,11 +151,11 @@ def _prepare_mini(options: MiniOptions) -> None:
     from speechllama.corpora.mini.corpus import make_corpus
     from speechllama.corpora.mini.plan import Settings
 
-    sizes = {
-        entry.name: getattr(options, entry.name) for entry in dataclasses.fields(Settings) if entry.name != "langs"
-    }
-    make_corpus(Settings(langs=options.languages, **sizes), Path(options.downloads), options.nj)
-    _prepare_made(options)
+    names = {entry.name for entry in dataclasses.fields(Settings)} - {"langs", "target"}
+    sizes = {name: getattr(options, name) for name in names}
+    settings = Settings(langs=options.languages, target=options.target_lang, **sizes)
+    make_corpus(settings, Path(options.downloads), options.nj)
+    _prepare_made(options, options.target_lang)
 
 
 def _prepare_tatoeba(options: TatoebaOptions) -> None:
@@ -168,10 +168,10 @@ def _prepare_tatoeba(options: TatoebaOptions) -> None:
     _prepare_made(options)
 
 
-def _prepare_made(options: DataOptions) -> None:
+def _prepare_made(options: DataOptions, target: str = DEFAULT_TARGET) -> None:
     """Prepare a generated corpus, which has CoVoST 2's format, as CoVoST 2 is prepared."""
     own = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(DataOptions)}
-    _prepare_covost2(CovostOptions(**own))
+    _prepare_covost2(CovostOptions(**own, target_lang=target))
 
 
 def _tatoeba_sources(options: TatoebaOptions) -> Sources:
@@ -182,6 +182,21 @@ def _tatoeba_sources(options: TatoebaOptions) -> Sources:
         plain = Path(options.plain_text)
         files += [str(path) for path in [plain, *sorted(plain.glob("*.txt"))] if path.is_file()]
     return Sources(archives=files)
+
+
+def _tatoeba_estimate(options: TatoebaOptions) -> SizeEstimate:
+    from speechllama.corpora.tatoeba.pairs import find_pair_files
+    from speechllama.data.download import is_url
+
+    faults = []
+    if not is_url(options.pairs_place):
+        try:
+            find_pair_files(options.pairs_place, options.languages, Path(options.downloads))
+        except ValueError as error:
+            faults.append(str(error))
+    if options.plain_text and not Path(options.plain_text).exists():
+        faults.append(f"--plain_text {options.plain_text}: no such file or folder")
+    return SizeEstimate(faults=faults)
 
 
 CORPORA: Registry[Corpus] = Registry(
@@ -199,6 +214,6 @@ CORPORA: Registry[Corpus] = Registry(
             _librispeech_estimate,
         ),
         Corpus("mini_covost2", MiniOptions, _prepare_mini),
-        Corpus("tatoeba", TatoebaOptions, _prepare_tatoeba, (), _tatoeba_sources),
+        Corpus("tatoeba", TatoebaOptions, _prepare_tatoeba, (), _tatoeba_sources, _tatoeba_estimate),
     ],
 )

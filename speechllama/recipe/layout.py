@@ -194,6 +194,11 @@ class Layout:
         """Name the compressed features of a set."""
         return f"{self.compressed_dir}/{set_name}"
 
+    def part_of(self, set_name: str) -> str:
+        """Name what is decoded of a set: the set, or with `--subset` a part of it, which is a set of its own."""
+        number = self.options.subset
+        return f"{set_name}_subset{number}" if number else set_name
+
     def llm_input(self, set_name: str, table: str = "") -> str:
         """Name the data directory that the LLM's training and decoding read, or a table in it."""
         folder = f"{self.compressed_dir if self.reads_cache else self.dumpdir}/{set_name}"
@@ -282,7 +287,7 @@ class Layout:
     @property
     def tuned(self) -> str:
         """Weight and length norm of a rescoring system."""
-        return f"{self.system_dir}/rescoring_beam{self.options.beam_size}.json"
+        return f"{self.system_dir}/{self.part_of(f'rescoring_beam{self.options.beam_size}')}.json"
 
     @property
     def preflight_dir(self) -> str:

@@ -14,27 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechllama.constants import DEFAULT_FRONT_END, SPLITS
+from speechllama.corpora.covost2.options import DIRECTIONS, EN_X, X_EN, english_targets
 from speechllama.options import UsageError, at_least_one, not_empty, one_of, option, whole_number, whole_numbers
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
+ENGLISH = "en"
+
 FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
-PLACES = (
-    "common_voice",
-    "covost2",
-    "librispeech",
-    "frontend_path",
-    "llm",
-    "init_adapter",
-    "token_file",
-    "python",
-    "cmd",
-)
+# Those that say where a corpus is. A recipe takes those of its kind of corpus; one of its own takes `corpus`.
+CORPUS_PLACES = ("corpus", "common_voice", "covost2", "librispeech")
+PLACES = (*CORPUS_PLACES, "frontend_path", "llm", "init_adapter", "token_file", "python", "cmd")
 # Options with several words, of which those with a slash are such paths.
 LISTS_OF_PLACES = ("sets",)
 # Options of run.sh that the rows of a table set themselves.
 OF_A_ROW = ("system", "seed")
-# Folders that a target language other than English has of its own.
+# Folders that another target language than English, and a translation from English, have of their own.
 OF_A_TARGET = ("datadir", "dumpdir", "expdir")
 
 
@@ -77,6 +72,11 @@ def known_sets(value: str) -> str:
     return f"set {twice[0]!r} is named more than once" if twice else not_empty(value)
 
 
+def share(value: float) -> str:
+    """Refuse what is no share."""
+    return "" if 0 <= value <= 1 else f"expected a share from 0 to 1, found {value}"
+
+
 def is_directory(word: str) -> bool:
     """Whether a word of `--sets` is a data directory of the user's, not one that stage `data` writes."""
     return "/" in word
@@ -103,6 +103,14 @@ def adapter_directory(value: str) -> str:
     if not value or not path.exists() or (path / "adapter_config.json").is_file():
         return ""
     return f"{value!r} is no directory with adapter_config.json and adapter_model.safetensors"
+
+
+def places_of_others(options: Options) -> set[str]:
+    """Options that say where corpora of other recipes are; the help of this one leaves them out."""
+    from speechllama.recipe.corpora import CORPORA
+
+    own = CORPORA[options.corpus_kind].places if options.corpus_kind else ("corpus",)
+    return set(CORPUS_PLACES) - set(own)
 
 
 @dataclass(frozen=True)
@@ -139,16 +147,26 @@ class Options:
         "", "seed of trainings and units; empty: that of each YAML; the corpus has its own", whole_number
     )
     init_adapter: str = option("", "LoRA that stage lora starts from: a directory in peft's form", adapter_directory)
+    max_blank_share: float = option(
+        1.0,
+        "stage compress fails if CTC writes nothing for more of the utterances of a set; from 0.1 on it warns",
+        share,
+    )
     from_features: bool = option(False, "train and decode from features, without the cache: slower, other batches")
     tag: str = option("", "appended to the system's experiment directory, to tell trials apart")
     # Corpus
     corpus_kind: str = option("", "what local/data.sh prepares, if it is one of CORPORA", known_corpus, "Corpus")
+    corpus: str = option("", "folder or URL of the corpus, for local/data.sh; remembered until another one is given")
     common_voice: str = option(
         "", "Common Voice: DIR/<lang>/{validated.tsv,clips}, or archives [DOWNLOADS/common_voice]"
     )
     covost2: str = option("", "directory or URL of covost_v2.<lang>_en.tsv or .tsv.tar.gz [DOWNLOADS/covost2]")
+    direction: str = option(
+        X_EN, "CoVoST 2: x_en, or en_x: English into --target_lang, or else into each of --langs", one_of(*DIRECTIONS)
+    )
     librispeech: str = option("", "LibriSpeech: folder or URL of its parts or their archives [DOWNLOADS/librispeech]")
     data_options: str = option("", "further options of local/data.sh (its --help), separated by spaces")
+    allow_commands: bool = option(False, "run the commands that a wav.scp may have in place of paths; trust them first")
     # Further options of single commands
     feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", group=FURTHER_OPTIONS)
     ctc_options: str = option("", "of CTC training, such as '--max_epoch 5'")
@@ -161,6 +179,7 @@ class Options:
     num_best: int = option(3, "best epochs of the system to average", at_least_one, "Averaging, decoding, scoring")
     ctc_num_best: int = option(3, "best epochs of CTC to average; both at most keep_nbest_models", at_least_one)
     sets: str = option("test", "sets to decode and score: train, dev, test, or paths of data directories", known_sets)
+    subset: int = option(0, "decode and score only so many utterances of each set, spread over it; 0: all")
     beam_size: int = option(4, "1 is greedy", at_least_one)
     batch_size: int = option(16, "utterances decoded together", at_least_one)
     pack_llm: bool = option(False, "put the LLM's weights into the packed model, too")
@@ -183,9 +202,12 @@ class Options:
 
     def __post_init__(self) -> None:
         """Give another target language folders of its own: its texts, and so units and experiments, are different."""
-        for field in dataclasses.fields(Options) if self.target_lang != DEFAULT_TARGET else ():
+        suffix = f"_{self.target_lang}" if self.target_lang != DEFAULT_TARGET else ""
+        if self.direction == EN_X:
+            suffix = f"_{ENGLISH}{suffix or '_x'}"
+        for field in dataclasses.fields(Options) if suffix else ():
             if field.name in OF_A_TARGET and getattr(self, field.name) == field.default:
-                object.__setattr__(self, field.name, f"{field.default}_{self.target_lang}")
+                object.__setattr__(self, field.name, f"{field.default}{suffix}")
 
     @property
     def set_names(self) -> tuple[str, ...]:
@@ -201,6 +223,25 @@ class Options:
     def target_words(self) -> tuple[str, ...]:
         """What names the target language to a command that takes English unless told otherwise."""
         return ("--target_lang", self.target_lang) if self.target_lang != DEFAULT_TARGET else ()
+
+    @property
+    def direction_words(self) -> tuple[str, ...]:
+        """What says to stage data that English is translated; other corpora have no such option."""
+        return ("--direction", self.direction) if self.direction != X_EN else ()
+
+    @property
+    def language_pairs(self) -> tuple[tuple[str, str], ...]:
+        """Source and target languages, as the options say them."""
+        languages = tuple(self.langs.split())
+        targets = english_targets(self.direction, languages, self.target_lang)
+        if targets:
+            return tuple((ENGLISH, target) for target in targets)
+        return tuple((language, self.target_lang) for language in languages)
+
+    @property
+    def reading_words(self) -> tuple[str, ...]:
+        """What allows the commands of wav.scp to a command that reads recordings or checks them."""
+        return ("--allow_commands", "true") if self.allow_commands else ()
 
     @property
     def num_processes(self) -> int:

@@ -19,9 +19,10 @@ from speechllama.options import UsageError, parse, to_words
 from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
 from speechllama.recipe.front_end import SelectedFrontEnd, select_front_end
 from speechllama.recipe.layout import Layout
-from speechllama.recipe.options import Options
+from speechllama.recipe.options import CORPUS_PLACES, Options
+from speechllama.recipe.remembered import remembered_corpus
 from speechllama.recipe.stages import STAGES, Stage, stage_number
-from speechllama.recipe.system import SYSTEM_KEYS, ConfFolders, Selection, select_system
+from speechllama.recipe.system import SHARED, SYSTEM_KEYS, ConfFolders, Config, Selection, select_system
 
 # Options that say how this call runs, not what it runs.
 CALL = ("stage", "list", "dry_run", "help", "cmd", "python")
@@ -30,8 +31,6 @@ FURTHER = ("feature_options", "ctc_options", "llm_options", "train_options", "de
 # The recipe's option of this name belongs to decoding; trainings have ESPnet's option of the same name.
 OF_DECODING = "batch_size"
 OF_FRONT_ENDS = "frontend_conf"
-# Options that say where a corpus is; a recipe's own local/data.sh may take them as well.
-CORPUS_PLACES = ("common_voice", "covost2", "librispeech")
 # What the shell must know of the options to run the rows.
 SHELL = ("stage", "stop_stage", "list", "dry_run", "ngpu", "num_nodes", "python")
 
@@ -65,6 +64,12 @@ class Plan:
         return tuple(to_words(without_call(self.options)))
 
     @property
+    def shared_prompts(self) -> Config | None:
+        """The YAML with the prompts that all systems share, where it has any; the recipe's own LLM learns them."""
+        config = self.folders.read(SHARED) if self.folders.has(SHARED) else None
+        return config if config and config.settings.get("prompt_conf") else None
+
+    @property
     def corpus(self) -> Corpus | None:
         """What stage data prepares; None for a corpus that only its own local/data.sh knows."""
         return CORPORA[self.options.corpus_kind] if self.options.corpus_kind else None
@@ -82,7 +87,7 @@ class Plan:
         """Options of local/data.sh."""
         options = self.options
         words = ["--langs", options.langs, "--datadir", options.datadir, "--downloads", options.downloads]
-        words += ["--nj", str(options.nj), *options.target_words]
+        words += ["--nj", str(options.nj), *options.target_words, *options.direction_words]
         for name, place in self.places.items():
             words += [f"--{name}", place]
         return (*words, *options.data_options.split())
@@ -140,6 +145,8 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
         UsageError: Options or a YAML are wrong, or contradict each other; the message has all faults of a kind.
     """
     options = parse(Options, words, settings)
+    if not options.corpus:
+        options = dataclasses.replace(options, corpus=remembered_corpus(options.datadir))
     _check_further(options)
     folders = ConfFolders(options.size)
     front_end = select_front_end(options.frontend, options.frontend_path, folders)
@@ -157,6 +164,8 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
         raise UsageError(
             f"--target_lang {options.target_lang}: the corpus {plan.corpus.name} is translated into English"
         )
+    if options.direction_words and not (plan.corpus and "direction" in vars(plan.corpus.options())):
+        raise UsageError(f"--direction {options.direction}: only CoVoST 2 has it (--corpus_kind covost2)")
     try:
         _ = plan.data_options
     except UsageError as error:
@@ -189,7 +198,9 @@ def _check_places(plan: Plan) -> None:
     """Refuse a place of a corpus that this corpus has not: it would be ignored."""
     for name in CORPUS_PLACES:
         if plan.corpus and getattr(plan.options, name) and name not in plan.corpus.places:
-            raise UsageError(f"--{name}: the corpus {plan.corpus.name} has no such option (local/data.sh --help)")
+            own = " and ".join(f"--{place}" for place in plan.corpus.places)
+            hint = f"; where it is, say {own}" if own else ""
+            raise UsageError(f"--{name}: the corpus {plan.corpus.name} has no such option (local/data.sh --help){hint}")
 
 
 def _check_ctc(plan: Plan) -> None:

@@ -22,6 +22,7 @@ from speechllama.options import UsageError
 from speechllama.registry import Choice, choose
 
 CONF = "conf"
+SHARED = "train"  # the YAML that the systems with an LLM include
 CTC = "ctc"  # the YAML of CTC training; as a system it is the CTC encoder, whose greedy text is scored
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
 # Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.

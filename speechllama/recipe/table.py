@@ -53,7 +53,7 @@ class Row:
 
         layout, system = self.plan.layout, self.plan.selection.system
         sets = layout.options.set_names
-        scored = "test" if "test" in sets else sets[-1]
+        scored = layout.part_of("test" if "test" in sets else sets[-1])
         has_ctc = system.freezes_encoder
         return RunPaths(
             row=self.name,

@@ -16,9 +16,11 @@ from speechllama.faults import InputError, first_ten
 from speechllama.files import atomic_write, read_table, write_json
 from speechllama.frontend.front_ends import read_format
 from speechllama.markdown import format_signatures, format_table
-from speechllama.report.score import pair, score_recognition, split_by_language
+from speechllama.report.score import Pairs, has_texts, pair, score_recognition, split_by_language
 
 COMPRESSED_PREFIX = "compressed_"
+BLANK_SHARE = 0.1  # of utterances without a unit, from which on the report warns: a trained CTC has a few in a thousand
+NONE = "-"  # a cell without a value
 CTC_COLUMNS = [
     "set",
     "language",
@@ -107,7 +109,11 @@ def report_set(compressed_dir: str | Path, data_dir: str | Path, text_name: str)
     """
     compressed_dir, data_dir = Path(compressed_dir), Path(data_dir)
     hypothesis_file = compressed_dir / "ctc_hyp"
-    pairs = pair(read_table(hypothesis_file), read_table(data_dir / text_name), str(hypothesis_file))
+    hypotheses, references = read_table(hypothesis_file), read_table(data_dir / text_name)
+    has_references = has_texts(references)
+    if not has_references:  # a set that is only decoded
+        references = hypotheses
+    pairs = pair(hypotheses, references, str(hypothesis_file), may_be_empty=not has_references)
     features = read_format(data_dir).shape
     lengths = read_lengths(data_dir / "utt2num_frames", pairs.utterances)
     frames = {utterance: features.log_mel_frames(length) for utterance, length in lengths.items()}
@@ -115,18 +121,41 @@ def report_set(compressed_dir: str | Path, data_dir: str | Path, text_name: str)
     parts = split_by_language(pairs, read_table(data_dir / "utt2lang"))
     values: dict[str, dict[str, Any]] = {}
     for name, part in [("", pairs), *parts.items()]:
-        score = score_recognition(part, num_bootstrap=1)
         values[name] = {
-            "wer": round(score.wer, 4),
-            "cer": round(score.cer, 4),
-            "signature": score.signature,
-            "cer_signature": score.cer_signature,
-            "num_utterances": score.num_utterances,
-            "num_empty": score.num_empty,
+            **(_error_rates(part) if has_references else {}),
+            "num_utterances": len(part.utterances),
+            "num_empty": part.num_empty,
             **report_compression(frames, vectors, part.utterances),
         }
     overall = values.pop("")
     return {**overall, "per_language": values}
+
+
+def _error_rates(pairs: Pairs) -> dict[str, float | str]:
+    """Score the greedy text, as the keys of report.json."""
+    score = score_recognition(pairs, num_bootstrap=1)
+    rates = {"wer": round(score.wer, 4), "cer": round(score.cer, 4)}
+    return {**rates, "signature": score.signature, "cer_signature": score.cer_signature}
+
+
+def find_blank(report: Mapping[str, Any], max_share: float = BLANK_SHARE) -> list[str]:
+    """Say in which sets CTC writes nothing for more than a share of the utterances: it has not learned to hear.
+
+    Args:
+        report: From `report_ctc`; sets by name under "sets".
+        max_share: The largest share that is not worth a word.
+    """
+    found = []
+    for name, values in report["sets"].items():
+        num_empty, num_utterances = values["num_empty"], values["num_utterances"]
+        if num_empty > max_share * num_utterances:
+            found.append(
+                f"{name}: CTC writes nothing for {num_empty:,} of {num_utterances:,} utterances "
+                f"({num_empty / num_utterances:.0%}): it has learned little more than blank, and the LLM would get "
+                "about one vector for each of them. Train CTC longer (--ctc_options '--max_epoch N', or max_epoch in "
+                "conf/ctc.yaml), with more data or fewer units (--ctc_units), before anything is trained on it"
+            )
+    return found
 
 
 def report_ctc(
@@ -141,7 +170,7 @@ def report_ctc(
         text_name: The text CTC was trained on.
 
     Returns:
-        {"compressor", "text_name", "sets": {set: values of `report_set`}}.
+        {"compressor", "text_name", "sets": {set: values of `report_set`}}, and "warnings" where CTC writes nothing.
 
     Raises:
         ValueError: There is no set.
@@ -149,11 +178,13 @@ def report_ctc(
     if not sets:
         raise InputError("sets: found none, expected at least one, as in --sets 'dev test'")
     compressed_dir, data_root = Path(compressed_dir), Path(data_root)
-    return {
+    report: dict[str, Any] = {
         "compressor": compressed_dir.resolve().name.removeprefix(COMPRESSED_PREFIX),
         "text_name": text_name,
         "sets": {name: report_set(compressed_dir / name, data_root / name, text_name) for name in sets},
     }
+    warnings = find_blank(report)
+    return {**report, "warnings": warnings} if warnings else report
 
 
 def format_ctc_rows(report: Mapping[str, Any]) -> list[list[str]]:
@@ -162,14 +193,15 @@ def format_ctc_rows(report: Mapping[str, Any]) -> list[list[str]]:
     for set_name, values in report["sets"].items():
         for language, part in [("all", values), *values["per_language"].items()]:
             count = f"{part['num_utterances']} ({part['num_empty']})"
-            numbers = [part["wer"], part["cer"], part["compression_ratio"], part["encoder_frames_per_vector"]]
-            rows.append([set_name, language, *(f"{number:.2f}" for number in numbers), count])
+            numbers = [part.get(key) for key in ("wer", "cer", "compression_ratio", "encoder_frames_per_vector")]
+            rows.append([set_name, language, *(NONE if n is None else f"{n:.2f}" for n in numbers), count])
     return rows
 
 
 def collect_ctc_signatures(report: Mapping[str, Any]) -> list[str]:
     """Name the signatures of all rates of a CTC report."""
-    return [values[key] for values in report["sets"].values() for key in ("signature", "cer_signature")]
+    keys = ("signature", "cer_signature")
+    return [values[key] for values in report["sets"].values() for key in keys if key in values]
 
 
 def write_ctc_report(report: Mapping[str, Any], output_dir: str | Path) -> None:
@@ -186,14 +218,18 @@ def write_ctc_report(report: Mapping[str, Any], output_dir: str | Path) -> None:
         stream.write("encoder frame 40 ms, a vector one position of the LLM's input.\n\n")
         stream.write(format_table(CTC_COLUMNS, format_ctc_rows(report)))
         stream.write("\n" + format_signatures(collect_ctc_signatures(report)))
+        stream.writelines(f"\nWARNING {warning}\n" for warning in report.get("warnings", ()))
     write_json(path, report)
 
 
 def format_ctc_summary(report: Mapping[str, Any]) -> list[str]:
     """Write one line for each set, signatures included, for the log."""
-    return [
-        f"{name}: WER {values['wer']:.2f} % ({values['signature']}), CER {values['cer']:.2f} % "
-        f"({values['cer_signature']}), {values['compression_ratio']:.2f} feature frames per vector, "
-        f"{values['num_utterances']} utterances, {values['num_empty']} empty"
-        for name, values in report["sets"].items()
-    ]
+    lines = []
+    for name, values in report["sets"].items():
+        rates = "no references"
+        if "wer" in values:
+            rates = f"WER {values['wer']:.2f} % ({values['signature']}), CER {values['cer']:.2f} % "
+            rates += f"({values['cer_signature']})"
+        ratio = f"{values['compression_ratio']:.2f} feature frames per vector"
+        lines.append(f"{name}: {rates}, {ratio}, {values['num_utterances']} utterances, {values['num_empty']} empty")
+    return lines

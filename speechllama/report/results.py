@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from speechllama.faults import InputError, MissingFileError
 from speechllama.files import atomic_write, read_json
 from speechllama.markdown import format_signatures, format_table
@@ -23,15 +25,12 @@ from speechllama.report.ctc import (
     ctc_report_path,
     format_ctc_rows,
 )
-from speechllama.report.decoded_set import SCORE, find_decode_dirs, score_path
+from speechllama.report.decoded_set import SCORE, expand_targets, find_decode_dirs, score_path
 from speechllama.report.pictures.files import write_pictures
+from speechllama.report.score_tables import NONE, format_languages, format_rescoring, format_scores, group_scores
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
-from speechllama.text.tasks import TASKS, Metric, Task
-
-FIRST_COLUMNS = ("system", "set", "beam")
-LAST_COLUMNS = ("utterances (empty)", "real-time factor", "trained parameters")
-NONE = "-"  # a cell without a value
+from speechllama.text.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -43,12 +42,14 @@ class Results:
         ctc_reports: Reports on CTC by theirs.
         missing: A line for each thing that is missing.
         pictures: Paths of the pictures of each system, below it.
+        unscored: Reports of decoded sets without references.
     """
 
     scores: dict[str, dict[str, Any]]
     ctc_reports: dict[str, dict[str, Any]]
     missing: tuple[str, ...]
     pictures: dict[str, list[str]] = field(default_factory=dict)
+    unscored: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def format_results(results: Results, title: str = "Results") -> str:
@@ -62,22 +63,24 @@ def format_results(results: Results, title: str = "Results") -> str:
         Markdown; below each table of scores their signatures.
     """
     parts = [f"# {title}\n"]
-    for task in TASKS.values():
-        scores = {name: report for name, report in results.scores.items() if report["task"] == task.name}
-        if scores:
-            parts.append(format_scores(task, scores))
-            ranks_by = task.ranks_by
-            parts.append(f"{ranks_by.in_words} ({ranks_by.title} of the control) of each language:\n")
-            parts.append(_format_languages(scores, ranks_by.name))
+    for heading, task, scores in group_scores(results.scores):
+        parts.append(format_scores(heading, task, scores))
+        ranks_by = task.ranks_by
+        parts.append(f"{ranks_by.in_words} ({ranks_by.title} of the control) of each language:\n")
+        parts.append(format_languages(scores, ranks_by.name))
     if results.scores:
         parts.append("The control decodes each utterance from the audio of another one.\n")
+    if results.unscored:
+        lines = (f"* {name}: {report['unscored']}\n" for name, report in results.unscored.items())
+        parts.append("## Decoded, not scored\n\n" + "".join(lines))
     few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
     if few:
         parts.append("## Left out\n\n" + "".join(f"* {name}: {_left_out(report)}\n" for name, report in few))
     rescored = {name: report for name, report in results.scores.items() if "tuned_on" in report}
     if rescored:
-        parts.append(_format_rescoring(rescored))
+        parts.append(format_rescoring(rescored))
     warned = [(name, report["warning"]) for name, report in results.scores.items() if "warning" in report]
+    warned += [(name, text) for name, report in results.ctc_reports.items() for text in report.get("warnings", ())]
     if warned:
         parts.append("## Warnings\n\n" + "".join(f"* {name}: {warning}\n" for name, warning in warned))
     parts.extend(_format_ctc(name, report) for name, report in results.ctc_reports.items())
@@ -90,77 +93,11 @@ def format_results(results: Results, title: str = "Results") -> str:
     return "\n".join(parts)
 
 
-def format_scores(task: Task, scores: dict[str, dict[str, Any]]) -> str:
-    """Write the table of a task's scores and the signatures below it."""
-    headings = [metric.heading + (" [95 %]" if metric.has_interval else "") for metric in task.metrics]
-    columns = [*FIRST_COLUMNS, *headings, f"control {task.ranks_by.heading}", *LAST_COLUMNS]
-    rows = []
-    for name, report in scores.items():
-        cells = [*(_score_cell(report, metric) for metric in task.metrics), _number(report, task.control)]
-        rows.append([*_first_cells(name, report), *cells, *_last_cells(report)])
-    signatures = [report[key] for key in task.signatures for report in scores.values() if key in report]
-    return f"## {task.title}\n\n{format_table(columns, rows)}\n{format_signatures(signatures)}"
-
-
-def _score_cell(report: dict[str, Any], metric: Metric) -> str:
-    """Write a score, with its interval where it has one."""
-    ends = [f"{metric.name}_{end}" for end in ("low", "high")]
-    interval = f" [{', '.join(_number(report, end) for end in ends)}]" if ends[0] in report else ""  # older: none
-    return _number(report, metric.name) + interval
-
-
-def _first_cells(name: str, report: dict[str, Any]) -> list[str]:
-    """Name system, set and beam size."""
-    return [name.split("/")[0], str(report.get("set", NONE)), str(report.get("beam_size", NONE))]
-
-
-def _last_cells(report: dict[str, Any]) -> list[str]:
-    """Give utterances (empty ones), real-time factor and trained parameters."""
-    whole = f" of {report['num_official']}" if "left_out" in report else ""
-    utterances = f"{report.get('num_utterances', NONE)}{whole} ({report.get('num_empty', NONE)})"
-    trained = report.get("num_trainable")
-    return [utterances, _number(report, "rtf", 3), f"{trained:,}" if isinstance(trained, int) else NONE]
-
-
 def _left_out(report: dict[str, Any]) -> str:
     """Say how many of a set's utterances are not scored, and where they are named."""
     total = report["num_official"]
     files = " and ".join(f"`{file}`" for file in report["left_out"])
     return f"{total - report['num_utterances']} of {total} are not scored; {files} name them"
-
-
-def _number(report: dict[str, Any], key: str, digits: int = 2) -> str:
-    """Write one number of a report, or the empty cell."""
-    value = report.get(key)
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else NONE
-
-
-def _format_languages(scores: dict[str, dict[str, Any]], key: str) -> str:
-    """Write the table of one score per language: a row for each decoded set, a column for each language."""
-    languages = sorted(set().union(*(report.get("per_language", {}) for report in scores.values())))
-    rows = []
-    for name, report in scores.items():
-        row = _first_cells(name, report)
-        for language in languages:
-            part = report.get("per_language", {}).get(language, {})
-            row.append(f"{_number(part, key)} ({_number(part, 'control_' + key)})" if part else NONE)
-        rows.append(row)
-    return format_table([*FIRST_COLUMNS, *languages], rows)
-
-
-def _format_rescoring(scores: dict[str, dict[str, Any]]) -> str:
-    """Write how much the LLM's score counts in each rescored set, and what that was worth where it was tuned."""
-    columns = [*FIRST_COLUMNS, "LLM's weight", "length norm", "tuned on", "its own", "with the LLM"]
-    rows = []
-    for name, report in scores.items():
-        sign = 1 if TASKS[report["task"]].ranks_by.is_higher_better else -1  # tuning looks for the largest value
-        setting = [str(report.get(key, NONE)) for key in ("weight", "length_norm")]
-        tuned_on = "/".join(report["tuned_on"].split("/")[-2:])
-        values = [f"{sign * report[key]:.2f}" if key in report else NONE for key in ("own_metric", "tuned_metric")]
-        rows.append([*_first_cells(name, report), *setting, tuned_on, *values])
-    tasks = dict.fromkeys(report["task"] for report in scores.values())
-    metrics = ", ".join(f"{TASKS[name].ranks_by.in_words} ({name})" for name in tasks)
-    return f"## Rescoring\n\n{format_table(columns, rows)}\nThe last two columns: {metrics}.\n"
 
 
 def _format_ctc(name: str, report: dict[str, Any]) -> str:
@@ -223,7 +160,13 @@ def collect_results(exp_dir: str | Path) -> Results:
     missing: list[str] = []
     decode_dirs = find_decode_dirs(exp_dir)
     score_files = [score_path(path) for path in decode_dirs]
-    scores = _read_reports(exp_dir, score_files, ["task", "signature"], missing)
+    scores = _read_reports(exp_dir, score_files, ["task"], missing)
+    unscored = {name: scores.pop(name) for name in [*scores] if "unscored" in scores[name]}
+    unsigned = [
+        name for name, report in scores.items() if any("signature" not in part for part in expand_targets(report))
+    ]
+    missing += [f"{name}: {SCORE} has no signature; write it again" for name in unsigned]
+    scores = {name: report for name, report in scores.items() if name not in unsigned}
     missing += [
         f"{name}: {SCORE} is of an unknown task {scores.pop(name)['task']!r}"
         for name in [name for name, report in scores.items() if report["task"] not in TASKS]
@@ -237,12 +180,28 @@ def collect_results(exp_dir: str | Path) -> Results:
         missing.append("no CTC report")
     decoded = {path.parent for path in decode_dirs}
     systems = sorted(path.parent for path in exp_dir.glob("*/config.yaml"))
+    starts = find_starts(systems)
     for system in systems:
-        if system not in decoded and not system.name.startswith(("ctc", "stats")):
+        if system not in decoded and system.name not in starts and not system.name.startswith(("ctc", "stats")):
             missing.append(f"{system.name}: no decoded set")
-    if not scores:
+    if not scores and not unscored:
         missing.append("no scored set")
-    return Results(scores, ctc_reports, tuple(missing))
+    return Results(scores, ctc_reports, tuple(missing), unscored=unscored)
+
+
+def find_starts(systems: Sequence[Path]) -> set[str]:
+    """Name the experiments that another one starts from, which need not be decoded themselves."""
+    found = set()
+    for system in systems:
+        settings = yaml.safe_load((system / "config.yaml").read_text(encoding="utf-8"))
+        start = settings.get("init_system") if isinstance(settings, dict) else None
+        for task in TASKS if start else ():
+            # Both names begin with the task and end with what they have in common: size, seed, LLM, tag.
+            prefix = f"{task}_{start}"
+            ends = [other.name.removeprefix(prefix) for other in systems if other.name.startswith(prefix)]
+            shared = [end for end in ends if system.name.startswith(f"{task}_") and system.name.endswith(end)]
+            found |= {prefix + max(shared, key=len)} - {system.name} if shared else set()
+    return found
 
 
 def _read_reports(
@@ -260,7 +219,7 @@ def _read_reports(
         except ValueError as error:
             missing.append(f"{name}: {str(error).replace(str(exp_dir) + '/', '')}")
             continue
-        absent = [key for key in required if key not in report]
+        absent = [key for key in required if key not in report and "unscored" not in report]
         if absent:
             missing.append(f"{name}: {file.name} has no {', '.join(absent)}; write it again")
         else:

@@ -7,24 +7,27 @@ Each score has its signature. Text is compared as it is: case, punctuation and U
 BLEU and chrF are sacrebleu's, cased and detokenised, 0 to 100. WER and CER are jiwer's, in percent (above 100
 with many insertions). For WER and CER every run of Unicode white space counts as one space and none
 stays at the ends; words are what is between the spaces, and a space inside a text is a character of its
-CER. Chinese and Japanese are written without spaces, so there a whole sentence is one word: read the CER.
+CER. A sentence of a language written without spaces (Chinese, Japanese, Thai) is one word, so there CER ranks.
+BLEU cuts words with the target language's tokenizer, and scores of different ones are never averaged or compared.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import jiwer
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import CHRF
 from sacrebleu.metrics.base import Metric
 
 from speechllama.faults import InputError, first_ten
-from speechllama.report.word_errors import WordErrorRate
+from speechllama.report.word_errors import CharacterErrorRate, WordErrorRate
+from speechllama.text.bleu import bleu_metric
+from speechllama.text.clean import is_blank
 from speechllama.text.normaliser import describe_normalisers, normalise
-from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target, lack_spaces
 
 NUM_BOOTSTRAP = 1000  # resamples of the 95 % interval, sacrebleu's own default
 
@@ -46,6 +49,11 @@ class Pairs:
         languages = self.languages or ("",) * len(self.utterances)
         hypotheses, references = (tuple(map(change, texts, languages)) for texts in (self.hypotheses, self.references))
         return replace(self, hypotheses=hypotheses, references=references)
+
+    def select(self, rows: Sequence[int]) -> Pairs:
+        """Take some of the pairs, by their places."""
+        columns = (self.utterances, self.hypotheses, self.references, self.languages)
+        return Pairs(*(tuple(column[row] for row in rows) if column else () for column in columns))
 
     @property
     def num_empty(self) -> int:
@@ -78,8 +86,8 @@ class TranslationScore:
 class RecognitionScore:
     """Word and character error rates in percent, with the counts they are the quotients of.
 
-    The word error rates have 95 % bootstrap intervals. `wer_normalised` is of normalised texts, the others of texts as
-    they are.
+    The word error rates have 95 % bootstrap intervals, and the character error rate has one where it ranks, see
+    `Task.without_spaces`. `wer_normalised` is of normalised texts, the others of texts as they are.
     """
 
     wer: float
@@ -98,6 +106,8 @@ class RecognitionScore:
     cer_signature: str
     num_utterances: int
     num_empty: int
+    cer_low: float | None = None
+    cer_high: float | None = None
 
     def __str__(self) -> str:
         return (
@@ -108,11 +118,17 @@ class RecognitionScore:
         )
 
 
+def has_texts(references: Mapping[str, str]) -> bool:
+    """Whether a table has any text; one without is that of a set that is decoded and not scored."""
+    return not all(map(is_blank, references.values()))
+
+
 def pair(
     hypotheses: Mapping[str, str],
     references: Mapping[str, str],
     name: str = "hypotheses",
     languages: Mapping[str, str] | None = None,
+    may_be_empty: bool = False,
 ) -> Pairs:
     """Put each hypothesis next to the reference of the same utterance.
 
@@ -120,6 +136,7 @@ def pair(
         hypotheses: Text by utterance id; an empty text is a hypothesis and is counted.
         references: Text by utterance id.
         name: Where the hypotheses are from, for messages.
+        may_be_empty: References may be empty.
         languages: Language of the speech by utterance id, which normalising asks for; None where it is not known.
 
     Returns:
@@ -143,7 +160,7 @@ def pair(
             f"{len(extra)} of {len(hypotheses)} hypotheses have no reference; "
             f"score against the data they were decoded from:{first_ten(extra)}"
         )
-    if empty:
+    if empty and not may_be_empty:
         faults.append(
             f"{len(empty)} of {len(references)} references are empty; "
             f"remove these utterances from the data:{first_ten(empty)}"
@@ -174,34 +191,32 @@ def split_by_language(pairs: Pairs, languages: Mapping[str, str]) -> dict[str, P
     Raises:
         ValueError: An utterance has no language.
     """
-    unknown = [utterance for utterance in pairs.utterances if not languages.get(utterance)]
+    parts = split_pairs(pairs, languages, "utt2lang", "language")
+    return {name: replace(part, languages=(name,) * len(part.utterances)) for name, part in parts.items()}
+
+
+def split_pairs(pairs: Pairs, values: Mapping[str, str], table: str, what: str) -> dict[str, Pairs]:
+    """Sort pairs into one set for each value of a table, such as utt2target; see `split_by_language`."""
+    unknown = [utterance for utterance in pairs.utterances if not values.get(utterance)]
     if unknown:
         raise InputError(
-            f"utt2lang: {len(unknown)} of {len(pairs.utterances)} utterances have no language; "
+            f"{table}: {len(unknown)} of {len(pairs.utterances)} utterances have no {what}; "
             f"validate the data directory:{first_ten(unknown)}"
         )
-    rows: dict[str, list[tuple[str, str, str]]] = {}
-    for row in zip(pairs.utterances, pairs.hypotheses, pairs.references, strict=True):
-        rows.setdefault(languages[row[0]], []).append(row)
-    return {
-        language: Pairs(
-            tuple(row[0] for row in rows[language]),
-            tuple(row[1] for row in rows[language]),
-            tuple(row[2] for row in rows[language]),
-            (language,) * len(rows[language]),
-        )
-        for language in sorted(rows)
-    }
-
-
-def bleu_metric(target: Target) -> BLEU:
-    """Return corpus BLEU, cased; words are cut as the target language needs."""
-    return BLEU(tokenize=target.bleu_tokenizer)
+    rows: dict[str, list[int]] = {}
+    for row, utterance in enumerate(pairs.utterances):
+        rows.setdefault(values[utterance], []).append(row)
+    return {value: pairs.select(rows[value]) for value in sorted(rows)}
 
 
 def wer_metric(target: Target) -> WordErrorRate:
     """Return the word error rate; the target is not used, since a transcript is in the language of the speech."""
     return WordErrorRate()
+
+
+def cer_metric(target: Target) -> CharacterErrorRate:
+    """Return the character error rate; the target is not used."""
+    return CharacterErrorRate()
 
 
 def score_resampled(metric: Metric, pairs: Pairs, num_bootstrap: int) -> tuple[float, float, float]:
@@ -235,7 +250,7 @@ def score_translation(
     Returns:
         The score. The seed of the bootstrap is sacrebleu's (SACREBLEU_SEED, 12345) and part of the signature.
     """
-    metric, chrf_metric = bleu_metric(target), CHRF()
+    metric, chrf_metric = bleu_metric(target), CHRF(word_order=target.chrf_word_order)
     bleu, low, high = score_resampled(metric, pairs, num_bootstrap)
     chrf = chrf_metric.corpus_score(list(pairs.hypotheses), [list(pairs.references)])
     return TranslationScore(
@@ -270,6 +285,7 @@ def score_recognition(
     characters = jiwer.process_characters(list(collapsed.references), list(collapsed.hypotheses))
     space = f"space:collapsed|jiwer:{version('jiwer')}"
     kept = f"case:mixed|punct:kept|norm:none|{space}"
+    ranking_cer = score_resampled(cer_metric(target), pairs, num_bootstrap) if lack_spaces(pairs.languages) else None
     seed = os.environ.get("SACREBLEU_SEED", "12345").lower()
     resampled = f"|bs:{num_bootstrap}|seed:{seed}" if num_bootstrap > 1 else ""
     norm = f"norm:{describe_normalisers(pairs.languages)}|{space}|transformers:{version('transformers')}"
@@ -287,9 +303,11 @@ def score_recognition(
         num_characters=count_units(characters),
         signature=f"WER|unit:white-space-word|{kept}{resampled}",
         wer_normalised_signature=f"WER|unit:white-space-word|{norm}{resampled}",
-        cer_signature=f"CER|unit:code-point-with-spaces|{kept}",
+        cer_signature=f"CER|unit:code-point-with-spaces|{kept}{resampled if ranking_cer else ''}",
         num_utterances=len(pairs.utterances),
         num_empty=pairs.num_empty,
+        cer_low=ranking_cer[1] if ranking_cer else None,
+        cer_high=ranking_cer[2] if ranking_cer else None,
     )
 
 

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechllama.config import from_mapping
-from speechllama.data.data_dir import DataDir
+from speechllama.data.data_dir import TARGET_TABLE, DataDir
 from speechllama.decode.decode_set import read_commit
 from speechllama.decode.nbest import MERGED, NBest, Part, write_part
 from speechllama.decode.text_scorer import TextScorer, combine
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_json, write_json, write_table
 from speechllama.hub import fingerprint
+from speechllama.model.build import CONFIG_FILE, read_settings
 from speechllama.text.prompt import PromptConfig
 
 
@@ -62,7 +63,7 @@ def add_llm_scores(nbest: NBest, data: DataDir, scorer: TextScorer) -> None:
 
     Args:
         nbest: Changed in place.
-        data: The data directory that was decoded; its utt2lang and prompt choose the prompts.
+        data: The data directory that was decoded; its utt2lang, utt2target and prompt choose the prompts.
         scorer: The LLM.
 
     Raises:
@@ -74,9 +75,9 @@ def add_llm_scores(nbest: NBest, data: DataDir, scorer: TextScorer) -> None:
             f"{nbest.path}: {len(foreign):,} of {len(nbest.entries):,} utterances are not in {data.path}, so it is of "
             f"another set:{first_ten(foreign)}"
         )
-    languages, templates = data.table("utt2lang"), data.table("prompt")
+    tables = [data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE)]
     entries = [(utt, entry) for utt, hypotheses in nbest.entries.items() for entry in hypotheses]
-    items = [scorer.item(entry["text"], languages.get(utt, ""), templates.get(utt, "")) for utt, entry in entries]
+    items = [scorer.item(entry["text"], *(table.get(utt, "") for table in tables)) for utt, entry in entries]
     for (_, entry), item, score in zip(entries, items, scorer.score(items), strict=True):
         entry.update(llm_score=score, llm_length=len(item.text) + 1)
 
@@ -128,6 +129,12 @@ def read_rescoring_config(settings: Mapping[str, Any], where: str) -> tuple[Resc
     prompt_conf = settings.get("prompt_conf") or {}
     from_mapping(PromptConfig, prompt_conf, f"{where}: prompt_conf")
     return config, {"prompted": config.prompted, "prompt_conf": prompt_conf}
+
+
+def recorded_prompts(decode_dir: str | Path) -> dict[str, Any]:
+    """The prompts of the system whose decoded set this is, as its experiment records them; {} where it has none."""
+    folder = Path(decode_dir).parent
+    return dict(read_settings(folder).get("prompt_conf") or {}) if (folder / CONFIG_FILE).is_file() else {}
 
 
 def report_tuning(tried: Sequence[Tuned], decode_dir: str | Path) -> dict[str, Any]:

@@ -21,8 +21,7 @@ from speechllama.decode.voice import silero_detector
 from speechllama.faults import InputError
 from speechllama.serve.form import Form
 from speechllama.serve.limits import RequestError
-from speechllama.text.prompt import LANGUAGE_NAMES
-from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS, name_language
 from speechllama.text.tasks import TASKS, Task
 
 Endpoint = Literal["translations", "transcriptions"]
@@ -95,7 +94,7 @@ class ServedModel:
         self._task = find_task(translator.settings)
         prompt = translator.settings.get("prompt_conf") or {}
         self._target = TARGETS[prompt.get("target", DEFAULT_TARGET)]
-        self._languages = {*LANGUAGE_NAMES, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
+        self._languages = {*TARGETS, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
 
     @property
     def endpoint(self) -> Endpoint:
@@ -111,7 +110,7 @@ class ServedModel:
         """Name the language that is written, as `verbose_json` does: "english"; "" where it is not known."""
         if self._task.is_translation:
             return self._target.language.lower()
-        return LANGUAGE_NAMES.get(language, language).lower()
+        return name_language(language).lower()
 
     def open(self, form: Form, max_recording_seconds: float) -> Recording:
         """Open an upload.

@@ -9,10 +9,10 @@ import re
 from typing import Any
 
 from speechllama.markdown import format_table
-from speechllama.report.results import Results, format_results, format_scores
+from speechllama.report.results import Results, format_results
+from speechllama.report.score_tables import format_scores, group_scores
 from speechllama.share.facts import CardFacts
-from speechllama.text.prompt import LANGUAGE_NAMES
-from speechllama.text.targets import TARGETS
+from speechllama.text.targets import name_language
 
 LIBRARY = "speechllama"
 USE = """\
@@ -46,7 +46,7 @@ def metadata(facts: CardFacts) -> str:
     from huggingface_hub import ModelCardData
 
     spoken = facts.data.languages if facts.data else []
-    languages = dict.fromkeys(code.partition("-")[0] for code in [*spoken, *filter(None, [facts.target])])
+    languages = dict.fromkeys(code.partition("-")[0] for code in [*spoken, *facts.targets])
     kind = "speech-translation" if facts.task.is_translation else "speech-recognition"
     base = facts.llm.path if facts.llm and facts.llm.is_of_hub else None
     data = ModelCardData(
@@ -78,21 +78,23 @@ def evaluations(facts: CardFacts) -> list[Any]:
             metric_name=f"{metric.title}, {key.rpartition('/')[2]}",
             metric_value=report[metric.name],
             metric_args={
-                "signature": report.get(facts.task.signature(metric)),
+                "signature": report.get(task.signature(metric)),
                 "control": report.get(f"control_{metric.name}"),
             },
         )
-        for key, report in facts.scores.items()
-        for metric in facts.task.metrics
+        for _, task, reports in group_scores(facts.scores)
+        for key, report in reports.items()
+        for metric in task.metrics
     ]
 
 
 def summary(facts: CardFacts) -> str:
     """Say what goes in and what comes out."""
-    spoken = [LANGUAGE_NAMES.get(code, code) for code in facts.data.languages] if facts.data else []
+    spoken = [name_language(code) for code in facts.data.languages] if facts.data else []
     names = ", ".join(spoken)
     if facts.task.is_translation:
-        return f"Speech translation{f' from {names}' if names else ''} into {TARGETS[facts.target].language}."
+        written = ", ".join(map(name_language, facts.targets))
+        return f"Speech translation{f' from {names}' if names else ''} into {written}."
     return f"Speech recognition{f' of {names}' if names else ''}."
 
 
@@ -109,8 +111,8 @@ def format_others(facts: CardFacts) -> str:
     scores = {key: report for key, report in facts.others.items() if report["task"] == facts.task.name}
     if not scores:
         return ""
-    table = re.sub(r"^## ", "### ", format_scores(facts.task, scores), flags=re.MULTILINE)
-    return f"## Other systems of the same recipe\n\n{table}"
+    tables = "\n".join(format_scores(*group) for group in group_scores(scores))
+    return "## Other systems of the same recipe\n\n" + re.sub(r"^## ", "### ", tables, flags=re.MULTILINE)
 
 
 def format_data(facts: CardFacts) -> str:
@@ -118,7 +120,7 @@ def format_data(facts: CardFacts) -> str:
     corpus = f"Recipe: {facts.corpus}.\n\n" if facts.corpus else ""
     if facts.data is None:
         return f"{corpus}The training data is not recorded.\n"
-    rows = [[LANGUAGE_NAMES.get(code, code), f"{count:,}"] for code, count in sorted(facts.data.num_utterances.items())]
+    rows = [[name_language(code), f"{count:,}"] for code, count in sorted(facts.data.num_utterances.items())]
     table = format_table(["training language", "utterances"], rows)
     hours = f"\n{facts.data.seconds / 3600:.2f} h, utterances of up to {facts.data.longest:.1f} s.\n"
     return f"{corpus}{table}{hours if facts.data.seconds else ''}"
@@ -136,17 +138,17 @@ def format_limits(facts: CardFacts) -> str:
     """Write what nobody should expect, with the numbers that say so."""
     lines = []
     if facts.data:
-        names = ", ".join(LANGUAGE_NAMES.get(code, code) for code in facts.data.languages)
+        names = ", ".join(name_language(code) for code in facts.data.languages)
         lines.append(f"It has learned from {names} only; other languages give fluent text that is wrong.")
         if facts.data.longest:
             lines.append(
                 f"It has learned from utterances of up to {facts.data.longest:.1f} s: longer recordings must be cut, "
                 "which `translate` does at pauses."
             )
-    ranks_by = facts.task.ranks_by
-    for key, report in facts.scores.items():
-        if facts.task.control in report:
-            score, control = (ranks_by.format(report[name]) for name in (ranks_by.name, facts.task.control))
+    own = [(task, *item) for _, task, reports in group_scores(facts.scores) for item in reports.items()]
+    for task, key, report in own:
+        if task.control in report:
+            score, control = (task.ranks_by.format(report[name]) for name in (task.ranks_by.name, task.control))
             lines.append(
                 f"{key}: with its own audio {score}, with the audio of another utterance {control}: only the "
                 "difference comes from listening."

@@ -14,6 +14,7 @@ from speechllama.decode.systems import find_rescoring, rescored_folder
 from speechllama.files import find_path, read_json, read_table
 from speechllama.llm.record import LLM_FILE
 from speechllama.model.build import is_seq2seq, read_settings
+from speechllama.report.decoded_set import expand_targets
 from speechllama.report.results import collect_results, results_path
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS, Task
@@ -71,7 +72,7 @@ class CardFacts:
         system: Name of the experiment.
         corpus: Heading of the recipe's page of results; "" without one.
         task: What it writes.
-        target: Code of the language that it writes; of a transcript "".
+        targets: Codes of the languages that it writes; none of a transcript.
         description: How it works, one sentence.
         llm: The LLM; None without one.
         data: Training data; None where its directory is gone.
@@ -84,7 +85,7 @@ class CardFacts:
     system: str
     corpus: str
     task: Task
-    target: str
+    targets: tuple[str, ...]
     description: str
     llm: LLMFacts | None
     data: TrainingData | None
@@ -120,7 +121,7 @@ def collect_facts(exp_dir: str | Path, name: str, licence: str = "") -> CardFact
         system=folder.resolve().name,
         corpus=heading.removeprefix("# ") if heading.startswith("# ") else "",
         task=task,
-        target=str((settings.get("prompt_conf") or {}).get("target", DEFAULT_TARGET)) if task.is_translation else "",
+        targets=find_targets(settings, own) if task.is_translation else (),
         description=describe(settings, is_seq2seq(base), base.name if tuned else ""),
         llm=llm,
         data=read_training_data(settings, base),
@@ -139,6 +140,13 @@ def find_task(settings: dict[str, Any], scores: dict[str, dict[str, Any]]) -> Ta
     learned = [Path(path).name for path, name, _ in settings.get("train_data_path_and_name_and_type") or []
                if name == "text"]  # fmt: skip
     return next(task for task in TASKS.values() if task.reference in learned or not learned)
+
+
+def find_targets(settings: dict[str, Any], scores: dict[str, dict[str, Any]]) -> tuple[str, ...]:
+    """Find the languages that a system writes: those of its scores, or the one of its prompt."""
+    scored = dict.fromkeys(part["target"] for report in scores.values() for part in expand_targets(report)
+                           if "target" in part)  # fmt: skip
+    return (*scored,) or (str((settings.get("prompt_conf") or {}).get("target", DEFAULT_TARGET)),)
 
 
 def describe(settings: dict[str, Any], seq2seq: bool, rescored: str) -> str:

@@ -7,16 +7,9 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS, find_language
 
-# Scripts by the first word of a character's Unicode name.
-_LATIN, _ARABIC, _CYRILLIC = frozenset({"LATIN"}), frozenset({"ARABIC"}), frozenset({"CYRILLIC"})
-_JAPANESE = frozenset({"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"})
-SCRIPTS: dict[str, frozenset[str]] = {
-    "ar": _ARABIC, "fa": _ARABIC, "ja": _JAPANESE, "mn": _CYRILLIC, "ru": _CYRILLIC,
-    "ta": frozenset({"TAMIL"}), "zh": frozenset({"CJK", "BOPOMOFO"}),
-}  # fmt: skip
-KNOWN_LATIN = ("ca", "cy", "de", "en", "es", "et", "fr", "id", "it", "lv", "nl", "pt", "sl", "sv", "tr")
+_LATIN = frozenset({"LATIN"})
 SCRIPT_SHARE = 0.5  # names and quotations of other scripts are ordinary, a text of mostly them is not
 REPLACEMENT = "\ufffd"  # what a wrong decoding leaves
 
@@ -65,8 +58,8 @@ class TextFilter:
 
 def scripts_of(language: str) -> frozenset[str] | None:
     """Give the scripts that a language is written in; None for one that is not known."""
-    base = language.split("-")[0].lower()
-    return SCRIPTS.get(base) or (_LATIN if base in KNOWN_LATIN else None)
+    record = find_language(language)
+    return None if record is None else frozenset(record.scripts)
 
 
 def is_in_script(text: str, scripts: frozenset[str]) -> bool:

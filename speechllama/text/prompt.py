@@ -8,30 +8,23 @@ The same class serves training, decoding and the mini recipe's text LLM, so that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
+from speechllama.config import from_mapping
 from speechllama.faults import InputError
 from speechllama.text.control_tokens import TextEncoder, start_ids
-from speechllama.text.targets import DEFAULT_TARGET, TARGETS
-from speechllama.text.tasks import TASKS
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS, find_language
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
 StartPlace = Literal["before_prompt", "behind_audio"]
 StartToken = Literal["tokenizer", "bos"]
 AUDIO = "{audio}"
 LANGUAGE = "{language}"
 TARGET = "{target}"
-
-# Names of source languages: CoVoST 2's 21 and English, by the codes of its file names. A data directory's others are
-# named in the settings, `prompt_conf: {language_names: {qu: Quechua}}`.
-LANGUAGE_NAMES = {
-    "ar": "Arabic", "ca": "Catalan", "cy": "Welsh", "de": "German", "en": "English", "es": "Spanish",
-    "et": "Estonian", "fa": "Persian", "fr": "French", "id": "Indonesian", "it": "Italian", "ja": "Japanese",
-    "lv": "Latvian", "mn": "Mongolian", "nl": "Dutch", "pt": "Portuguese", "ru": "Russian", "sl": "Slovenian",
-    "sv": "Swedish", "sv-SE": "Swedish", "ta": "Tamil", "tr": "Turkish", "zh": "Chinese", "zh-CN": "Chinese",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,14 +33,15 @@ class PromptConfig:
 
     Attributes:
         template: Text with `{audio}` where the audio goes and, if wanted, `{language}` of the speech and `{target}`,
-            the language to write; empty: the task's own.
+            the language to write; empty: the task's own. One with words is of the default task, translation.
+        by_task: Templates of single tasks, by the names of TASKS; they replace `template`.
         by_language: Templates of single languages, by the codes of utt2lang; they replace `template`.
         start: Where the LLM's start token comes: first, as LLMs were trained, or last before the text, the <SOS>
             of a decoder-only model from scratch (arXiv 2307.03917, section 4).
         start_token: Which start token: `tokenizer` is what the LLM's tokenizer itself puts before a text, see
             `start_ids`; `bos` is its `bos_token` in any case, as experiments of older versions have it.
-        target: The language to write, a name in TARGETS.
-        language_names: Names of source languages by the codes of utt2lang, added to LANGUAGE_NAMES.
+        target: The language to write, a name in TARGETS, where utt2target does not say it.
+        language_names: Names of languages by the codes of utt2lang and utt2target; they replace those of TARGETS.
     """
 
     template: str = ""
@@ -56,6 +50,46 @@ class PromptConfig:
     start_token: StartToken = "tokenizer"
     target: str = DEFAULT_TARGET
     language_names: dict[str, str] = field(default_factory=dict)
+    by_task: dict[str, str] = field(default_factory=dict)
+
+
+def prompt_conf_of(conf: Mapping[str, Any], task: str, where: str) -> dict[str, Any]:
+    """Take out of a YAML's `prompt_conf` what one task uses, as an experiment records it.
+
+    A template with words is written for a task, and which one is not in it: without `by_task` it is of translation, so
+    that recognition never trains behind a translation's prompt.
+
+    Args:
+        conf: The settings, as the YAML has them.
+        task: A name in TASKS.
+        where: What they are called in messages, such as "conf/train.yaml: prompt_conf".
+
+    Returns:
+        The same without `by_task`, with the task's `template` if there is one.
+
+    Raises:
+        ValueError: A key or a task is unknown, or the only template with words is that of another task.
+    """
+    by_task = from_mapping(PromptConfig, conf, where).by_task
+    unknown = [name for name in by_task if name not in TASKS]
+    if unknown:
+        raise InputError(f"{where}: by_task: unknown task {unknown[0]!r}, expected one of {', '.join(TASKS)}")
+    kept = {key: value for key, value in conf.items() if key != "by_task"}
+    if task in by_task:
+        kept["template"] = by_task[task]
+    if task == DEFAULT_TASK:
+        return kept
+    if task not in by_task:
+        templates = [str(kept.get("template") or ""), *map(str, (kept.get("by_language") or {}).values())]
+        worded = [template for template in templates if re.search(r"\w", re.sub(r"\{\w*\}", "", template))]
+        if worded:
+            raise InputError(
+                f"{where}: the prompt {worded[0]!r} is for the task {DEFAULT_TASK}, and this one is {task}; "
+                f"give that task its own: by_task: {{{task}: {TASKS[task].prompt!r}}}"
+            )
+    elif kept.get("by_language"):
+        del kept["by_language"]  # of the default task
+    return kept
 
 
 class PromptIds(NamedTuple):
@@ -65,8 +99,65 @@ class PromptIds(NamedTuple):
     suffix: list[int]
 
 
-class Prompt:
-    """Renders prompts and targets with an LLM's tokenizer.
+class PromptText:
+    """Fills templates in; needs no tokenizer, so that they are checked before there is one.
+
+    Args:
+        config: Templates.
+        task: A name in TASKS; its template is the default.
+
+    Raises:
+        ValueError: The task or the target is unknown; a template has not exactly one `{audio}`, or names a field that
+            does not exist.
+    """
+
+    def __init__(self, config: PromptConfig, task: str) -> None:
+        self.template = config.by_task.get(task) or config.template or TASKS[task].prompt
+        self.target = TARGETS[config.target]
+        self.language_names: Mapping[str, str] = config.language_names
+        self.by_language: Mapping[str, str] = config.by_language
+        for template in (self.template, *self.by_language.values()):
+            check_template(template)
+
+    def choose(self, language: str) -> str:
+        """The template of a source language."""
+        return self.by_language.get(language, self.template)
+
+    def name(self, language: str) -> str:
+        """Name a source language by its code; "" if it is not known."""
+        record = find_language(language)
+        return self.language_names.get(language) or (record.language if record else "")
+
+    def fill(self, template: str, language: str = "", target: str = "") -> tuple[str, str]:
+        """Fill a template in: the texts before and after the audio.
+
+        Args:
+            template: The template.
+            language: Code of the source language, as in utt2lang; needed if the template names `{language}`.
+            target: Code of the language to write, as in utt2target; empty: the config's.
+
+        Raises:
+            ValueError: The template needs a language and the code is unknown, the target is unknown, or the template is
+                faulty.
+        """
+        check_template(template)
+        written = TARGETS[target] if target else self.target
+        text = template.replace(TARGET, self.language_names.get(written.name, written.language))
+        if LANGUAGE in text:
+            name = self.name(language)
+            if not name:
+                raise InputError(
+                    f"the prompt {template!r} needs a language: unknown language {language!r}, expected one of "
+                    f"{', '.join(sorted({*TARGETS, *self.language_names}))}; name it in prompt_conf, language_names: "
+                    f"{{{language or 'code'}: its name}}"
+                )
+            text = text.replace(LANGUAGE, name)
+        before, after = text.split(AUDIO)
+        return before, after
+
+
+class Prompt(PromptText):
+    """Renders prompts and texts with an LLM's tokenizer.
 
     Control tokens (`</s>`, `<|im_end|>`) count as such only in the templates of the settings, where a chat model may
     need them; in texts and in the templates of a data directory they are characters like any others.
@@ -77,29 +168,24 @@ class Prompt:
         tokenizer: The LLM's tokenizer, transformers' kind.
 
     Raises:
-        ValueError: The task or the target is unknown; a template has not exactly one `{audio}`, or names a field that
-            does not exist; or the start token should come after the audio and the tokenizer has none.
+        ValueError: As `PromptText`; or the start token should come after the audio and the tokenizer has none.
     """
 
     def __init__(self, config: PromptConfig, task: str, tokenizer: Any) -> None:
+        super().__init__(config, task)
         if config.start == "behind_audio" and tokenizer.bos_token_id is None:
             raise InputError("prompt start: behind_audio needs a start token, and the LLM's tokenizer has none")
         self.start, self.start_token = config.start, config.start_token
-        self.template = config.template or TASKS[task].prompt
-        self.target = TARGETS[config.target]
-        self.language_names: Mapping[str, str] = {**LANGUAGE_NAMES, **config.language_names}
-        self.by_language: Mapping[str, str] = config.by_language
         self.tokenizer = tokenizer
-        self._rendered: dict[tuple[str, str], PromptIds] = {}
-        for template in (self.template, *self.by_language.values()):
-            check_template(template)
+        self._rendered: dict[tuple[str, str, str], PromptIds] = {}
 
-    def render(self, language: str = "", template: str = "") -> PromptIds:
+    def render(self, language: str = "", template: str = "", target: str = "") -> PromptIds:
         """Ids around the audio of one utterance.
 
         Args:
             language: Its code, as in utt2lang; needed if the template names `{language}`.
             template: Its own template (a data directory's `prompt` file); empty: the config's.
+            target: The language that is written, as in utt2target; empty: the config's.
 
         Returns:
             Ids before and after the audio.
@@ -107,35 +193,16 @@ class Prompt:
         Raises:
             ValueError: The template needs a language and the code is unknown, or the template is faulty.
         """
-        key = (language, template)
+        key = (language, template, target)
         if key not in self._rendered:
-            before, after = self.fill(template or self.by_language.get(language, self.template), language)
+            before, after = self.fill(template or self.choose(language), language, target)
             encode = self.encode if template else self._encode_with_control_tokens
             # Outer spaces go: a SentencePiece tokenizer puts one in front of each piece of text by itself.
             prompt, suffix = encode(before.strip()), encode(after.strip())
-            start = self._start
+            start = self.start_tokens
             is_first = self.start == "before_prompt"
             self._rendered[key] = PromptIds(start + prompt, suffix) if is_first else PromptIds(prompt, suffix + start)
         return self._rendered[key]
-
-    def fill(self, template: str, language: str = "") -> tuple[str, str]:
-        """Fill a template in: the texts before and after the audio.
-
-        Raises:
-            ValueError: As `render`.
-        """
-        check_template(template)
-        text = template.replace(TARGET, self.target.language)
-        if LANGUAGE in text:
-            if language not in self.language_names:
-                raise InputError(
-                    f"the prompt {template!r} needs a language: unknown language {language!r}, expected one of "
-                    f"{', '.join(sorted(self.language_names))}; name it in prompt_conf, language_names: "
-                    f"{{{language or 'code'}: its name}}"
-                )
-            text = text.replace(LANGUAGE, self.language_names[language])
-        before, after = text.split(AUDIO)
-        return before, after
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text without start or end token, and without any other control token, whatever is written in it.
@@ -156,7 +223,7 @@ class Prompt:
         return TextEncoder(self.tokenizer)
 
     @cached_property
-    def _start(self) -> list[int]:
+    def start_tokens(self) -> list[int]:
         """The start token, if there is one; where it is the place of the first text token, it must be."""
         bos = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         return bos if self.start == "behind_audio" or self.start_token == "bos" else start_ids(self.tokenizer)

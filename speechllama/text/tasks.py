@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from speechllama.registry import Registry
+from speechllama.text.targets import lack_spaces
 
 CTCTarget = Literal["transcript", "translation"]
 # Table of a data directory -> what CTC calls it when it learns it.
@@ -59,6 +60,20 @@ CHRF = Metric("chrf", "chrF")
 WER = Metric("wer", "WER", is_higher_better=False, unit="%", has_interval=True)
 WER_NORMALISED = Metric("wer_normalised", "WER normalised", is_higher_better=False, unit="%", has_interval=True)
 CER = Metric("cer", "CER", is_higher_better=False, unit="%")
+RANKING_CER = replace(CER, has_interval=True)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A metric that ranks systems, and how it is resampled.
+
+    Attributes:
+        metric: The metric, with an interval.
+        compared_by: As a task's.
+    """
+
+    metric: Metric
+    compared_by: str
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,8 @@ class Task:
             keys of score.json: those of the metrics, their signatures, `num_utterances` and `num_empty`.
         compared_by: "module:function" that maps a target language (a record of TARGETS) to a sacreBLEU metric that
             gives the score that ranks; systems are compared by resampling it. "" if they are not compared.
+        without_spaces: What ranks instead where a language of the speech is written without spaces between words; None
+            if nothing else does.
     """
 
     name: str
@@ -87,11 +104,24 @@ class Task:
     metrics: tuple[Metric, ...]
     scorer: str
     compared_by: str = ""
+    without_spaces: Ranking | None = None
 
     @property
     def ranks_by(self) -> Metric:
         """The metric that decides which system is better."""
         return self.metrics[0]
+
+    def ranked_by(self, name: str) -> Task:
+        """The same task, ranked by the metric that a score.json names; "" is the ordinary one."""
+        other = self.without_spaces
+        if other is None or name != other.metric.name:
+            return self
+        rest = tuple(metric for metric in self.metrics if metric.name != name)
+        return replace(self, metrics=(other.metric, *rest), compared_by=other.compared_by)
+
+    def ranked_for(self, languages: Iterable[str]) -> Task:
+        """The same task, ranked as the languages of the speech need it."""
+        return self.ranked_by(self.without_spaces.metric.name if self.without_spaces and lack_spaces(languages) else "")
 
     @property
     def ctc_target(self) -> CTCTarget:
@@ -145,7 +175,7 @@ TASKS: Registry[Task] = Registry(
             prompt="Translate the speech to {target}: {audio} {target}:",
             metrics=(BLEU, CHRF),
             scorer="speechllama.report.score:score_translation",
-            compared_by="speechllama.report.score:bleu_metric",
+            compared_by="speechllama.text.bleu:bleu_metric",
         ),
         Task(
             name="asr",
@@ -157,7 +187,13 @@ TASKS: Registry[Task] = Registry(
             metrics=(WER, WER_NORMALISED, CER),
             scorer="speechllama.report.score:score_recognition",
             compared_by="speechllama.report.score:wer_metric",
+            without_spaces=Ranking(RANKING_CER, "speechllama.report.score:cer_metric"),
         ),
     ],
 )
 DEFAULT_TASK = "st"
+
+
+def task_of(report: Mapping[str, Any]) -> Task:
+    """The task of a score.json, ranked as its languages need it."""
+    return TASKS[report["task"]].ranked_by(str(report.get("ranks_by", "")))

@@ -34,7 +34,7 @@ from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.model.weights import read_weights
 from speechllama.text.checkpoint_units import read_units
-from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.prompt import Prompt, PromptConfig, prompt_conf_of
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
@@ -80,7 +80,7 @@ class SpeechLlamaModel(AbsESPnetModel):
 
 
 class SpeechLlamaPreprocessor:
-    """Text and language to token ids.
+    """Text and languages to token ids.
 
     Args:
         prompt: Renders prompts with the LLM's tokenizer.
@@ -96,7 +96,7 @@ class SpeechLlamaPreprocessor:
             ValueError: The text gives no tokens, or the prompt does not fit; the utterance is named.
         """
         try:
-            ids = self.prompt.render(data.get("lang", ""), data.get("prompt", ""))
+            ids = self.prompt.render(data.get("lang", ""), data.get("prompt", ""), data.get("target", ""))
         except ValueError as error:
             raise InputError(f"utterance {uid}: {error}") from error
         text = self.prompt.encode(data["text"])
@@ -140,7 +140,7 @@ class SpeechLlamaTask(SpeechTask):
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """What it may hold."""
-        return ("speech", "compressed", "lang", "prompt")
+        return ("speech", "compressed", "lang", "target", "prompt")
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
@@ -159,7 +159,7 @@ class SpeechLlamaTask(SpeechTask):
         # One that began with an older version keeps its start token.
         start = (recorded_settings(args).get("prompt_conf") or {}).get("start_token", PromptConfig.start_token)
         defaults = {"template": task.prompt, "target": DEFAULT_TARGET, "start_token": start}
-        args.prompt_conf = {**defaults, **args.prompt_conf}
+        args.prompt_conf = {**defaults, **prompt_conf_of(args.prompt_conf, task.name, f"{args.config}: prompt_conf")}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
         args.compressor_conf = network.config.compressor.conf()
         if not network.config.freeze_encoder:

@@ -111,7 +111,7 @@ def test_fixing_drops_and_counts_what_is_unusable(make_data_dir: Callable[..., P
     (path / "spk2utt").unlink()
     lines = (path / "src_text").read_text(encoding="utf-8").splitlines(keepends=True)
     (path / "src_text").write_text("".join(reversed(lines)), encoding="utf-8")
-    assert fix_data_dir(path) == {
+    assert fix_data_dir(path).dropped == {
         "duplicate key": 1,
         "empty text": 1,
         "no recording": 1,

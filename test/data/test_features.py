@@ -19,6 +19,7 @@ from speechllama.data.ark import read_matrix
 from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, write_data_dir
 from speechllama.data.features import Extraction, make_features
+from speechllama.data.recordings import Recordings
 from speechllama.data.skipped import Reason, read_skipped
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_table
@@ -187,13 +188,13 @@ def test_a_killed_part_restarts_clean(
     data = make_data_dir()
     make_features(data, tmp_path / "whole")
 
-    def kill_at_third(data_dir: DataDir, utterance: str) -> Any:
+    def kill_at_third(recordings: Recordings, utterance: str) -> Any:
         if utterance == "fr_0-clip04":
             raise KeyboardInterrupt
-        return read(data_dir, utterance)
+        return read(recordings, utterance)
 
-    read = features_module._read_utterance
-    monkeypatch.setattr(features_module, "_read_utterance", kill_at_third)
+    read = Recordings.read
+    monkeypatch.setattr(Recordings, "read", kill_at_third)
     with pytest.raises(KeyboardInterrupt):
         make_features(data, tmp_path / "dump")
     assert [path.name for path in (tmp_path / "dump").iterdir()] == ["frontend.json"]

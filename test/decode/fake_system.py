@@ -28,8 +28,14 @@ class FakeToText(Speech2Text):
         self.too_long, self.error = too_long, error or RuntimeError("a kernel refused")
         self.batches: list[list[float]] = []
 
-    def translate_heard(self, features: Features, seconds: Sequence[float], languages: Sequence[str]) -> list[NBest]:
-        return self.translate(features, seconds, languages)
+    def translate_heard(
+        self,
+        features: Features,
+        seconds: Sequence[float],
+        languages: Sequence[str],
+        targets: Sequence[str] | None = None,
+    ) -> list[NBest]:
+        return self.translate(features, seconds, languages, targets=targets)
 
     def translate(
         self,
@@ -37,17 +43,22 @@ class FakeToText(Speech2Text):
         seconds: Sequence[float],
         languages: Sequence[str],
         templates: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
     ) -> list[NBest]:
         self.batches.append([round(each, 2) for each in seconds])
         if max(seconds) > self.too_long:
             raise self.error
         found = []
-        for length, duration, language in zip(audio.lengths.tolist(), seconds, languages, strict=True):
+        named = zip(languages, targets or [""] * len(seconds), strict=True)
+        for length, duration, (language, target) in zip(audio.lengths.tolist(), seconds, named, strict=True):
             limit = self.config.limit(duration)
             tokens = [length] * min(limit, round(10 * duration))
-            entry = Translation(f"{language}{length} frames", tokens, -1.0, len(tokens) == limit)
+            entry = Translation(f"{language}{target}{length} frames", tokens, -1.0, len(tokens) == limit)
             found.append([entry, entry._replace(text="second", score=-2.0)][: self.config.nbest])
         return found
+
+    def check_language(self, language: str, target: str = "") -> None:
+        """It knows any."""
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """It takes anything."""

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from speechllama.bin import merge_decoded
+from speechllama.data.subset import take_subset
 from speechllama.decode import decode_set
 from speechllama.decode.control import derange
 from speechllama.decode.speech_llama2text import SpeechLlamaToText
@@ -173,6 +174,15 @@ def test_the_control_decodes_anothers_audio(recipe: Any) -> None:
     wrong = recipe.decode("e5", "dump", "h", "--control", "true")
     mapping = derange(list(right), read_table(recipe.root / "test/dump/text"))
     assert all(wrong[utt] == right[mapping[utt]] for utt in right)
+
+
+def test_a_subset_is_decoded_as_the_whole_set_is(recipe: Any) -> None:
+    whole = recipe.decode("e6", "compressed", "whole_of_subset")
+    for name in ("compressed", "dump"):
+        part = recipe.root / "test" / f"{name}_subset3"
+        assert take_subset(recipe.root / "test" / name, part, 3) == (3, 6)
+    found = recipe.decode("e6", "compressed_subset3", "of_subset")
+    assert found == {key: whole[key] for key in found} and len(found) == 3
 
 
 def test_what_is_left_of_a_batch_is_decoded_in_that_batch(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,14 @@ def test_rescoring_chooses_among_the_whole_beam_and_can_give_all_of_it(systems: 
     assert scores == sorted(scores, reverse=True) and scores != [entry.score for entry in before]
 
 
+def test_a_system_without_a_prompt_cannot_be_told_what_to_write(systems: Path) -> None:
+    for name in ("b1", "b2_b1"):
+        translate = Speech2Text.from_pretrained(systems / name)
+        translate.check_language("de")
+        with pytest.raises(ValueError, match="b1: an encoder-decoder has no prompt .* leave .* 'fr', out"):
+            translate.check_language("de", "fr")
+
+
 def test_a_rescoring_system_is_decoded_by_its_own_stage(systems: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="b2_b1: a rescoring system; decode the system that it rescores"):
         decode.main(["--exp_dir", str(systems / "b2_b1"), "--data_dir", "x", "--output_dir", str(tmp_path)])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from speechllama.decode.text_bleu import TextBleu, report_text_bleu, text_bleu
-from speechllama.text.targets import TARGETS, Target
+from speechllama.decode.text_bleu import TextBleu, TextPairs, report_text_bleu, text_bleu
+from speechllama.text.prompt import PromptConfig
 
 
 @pytest.mark.parametrize("minimum", [75.0, 12.0])
@@ -17,7 +16,7 @@ def test_an_llm_that_does_not_translate_text_is_warned_of(
     minimum: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        entries = report_text_bleu(TextBleu(12.34, "nrefs:1", 90, "Hund -> dog"), minimum, tmp_path)
+        entries = report_text_bleu([TextBleu(12.34, "nrefs:1", 90, "Hund -> dog")], minimum, tmp_path)
     page = (tmp_path / "report.md").read_text()
     assert "90 dev sentences: BLEU 12.3 (nrefs:1)" in page and "Hund -> dog" in page
     is_low = minimum == 75
@@ -27,12 +26,22 @@ def test_an_llm_that_does_not_translate_text_is_warned_of(
 
 
 def test_an_untrained_llm_is_scored_with_a_signature(tiny_llm: Path) -> None:
-    found = text_bleu(str(tiny_llm), ["Der Hund schläft."] * 3, ["The dog sleeps."] * 3, batch_size=2)
+    pairs = TextPairs(["Der Hund schläft."] * 3, ["The dog sleeps."] * 3)
+    [found] = text_bleu(str(tiny_llm), pairs, batch_size=2)
     assert found.bleu < 20 and found.num_sentences == 3
     assert found.signature.startswith("nrefs:1|case:mixed") and found.example.startswith("Der Hund schläft. -> ")
 
 
-def test_another_target_language_is_cut_into_words_by_its_tokenizer(add: Callable[..., Target], tiny_llm: Path) -> None:
-    add(TARGETS, Target("zh", "Chinese", ("CJK",), "zh"))
-    found = text_bleu(str(tiny_llm), ["Der Hund schläft."], ["狗在睡觉。"], target="zh")
-    assert "tok:zh" in found.signature
+def test_another_target_language_is_cut_into_words_by_its_tokenizer(tiny_llm: Path) -> None:
+    [found] = text_bleu(str(tiny_llm), TextPairs(["Der Hund schläft."], ["狗在睡觉。"]), PromptConfig(target="zh"))
+    assert "tok:zh" in found.signature and found.target == "zh"
+
+
+def test_several_target_languages_have_a_score_each_and_no_mean(tiny_llm: Path, tmp_path: Path) -> None:
+    sentences, translations = ["Der Hund schläft."] * 3, ["狗在睡觉。", "Le chien dort.", "Le chien dort."]
+    pairs = TextPairs(sentences, translations, ["de"] * 3, ["zh", "fr", "fr"])
+    found = text_bleu(str(tiny_llm), pairs, PromptConfig("From {language} into {target}: {audio}"), batch_size=2)
+    assert [(each.target, each.num_sentences) for each in found] == [("zh", 1), ("fr", 2)]
+    entries = report_text_bleu(found, 101, tmp_path)
+    assert set(entries["text_bleu"]) == {"zh", "fr"} and "tok:zh" in entries["text_bleu_signature"]["zh"]
+    assert "into zh" in entries["warning"] and "into fr" in (tmp_path / "report.md").read_text()

@@ -144,6 +144,8 @@ def test_the_options_of_the_search_change_only_what_they_name(folder: Path, run:
     _, out, _ = run(system, "short.wav", "--nbest", "2", "--language", "de")
     assert out == "short.wav\tde98 frames\t-1.0000\nshort.wav\tsecond\t-2.0000\n"
     assert system.config == SearchConfig(beam_size=7, nbest=2, tokens_per_second=20.0)
+    _, out, _ = run(FakeToText(), "short.wav", "--target_lang", "zh-CN")
+    assert out == "short.wav\tzh-CN98 frames\n"
     with pytest.raises(ValueError, match=r"--ctc_weight 0\.3 is for encoder-decoders, and this system is none"):
         run(system, "short.wav", "--ctc_weight", "0.3")
 
@@ -192,6 +194,7 @@ def test_what_is_spoken_comes_segment_by_segment(
             yield waveform[start : start + 1600]
 
     monkeypatch.setattr(translate_files, "record", spoken)
-    assert translate_microphone(FakeToText(), FilesJob(kind="srt")) == 0
+    assert translate_microphone(FakeToText(), FilesJob(kind="srt", target="fr")) == 0
     assert sum(seen) == 1 and seen.index(1) == pytest.approx(126, abs=2)  # half a second after the first noise ends
-    assert capsys.readouterr().out.startswith("2\n00:00:13,")
+    last = capsys.readouterr().out
+    assert last.startswith("2\n00:00:13,") and "\nfr" in last

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from test.egs.conftest import Checkout
+from test.egs.conftest import CONFS, Checkout
 
 
 def test_options_of_features_reach_them(checkout: Checkout) -> None:
@@ -85,3 +86,38 @@ def test_default_corpora_are_those_of_downloads_whoever_stands_where(checkout: C
         assert result.returncode == 0, result.stderr
         (call,) = (call for call in checkout.calls() if call[0] == "prepare_data")
         assert f"--common_voice {downloads}/common_voice --covost2 {downloads}/covost2" in " ".join(call)
+
+
+def test_a_recipe_of_ones_own_notices_an_edited_script_and_says_how_to_run_a_finished_stage(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    own = checkout.directory / "egs/radio"
+    (own / "local").mkdir(parents=True)
+    for name, text in CONFS.items():
+        (own / "conf").mkdir(exist_ok=True)
+        (own / "conf" / name).write_text(text)
+    script = (checkout.mini / "run.sh").read_text()
+    (own / "run.sh").write_text(re.sub("--corpus_kind mini_covost2 ", "", script))
+    mini = (checkout.mini / "local/data.sh").read_text()
+    (own / "local/data.sh").write_text(mini)  # the fake Python writes what its arguments say
+    for path in (own / "run.sh", own / "local/data.sh"):
+        path.chmod(0o755)
+    (tmp_path / "my radio").mkdir()
+
+    def prepared(*words: str) -> list[str]:
+        result = checkout.run("--stop_stage", "1", *words, recipe="radio", cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        calls = [" ".join(call) for call in checkout.calls() if call[0] == "prepare_data"]
+        return [*calls, *[line.strip() for line in result.stdout.splitlines() if "to run it all the same" in line]]
+
+    (call,) = prepared("--corpus", "my radio")
+    assert call.endswith(f"--corpus {tmp_path}/my radio")
+    assert prepared() == []
+    (hint,) = prepared("--stage", "1")
+    assert hint.endswith("first: rm " + str(own / "data/.data.done").replace(" ", "\\ "))
+    (own / "local/prepare.py").write_text("pass\n")
+    assert prepared() == [call]  # remembered, and stale with a new script
+    (own / "local/prepare.py").write_text("pass  # edited\n")
+    later = (own / "data/.data.done").stat().st_mtime + 2
+    os.utime(own / "local/prepare.py", (later, later))
+    assert prepared() == [call]

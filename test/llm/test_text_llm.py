@@ -9,15 +9,13 @@ import torch
 from transformers import LlamaForCausalLM
 
 from speechllama.llm.files import load_tokenizer
+from speechllama.llm.text_lines import Line, mix_lines, read_lines
 from speechllama.llm.text_llm import (
     MAX_PLAIN_TOKENS,
-    Line,
     Lines,
     TextLLMConfig,
     collate,
     last_whole_checkpoint,
-    mix_lines,
-    read_lines,
     target_loss,
 )
 from speechllama.text.prompt import Prompt, PromptConfig
@@ -80,7 +78,7 @@ def test_shares_and_texts_that_make_no_training_are_refused() -> None:
 def test_rows_without_a_sentence_are_plain_english(tmp_path: Path) -> None:
     path = tmp_path / "llm_text.tsv"
     path.write_text("lang\tsentence\ttranslation\nde\tDer Hund trinkt.\tThe dog drinks.\nen\t\tThe man sleeps.\n")
-    assert read_lines(path) == [PAIR, PLAIN]
+    assert read_lines(path) == [PAIR._replace(language="de"), PLAIN._replace(language="en")]
 
 
 def test_the_loss_of_packed_targets_is_that_of_the_lines_one_by_one(tiny_llm: Path) -> None:

@@ -40,6 +40,33 @@ def test_a_further_data_directory_is_decoded_and_scored_and_never_trained_on(min
     assert value_of(score, "corpus_report") == "../covost2/data/real/report.json"
 
 
+def test_a_subset_is_a_set_of_its_own_that_is_decoded_and_scored(mini_plan: MakePlan) -> None:
+    whole, part = mini_plan(), mini_plan("--subset", "20")
+    assert rows_of(whole, "subset") == []
+    cache = "exp/ctc_transcript_bpe120/compressed_frame_average"
+    taken = rows_of(part, "subset")
+    assert [row.marker for row in taken] == [f"{root}/test_subset20/.subset.done" for root in ("dump", cache)]
+    decoded = [command for command in commands(part, "decode") if command[0] == "decode"]
+    assert {value_of(command, "data_dir") for command in decoded} == {f"{cache}/test_subset20"}
+    (score,) = (command for command in commands(part, "score") if command[0] == "score")
+    assert value_of(score, "hyp_dir") == "exp/st_e6/decode_test_subset20_beam4"
+    assert value_of(score, "data_dir") == "dump/test_subset20"
+    rescored = mini_plan("--system", "b2", "--subset", "20")
+    (tune,) = commands(rescored, "tune")
+    assert value_of(tune, "data_dir") == "dump/dev_subset20"
+    assert value_of(tune, "output_file") == "exp/st_b2/rescoring_beam4_subset20.json"
+
+
+def test_a_rescoring_is_tuned_without_a_control(mini_plan: MakePlan) -> None:
+    dev = {row.marker: row for row in rows_of(mini_plan("--system", "b2"), "decode")}[
+        "exp/st_b1/.decode_dev_beam4.done"
+    ]
+    assert dev.outputs == tuple(f"exp/st_b1/decode_dev_beam4/{name}" for name in ("text", "nbest.jsonl"))
+    assert not any("_control" in word for job in dev.jobs for word in job.command)
+    both = rows_of(mini_plan("--system", "b2", "--sets", "dev test"), "decode")
+    assert all(len(row.outputs) == 4 for row in both) and len(both) == 2
+
+
 @pytest.mark.parametrize(("system", "source"), [("b1", "dump"), ("u", "exp/ctc_transcript_bpe120/compressed_units500")])
 def test_any_system_decodes_a_further_data_directory(mini_plan: MakePlan, system: str, source: str) -> None:
     plan = mini_plan("--system", system, "--sets", REAL)

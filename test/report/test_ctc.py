@@ -11,6 +11,7 @@ import pytest
 from speechllama.bin.ctc_report import main
 from speechllama.files import write_table
 from speechllama.report.ctc import read_lengths, report_compression, report_ctc
+from speechllama.report.results import Results, format_results
 
 TABLES = {
     "dump/dev/src_text": {"d1": "das ist gut", "d2": "ja", "f1": "il est là"},
@@ -97,3 +98,36 @@ def test_lengths_of_further_utterances_do_not_matter(tmp_path: Path) -> None:
 def test_no_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sets: found none"):
         report_ctc(tmp_path, tmp_path, [])
+
+
+def test_ctc_that_writes_nothing_is_warned_of_and_fails_where_an_option_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_tables(tmp_path, ctc_hyp={"d1": "", "d2": "", "f1": "la"})
+    report = run(tmp_path)
+    (warning,) = report["warnings"]
+    assert warning.startswith("dev: CTC writes nothing for 2 of 3 utterances (67%): ") and "--max_epoch" in warning
+    assert f"WARNING {warning}" in (tmp_path / "exp/ctc/report.md").read_text() and warning in caplog.text
+    page = format_results(Results({}, {"ctc": report}, ()))
+    assert f"## Warnings\n\n* ctc: {warning}" in page
+    words = ["--compressed_dir", f"{tmp_path}/exp/ctc/compressed_frame_average", "--data_root", f"{tmp_path}/dump"]
+    words += ["--sets", "dev", "--output_dir", f"{tmp_path}/exp/ctc", "--max_blank_share"]
+    main([*words, "0.7"])
+    with pytest.raises(ValueError, match="dev: CTC writes nothing for 2 of 3 utterances"):
+        main([*words, "0.5"])
+
+
+def test_a_few_empty_texts_are_no_warning(tmp_path: Path) -> None:
+    names = [f"d{number}" for number in range(20)]
+    same = {"src_text": "ja", "utt2lang": "de", "dev__utt2num_frames": "10"}
+    tables = {name: dict.fromkeys(names, value) for name, value in same.items()}
+    write_tables(tmp_path, **tables, ctc_hyp={name: "" if name == "d0" else "ja" for name in names})
+    assert "warnings" not in run(tmp_path)
+
+
+def test_a_set_without_transcripts_has_its_compression_and_no_error_rate(tmp_path: Path) -> None:
+    write_tables(tmp_path, src_text={"d1": "", "d2": "", "f1": ""})
+    dev = run(tmp_path)["sets"]["dev"]
+    assert "wer" not in dev and "signature" not in dev
+    assert (dev["num_utterances"], dev["num_empty"], dev["compression_ratio"]) == (3, 1, 10.0)
+    assert "| dev | all | - | - | 10.00 | 2.50 | 3 (1) |" in (tmp_path / "exp/ctc/report.md").read_text()

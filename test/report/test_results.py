@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from speechllama.bin import score
 from speechllama.bin.write_results import main
-from speechllama.files import write_json
+from speechllama.files import read_json, write_json, write_table
 from speechllama.report.results import collect_results, find_decode_dirs, results_path
 
 TRANSLATION: dict[str, Any] = {
@@ -199,3 +200,31 @@ def test_a_further_data_directory_has_its_own_report_on_ctc(tmp_path: Path) -> N
     page = make_page(tmp_path)
     assert "## CTC encoder ctc_x/compressed_frame_average," in page
     assert "## CTC encoder ctc_x/compressed_frame_average/real," in page and "| real | all | 9.50 |" in page
+
+
+def test_a_system_that_another_one_starts_from_is_not_missing(tmp_path: Path) -> None:
+    write_json(tmp_path / "st_e6_small" / "decode_test_beam4" / "score.json", TRANSLATION)
+    for name, start in [("st_e6_small", "e5"), ("st_e5_small", ""), ("st_e5", ""), ("asr_e5_small", "")]:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "config.yaml").write_text(f"init_system: {start}\n")
+    missing = collect_results(tmp_path).missing
+    assert "st_e5: no decoded set" in missing and "asr_e5_small: no decoded set" in missing
+    assert not [line for line in missing if line.startswith("st_e5_small")]
+
+
+def test_a_set_without_references_is_decoded_and_not_scored(tmp_path: Path) -> None:
+    decoded, data = tmp_path / "exp/st_e6/decode_real_beam4", tmp_path / "dump/real"
+    write_table(decoded / "text", {"a": "Hello.", "b": ""})
+    write_json(decoded / "decode.json", {"beam_size": 4, "num_utterances": 2})
+    write_table(data / "text", {"a": "", "b": "\u200b"})
+    write_table(data / "utt2lang", {"a": "de", "b": "de"})
+    score.main(["--hyp_dir", str(decoded), "--data_dir", str(data)])
+    report = read_json(decoded / "score.json")
+    assert report["unscored"] == f"no references in {data}/text" and "bleu" not in report
+    assert (report["set"], report["num_utterances"], report["num_empty"], report["beam_size"]) == ("real", 2, 1, 4)
+    page = make_page(tmp_path / "exp")
+    assert f"## Decoded, not scored\n\n* st_e6/decode_real_beam4: no references in {data}/text\n" in page
+    assert "no scored set" not in page
+    write_table(data / "text", {"a": "Hello.", "b": ""})
+    with pytest.raises(ValueError, match="1 of 2 references are empty"):
+        score.main(["--hyp_dir", str(decoded), "--data_dir", str(data)])

@@ -77,7 +77,7 @@ def test_faulty_templates_are_refused(template: str) -> None:
 
 def test_an_unknown_language_is_refused_where_it_is_needed(tokenizer: object) -> None:
     prompt = Prompt(PromptConfig("{language}: {audio}"), "st", tokenizer)
-    message = "needs a language: unknown language 'xx', expected one of ar, .*; name it in prompt_conf, language_names"
+    message = "needs a language: unknown language 'xx', expected one of af, .*; name it in prompt_conf, language_names"
     with pytest.raises(ValueError, match=message):
         prompt.render("xx")
 
@@ -95,7 +95,7 @@ def test_the_default_prompt_of_translation_into_english_is_the_one_that_older_sy
 
 
 def test_an_unknown_target_is_refused(tokenizer: object) -> None:
-    with pytest.raises(ValueError, match="unknown target language 'xx', expected one of en"):
+    with pytest.raises(ValueError, match="unknown target language 'xx', expected one of .*en"):
         Prompt(PromptConfig(target="xx"), "st", tokenizer)
 
 

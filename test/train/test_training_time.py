@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from speechllama.files import read_json
-from speechllama.llm.text_llm import TextCorpus, TextLLMConfig, target_loss, train_text_llm
+from speechllama.llm.text_lines import TextCorpus
+from speechllama.llm.text_llm import TextLLMConfig, target_loss, train_text_llm
 from speechllama.train.resume import EpochInFlight
 from speechllama.training_record import average_record_path, sum_epochs, training_record_path, update_training_record
 

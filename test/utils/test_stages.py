@@ -144,6 +144,19 @@ def test_a_missing_output_makes_a_stage_stale(recipe: Recipe) -> None:
     assert recipe.ran() == ["a x", "b"]
 
 
+def test_a_failure_names_the_log_of_the_job_that_failed(recipe: Recipe) -> None:
+    logs = {"1": "# ended 2026-01-01 with status 0", "2": "# ended 2026-01-01 with status 7", "3": "killed"}
+    (recipe.directory / "a").mkdir()
+    for job, last in logs.items():
+        (recipe.directory / f"a/decode.{job}.log").write_text(f"# started\n{last}\n")
+    recipe.write("stage_log=a/decode.JOB.log; (exit 9)")
+    assert "log: a/decode.2.log a/decode.3.log\n" in recipe().stderr
+    for job in ("2", "3"):
+        (recipe.directory / f"a/decode.{job}.log").unlink()
+    recipe.write("stage_log=a/decode.JOB.log; (exit 9)")
+    assert "log: a/decode.1.log\n" in recipe().stderr
+
+
 def test_a_failed_stage_leaves_no_marker_and_says_how_to_go_on(recipe: Recipe) -> None:
     recipe.write("stage_log=a/log; (exit 9)")
     result = recipe("--word", "two words")

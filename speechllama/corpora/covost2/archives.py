@@ -71,7 +71,7 @@ def unpack_recordings(archive: Path, folder: Path, wanted: set[str]) -> None:
 
 def clips_of(table: Path) -> set[str]:
     """Names of the clips that a table lists."""
-    return {clip_name(path) for _, (path,) in read_tsv(table, ("path",), [])}
+    return {clip_name(path) for _, (path,) in read_tsv(table, ("path",), [], escaped=True)}
 
 
 def bytes_to_unpack(archive: Path, folder: Path, num_clips: int | None) -> float:

@@ -68,17 +68,24 @@ class Language:
         folder: Common Voice's folder, with validated.tsv and clips/.
         table: covost_v2.<name>_<target>.tsv; None for the target language, whose transcripts are its targets.
         archive: The archive that the folder was unpacked from, or that is next to it.
+        target: The language of the translations, where there are several; "" where it is that of `CorpusPlaces`.
     """
 
     name: str
     folder: Path
     table: Path | None
     archive: Path | None = None
+    target: str = ""
+
+    @property
+    def label(self) -> str:
+        """What its speakers and its report are named by: "de"; of several targets the pair, "en-de"."""
+        return f"{self.name}-{self.target}" if self.target else self.name
 
 
 def table_name(name: str, target: str = DEFAULT_TARGET) -> str:
-    """Name CoVoST 2's table of a language and a target language: covost_v2.de_en.tsv."""
-    return f"covost_v2.{name}{TARGETS[target].corpus_suffix}.tsv"
+    """Name CoVoST 2's table of a language and a target language: covost_v2.de_en.tsv, covost_v2.en_zh-CN.tsv."""
+    return f"covost_v2.{name}_{corpus_name(TARGETS[target].name)}.tsv"
 
 
 def corpus_name(language: str) -> str:

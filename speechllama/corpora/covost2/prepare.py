@@ -16,13 +16,14 @@ from speechllama.corpora.covost2.files import (
     Language,
     collecting,
     corpus_name,
-    find_languages,
     table_name,
 )
+from speechllama.corpora.covost2.pairs import Pairs, check_targets, drop_tested, held_out_elsewhere
 from speechllama.corpora.covost2.published import published_counts
 from speechllama.corpora.covost2.rows import (
     NO_CLIP,
     PSEUDO_COLUMNS,
+    REMOVED,
     Clip,
     HeldOut,
     held_out_translations,
@@ -30,10 +31,12 @@ from speechllama.corpora.covost2.rows import (
     read_covost2,
     read_english,
     read_pseudo_labels,
+    says_remove,
     untrained_pseudo_labels,
 )
 from speechllama.data.clips import clip_name, list_clips, read_durations
 from speechllama.data.corpus_report import SourceReport, SplitReport, write_report
+from speechllama.data.data_dir import TARGET_TABLE
 from speechllama.data.data_dir_writer import DataDirWriter
 from speechllama.data.tsv import read_header, read_tsv
 from speechllama.faults import InputError, first_ten, raise_all
@@ -51,6 +54,7 @@ class CorpusOptions:
     Attributes:
         english: The table of English speech that is trained with its own transcripts, or "none".
         pseudo_labels: Table of transcripts with machine-translated targets, or None.
+        targets: What English is translated into, in place of the languages; () for several languages into one.
         all_as: Name of the only set, which takes the rows of all splits, for testing; "" for the corpus's own splits.
         drop_overlap: Leave training sentences out that dev or test have too; False only reports them, as published
             systems keep them.
@@ -64,6 +68,7 @@ class CorpusOptions:
 
     english: EnglishTable = "none"
     pseudo_labels: Path | None = None
+    targets: tuple[str, ...] = ()
     all_as: str = ""
     drop_overlap: bool = True
     min_duration: float = 0.3
@@ -77,6 +82,11 @@ class CorpusOptions:
     def sets(self) -> tuple[str, ...]:
         """The sets that are written."""
         return (self.all_as,) if self.all_as else SPLITS
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The tables that are written."""
+        return (*TABLES, TARGET_TABLE) if self.targets else TABLES
 
 
 def prepare_covost2(
@@ -111,13 +121,15 @@ def prepare_covost2(
     pseudo = options.pseudo_labels
     if options.english != "none" and sources.target != ENGLISH:
         raise InputError(f"--english {options.english} has English transcripts as targets, not {sources.target}")
-    if options.english == "none" and sources.target in languages:
+    check_targets(options.targets, options.english, pseudo)
+    if not options.targets and options.english == "none" and sources.target in languages:
         hint = "; --english train adds English speech with its own transcripts" if sources.target == ENGLISH else ""
         raise InputError(f"CoVoST 2 has no table {table_name(sources.target, sources.target)}{hint}")
     wanted = [*languages, ENGLISH] if options.english != "none" else list(languages)
+    wanted = [ENGLISH] if options.targets else wanted
     untrained = untrained_pseudo_labels(pseudo, [corpus_name(name) for name in wanted]) if pseudo else None
     more_clips: Callable[[str], set[str]] = partial(pseudo_label_clips, pseudo) if pseudo else lambda name: set[str]()
-    places = find_languages(sources, wanted, more_clips, options.english)
+    places = Pairs(sources, wanted, options.targets).find(more_clips, options.english)
     faults: list[str] = []
     for place in places:
         with collecting(faults):
@@ -127,9 +139,11 @@ def prepare_covost2(
     if options.english != "none":
         for text, split in (pair for place in places for pair in held_out_translations(place)):
             english.add_sentence(text, split)
+    english.clips = held_out_elsewhere(places)
     reports: list[SourceReport] = []
     with ExitStack() as stack:
-        writers = {split: stack.enter_context(DataDirWriter(output_dir / split, TABLES)) for split in options.sets}
+        tables = options.tables
+        writers = {split: stack.enter_context(DataDirWriter(output_dir / split, tables)) for split in options.sets}
         for place in places:
             with collecting(faults):
                 added = _prepare_language(place, writers, options, english)
@@ -152,16 +166,22 @@ def _prepare_language(
     """Read, judge and write all clips of one language; `held_out` holds what English speech must not repeat."""
     reports: list[SourceReport] = []
     clips: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+    if place.target:
+        options = replace(options, text=replace(options.text, target=place.target))
     if place.table is not None:
-        held_out = HeldOut()
+        elsewhere, held_out = held_out.clips, HeldOut()
         published = published_counts(place.name, options.text.target)
         validated = str(place.folder / "validated.tsv")
-        reports.append(SourceReport(place.name, validated, str(place.table), published=published))
+        reports.append(SourceReport(place.label, validated, str(place.table), published=published))
         if options.all_as:
             reports[-1].splits, reports[-1].published = {options.all_as: SplitReport()}, None
         clips = read_covost2(place, reports[-1], held_out)
         if not options.all_as:
+            clips["train"] = drop_tested(clips["train"], place, reports[-1], elsewhere)
             clips["train"] = _judge_train(clips["train"], place.name, reports[-1], held_out, options)
+        for split in options.sets:
+            if split != "train":
+                _note_removed(clips[split], split, reports[-1])
     else:
         table = place.folder / f"{options.english}.tsv"
         reports.append(SourceReport(f"{place.name} transcripts", str(table), str(table)))
@@ -170,13 +190,13 @@ def _prepare_language(
     rows = [(reports[0], split, clip) for split in options.sets for clip in clips.pop(split)]
     if options.pseudo_labels is not None:
         file = options.pseudo_labels
-        report = SourceReport(f"{place.name} pseudo-labels", str(file), str(file))
+        report = SourceReport(f"{place.label} pseudo-labels", str(file), str(file))
         pseudo = read_pseudo_labels(file, place, report, held_out)
         if report.num_rows:
             reports.append(report)
             rows += [(report, "train", clip) for clip in _judge_train(pseudo, place.name, report, held_out, options)]
     rows.sort(key=lambda row: row[2].utterance.encode())
-    _write(rows, place.name, writers, options)
+    _write(rows, place, writers, options)
     return reports
 
 
@@ -193,7 +213,8 @@ def _judge_train(
             if options.drop_overlap:
                 dropped.add(f"sentence is in {split} too", f"{clip.utterance}: {clip.sentence}")
                 continue
-        reason = options.text.judge_characters(language, clip.sentence, clip.translation)
+        reason = REMOVED if says_remove(clip) else ""
+        reason = reason or options.text.judge_characters(language, clip.sentence, clip.translation)
         if reason:
             dropped.add(reason, f"{clip.utterance}: {clip.sentence!r}, {clip.translation!r}")
         else:
@@ -201,9 +222,18 @@ def _judge_train(
     return kept
 
 
+def _note_removed(clips: list[Clip], split: str, report: SourceReport) -> None:
+    """Count the translations of a set for testing that say REMOVE; they stay, as in published scores."""
+    for clip in clips:
+        if says_remove(clip):
+            report.remarks.add(
+                f"translations of {split} say REMOVE, and are kept", f"{clip.utterance}: {clip.sentence}"
+            )
+
+
 def _write(
     rows: list[tuple[SourceReport, str, Clip]],
-    language: str,
+    place: Language,
     writers: dict[str, DataDirWriter],
     options: CorpusOptions,
 ) -> None:
@@ -219,8 +249,8 @@ def _write(
         if reason:
             split_report.dropped.add(reason, f"{clip.audio}: {duration:.3f} s, {clip.sentence!r}")
             continue
-        values = (clip.audio, clip.translation, clip.sentence, clip.speaker, language, f"{duration:.3f}")
-        writers[split].add(clip.utterance, values)
+        values = (clip.audio, clip.translation, clip.sentence, clip.speaker, place.name, f"{duration:.3f}")
+        writers[split].add(clip.utterance, (*values, place.target) if options.targets else values)
         speakers.setdefault((report.name, split), set()).add(clip.speaker)
         split_report.kept += 1
         split_report.hours += duration / 3600
@@ -271,8 +301,9 @@ def check_belonging(place: Language, english: str, max_missing_share: float, max
             table = place.folder / f"{english}.tsv"
             raise InputError(f"{table}: no such table; the other one is --english validated")
         return
-    translated = {clip_name(path) for _, (path,) in read_tsv(place.table, ("path",), [])}
-    validated = {clip_name(path) for _, (path,) in read_tsv(place.folder / "validated.tsv", ("path",), [])}
+    translated = {clip_name(path) for _, (path,) in read_tsv(place.table, ("path",), [], escaped=True)}
+    table = place.folder / "validated.tsv"
+    validated = {clip_name(path) for _, (path,) in read_tsv(table, ("path",), [], escaped=True)}
     missing = len(translated - validated)
     if missing > max_missing_share * len(translated):
         raise InputError(

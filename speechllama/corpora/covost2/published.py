@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from speechllama.constants import SPLITS
+from speechllama.corpora.covost2.pairs import COVOST2_TARGETS
 from speechllama.text.targets import DEFAULT_TARGET
 
 # Utterances in train, dev, test of X->En: the rows of CoVoST 2's tables that Common Voice 4 validates.
@@ -15,10 +16,13 @@ _INTO_ENGLISH = {
     "sv-SE": (2_160, 1_349, 1_595), "ta": (1_358, 384, 786), "tr": (3_966, 1_624, 1_629),
     "zh-CN": (7_085, 4_843, 4_898),
 }  # fmt: skip
+_FROM_ENGLISH = (289_430, 15_531, 15_531)  # the same clips for each of the 15 languages
 
 
 def published_counts(name: str, target: str = DEFAULT_TARGET) -> dict[str, int] | None:
     """Give the utterances of each split of a language; None where they are not known here."""
+    if name == "en" and target in COVOST2_TARGETS:
+        return dict(zip(SPLITS, _FROM_ENGLISH, strict=True))
     if target != "en" or name not in _INTO_ENGLISH:
         return None
     return dict(zip(SPLITS, _INTO_ENGLISH[name], strict=True))

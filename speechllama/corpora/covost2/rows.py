@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +12,17 @@ from speechllama.constants import SPLITS
 from speechllama.corpora.covost2.files import CLIP_COLUMNS, TABLE_COLUMNS, Language, corpus_name
 from speechllama.data.clips import clip_name, list_clips
 from speechllama.data.corpus_report import SourceReport
-from speechllama.data.tsv import read_header, read_tsv
+from speechllama.data.tsv import BadRow, read_header, read_tsv
 from speechllama.faults import InputError
+from speechllama.text.clean import normalise_text
 from speechllama.text.filter import sentence_key
 
 # CoVoST 2 marks sentences that were in CoVoST 1; its own script takes them as training data.
 SPLIT_NAMES = {"train": "train", "train_covost": "train", "dev": "dev", "test": "test"}
 HELD_OUT = ("dev", "test")
 NO_CLIP = "no such clip"  # a reason for dropping
+REMOVED = "translation says REMOVE"  # a reason for dropping: so CoVoST 2's translators marked what cannot be translated
+REMOVE = re.compile(r"[\"']?REMOVE[\"']?[.!]?")
 PSEUDO_COLUMNS = ("lang", "path", "sentence", "translation")
 
 
@@ -65,13 +67,13 @@ class _Row:
     translation: str
 
 
-def normalise_text(text: str) -> str:
-    """Compose accents (NFC) and make each run of white space one space; case and punctuation stay."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+def says_remove(clip: Clip) -> bool:
+    """Whether a clip has no translation but the note that it should be removed."""
+    return REMOVE.fullmatch(clip.translation) is not None
 
 
 def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> dict[str, list[Clip]]:
-    """Join both tables of a language on the clip, in the order of Common Voice.
+    """Join both tables of a language on the clip, in the order of Common Voice; both read as CoVoST 2's script does.
 
     Args:
         place: Where the files are.
@@ -82,8 +84,8 @@ def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> di
     audio = _Recordings(place)
     clips: dict[str, list[Clip]] = {split: [] for split in report.splits}
     table = place.folder / "validated.tsv"
-    faults: list[str] = []
-    for number, (client, path, sentence) in read_tsv(table, CLIP_COLUMNS, faults):
+    faults: list[BadRow] = []
+    for number, (client, path, sentence) in read_tsv(table, CLIP_COLUMNS, faults, escaped=True):
         report.num_rows += 1
         name, where = clip_name(path), f"{table}:{number}"
         split = held_out.clips.get(name)
@@ -96,8 +98,8 @@ def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> di
         row = _Row(where, name, client, audio.find(name), normalise_text(sentence), translation)
         if split in HELD_OUT:
             held_out.add_sentence(row.sentence, split)
-        _judge(row, place.name, split, clips[split], report)
-    report.dropped.extend("bad row in validated.tsv", faults)
+        _judge(row, place.label, split, clips[split], report)
+    report.dropped.extend("bad row in validated.tsv", map(str, faults))
     for name in translations:
         report.splits[held_out.clips[name]].dropped.add("not in validated.tsv", f"{place.table}: {name}")
     return clips
@@ -106,7 +108,7 @@ def read_covost2(place: Language, report: SourceReport, held_out: HeldOut) -> di
 def held_out_translations(place: Language) -> Iterator[tuple[str, str]]:
     """Give translation and split of each row of dev and test, which English speech should not repeat."""
     if place.table is not None:
-        for _, (translation, split) in read_tsv(place.table, ("translation", "split"), []):
+        for _, (translation, split) in read_tsv(place.table, ("translation", "split"), [], escaped=True):
             if split.strip() in HELD_OUT:
                 yield normalise_text(translation), split.strip()
 
@@ -127,7 +129,7 @@ def read_english(place: Language, table_name: str, report: SourceReport, held_ou
             rows = read_tsv(place.folder / f"{split}.tsv", ("path",), [])
             elsewhere.update((clip_name(path), split) for _, (path,) in rows)
     audio, clips, dropped = _Recordings(place), list[Clip](), report.splits["train"].dropped
-    faults: list[str] = []
+    faults: list[BadRow] = []
     for number, (client, path, text) in read_tsv(table, CLIP_COLUMNS, faults):
         report.num_rows += 1
         report.splits["train"].rows += 1
@@ -141,7 +143,7 @@ def read_english(place: Language, table_name: str, report: SourceReport, held_ou
             row = _Row(where, name, client, audio.find(name), sentence, sentence)
             _judge(row, place.name, "train", clips, report)
     held_out.clips.update(elsewhere)
-    report.dropped.extend(f"bad row in {table.name}", faults)
+    report.dropped.extend(f"bad row in {table.name}", map(str, faults))
     return clips
 
 
@@ -165,7 +167,7 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, held_o
     columns = (*PSEUDO_COLUMNS, "client_id") if has_speakers else PSEUDO_COLUMNS
     audio, clips, train = _Recordings(place), list[Clip](), report.splits["train"]
     seen: set[str] = set()
-    faults: list[str] = []
+    faults: list[BadRow] = []
     for number, (language, file, sentence, translation, *client) in read_tsv(path, columns, faults):
         if corpus_name(language.strip()) != place.name:
             continue
@@ -183,9 +185,9 @@ def read_pseudo_labels(path: Path, place: Language, report: SourceReport, held_o
             name = re.sub(r"[^\w.-]", "_", own.stem) + "_" + hashlib.sha1(name.encode()).hexdigest()[:8]
         speaker = client[0] if has_speakers else name
         row = _Row(where, name, speaker, recording, normalise_text(sentence), normalise_text(translation))
-        _judge(row, place.name, "train", clips, report)
+        _judge(row, place.label, "train", clips, report)
     report.num_rows = train.rows
-    report.dropped.extend(f"bad row in {path.name}", faults)
+    report.dropped.extend(f"bad row in {path.name}", map(str, faults))
     return clips
 
 
@@ -248,11 +250,11 @@ def _read_translations(place: Language, report: SourceReport, splits: dict[str, 
     """Read CoVoST 2's table; a clip that is in two splits stays in test before dev before train."""
     assert place.table is not None
     translations: dict[str, str] = {}
-    faults: list[str] = []
+    faults: list[BadRow] = []
     names = SPLIT_NAMES
     if len(report.splits) == 1:
         names = dict.fromkeys(SPLIT_NAMES, next(iter(report.splits)))
-    for number, (path, translation, name) in read_tsv(place.table, TABLE_COLUMNS, faults):
+    for number, (path, translation, name) in read_tsv(place.table, TABLE_COLUMNS, faults, escaped=True):
         clip, where, split = clip_name(path), f"{place.table}:{number}", names.get(name.strip())
         if split is None:
             report.dropped.add("unknown split", f"{where}: {name!r}, expected {', '.join(SPLIT_NAMES)}")
@@ -268,5 +270,9 @@ def _read_translations(place: Language, report: SourceReport, splits: dict[str, 
             if winner == earlier:
                 continue
         splits[clip], translations[clip] = split, normalise_text(translation)
-    report.dropped.extend("bad row in CoVoST 2's table", faults)
+    for row in faults:  # the split is the last column, so most of them count where they are missing
+        known = names.get(row.fields[-1].strip()) if row.fields else None
+        if known is not None:
+            report.splits[known].rows += 1
+        (report.splits[known].dropped if known else report.dropped).add("bad row in CoVoST 2's table", str(row))
     return translations

@@ -31,9 +31,11 @@ from speechllama.corpora.mini.plan import Pair, Settings, Utterance, draw_pairs,
 from speechllama.corpora.synthetic.acoustics import surround
 from speechllama.corpora.synthetic.espeak import synthesize
 from speechllama.data.audio import resample
+from speechllama.data.tsv import escape
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, read_json, write_json, writing
 from speechllama.progress import progress
+from speechllama.text.targets import DEFAULT_TARGET
 
 VALIDATED_COLUMNS = "client_id path sentence up_votes down_votes age gender accent locale segment".split()
 CONTENT = "content"  # key of the digest of sentences and voices
@@ -89,19 +91,19 @@ def run_jobs(todo: list[tuple[Utterance, Path]], num_jobs: int) -> Iterator[None
         yield from pool.map(make_clip, *zip(*todo, strict=True), chunksize=8)
 
 
-def write_tables(utterances: list[Utterance], text: list[Pair], output_dir: Path) -> None:
-    """Write validated.tsv and covost_v2.<lang>_en.tsv of every language, and llm_text.tsv."""
+def write_tables(utterances: list[Utterance], text: list[Pair], output_dir: Path, target: str) -> None:
+    """Write validated.tsv and covost_v2.<lang>_<target>.tsv of every language, and llm_text.tsv."""
     for lang in dict.fromkeys(utterance.pair.lang for utterance in utterances):
         spoken = [utterance for utterance in utterances if utterance.pair.lang == lang]
         with atomic_write(output_dir / "common_voice" / lang / "validated.tsv") as stream:
             stream.write("\t".join(VALIDATED_COLUMNS) + "\n")
             for item in spoken:
-                row = (item.client_id, item.file_name, item.pair.sentence, "2", "0", "", "", "", lang, "")
+                row = (item.client_id, item.file_name, escape(item.pair.sentence), "2", "0", "", "", "", lang, "")
                 stream.write("\t".join(row) + "\n")
-        with atomic_write(output_dir / "covost2" / table_name(lang)) as stream:
+        with atomic_write(output_dir / "covost2" / table_name(lang, target)) as stream:
             stream.write("path\ttranslation\tsplit\n")
             for item in spoken:
-                stream.write(f"{item.file_name}\t{item.pair.translation}\t{item.split}\n")
+                stream.write(f"{item.file_name}\t{escape(item.pair.translation)}\t{item.split}\n")
     with atomic_write(output_dir / "llm_text.tsv") as stream:
         stream.write("lang\tsentence\ttranslation\n")
         for pair in text:
@@ -156,6 +158,8 @@ def make_corpus(settings: Settings, output_dir: Path, num_jobs: int) -> None:
     pairs, text = draw_pairs(settings)
     utterances = plan_utterances(settings, pairs)
     wanted = {**asdict(settings), "langs": list(settings.langs), CONTENT: digest(utterances)}
+    if settings.target == DEFAULT_TARGET:
+        del wanted["target"]  # as folders remember that were made before there was another
     write_corpus(wanted, utterances, text, output_dir, num_jobs)
 
 
@@ -178,5 +182,5 @@ def write_corpus(
         raise InputError(f"nj is {num_jobs}, expected 1 or more")
     check_same_settings({**wanted, "clip_rate": SAMPLE_RATE}, output_dir / "settings.json")
     make_clips(utterances, output_dir, num_jobs)
-    write_tables(utterances, text, output_dir)
+    write_tables(utterances, text, output_dir, str(wanted.get("target", DEFAULT_TARGET)))
     logging.info("%s: %d clips, %d lines of text", output_dir, len(utterances), len(text))

@@ -1,7 +1,7 @@
-"""Sentence pairs of the miniature corpus: random numbers -> (source sentence, English sentence).
+"""Sentence pairs of the miniature corpus: random numbers -> (source sentence, its translation).
 
     lexicon.tsv -> meaning.Sentence -> german | french | spanish -> source
-                                              -> english                             -> translation
+                                              -> english | german | french | spanish -> translation
 
 Another language is a column of the lexicon, a module with `accepts` and `realise`, and a line in GRAMMARS.
 Source: ours; word-by-word copying must not solve the corpus.
@@ -16,6 +16,7 @@ from random import Random
 from speechllama.corpora.mini import english, french, german, spanish
 from speechllama.corpora.mini.meaning import Sentence, sample_sentence
 from speechllama.faults import InputError
+from speechllama.text.targets import DEFAULT_TARGET
 
 ENGLISH_WORDS = range(4, 13)
 
@@ -34,6 +35,14 @@ GRAMMARS = {
     "es": Language(spanish.accepts, spanish.realise),
 }
 
+# Only as a target: English says several meanings alike ("you"), so it would have several translations.
+ENGLISH = Language(lambda sentence: True, english.realise)
+
+
+def find_target(code: str) -> Language:
+    """Look a target language up; errors as `find_language`."""
+    return ENGLISH if code == DEFAULT_TARGET else find_language(code)
+
 
 def find_language(code: str) -> Language:
     """Look a language up.
@@ -46,22 +55,23 @@ def find_language(code: str) -> Language:
     return GRAMMARS[code]
 
 
-def sample_pair(code: str, random: Random) -> tuple[str, str]:
+def sample_pair(code: str, random: Random, target: str = DEFAULT_TARGET) -> tuple[str, str]:
     """Draw a sentence and its translation.
 
     Args:
         code: Source language, a key of GRAMMARS.
         random: Where chance comes from; the pair depends on nothing else.
+        target: Language of the translation, "en" or another key of GRAMMARS.
 
     Returns:
-        Source sentence and English sentence of 4 to 12 words, both with case and punctuation.
+        Source sentence and translation, both with case and punctuation; in English it has 4 to 12 words.
 
     Raises:
         ValueError: The grammar does not have the language.
     """
-    language = find_language(code)
+    language, written = find_language(code), find_target(target)
     while True:
         sentence = sample_sentence(random)
-        translation = english.realise(sentence)
-        if len(translation.split()) in ENGLISH_WORDS and language.accepts(sentence):
-            return language.realise(sentence), translation
+        num_words = len(english.realise(sentence).split())
+        if num_words in ENGLISH_WORDS and language.accepts(sentence) and written.accepts(sentence):
+            return language.realise(sentence), written.realise(sentence)

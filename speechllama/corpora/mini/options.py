@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speechllama.corpora.options import DataOptions
-from speechllama.options import option
+from speechllama.options import one_of, option
+from speechllama.text.targets import DEFAULT_TARGET
 
 
 @dataclass(frozen=True)
@@ -16,4 +17,7 @@ class MiniOptions(DataOptions):
     num_dev: int = option(90, "development utterances")
     num_test: int = option(450, "test utterances")
     num_llm_text: int = option(40000, "sentence pairs for the LLM's own training, num_train included")
+    target_lang: str = option(
+        DEFAULT_TARGET, "language of the translations, none of --langs", one_of(DEFAULT_TARGET, "de", "fr", "es")
+    )
     seed: int = option(1, "of the corpus: the same seed makes the same bytes")

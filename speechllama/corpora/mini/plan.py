@@ -2,7 +2,7 @@
 
     grammar -> Pair (lang, sentence, translation) -> Utterance (pair, split, voice, speed, pitch, ...)
 
-No dev or test sentence, nor its English side, nor its voice, occurs in training or in the LLM's text.
+No dev or test sentence, nor its translation, nor its voice, occurs in training or in the LLM's text.
 Source: ours.
 """
 
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from random import Random
 
 from speechllama.constants import SPLITS
-from speechllama.corpora.mini.grammar import find_language, sample_pair
+from speechllama.corpora.mini.grammar import find_language, find_target, sample_pair
 from speechllama.corpora.synthetic.acoustics import Surroundings
 from speechllama.faults import InputError
+from speechllama.text.targets import DEFAULT_TARGET
 
 # Variants of eSpeak whose first three formants lie at 90 to 135 % of the plain voice's: no whisper, croak or robot,
 # and no voice that a listener trained on the others cannot follow (as "Lee", whose formants lie at 80 %). Variants in
@@ -36,7 +37,8 @@ FIRST_CLIP = 17_000_000
 class Settings:
     """Sizes are totals over all languages; languages share them as evenly as can be.
 
-    `num_llm_text` counts text-only pairs over all languages, training sentences included.
+    `num_llm_text` counts text-only pairs over all languages, training sentences included. `target` is the language of
+    the translations.
     """
 
     langs: tuple[str, ...] = ("de", "fr", "es")
@@ -45,11 +47,12 @@ class Settings:
     num_test: int = 450
     num_llm_text: int = 40000
     seed: int = 1
+    target: str = DEFAULT_TARGET
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A sentence and its English translation."""
+    """A sentence and its translation."""
 
     lang: str
     sentence: str
@@ -94,6 +97,9 @@ def check_settings(settings: Settings) -> None:
     """
     for lang in settings.langs:
         find_language(lang)
+    find_target(settings.target)
+    if settings.target in settings.langs:
+        raise InputError(f"langs is {' '.join(settings.langs)!r}, and one of them is the target {settings.target!r}")
     if not settings.langs or len(set(settings.langs)) != len(settings.langs):
         raise InputError(f"langs is {' '.join(settings.langs)!r}, expected different languages")
     for name in ("num_train", "num_dev", "num_test"):
@@ -107,7 +113,7 @@ def check_settings(settings: Settings) -> None:
 def draw_pairs(settings: Settings) -> tuple[dict[str, list[Pair]], list[Pair]]:
     """Draw the sentences of every split, and the LLM's text.
 
-    Held-out sentences are drawn first: training avoids them, and their English sides in any language.
+    Held-out sentences are drawn first: training avoids them, and their translations in any language.
 
     Returns:
         Pairs by split, and the text pairs (training pairs and others, shuffled).
@@ -117,17 +123,17 @@ def draw_pairs(settings: Settings) -> tuple[dict[str, list[Pair]], list[Pair]]:
     totals["text"] = settings.num_llm_text - settings.num_train
     pairs: dict[str, list[Pair]] = {name: [] for name in totals}
     used: set[tuple[str, str]] = set()
-    held_out_english: set[str] = set()
+    held_out_translations: set[str] = set()
     for name, total in totals.items():
         for lang, count in share(total, settings.langs).items():
             random = Random(f"{settings.seed} {name} {lang}")
             while count:
-                pair = Pair(lang, *sample_pair(lang, random))
-                if (lang, pair.sentence) in used or pair.translation in held_out_english:
+                pair = Pair(lang, *sample_pair(lang, random, settings.target))
+                if (lang, pair.sentence) in used or pair.translation in held_out_translations:
                     continue
                 used.add((lang, pair.sentence))
                 if name in ("test", "dev"):
-                    held_out_english.add(pair.translation)
+                    held_out_translations.add(pair.translation)
                 pairs[name].append(pair)
                 count -= 1
     text = pairs["train"] + pairs.pop("text")

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from speechllama.corpora.covost2.rows import normalise_text
 from speechllama.corpora.mini.corpus import CONTENT, digest, write_corpus
 from speechllama.corpora.mini.plan import Pair
 from speechllama.corpora.tatoeba.pairs import PairFilter, check_languages, find_pair_files, read_pairs
@@ -27,6 +26,7 @@ from speechllama.corpora.tatoeba.plan import (
     split_pairs,
 )
 from speechllama.faults import InputError, MissingFileError
+from speechllama.text.clean import normalise_text
 from speechllama.text.filter import TextFilter, sentence_keys
 
 ENGLISH = "en"

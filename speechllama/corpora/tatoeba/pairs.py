@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from speechllama.corpora.covost2.rows import normalise_text
 from speechllama.corpora.mini.plan import Pair
 from speechllama.data.download import fetch, is_url
 from speechllama.faults import InputError, first_ten, raise_all
+from speechllama.text.clean import normalise_text
 from speechllama.text.filter import TextFilter
 
 CODES = {"de": "deu", "es": "spa", "fr": "fra", "nl": "nld"}  # Tatoeba's (ISO 639-3)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from speechllama.config import from_mapping
+from speechllama.data.download import is_url
 from speechllama.files import atomic_write, read_table
 from speechllama.llm.adapter_files import check_adapter
 from speechllama.llm.scratch_llm import LlamaConfig, llama_shape
@@ -33,10 +34,11 @@ from speechllama.recipe.preflight.amounts import (
 )
 from speechllama.recipe.preflight.fit import check_context, check_updates
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
+from speechllama.recipe.preflight.prompts import check_prompts
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.preflight.systems import PlannedTraining, check_gpu, find_trainings, own_head_shape
-from speechllama.recipe.stages.speech import DATA_TABLES
+from speechllama.recipe.stages.speech import DATA_TABLES, OWN_PYTHON, OWN_SHELL, data_script
 from speechllama.recipe.system import Config
 from speechllama.rescore.rescoring import read_rescoring_config
 from speechllama.text.checkpoint_units import load_units_tokenizer
@@ -76,6 +78,7 @@ def run_preflight(run: CheckedRun) -> Report:
     check_updates(run, trainings, amounts, report.faults)
     check_context(run, trainings, report.lines, report.faults)
     check_rescoring(run, report)
+    check_prompts(run, report.lines, report.faults)
     memory = check_gpu(run, trainings, architecture, report.faults)
     if memory:
         report.tables.append(format_table(MEMORY_HEADER, memory))
@@ -104,6 +107,7 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     estimate = SizeEstimate()
     if "data" not in run.finished:
         estimate = run.plan.estimate_corpus()
+        check_own_corpus(run, report)
         report.faults += dict.fromkeys(estimate.faults)  # a missing folder is reported once, not for each language
     seconds_each = estimate.seconds_each or SECONDS_PER_CLIP
     amounts = read_amounts(run.options.datadir, estimate.num_rows, seconds_each)
@@ -113,6 +117,19 @@ def check_corpus(run: CheckedRun, report: Report) -> tuple[dict[str, Amount], fl
     if not amounts:
         report.lines.append("the corpus is not there yet: times are for an hour of speech, and disk for none")
     return amounts, estimate.bytes_to_unpack
+
+
+def check_own_corpus(run: CheckedRun, report: Report) -> None:
+    """Check that there is a corpus that only the recipe's own script knows, and the script."""
+    if run.plan.corpus is not None:
+        return
+    place = run.options.corpus
+    if place and not is_url(place) and not Path(place).exists():
+        report.faults.append(f"--corpus {place}: no such folder or file, seen from where you are or from {Path.cwd()}")
+    *_, script = data_script()
+    if script == OWN_SHELL and not os.access(script, os.X_OK):
+        why = "cannot be run (chmod +x)" if Path(script).exists() else f"is not there, nor is {OWN_PYTHON}"
+        report.faults.append(f"{script}: {why}; it prepares the corpus, see docs/your_own_corpus.md")
 
 
 def check_sets(run: CheckedRun, report: Report) -> None:

@@ -11,14 +11,10 @@ from pathlib import Path
 
 from speechllama.constants import SPLITS
 from speechllama.files import read_table
-from speechllama.llm.files import load_tokenizer
-from speechllama.llm.record import LLM_FILE, read_llm_record
-from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP, VECTORS_PER_SECOND, Amount
+from speechllama.recipe.preflight.amounts import VECTORS_PER_SECOND, Amount
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.systems import PlannedTraining, encoder_shape
-
-SAMPLE = 200  # texts that are encoded, to know the tokens of the others by their characters
-CHARACTERS_PER_TOKEN = 3.5  # of an LLM that is not there yet
+from speechllama.recipe.preflight.typical import characters_per_token
 
 
 def check_updates(
@@ -33,7 +29,7 @@ def check_updates(
         faults: Gets a line for each training without an update.
     """
     for training in trainings if "train" in amounts else []:
-        seconds_a_batch = training.batch.num_utterances * SECONDS_PER_CLIP * run.options.num_processes
+        seconds_a_batch = training.batch.seconds * run.options.num_processes
         by_data = math.ceil(amounts["train"].seconds / seconds_a_batch)
         batches = int(training.settings.get("num_iters_per_epoch") or by_data)
         accumulated = int(training.settings.get("accum_grad", 1))
@@ -88,16 +84,3 @@ def vectors_of_seconds(run: CheckedRun, training: PlannedTraining) -> Callable[[
     frozen = training.encoder if config.freeze_encoder else None
     encoder = frozen or encoder_shape(run, config.encoder)
     return lambda seconds: -(-encoder.num_frames(int(seconds / run.features.frame_shift)) // ratio)
-
-
-def characters_per_token(run: CheckedRun, texts: list[str]) -> float:
-    """Measure it on some texts with the LLM's own tokenizer, if there is one."""
-    path, revision = run.options.llm, run.options.revision or None
-    if (Path(run.layout.llm_dir) / LLM_FILE).is_file():
-        path, revision = read_llm_record(run.layout.llm_dir)
-    if not path:
-        return CHARACTERS_PER_TOKEN
-    tokenizer = load_tokenizer(path, revision)
-    sample = texts[:: max(1, len(texts) // SAMPLE)]
-    num_tokens = sum(len(tokenizer(text, add_special_tokens=False).input_ids) for text in sample)
-    return max(0.1, sum(map(len, sample)) / max(1, num_tokens))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import Options
 from speechllama.recipe.plan import Plan
+from speechllama.recipe.preflight.memory import BatchShape
+from speechllama.recipe.preflight.typical import measure_utterance
 from speechllama.recipe.stages import stage_number
 from speechllama.recipe.system import Config
 from speechllama.registry import Choice
@@ -94,6 +97,17 @@ class CheckedRun:
     def trained_front_end(self) -> TrainedFrontEnd | None:
         """The front end as a part of the network; None where it is frozen, or cannot be built."""
         return None if isinstance(self._built, Exception) else self._built.trained
+
+    @cached_property
+    def typical(self) -> BatchShape:
+        """The utterance of which estimates of trainings are."""
+        return measure_utterance(self, "train")
+
+    @cached_property
+    def decoded(self) -> BatchShape:
+        """The utterance of which estimates of decoding are: of the first set with data, else that of training."""
+        there = (name for name in self.options.set_names if Path(self.layout.data(name, "utt2dur")).is_file())
+        return measure_utterance(self, next(there, "train"))
 
     @property
     def uses_llm(self) -> bool:

@@ -21,7 +21,7 @@ from speechllama.frontend.trainable import Waveform
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.meta_model import EncoderShape
-from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP, Amount
+from speechllama.recipe.preflight.amounts import Amount
 from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
 from speechllama.recipe.preflight.front_end import front_end_seconds
 from speechllama.recipe.preflight.memory import BatchShape, has_audio_encoder
@@ -73,7 +73,7 @@ def estimate_times(
     if run.layout.llm and run.uses_llm:
         rows.append(_own_llm_row(run, architecture))
     if run.plan.selection.system.freezes_encoder and run.layout.has_own_units:  # no CTC training
-        forward = forward_seconds(own_head_shape(run), BatchShape.of_features(run.features.shape), run.device)
+        forward = forward_seconds(own_head_shape(run), run.typical, run.device)
         rows.append(_row("compress", f"{1 / forward:.0f} x real time", everything * forward / jobs))
     for training in trainings:
         epochs = int(training.settings.get("max_epoch", 1))
@@ -99,9 +99,16 @@ def estimate_times(
         rate = training.batch.num_utterances * training.batch.num_positions / step
         rows.append(_row(training.stage, f"{rate:,.0f} positions/s a process", updates * epochs * step))
     if trainings:
-        test = amounts["test"] if known else hour
+        test, dev = (part_of(amount, run.options.subset) for amount in (amounts["test"] if known else hour, dev))
         rows += _decoding_rows(run, trainings[-1], architecture, test, dev)
     return rows
+
+
+def part_of(amount: Amount, subset: int) -> Amount:
+    """Give what `--subset` leaves of a set."""
+    if not 0 < subset < amount.num_utterances:
+        return amount
+    return Amount(subset, amount.seconds * subset / amount.num_utterances)
 
 
 def _decoding_rows(
@@ -112,7 +119,7 @@ def _decoding_rows(
     decoded = [test, dev] if run.plan.selection.rescoring else [test]
     jobs = run.options.num_processes if run.options.ngpu else 1
     shape = dataclasses.replace(
-        BatchShape.of_features(run.features.shape),
+        run.decoded,
         num_utterances=run.options.batch_size,
         num_hypotheses=run.options.beam_size,
     )
@@ -127,7 +134,7 @@ def _decoding_rows(
         rows.append(
             _row(
                 "decode",
-                f"{run.options.batch_size * SECONDS_PER_CLIP / batch:.0f} x real time",
+                f"{shape.seconds / batch:.0f} x real time",
                 num_batches * batch / jobs,
             )
         )

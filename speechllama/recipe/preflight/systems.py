@@ -142,7 +142,7 @@ def ctc_training(run: CheckedRun) -> PlannedTraining:
     path, units = run.layout.ctc.path, run.layout.units
     settings = read_settings(run.layout.ctc, run.options.ctc_options, "ctc")
     shape = encoder_shape(run, choose_encoder(settings, path), units)
-    batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
+    batch = run.typical.of_bins(bins_of_process(run, settings))
     trained = num_parameters(meta_encoder(shape), trainable_only=True)
     if not trained:
         raise InputError(f"{path}: the encoder {shape.choice.record.name} has nothing to train; choose another encoder")
@@ -157,7 +157,7 @@ def seq2seq_training(run: CheckedRun) -> PlannedTraining:
     settings = read_settings(system, run.options.train_options, "seq2seq")
     config = from_mapping(Seq2SeqConfig, settings.get("network_conf") or {}, f"{system.path}: network_conf")
     shape = Seq2SeqShape(config, run.layout.units + 1, run.features.shape)
-    batch = BatchShape.of_features(run.features.shape).of_bins(bins_of_process(run, settings))
+    batch = run.typical.of_bins(bins_of_process(run, settings))
     trained = shape.count() + front_end_trains(run)
     return PlannedTraining("train", system.path, settings, batch, trained, None, None, shape, run.trained_front_end)
 
@@ -209,7 +209,7 @@ def system_training(
             check_quantization(network.config.llm, run.device)
         except ValueError as error:
             raise InputError(f"{path}: {error}") from error
-    typical, ratio = BatchShape.of_features(run.features.shape), system.compressor.frames_per_vector
+    typical, ratio = run.typical, system.compressor.frames_per_vector
     if ratio:
         used = encoder if encoder and system.freezes_encoder else encoder_shape(run, network.config.encoder)
         typical = dataclasses.replace(typical, num_audio=-(-used.num_frames(typical.num_frames) // ratio))
@@ -268,7 +268,7 @@ def decoding_needs(
     """GPU memory of the decode stage: of decoding and, for a rescoring system, of the LLM that reads hypotheses."""
     needs = []
     batch_size, beam_size = run.options.batch_size, run.options.beam_size
-    batch = dataclasses.replace(BatchShape.of_features(run.features.shape), num_utterances=batch_size)
+    batch = dataclasses.replace(run.decoded, num_utterances=batch_size)
     last = trainings[-1] if trainings else None
     what = f"stage decode, {batch_size} utterances, beam {beam_size}"
     if last and last.seq2seq:

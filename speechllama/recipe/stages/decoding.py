@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from speechllama.recipe.stages.commands import config_words
+from speechllama.recipe.stages.commands import config_words, given
+from speechllama.recipe.stages.encoder import CACHE_TABLES
 from speechllama.recipe.stages.records import JOB, Clear, Job, Stage, module, tables
+from speechllama.recipe.stages.speech import FEATURE_TABLES
 from speechllama.recipe.system import Config
 
 if TYPE_CHECKING:
@@ -14,24 +17,24 @@ if TYPE_CHECKING:
 
 def decode(plan: Plan) -> list[Stage]:
     """Decoding, then rescoring; each set is a part with its own marker, so it is decoded once."""
-    sets = plan.options.set_names
+    names, rescoring = plan.options.set_names, plan.selection.rescoring
+    sets = [*map(plan.layout.part_of, names)]
+    dev = plan.layout.part_of("dev")  # what the weight of a rescoring is tuned on, which needs no control
+    parts = _take_subsets(plan, [*names, *(["dev"] if rescoring and "dev" not in names else [])])
     if plan.selection.system.is_ctc:
-        return [_take_ctc_text(plan, name) for name in sets]
-    if plan.selection.rescoring is None:
-        return [_decode_set(plan, name) for name in sets]
-    decoded = [*sets, *([] if "dev" in sets else ["dev"])]  # dev is what the weight is tuned on
-    return [
-        *(_decode_set(plan, name) for name in decoded),
-        _tune(plan, plan.selection.rescoring),
-        *(_rescore_set(plan, name) for name in sets),
-    ]
+        return [*parts, *(_take_ctc_text(plan, name) for name in sets)]
+    decoded = [*parts, *(_decode_set(plan, name) for name in sets)]
+    if rescoring is None:
+        return decoded
+    decoded += [] if dev in sets else [_decode_set(plan, dev, has_control=False)]
+    return [*decoded, _tune(plan, rescoring), *(_rescore_set(plan, name) for name in sets)]
 
 
 def score(plan: Plan) -> list[Stage]:
     """Scores and the page of results."""
     options, layout = plan.options, plan.layout
     stages = []
-    for name in options.set_names:
+    for name in map(layout.part_of, options.set_names):
         folder = layout.decoded(name)
         command = module(
             *("score", "--hyp_dir", folder, "--control_dir", layout.decoded(name, control=True)),
@@ -81,10 +84,35 @@ def pack(plan: Plan) -> list[Stage]:
     ]
 
 
-def _decode_set(plan: Plan, name: str) -> Stage:
+def _take_subsets(plan: Plan, names: Sequence[str]) -> list[Stage]:
+    """Take what `--subset` says out of the features, and out of the compressed ones, of some sets."""
+    options, layout, system = plan.options, plan.layout, plan.selection.system
+    tables_of = {layout.dumpdir: FEATURE_TABLES}
+    if layout.reads_cache or system.is_ctc:
+        tables_of[layout.compressed_dir] = CACHE_TABLES
+    stages = []
+    for name in names if options.subset else ():
+        for root, names_of_tables in tables_of.items():
+            source, folder = f"{root}/{name}", f"{root}/{layout.part_of(name)}"
+            words = ("take_subset", "--data_dir", source, "--output_dir", folder, "--number", options.subset)
+            stages.append(
+                Stage(
+                    "subset",
+                    f"{options.subset} utterances of {name} ({folder})",
+                    f"{folder}/.subset.done",
+                    inputs=tables([source], names_of_tables),
+                    outputs=tables([folder], names_of_tables),
+                    jobs=(Job("cpu", module(*words), f"{root}/log/subset_{name}.log"),),
+                )
+            )
+    return stages
+
+
+def _decode_set(plan: Plan, name: str, has_control: bool = True) -> Stage:
     """Decode a set, and its control."""
     options, layout, jobs = plan.options, plan.layout, []
-    for control in (False, True):
+    controls = (False, True) if has_control else (False,)
+    for control in controls:
         folder = layout.decoded_base(name, control)
         work = module(
             *("decode", "--exp_dir", layout.base_dir, "--data_dir", layout.llm_input(name), "--output_dir", folder),
@@ -99,10 +127,10 @@ def _decode_set(plan: Plan, name: str) -> Stage:
                 *("--num_jobs", options.decode_jobs, "--control", control),
             )
             jobs.append(Job("cpu", merge, f"{folder}/log/merge.log"))
-    folders = [layout.decoded_base(name, control) for control in (False, True)]
+    folders = [layout.decoded_base(name, control) for control in controls]
     return Stage(
         "decode",
-        f"decoding of {name}, and its control ({folders[0]})",
+        f"decoding of {name}{', and its control' if has_control else ''} ({folders[0]})",
         f"{layout.base_dir}/.decode_{name}_beam{options.beam_size}.done",
         f"decode_options={options.decode_options}",
         inputs=(f"{layout.base_dir}/model.pth",),
@@ -140,17 +168,23 @@ def _take_ctc_text(plan: Plan, name: str) -> Stage:
 
 def _tune(plan: Plan, rescoring: Config) -> Stage:
     """Tune weight and length norm of the LLM's score on dev."""
-    options, layout = plan.options, plan.layout
+    options, layout, dev, prompts = plan.options, plan.layout, plan.layout.part_of("dev"), plan.shared_prompts
     command = module(
         *("tune_rescoring", *config_words(plan, rescoring), "--llm_dir", layout.llm_dir),
-        *("--decode_dir", layout.decoded_base("dev"), "--data_dir", layout.dump("dev"), "--task", options.task),
+        *("--decode_dir", layout.decoded_base(dev), "--data_dir", layout.dump(dev), "--task", options.task),
         *("--output_file", layout.tuned, "--ngpu", int(options.ngpu > 0), *options.target_words),
+        *given("prompt_config", prompts.path if prompts else ""),
     )
     return Stage(
         "tune",
         f"weight of the LLM's score ({layout.tuned})",
-        f"{layout.system_dir}/.tune_beam{options.beam_size}.done",
-        inputs=(*rescoring.files, f"{layout.llm_dir}/llm.json", f"{layout.decoded_base('dev')}/nbest.jsonl"),
+        f"{layout.system_dir}/{layout.part_of(f'.tune_beam{options.beam_size}')}.done",
+        inputs=(
+            *rescoring.files,
+            *(prompts.files if prompts else ()),
+            f"{layout.llm_dir}/llm.json",
+            f"{layout.decoded_base(dev)}/nbest.jsonl",
+        ),
         outputs=(layout.tuned,),
         jobs=(Job("gpu", command, f"{layout.system_dir}/log/tune_beam{options.beam_size}.log"),),
     )

@@ -140,6 +140,7 @@ def _report_ctc(plan: Plan, sets: str, output_dir: str) -> Job:
     report = module(
         *("ctc_report", "--compressed_dir", layout.compressed_dir, "--data_root", layout.dumpdir),
         *("--sets", sets, "--text_name", layout.ctc_table, "--output_dir", output_dir),
+        *(("--max_blank_share", limit) if (limit := plan.options.max_blank_share) < 1 else ()),
     )
     return Job("cpu", report, f"{output_dir}/log/report.log")
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.constants import OWN_HEAD, SPLITS
+from speechllama.data.data_dir import TARGET_TABLE
+from speechllama.recipe.remembered import corpus_setting, data_marker
 from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
 from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, JobKind, Stage, module, tables
 
@@ -15,10 +17,11 @@ if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
 
 
+OWN_SHELL, OWN_PYTHON = "local/data.sh", "local/prepare.py"
 TEXT_TABLES = ("text", "src_text", "utt2lang")
 DATA_TABLES = {"audio": ("wav.scp", *TEXT_TABLES), "features": ("feats.scp", *TEXT_TABLES)}  # by what a front end reads
 FEATURE_TABLES = ("feats.scp", "text", "src_text", "utt2lang")
-OPTIONAL_TABLES = ("segments", "prompt")
+OPTIONAL_TABLES = ("segments", "prompt", TARGET_TABLE)
 LIMITS = ("--max_bad_share",)  # options of make_features that change no features
 COVERAGE = "0.9995"  # share of characters that CTC units cover: the rarest characters of all languages get no unit
 FULL_COVERAGE = "1.0"  # for an encoder-decoder: a character without a unit could never be written
@@ -43,28 +46,42 @@ def preflight(plan: Plan) -> list[Stage]:
 def data(plan: Plan) -> list[Stage]:
     """Corpus and data directories."""
     options, layout = plan.options, plan.layout
-    jobs = [Job("cpu", ("local/data.sh", *plan.data_words), f"{options.datadir}/log/data.log")]
-    validate = module("validate_data_dir", "--data_dir", *map(layout.data, SPLITS))
+    jobs = [Job("cpu", (*data_script(), *plan.data_words), f"{options.datadir}/log/data.log")]
+    validate = module("validate_data_dir", "--data_dir", *map(layout.data, SPLITS), *options.reading_words)
     jobs.append(Job("cpu", validate, f"{options.datadir}/log/validate.log"))
     sources = plan.sources
     stamps = sources.stamps()
-    places = "".join(f" {name}={as_seen_here(place)}" for name, place in plan.places.items())
+    seen = {name: as_seen_here(place) for name, place in plan.places.items()}
+    places = "".join(corpus_setting(seen[name]) if name == "corpus" else f" {name}={seen[name]}" for name in seen)
     settings = f"langs={options.langs}{places} data_options={options.data_options}"
+    settings += "".join(f" {word.removeprefix('--')}" for word in options.direction_words)
     settings += f" files= {stamps}" if stamps else ""  # the space is in the markers of older runs
     outputs = tables(map(layout.data, SPLITS), DATA_TABLES[plan.front_end.choice.record.reads])
     return [
         Stage(
             "data",
             f"corpus and data directories ({options.datadir})",
-            f"{options.datadir}/.data.done",
+            data_marker(options.datadir),
             settings,
-            inputs=tuple(map(as_seen_here, sources.tables)),
+            inputs=(*map(as_seen_here, sources.tables), *(own_scripts() if plan.corpus is None else ())),
             outputs=(*outputs, *([layout.llm_text] if layout.llm else [])),
             jobs=tuple(jobs),
             shows=(f"{options.datadir}/report.md",),
-            replan=True,  # segments and prompt, which a corpus may have
+            replan=True,  # optional tables, which a corpus may have
         )
     ]
+
+
+def data_script() -> tuple[str, ...]:
+    """What prepares the corpus: local/data.sh, or local/prepare.py of a recipe that has only that."""
+    has_python = Path(OWN_PYTHON).is_file() and not Path(OWN_SHELL).exists()
+    return ("python3", OWN_PYTHON) if has_python else (OWN_SHELL,)
+
+
+def own_scripts() -> list[str]:
+    """List what prepares a corpus that only the recipe knows: all files below local/."""
+    found = (path for path in sorted(Path("local").rglob("*")) if path.is_file())
+    return [str(path) for path in found if not any(part.startswith((".", "__")) for part in path.parts)]
 
 
 def features(plan: Plan) -> list[Stage]:
@@ -81,13 +98,13 @@ def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> S
     folders = ["--data_dir", *map(layout.data, sets), "--output_dir", *map(layout.dump, sets)]
     folders += ["--num_jobs", str(options.nj)]
     on_gpu = ["--ngpu", "1"] if front_end.runs_on_gpu and options.ngpu else []
-    make = module("make_features", *folders, "--job", JOB, *front_end.words, *on_gpu, *further)
+    make = module("make_features", *folders, "--job", JOB, *front_end.words, *on_gpu, *options.reading_words, *further)
     merge = module("merge_parts", *folders, "--name", "feats", *further)
     kind: JobKind = "gpu" if on_gpu else "cpu"
     jobs = [Job(kind, make, f"{log}/features{suffix}.JOB.log", options.nj)]
     jobs.append(Job("cpu", merge, f"{log}/merge{suffix}.log"))
     if part:  # nothing has checked it yet
-        validate = module("validate_data_dir", "--data_dir", *map(layout.data, sets))
+        validate = module("validate_data_dir", "--data_dir", *map(layout.data, sets), *options.reading_words)
         jobs.insert(0, Job("cpu", validate, f"{log}/validate{suffix}.log"))
     optional = [path for path in tables(map(layout.data, sets), OPTIONAL_TABLES) if Path(path).is_file()]
     given = [f"source={as_seen_here(source)}" if part else "", *front_end.words, _features_of(further)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechllama.data.data_dir import TARGET_TABLE
 from speechllama.recipe.stages.commands import (
     as_seen_here,
     average_job,
@@ -43,9 +44,12 @@ def llm(plan: Plan) -> list[Stage]:
         inputs = tuple(as_seen_here(place) for place in places if Path(place).is_file())
     elif layout.llm:
         words = ["--text", layout.llm_text, "--dev_dir", layout.data("dev"), "--output_dir", folder]
-        further = [*given("seed", options.seed), *options.target_words, *options.llm_options.split()]
+        prompts = plan.shared_prompts
+        further = [*given("prompt_config", prompts.path if prompts else ""), *given("seed", options.seed)]
+        further += [*options.target_words, *options.llm_options.split()]
         command = module("train_text_llm", *config_words(plan, layout.llm), *words, "--ngpu", on_gpu, *further)
-        inputs = (*layout.llm.files, layout.llm_text, *tables([layout.data("dev")], ("src_text", "text", "utt2lang")))
+        dev = tables([layout.data("dev")], ("src_text", "text", "utt2lang", *_optional(layout.data("dev"))))
+        inputs = (*layout.llm.files, layout.llm_text, *dev, *(prompts.files if prompts else ()))
         is_own = True
     else:  # reached only by --list and by runs that stop before this stage
         command = module("prepare_llm", "--output_dir", folder)
@@ -167,10 +171,15 @@ def _training_settings(plan: Plan, system: System) -> str:
 def _system_inputs(plan: Plan) -> tuple[str, ...]:
     """Files that the training of a speech LLM reads besides its YAML."""
     layout = plan.layout
-    names = (layout.llm_input_table[0], "utt2lang", layout.task.reference)
+    names = (layout.llm_input_table[0], "utt2lang", layout.task.reference, *_optional(layout.data("train")))
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
+
+
+def _optional(data_dir: str) -> tuple[str, ...]:
+    """The table of target languages, where a data directory has several."""
+    return (TARGET_TABLE,) if Path(data_dir, TARGET_TABLE).is_file() else ()
 
 
 def _positions_pages(folder: str) -> tuple[str, ...]:
@@ -203,6 +212,7 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
         found = [(table, called, "kaldi_ark"), (layout.task.reference, "text", "text")]
         if Path(layout.data(name, "prompt")).is_file():  # templates of single utterances, where the corpus has them
             found.append(("prompt", "prompt", "text"))
+        found += [(optional, "target", "text") for optional in _optional(layout.data(name))]
         return [*found, ("utt2lang", "lang", "text")]
 
     inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])

@@ -15,12 +15,12 @@ from speechllama.faults import MissingFileError
 from speechllama.figure import save_figure
 from speechllama.files import find_path, read_json
 from speechllama.report.ctc import COMPRESSED_PREFIX, ctc_report_path
-from speechllama.report.decoded_set import find_decode_dirs, score_path
+from speechllama.report.decoded_set import expand_targets, find_decode_dirs, score_path
 from speechllama.report.pictures.lengths import draw_lengths, read_language_lengths
 from speechllama.report.pictures.scores import draw_scores, languages_table
 from speechllama.report.pictures.training import Curves, draw_trainings
 from speechllama.report.table.run import read_settings
-from speechllama.text.tasks import TASKS
+from speechllama.text.tasks import TASKS, task_of
 from speechllama.training_record import average_record_path, read_epochs, training_files
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ def list_pictures(system_dir: Path) -> Iterator[Picture]:
     for folder in [folder for folder in find_decode_dirs(system_dir.parent) if folder.parent == system_dir]:
         file = score_path(folder)
         report = read_json(file) if file.is_file() else {}
-        if report.get("task") in TASKS and TASKS[report["task"]].ranks_by.name in report:
+        parts = expand_targets(report) if report.get("task") in TASKS else []
+        if any(task_of(part).ranks_by.name in part for part in parts):
             name = f"scores_{folder.name.removeprefix(DECODE_PREFIX)}"
             yield Picture(name, (file,), partial(draw_scores, languages_table(report), "all languages"))
 

@@ -5,10 +5,12 @@ table.json, or score.json of one decoded set -> figure
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from speechllama.text.tasks import DEFAULT_TASK, TASKS
+from speechllama.report.decoded_set import expand_targets
+from speechllama.text.targets import TARGETS
+from speechllama.text.tasks import DEFAULT_TASK, Metric, task_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,14 +28,27 @@ def draw_scores(table: Mapping[str, Any], orange: str = "reference") -> Figure:
     """
     from matplotlib.figure import Figure
 
-    tasks = {row["row"]: row["task"] for row in table["rows"] if "task" in row}
-    metric = TASKS[tasks.get(table["reference"], next(iter(tasks.values()), DEFAULT_TASK))].ranks_by
+    scored = [row for row in table["rows"] if "task" in row]
+    first = [row for row in scored if row["row"] == table["reference"]] or scored or [{"task": DEFAULT_TASK}]
+    metric = task_of(first[0]).ranks_by
     rows = [row for row in table["rows"] if metric.name in row]
-    figure = Figure(figsize=(7, 1.2 + 0.4 * len(rows)), layout="constrained")
-    axes = figure.add_subplot()
-    legend = [f"orange: {orange}"]
+    names = dict.fromkeys(str(row.get("part", "")) for row in rows) or {"": None}
+    figure = Figure(figsize=(7, 1.2 * len(names) + 0.4 * len(rows)), layout="constrained")
+    # Scores of different target languages have axes of their own: they are not to be compared.
+    for number, part in enumerate(names, 1):
+        axes = figure.add_subplot(len(names), 1, number)
+        legend = draw_rows(axes, [row for row in rows if row.get("part", "") == part], metric, table["reference"])
+        axes.set_xlabel(f"{metric.in_words}; {', '.join(dict.fromkeys([f'orange: {orange}', *legend]))}")
+        if part:
+            axes.set_title(f"into {TARGETS[part].language}")
+    return figure
+
+
+def draw_rows(axes: Any, rows: Sequence[Mapping[str, Any]], metric: Metric, reference: str) -> list[str]:
+    """Draw a bar for each row, and say for the legend what else is drawn."""
+    legend = []
     for place, row in enumerate(rows):
-        color = "tab:orange" if row["row"] == table["reference"] else "tab:blue"
+        color = "tab:orange" if row["row"] == reference else "tab:blue"
         axes.barh(place, row[metric.name], color=color, alpha=0.7)
         if f"{metric.name}_low" in row:
             axes.hlines(place, row[f"{metric.name}_low"], row[f"{metric.name}_high"], color="black")
@@ -49,12 +64,16 @@ def draw_scores(table: Mapping[str, Any], orange: str = "reference") -> Figure:
     axes.set_yticks(range(len(rows)), [row["row"] for row in rows])
     axes.invert_yaxis()
     axes.set_xlim(left=0)
-    axes.set_xlabel(f"{metric.in_words}; {', '.join(dict.fromkeys(legend))}")
-    return figure
+    return legend
 
 
 def languages_table(report: Mapping[str, Any]) -> dict[str, Any]:
     """Lay a score.json out as a table whose rows are all languages together, and each by itself."""
-    task = report["task"]
-    rows = [{**part, "row": name, "task": task} for name, part in sorted(report.get("per_language", {}).items())]
-    return {"reference": ALL_LANGUAGES, "rows": [{**report, "row": ALL_LANGUAGES}, *rows]}
+    rows = []
+    for part in expand_targets(report):
+        common: dict[str, Any] = {key: part[key] for key in ("task", "ranks_by") if key in part}
+        common |= {"part": part["target"]} if "per_target" in report else {}
+        rows.append({**part, **common, "row": ALL_LANGUAGES})
+        languages = sorted(part.get("per_language", {}).items())
+        rows += [{**scores, **common, "row": name} for name, scores in languages]
+    return {"reference": ALL_LANGUAGES, "rows": rows}

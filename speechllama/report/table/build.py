@@ -26,7 +26,8 @@ from speechllama.report.table.significance import (
     resample_score,
 )
 from speechllama.text.targets import DEFAULT_TARGET
-from speechllama.text.tasks import TASKS, Task
+from speechllama.text.tasks import Task
+from speechllama.text.tasks import task_of as task_of_report
 
 KEPT = ("beam_size", "commit", "device", "num_utterances", "warning")  # of score.json
 
@@ -65,8 +66,8 @@ class Runs:
 
 
 def task_of(run: Run) -> Task:
-    """The task of a run that has a score."""
-    return TASKS[run.report["task"]]
+    """The task of a run that has a score, ranked as its languages need it."""
+    return task_of_report(run.report)
 
 
 def target_of(run: Run) -> str:
@@ -84,7 +85,7 @@ def are_comparable(run: Run, other: Run) -> bool:
 
 
 def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dict[str, Any]:
-    """Make the table.
+    """Make the table; of several target languages a part for each, which share no mean and no difference.
 
     Args:
         runs: Each row with each seed.
@@ -99,6 +100,35 @@ def build_table(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dic
     """
     if reference not in rows:
         raise InputError(f"unknown reference {reference!r}, expected one of the rows {', '.join(rows)}")
+    parts = sorted({run.part for run in runs if run.part})
+    if not parts:
+        return build_part(runs, rows, reference)
+    # Runs with one target, such as those of recognition, are in the first part.
+    tables = [
+        build_part(
+            [run for run in runs if run.part == part or run.missing or (not run.part and part == parts[0])],
+            [row for row in rows if part == parts[0] or row == reference or has_part(runs, row, part)],
+            reference,
+        )
+        for part in parts
+    ]
+    table: dict[str, Any] = {**tables[0], "seeds": sorted({run.seed for run in runs}), "rows": [], "claims": []}
+    table["test"] = "; ".join(dict.fromkeys(each["test"] for each in tables if each["test"]))
+    for part, each in zip(parts, tables, strict=True):
+        scored = {row["row"] for row in each["rows"] if "task" in row and row.get("target") == part}
+        shown = [row for row in each["rows"] if "task" in row or part == parts[0]]
+        table["rows"] += [{**row, "part": part} if row["row"] in scored else row for row in shown]
+        table["claims"] += [{**claim, "claim": f"{claim['claim']}, into {part}"} for claim in each["claims"]]
+    return table
+
+
+def has_part(runs: Sequence[Run], row: str, part: str) -> bool:
+    """Whether a row has texts in a target language."""
+    return any(run.row == row and run.part == part for run in runs)
+
+
+def build_part(runs: Sequence[Run], rows: Sequence[str], reference: str) -> dict[str, Any]:
+    """Make the table of runs with one target language; see `build_table`."""
     known = Runs(runs)
     p_values, signature = test_rows(known, rows, reference)
     lines = [summarize_row(known, row, reference, p_values.get(row, {})) for row in rows]
@@ -121,6 +151,12 @@ def test_rows(runs: Runs, rows: Sequence[str], reference: str) -> tuple[dict[str
         if run.pairs is None or not others:
             continue
         known = {row: pairs for row, pairs in others.items() if pairs}
+        deaf = [row for row in known if "warning" in run.report and "warning" in runs.of(row)[seed].report]
+        for row in deaf:  # neither uses the audio: which is better is chance
+            found.setdefault(row, {})[seed] = None
+            del known[row]
+        if not known:
+            continue
         values, signature = paired_p_values(run.pairs, known, task_of(run), target_of(run))
         for row, value in values.items():
             found.setdefault(row, {})[seed] = value
@@ -134,7 +170,8 @@ def summarize_row(runs: Runs, row: str, reference: str, p_values: Mapping[int, f
     if not scored:
         return line
     first = next(iter(scored.values()))
-    line |= {"task": first.report["task"], "set": first.report["set"], **average_scores(scored)}
+    line |= {key: first.report[key] for key in ("task", "set", "ranks_by", "target") if key in first.report}
+    line |= average_scores(scored)
     for key in ("num_parameters", "num_trainable"):
         line[key] = first.report.get(key)
     line["compression_ratio"] = mean_of([run.facts["compression_ratio"] for run in scored.values()])

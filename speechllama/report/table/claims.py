@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from speechllama.report.table.significance import Difference
-from speechllama.text.tasks import DEFAULT_TASK, TASKS, Metric
+from speechllama.text.tasks import DEFAULT_TASK, Metric, task_of
 
 PAPER, OTHER = "2307.03917", "2501.02370"
 PAPERS_SYSTEMS = ("b1", "b2", "e0", "e1", "e2", "e3", "e4", "e5", "e6", "d")
@@ -126,7 +126,8 @@ def judge_claims(
 
 def ranking_metric(rows: Mapping[str, Mapping[str, Any]], row: str) -> Metric:
     """The metric that a row is compared by; that of the default task where it has no score."""
-    return TASKS[rows.get(row, {}).get("task", DEFAULT_TASK)].ranks_by
+    found = rows.get(row, {})
+    return task_of({"task": DEFAULT_TASK, **found}).ranks_by
 
 
 def best_other(rows: Mapping[str, Mapping[str, Any]], row: str) -> str:

@@ -14,7 +14,7 @@ from speechllama.files import atomic_write, write_json
 from speechllama.report.pictures.scores import draw_scores
 from speechllama.report.table.build import build_table
 from speechllama.report.table.page import format_claims
-from speechllama.report.table.run import RunPaths, read_run
+from speechllama.report.table.run import RunPaths, read_runs
 
 
 def table_path(exp_dir: str | Path) -> Path:
@@ -48,7 +48,7 @@ def write_table_files(exp_dir: str | Path, runs: Sequence[RunPaths], reference: 
         ValueError: The reference is not among the rows, or a row's files do not fit each other.
     """
     rows = list(dict.fromkeys(paths.row for paths in runs))
-    table = build_table([read_run(paths) for paths in runs], rows, reference)
+    table = build_table([run for paths in runs for run in read_runs(paths)], rows, reference)
     save_figure(draw_scores(table), figure_path(exp_dir))
     with atomic_write(claims_path(exp_dir)) as stream:
         stream.write(format_claims(table, title))

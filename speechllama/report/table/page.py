@@ -8,7 +8,9 @@ from typing import Any
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.table.claims import compare_parameters
 from speechllama.report.table.significance import is_tested
+from speechllama.text.targets import TARGETS
 from speechllama.text.tasks import BLEU, DEFAULT_TASK, TASKS, Metric, Task
+from speechllama.text.tasks import task_of as task_of_report
 
 NONE = "-"
 SCORES = (
@@ -37,13 +39,12 @@ def format_part(table: Mapping[str, Any]) -> str:
     rows = [row for row in table["rows"] if "task" in row]
     seeds = ", ".join(map(str, table["seeds"]))
     parts = [f"## Systems compared\n\nReference: {table['reference']}. Seeds: {seeds}. {SCORES}.\n"]
-    for task in TASKS.values():
-        own = [row for row in table["rows"] if task_of(row) == task]
-        if own:
-            header = header_of(task, table["reference"])
-            cells = [cells_of(row, task, header) for row in own]
-            parts.append(f"{task.title}:\n\n{format_table(header, cells)}")
-            parts.append(format_languages(own, task.ranks_by))
+    for (task, part), own in group_rows(table["rows"]).items():
+        header = header_of(task, table["reference"])
+        cells = [cells_of(row, task, header) for row in own]
+        into = f" into {TARGETS[part].language}" if part else ""
+        parts.append(f"{task.title}{into}:\n\n{format_table(header, cells)}")
+        parts.append(format_languages(own, task.ranks_by))
     parts.append(COSTS)
     if rows:
         parts.append(format_making(rows))
@@ -55,13 +56,29 @@ def format_part(table: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def group_rows(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[Task, str], list[Mapping[str, Any]]]:
+    """Rows by task, the metric that ranks, and target language ("" where there is one for all), in the order of TASKS.
+
+    A row without a score is among those of its task that are first.
+    """
+    scored = list(dict.fromkeys((task_of(row), str(row.get("part", ""))) for row in rows if "task" in row))
+    groups: dict[tuple[Task, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = (task_of(row), str(row.get("part", "")))
+        if "task" not in row:
+            key = next((each for each in scored if each[0].name == key[0].name), key)
+        groups.setdefault(key, []).append(row)
+    order = list(TASKS)
+    return dict(sorted(groups.items(), key=lambda group: order.index(group[0][0].name)))
+
+
 COST_COLUMNS = ("frames per vector", "updates", "training", "shared", "memory", "real-time factor")
 
 
 def task_of(row: Mapping[str, Any]) -> Task:
     """The task of a row; of one without a score the one that its name ends in, as "e6:asr"."""
     named = [variant for variant in row["row"].split(":")[1:] if variant in TASKS]
-    return TASKS[row.get("task", (named or [DEFAULT_TASK])[-1])]
+    return task_of_report({"task": (named or [DEFAULT_TASK])[-1], **row})
 
 
 def header_of(task: Task, reference: str) -> list[str]:
@@ -198,11 +215,7 @@ def has_updates(run: Mapping[str, Any], name: str) -> bool:
 def collect_signatures(table: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The signatures of all scores and of the paired test."""
     found = [
-        run[key]
-        for row in rows
-        for run in row["by_seed"].values()
-        for key in TASKS[row["task"]].signatures
-        if key in run
+        run[key] for row in rows for run in row["by_seed"].values() for key in task_of(row).signatures if key in run
     ]
     return [*found, *([table["test"]] if table["test"] else [])]
 

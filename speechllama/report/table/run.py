@@ -18,7 +18,7 @@ from speechllama.files import read_json, read_table
 from speechllama.model.compressors import COMPRESSORS
 from speechllama.model.old_settings import upgrade_settings
 from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
-from speechllama.report.decoded_set import hypothesis_path, score_path
+from speechllama.report.decoded_set import expand_targets, hypothesis_path, read_targets, score_path
 from speechllama.report.score import Pairs, pair
 from speechllama.text.tasks import TASKS
 from speechllama.training_record import average_record_path, training_record_path
@@ -70,6 +70,7 @@ class Run:
         pairs: Hypotheses and references.
         facts: Records of trainings, choice of epochs, compression ratio.
         identity: What a fair comparison must have in common, by name; without what the system does without.
+        part: The target language that this is a part of; "" for a run with one target.
     """
 
     row: str
@@ -79,26 +80,27 @@ class Run:
     pairs: Pairs | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
 
 
-def read_run(paths: RunPaths) -> Run:
+def read_runs(paths: RunPaths) -> list[Run]:
     """Read all of a system with one seed.
 
     Args:
         paths: Where it is.
 
     Returns:
-        The run; with `missing` where it failed or was not run.
+        The run, or one for each target language where it has several; with `missing` where it failed or was not run.
 
     Raises:
         ValueError: It has a score, but its files do not fit each other; the row is named.
     """
     row, seed = paths.row, paths.seed
     if Path(paths.failed).is_file():
-        return Run(row, seed, f"failed: {Path(paths.failed).read_text(encoding='utf-8').strip()}")
+        return [Run(row, seed, f"failed: {Path(paths.failed).read_text(encoding='utf-8').strip()}")]
     if not score_path(paths.decode_dir).is_file():
         is_begun = Path(paths.system_dir).is_dir()
-        return Run(row, seed, f"has no {score_path(paths.decode_dir)}" if is_begun else "was not run")
+        return [Run(row, seed, f"has no {score_path(paths.decode_dir)}" if is_begun else "was not run")]
     dirs = {
         field.name: Path(getattr(paths, field.name))
         for field in fields(paths)
@@ -106,17 +108,31 @@ def read_run(paths: RunPaths) -> Run:
     }
     try:
         report = read_json(score_path(paths.decode_dir))
+        if "unscored" in report:
+            return [Run(row, seed, f"is not scored: {report['unscored']}")]
         references = read_table(dirs["data_dir"] / TASKS[report["task"]].reference)
         pairs = pair(read_table(hypothesis_path(paths.decode_dir)), references, paths.decode_dir)
         facts = read_facts(dirs, report, pairs)
-        identity = read_identity(dirs, report, pairs, facts)
+        found = []
+        for part in expand_targets(report):
+            name = str(part["target"]) if "per_target" in report else ""
+            own = select_target(pairs, dirs["data_dir"], name)
+            found.append(Run(row, seed, "", part, own, facts, read_identity(dirs, part, own, facts), name))
     except (ValueError, OSError) as error:
         raise InputError(f"system {row}, seed {seed}: {error}; run it again from stage decode") from error
     except KeyError as error:
         raise InputError(
             f"system {row}, seed {seed}: no {error} in its records; run it again from stage decode"
         ) from error
-    return Run(row, seed, "", report, pairs, facts, identity)
+    return found
+
+
+def select_target(pairs: Pairs, data_dir: Path, target: str) -> Pairs:
+    """Take the pairs of one target language out of a set with several; all of them for ""."""
+    if not target:
+        return pairs
+    targets = read_targets(data_dir, pairs.utterances, "")
+    return pairs.select([row for row, utterance in enumerate(pairs.utterances) if targets[utterance] == target])
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from speechllama.data.corpus_report import SourceReport
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_table
 from speechllama.text.filter import TextFilter
-from speechllama.text.targets import TARGETS, Target
 from test.corpora.conftest import GOOD, MakeCorpus
 
 LENIENT = CorpusOptions(max_bad_share=1.0)
@@ -64,6 +62,7 @@ def test_bad_rows_are_dropped_and_named(make_corpus: MakeCorpus, tmp_path: Path)
     prepare_covost2(corpus, ["fr"], tmp_path / "data", LENIENT)
     assert drops(tmp_path / "data", "fr", "train") == {
         "duplicate clip": 1,
+        "bad row in CoVoST 2's table": 1,
         "empty sentence": 1,
         "empty translation": 1,
         "no such clip": 1,
@@ -72,13 +71,61 @@ def test_bad_rows_are_dropped_and_named(make_corpus: MakeCorpus, tmp_path: Path)
     assert drops(tmp_path / "data", "fr", "dev") == {"no speaker": 1, "not in validated.tsv": 1}
     assert drops(tmp_path / "data", "fr", "") == {
         "unknown split": 1,
-        "bad row in CoVoST 2's table": 1,
         "duplicate clip in validated.tsv": 1,
         "bad row in validated.tsv": 1,
     }
     report = (tmp_path / "data/report.md").read_text(encoding="utf-8")
     assert "covost_v2.fr_en.tsv:13: 4 fields, expected 3" in report
     assert "validated.tsv:14: 3 fields, expected 10" in report
+
+
+def test_tables_are_read_as_the_corpuss_own_script_reads_them(make_corpus: MakeCorpus, tmp_path: Path) -> None:
+    corpus = make_corpus([])
+    folder, table = corpus.common_voice / "cv-corpus-x/fr", tmp_path / "covost2/covost_v2.fr_en.tsv"
+    rows = [
+        (r"Il a dit \"oui\".", r"He said \"yes\".", "train"),
+        ("Un \\\tdeux.", "One\\\ttwo.", "test"),  # a tab of the text itself
+        (r"C:\\x", r"C:\\x", "dev"),
+    ]
+    with (folder / "validated.tsv").open("a") as clips, table.open("a") as translations:
+        for number, (sentence, translation, split) in enumerate(rows):
+            clips.write(f"ann\te{number}.mp3\t{sentence}\t2\t0\t\t\t\tfr\t\n")
+            translations.write(f"e{number}.mp3\t{translation}\t{split}\n")
+            soundfile.write(folder / f"clips/e{number}.mp3", np.zeros(16000), 16000, format="MP3")
+        translations.write("e9.mp3\tOne\ttoo many\ttest\n")
+    prepare_covost2(corpus, ["fr"], tmp_path / "data", LENIENT)
+    found = {
+        split: [text for name in ("src_text", "text") for text in read_table(tmp_path / "data" / split / name).values()]
+        for split in ("train", "test", "dev")
+    }
+    assert found == {
+        "train": ['Il a dit "oui".', 'He said "yes".'],
+        "test": ["Un deux.", "One two."],
+        "dev": ["C:\\x", "C:\\x"],
+    }
+    report = json.loads((tmp_path / "data/report.json").read_text())["languages"]["fr"]["splits"]["test"]
+    assert (report["rows"], report["kept"]) == (2, 1)  # the bad row counts where it is missing
+    assert report["dropped"]["bad row in CoVoST 2's table"]["count"] == 1
+
+
+def test_translations_that_say_remove_are_dropped_in_training_and_counted_elsewhere(
+    make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    rows = [(f"r{split}", "ann", "Rien du tout.", "REMOVE", split) for split in ("train", "dev", "test")]
+    rows += [("r4", "ann", "Encore rien.", '"REMOVE".', "train"), ("r5", "ann", "Enlevez.", "Remove.", "train")]
+    [report] = prepare_covost2(
+        make_corpus([*GOOD, *rows]), ["fr"], tmp_path / "data", CorpusOptions(drop_overlap=False)
+    )
+    assert drops(tmp_path / "data", "fr", "train") == {"translation says REMOVE": 2}
+    assert drops(tmp_path / "data", "fr", "test") == drops(tmp_path / "data", "fr", "dev") == {}
+    assert [text for text in report.warnings() if "REMOVE" in text] == [
+        "fr: 1 translations of dev say REMOVE, and are kept",
+        "fr: 1 translations of test say REMOVE, and are kept",
+    ]
+    assert "REMOVE" in read_table(tmp_path / "data/test/text").values()
+    assert (
+        "remark: 1 translations of test say REMOVE, and are kept, first: " in (tmp_path / "data/report.md").read_text()
+    )
 
 
 def test_the_limits_hold_for_training_and_leave_dev_and_test_whole(make_corpus: MakeCorpus, tmp_path: Path) -> None:
@@ -173,20 +220,17 @@ def test_counts_are_compared_with_the_published_ones_of_a_full_corpus() -> None:
     assert report.warnings() == []
 
 
-def test_another_target_language_names_the_table_and_judges_the_script(
-    add: Callable[..., Target], make_corpus: MakeCorpus, tmp_path: Path
-) -> None:
+def test_another_target_language_names_the_table_and_judges_the_script(make_corpus: MakeCorpus, tmp_path: Path) -> None:
     rows = [(clip, client, "Hello there.", "你好。", split) for clip, client, _, _, split in GOOD]
     rows.append(("c6", "bob", "Hello again.", "Ni hao.", "train"))
     made = make_corpus(rows)
-    (tmp_path / "covost2/covost_v2.fr_en.tsv").rename(tmp_path / "covost2/covost_v2.en_zh.tsv")
+    (tmp_path / "covost2/covost_v2.fr_en.tsv").rename(tmp_path / "covost2/covost_v2.en_zh-CN.tsv")
     (made.common_voice / "cv-corpus-x/fr").rename(made.common_voice / "cv-corpus-x/en")
-    add(TARGETS, Target("zh", "Chinese", ("CJK",), "zh"))
     sources = replace(made, target="zh")
     [report] = prepare_covost2(sources, ["en"], tmp_path / "data", CorpusOptions(drop_overlap=False))
     assert report.splits["train"].dropped.counts == {"translation in another script": 1}
     assert set(read_table(tmp_path / "data/train/text").values()) == {"你好。"}
-    with pytest.raises(ValueError, match="CoVoST 2 has no table covost_v2.zh_zh.tsv"):
+    with pytest.raises(ValueError, match="CoVoST 2 has no table covost_v2.zh_zh-CN.tsv"):
         prepare_covost2(sources, ["zh"], tmp_path / "none")
     with pytest.raises(ValueError, match="--english train has English transcripts as targets, not zh"):
         prepare_covost2(sources, ["fr"], tmp_path / "none", CorpusOptions(english="train"))

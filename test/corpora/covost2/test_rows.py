@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
-from speechllama.corpora.covost2.rows import normalise_text
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_table
+from speechllama.text.clean import normalise_text
 from test.corpora.conftest import GOOD, MakeCorpus
 
 

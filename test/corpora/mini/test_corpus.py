@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import pytest
 import soundfile
 
 from speechllama.bin.prepare_data import main
 from speechllama.corpora.mini.corpus import VALIDATED_COLUMNS, make_corpus
+from speechllama.corpora.mini.grammar import sample_pair
 from speechllama.corpora.mini.options import MiniOptions
 from speechllama.corpora.mini.plan import Settings, divide_voices, draw_pairs, plan_utterances, share
-from speechllama.files import read_table
+from speechllama.files import read_json, read_table
 
 TINY = Settings(langs=("de", "es"), num_train=4, num_dev=2, num_test=2, num_llm_text=10, seed=3)
 
@@ -143,3 +145,14 @@ def test_the_entry_point_makes_the_corpus_and_prepares_it(corpus: Path, tmp_path
 def test_the_defaults_of_the_options_are_those_of_the_settings() -> None:
     options, names = MiniOptions(langs="de fr es"), ("num_train", "num_dev", "num_test", "num_llm_text", "seed")
     assert Settings(options.languages, *(getattr(options, name) for name in names)) == Settings()
+
+
+def test_a_pair_without_english_is_made_and_prepared(tmp_path: Path) -> None:
+    sizes = ["--num_train", "3", "--num_dev", "1", "--num_test", "1", "--num_llm_text", "5", "--nj", "1"]
+    places = ["--downloads", str(tmp_path / "made"), "--datadir", str(tmp_path / "data")]
+    main(["mini_covost2", "--langs", "es", "--target_lang", "de", *sizes, *places])
+    assert (tmp_path / "made/covost2/covost_v2.es_de.tsv").is_file()
+    assert read_json(tmp_path / "made/settings.json")["target"] == "de"
+    assert sample_pair("es", Random("1 train es"), "de")[1] in read_table(tmp_path / "data/train/text").values()
+    with pytest.raises(ValueError, match="one of them is the target 'es'"):
+        make_corpus(Settings(langs=("es",), target="es"), tmp_path / "none", 1)

@@ -242,3 +242,13 @@ def test_every_word_has_all_its_forms_and_no_two_share_a_translation() -> None:
 def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match="no grammar for language 'tlh'; there are: de fr es"):
         sample_pair("tlh", Random(1))
+
+
+def test_a_target_other_than_english_says_the_same_meaning() -> None:
+    english = [sample_pair("fr", Random(seed)) for seed in range(20)]
+    german = [sample_pair("fr", Random(seed), "de") for seed in range(20)]
+    assert english == [sample_pair("fr", Random(seed), "en") for seed in range(20)]
+    same = [(one[0], one[1], other[1]) for one, other in zip(english, german, strict=True) if one[0] == other[0]]
+    assert len(same) > 10 and all(into_english != into_german for _, into_english, into_german in same)
+    with pytest.raises(ValueError, match="no grammar for language 'ja'; there are: de fr es"):
+        sample_pair("fr", Random(1), "ja")

@@ -104,6 +104,7 @@ def test_a_run_says_what_it_needs_of_the_machine(
 def a_recipe(folder: Path, **front_ends: str) -> Path:
     """covost2's settings, with front ends of its own."""
     shutil.copytree(EGS / "covost2/conf", folder / "conf")
+    shutil.copytree(EGS / "covost2/local", folder / "local")
     (folder / "conf/frontend").mkdir()
     for name, text in front_ends.items():
         (folder / f"conf/frontend/{name}.yaml").write_text(text)

@@ -112,8 +112,9 @@ def test_results_link_the_pictures(system: Path) -> None:
     exp = system.parent
     write_results.main(["--exp_dir", str(exp)])
     page = (exp / "RESULTS.md").read_text(encoding="utf-8")
-    row = "| e6 | [training](e6/pictures/training.svg), [lengths_dev](e6/pictures/lengths_dev.svg), "
-    assert f"## Pictures\n\n| system | pictures |\n| --- | --- |\n{row}[scores_test_beam4](e6/pictures/scores" in page
+    row = "\n| e6 | [training](e6/pictures/training.svg), [lengths_dev](e6/pictures/lengths_dev.svg), "
+    _, _, pictures = page.partition("## Pictures\n\n| system | pictures |\n| --- | --- |")
+    assert f"{row}[scores_test_beam4](e6/pictures/scores" in pictures  # other tests may have decoded other systems
     assert all((exp / link).is_file() for link in re.findall(r"\((e6/pictures/[^)]*)\)", page))
 
 

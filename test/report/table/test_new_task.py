@@ -16,7 +16,7 @@ from speechllama.report.decoded_set import format_report, rank, score_path
 from speechllama.report.results import results_path
 from speechllama.report.score import Pairs, pair, score_translation
 from speechllama.text.prompt import Prompt, PromptConfig
-from speechllama.text.targets import TARGETS, Target
+from speechllama.text.targets import Target
 from speechllama.text.tasks import TASKS, Metric, Task
 from test.report.table.conftest import Experiment, row_of
 
@@ -47,11 +47,6 @@ def score_labels(pairs: Pairs, target: Target, num_bootstrap: int) -> LabelScore
 def task(add: Callable[..., Task]) -> Task:
     scorer = f"{score_labels.__module__}:score_labels"
     return add(TASKS, Task("lid", "Language", "utt2lang", "Which language? {audio} It is", (ACCURACY, ERRORS), scorer))
-
-
-@pytest.fixture
-def chinese(add: Callable[..., Target]) -> Target:
-    return add(TARGETS, Target("zh", "Chinese", ("CJK",), "zh"))
 
 
 def test_a_task_is_one_record_and_is_scored_listed_and_compared(task: Task, experiment: Experiment) -> None:
@@ -93,7 +88,7 @@ def test_the_metric_that_ranks_a_task_says_which_way_is_better(task: Task) -> No
         assert rank(better, TASKS[name]) > rank(worse, TASKS[name]), name
 
 
-def test_a_target_language_is_one_record_and_its_tokenizer_scores(chinese: Target, tmp_path: Path) -> None:
+def test_a_target_language_is_one_record_and_its_tokenizer_scores(tmp_path: Path) -> None:
     references = {"a": "今天天气很好。", "b": "我喜欢喝咖啡。"}
     hypotheses = {"a": "今天天气好。", "b": "我喜欢喝茶。"}
     write_table(tmp_path / "test/text", references)

@@ -34,6 +34,16 @@ def test_a_difference_is_that_of_the_scores_and_lies_inside_its_interval(experim
     assert figure_path(experiment.root / "exp").read_text().count("<svg") == 1
 
 
+def test_two_systems_at_their_control_have_no_p_value(experiment: Experiment) -> None:
+    experiment.add("e5", 1.0)
+    experiment.add("e6", 1.0)
+    experiment.add("e4", 0.2)
+    table = experiment.table("e4 e5 e6")
+    assert row_of(table, "e5")["flags"] == row_of(table, "e6")["flags"] == ["not better than its control (seed 1)"]
+    assert row_of(table, "e5")["difference"]["p_value"] is None  # chance decides between them
+    assert row_of(table, "e4")["difference"]["p_value"] < 0.05
+
+
 def drop(row: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != key}
 

@@ -1,0 +1,29 @@
+"""BLEU as a target language needs it: Target -> sacreBLEU's metric, or what to install for its tokenizer."""
+
+from __future__ import annotations
+
+from sacrebleu.metrics import BLEU
+
+from speechllama.faults import InputError
+from speechllama.text.targets import Target
+
+DOWNLOADED = (
+    "sacreBLEU downloads its model once, into the folder that SACREBLEU names (~/.sacrebleu), and needs the package "
+    "sentencepiece: run this where there is a network, or copy that folder"
+)
+
+
+def bleu_metric(target: Target) -> BLEU:
+    """Return corpus BLEU, cased; words are cut as the target language needs.
+
+    Raises:
+        ValueError: Its tokenizer needs a package or a file that is not here; the message says what to install.
+    """
+    name = target.bleu_tokenizer
+    try:
+        return BLEU(tokenize=name)
+    except (RuntimeError, ImportError, OSError) as error:
+        is_extra = name.endswith("-mecab")
+        advice = f"pip install 'sacrebleu[{name.removesuffix('-mecab')}]'" if is_extra else DOWNLOADED
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise InputError(f"BLEU of {target.language} needs the tokenizer {name} ({lines[0]}): {advice}") from error

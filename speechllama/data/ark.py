@@ -213,8 +213,8 @@ def check_maker(data_dir: str | Path, name: str, expected: Mapping[str, Any]) ->
     if differing:
         found, wanted = ({key: each[key] for key in differing if key in each} for each in (written, expected))
         raise InputError(
-            f"{data_dir}: {name} by {found}, the model expects {wanted}; give its own, or run stage `compress` again, "
-            "whose marker .compress.done must be removed if it is finished"
+            f"{data_dir}: {name} by {found} ({done.name}), the model expects {wanted}; give its own, or run stage "
+            "`compress` again, whose marker .compress.done must be removed if it is finished"
         )
 
 

@@ -285,12 +285,13 @@ class Recipe:
     def assert_same_texts(self, one: Any, other: Any) -> None:
         """Two models write the same for the test set's features, token by token."""
         from speechllama.data.ark import read_matrix
+        from speechllama.decode.speech2text import Utterance
         from speechllama.files import read_table
         from speechllama.model.audio import Features
 
         for place in read_table(self.root / "test/dump/feats.scp").values():
             features = read_matrix(place)
-            audio = (Features.pad([features]), [len(features) / 100], [""])
+            audio = (Features.pad([features]), [Utterance(len(features) / 100)])
             first, second = (model.translate(*audio)[0][0] for model in (one, other))
             assert first.tokens == second.tokens
 

@@ -20,7 +20,7 @@ import torch
 from speechllama.data.data_dir import TARGET_TABLE, DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
-from speechllama.decode.speech2text import Speech2Text, Translation
+from speechllama.decode.speech2text import Speech2Text, Translation, Utterance
 from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.files import writing
@@ -162,16 +162,11 @@ def decode_batch(
     Raises:
         ValueError: Not even one utterance fits; the message names it.
     """
-    languages, templates, targets = (data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE))
+    tables = [data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE)]  # in the order of an Utterance
 
     def decode(utterances: Sequence[str]) -> list[list[Translation]]:
-        return translate.translate(
-            audio.read(utterances),
-            [audio.seconds[utt] for utt in utterances],
-            [languages.get(utt, "") for utt in utterances],
-            [templates.get(utt, "") for utt in utterances],
-            [targets.get(utt, "") for utt in utterances],
-        )
+        known = [Utterance(audio.seconds[utt], *(table.get(utt, "") for table in tables)) for utt in utterances]
+        return translate.translate(audio.read(utterances), known)
 
     def too_large(utt: str) -> str:
         return (

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from speechllama.decode.beam import SearchConfig
-from speechllama.decode.speech2text import NBest, Speech2Text
+from speechllama.decode.speech2text import NBest, Speech2Text, Utterance
 from speechllama.decode.text_scorer import TextScorer, combine
 from speechllama.model.audio import AudioInput, Features
 
@@ -52,30 +52,15 @@ class RescoredToText(Speech2Text):
         self.base.check_language(language, target)
         self.rescoring.scorer.item("", language, target=target)
 
-    def translate_heard(
-        self,
-        features: Features,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def translate_heard(self, features: Features, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`."""
         self._widen()
-        found = self.base.translate_heard(features, seconds, languages, targets)
-        return self._choose(found, languages, targets=targets)
+        return self._choose(self.base.translate_heard(features, utterances), utterances)
 
-    def translate(
-        self,
-        audio: AudioInput,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        templates: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def translate(self, audio: AudioInput, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`; scores are the sums that choose."""
         self._widen()
-        found = self.base.translate(audio, seconds, languages, templates, targets)
-        return self._choose(found, languages, templates, targets)
+        return self._choose(self.base.translate(audio, utterances), utterances)
 
     def _widen(self) -> None:
         """Let the system give all hypotheses of its beam."""
@@ -83,27 +68,18 @@ class RescoredToText(Speech2Text):
         known = asdict(self.base.config)  # with a weight of CTC or without
         self.base.config = replace(self.base.config, **{name: given[name] for name in known if name in given})
 
-    def _choose(
-        self,
-        found: Sequence[NBest],
-        languages: Sequence[str],
-        templates: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def _choose(self, found: Sequence[NBest], utterances: Sequence[Utterance]) -> list[NBest]:
         """Order the hypotheses of each recording by their sums, best first; equal ones keep their order."""
         scorer, rescoring = self.rescoring.scorer, self.rescoring
-        none = [""] * len(found)
-        named = list(zip(languages, templates or none, targets or none, strict=True))
-        rows = [row for row, nbest in enumerate(found) for _ in nbest]
-        items = [
-            scorer.item(entry.text, *named[row])
-            for row, entry in zip(rows, (entry for nbest in found for entry in nbest), strict=True)
-        ]
-        results: list[NBest] = [[] for _ in found]
-        scores = scorer.score(items)
-        entries = (entry for nbest in found for entry in nbest)
-        for row, entry, item, score in zip(rows, entries, items, scores, strict=True):
-            numbers = {"score": entry.score, "llm_score": score, "llm_length": len(item.text) + 1}
-            total = combine(numbers, rescoring.weight, rescoring.length_norm)
-            results[row].append(entry._replace(score=total))
+        pairs = [(each, entry) for each, nbest in zip(utterances, found, strict=True) for entry in nbest]
+        items = [scorer.item(entry.text, each.language, each.template, each.target) for each, entry in pairs]
+        scores = iter(zip(items, scorer.score(items), strict=True))
+        results: list[NBest] = []
+        for nbest in found:
+            summed = []
+            for entry in nbest:
+                item, score = next(scores)
+                numbers = {"score": entry.score, "llm_score": score, "llm_length": len(item.text) + 1}
+                summed.append(entry._replace(score=combine(numbers, rescoring.weight, rescoring.length_norm)))
+            results.append(summed)
         return [sorted(nbest, key=lambda entry: -entry.score)[: self.config.nbest] for nbest in results]

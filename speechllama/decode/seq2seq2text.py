@@ -15,7 +15,7 @@ import torch
 from speechllama.constants import BLANK
 from speechllama.decode.beam import SearchConfig
 from speechllama.decode.joint_search import JointSearchConfig, search_states
-from speechllama.decode.speech2text import NBest, Speech2Text, Translation, keep_heard
+from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance, keep_heard
 from speechllama.faults import InputError
 from speechllama.model.audio import AudioInput, Features
 from speechllama.model.ctc_encoder import best_units
@@ -67,36 +67,23 @@ class Seq2SeqToText(Speech2Text):
                 f"language to write, {target!r}, out"
             )
 
-    def translate_heard(
-        self,
-        features: Features,
-        seconds: Sequence[float],
-        languages: Sequence[str] = (),
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def translate_heard(self, features: Features, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`."""
         memory = self.network.encode(*features.to(self.device))
         spoken = (best_units(memory.ctc_log_probs) != BLANK) & length_mask(memory.lengths, memory.states.shape[1])
         heard: list[bool] = spoken.any(1).tolist()
-        return keep_heard(self._search(memory, seconds), heard) if any(heard) else [[] for _ in heard]
+        return keep_heard(self._search(memory, utterances), heard) if any(heard) else [[] for _ in heard]
 
-    def translate(
-        self,
-        audio: AudioInput,
-        seconds: Sequence[float],
-        languages: Sequence[str] = (),
-        templates: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def translate(self, audio: AudioInput, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`; there is no prompt. Scores are joint scores with length penalty, in nats."""
         assert isinstance(audio, Features)
         with torch.inference_mode():
-            return self._search(self.network.encode(*audio.to(self.device)), seconds)
+            return self._search(self.network.encode(*audio.to(self.device)), utterances)
 
-    def _search(self, memory: EncoderStates, seconds: Sequence[float]) -> list[NBest]:
+    def _search(self, memory: EncoderStates, utterances: Sequence[Utterance]) -> list[NBest]:
         """N-best hypotheses of utterances that the encoder has read."""
         assert isinstance(self.config, JointSearchConfig)
-        limits = torch.tensor([self.config.limit(duration) for duration in seconds], device=self.device)
+        limits = torch.tensor([self.config.limit(each.seconds) for each in utterances], device=self.device)
         return [
             [Translation(" ".join(self.tokenizer.decode(found.tokens).split()), *found) for found in nbest]
             for nbest in search_states(self.network, memory, limits, self.config)

@@ -49,6 +49,22 @@ class Translation(NamedTuple):
     is_cut: bool = False
 
 
+class Utterance(NamedTuple):
+    """What decoding must know of a recording besides its sound.
+
+    Attributes:
+        seconds: Its duration, which limits the length of its text.
+        language: Code of the source language; "" if the prompt does not name it.
+        template: A prompt template of its own; "" for the model's.
+        target: Code of the language to write; "" for the model's own.
+    """
+
+    seconds: float
+    language: str = ""
+    template: str = ""
+    target: str = ""
+
+
 class Speech2Text(abc.ABC):
     """Translates speech, or transcribes it, as the system was trained; the systems are its subclasses.
 
@@ -132,26 +148,27 @@ class Speech2Text(abc.ABC):
 
         Returns:
             N-best hypotheses of each recording, best first; none for one in which nothing is heard: it is silent, or
-            CTC finds blanks only, in a system that has CTC.
+            CTC finds nothing but blanks, in a system that has CTC.
 
         Raises:
             ValueError: A recording is shorter than one frame, or does not fit into memory by itself.
         """
         none = [""] * len(waveforms)
-        languages, targets = languages or none, targets or none
+        utterances = [
+            Utterance(len(waveform) / SAMPLE_RATE, language, target=target)
+            for waveform, language, target in zip(waveforms, languages or none, targets or none, strict=True)
+        ]
         results: list[NBest] = [[] for _ in waveforms]
         audible = [row for row, wave in enumerate(waveforms) if len(wave) and np.abs(wave).max() > SILENCE_PEAK]
 
         def work(rows: Sequence[int]) -> list[NBest]:
             features = Features.pad(self.extract([waveforms[row] for row in rows]))
-            seconds = [len(waveforms[row]) / SAMPLE_RATE for row in rows]
             with torch.inference_mode():
-                named = ([codes[row] for row in rows] for codes in (languages, targets))
-                return self.translate_heard(features, seconds, *named)
+                return self.translate_heard(features, [utterances[row] for row in rows])
 
         def too_large(row: int) -> str:
             return (
-                f"{len(waveforms[row]) / SAMPLE_RATE:.1f} s of audio do not fit into memory by themselves; take a "
+                f"{utterances[row].seconds:.1f} s of audio do not fit into memory by themselves; take a "
                 "smaller beam or shorter segments"
             )
 
@@ -191,36 +208,20 @@ class Speech2Text(abc.ABC):
         return [self.front_end(waveform) for waveform in waveforms]
 
     @abc.abstractmethod
-    def translate(
-        self,
-        audio: AudioInput,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        templates: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def translate(self, audio: AudioInput, utterances: Sequence[Utterance]) -> list[NBest]:
         """Translate a batch.
 
         Args:
             audio: Features, or compressed features from the cache.
-            seconds: Duration of each recording, which limits the length of its text.
-            languages: Source language codes; "" if the prompt needs none.
-            templates: Prompt templates of single utterances; "" for the model's own.
-            targets: Codes of the languages to write; "" for that of the model.
+            utterances: What else is known of each.
 
         Returns:
             N-best hypotheses of each utterance, best first.
         """
 
     @abc.abstractmethod
-    def translate_heard(
-        self,
-        features: Features,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
-        """Translate a batch as `translate`, with no hypothesis where CTC, if there is one, finds blanks only."""
+    def translate_heard(self, features: Features, utterances: Sequence[Utterance]) -> list[NBest]:
+        """Translate a batch as `translate`, with no hypothesis where CTC, if there is one, finds nothing but blanks."""
 
     @abc.abstractmethod
     def check_language(self, language: str, target: str = "") -> None:

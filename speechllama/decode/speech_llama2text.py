@@ -16,7 +16,7 @@ from speechllama.data.ark import check_maker
 from speechllama.decode.beam import IMPOSSIBLE, SearchConfig
 from speechllama.decode.experiment import Experiment
 from speechllama.decode.search import Hypothesis, search
-from speechllama.decode.speech2text import NBest, Speech2Text, Translation, keep_heard
+from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance, keep_heard
 from speechllama.faults import InputError
 from speechllama.llm.context import tokens_left
 from speechllama.llm.prefix_mask import Prefix
@@ -63,40 +63,26 @@ class SpeechLlamaToText(Speech2Text):
                 f"writes {prompt.target.name} only; found {target!r}"
             )
 
-    def translate_heard(
-        self,
-        features: Features,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def translate_heard(self, features: Features, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`. Where the compressor's output can be cached, the encoder reads the features only once."""
         network, features = self.network, features.to(self.device)
         if not network.config.freeze_encoder:  # a CTC head that trains with the rest has learnt nothing
-            return self.translate(features, seconds, languages, targets=targets)
+            return self.translate(features, utterances)
         encoded = network.encoder(*features)
         if not encoded.logits.shape[2]:
-            return self.translate(features, seconds, languages, targets=targets)
+            return self.translate(features, utterances)
         spoken = (best_units(encoded.logits) != BLANK) & length_mask(encoded.lengths, encoded.logits.shape[1])
         heard: list[bool] = spoken.any(1).tolist()
         if not any(heard):
             return [[] for _ in heard]
         is_cached = network.config.compressor.record.is_cached
         audio = network.compressor(encoded) if is_cached else features
-        return keep_heard(self.translate(audio, seconds, languages, targets=targets), heard)
+        return keep_heard(self.translate(audio, utterances), heard)
 
-    def translate(
-        self,
-        audio: AudioInput,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        templates: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
+    def translate(self, audio: AudioInput, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`; audio that does not fit into the LLM's context gets one empty text, and a warning."""
         network, prompt, device = self.network, self.experiment.prompt, self.device
-        none = [""] * len(languages)
-        ids = [prompt.render(*each) for each in zip(languages, templates or none, targets or none, strict=True)]
+        ids = [prompt.render(each.language, each.template, each.target) for each in utterances]
         prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
         suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
         batch = Batch(
@@ -107,7 +93,7 @@ class SpeechLlamaToText(Speech2Text):
             suffix_lengths.to(device),
         )
         with torch.inference_mode():
-            hypotheses = self._search(network.embed_prefix(batch), seconds)
+            hypotheses = self._search(network.embed_prefix(batch), [each.seconds for each in utterances])
         return [
             [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
         ]

@@ -1,4 +1,4 @@
-"""A system without a network: it says how long each recording is, in what it would be asked for."""
+"""A system without a network: its text is the length of each recording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from speechllama.decode.beam import SearchConfig
-from speechllama.decode.speech2text import NBest, Speech2Text, Translation
+from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance
 from speechllama.model.audio import AudioInput, Features
 
 
@@ -28,32 +28,18 @@ class FakeToText(Speech2Text):
         self.too_long, self.error = too_long, error or RuntimeError("a kernel refused")
         self.batches: list[list[float]] = []
 
-    def translate_heard(
-        self,
-        features: Features,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
-        return self.translate(features, seconds, languages, targets=targets)
+    def translate_heard(self, features: Features, utterances: Sequence[Utterance]) -> list[NBest]:
+        return self.translate(features, utterances)
 
-    def translate(
-        self,
-        audio: AudioInput,
-        seconds: Sequence[float],
-        languages: Sequence[str],
-        templates: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-    ) -> list[NBest]:
-        self.batches.append([round(each, 2) for each in seconds])
-        if max(seconds) > self.too_long:
+    def translate(self, audio: AudioInput, utterances: Sequence[Utterance]) -> list[NBest]:
+        self.batches.append([round(each.seconds, 2) for each in utterances])
+        if max(each.seconds for each in utterances) > self.too_long:
             raise self.error
         found = []
-        named = zip(languages, targets or [""] * len(seconds), strict=True)
-        for length, duration, (language, target) in zip(audio.lengths.tolist(), seconds, named, strict=True):
-            limit = self.config.limit(duration)
-            tokens = [length] * min(limit, round(10 * duration))
-            entry = Translation(f"{language}{target}{length} frames", tokens, -1.0, len(tokens) == limit)
+        for length, each in zip(audio.lengths.tolist(), utterances, strict=True):
+            limit = self.config.limit(each.seconds)
+            tokens = [length] * min(limit, round(10 * each.seconds))
+            entry = Translation(f"{each.language}{each.target}{length} frames", tokens, -1.0, len(tokens) == limit)
             found.append([entry, entry._replace(text="second", score=-2.0)][: self.config.nbest])
         return found
 

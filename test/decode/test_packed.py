@@ -1,4 +1,4 @@
-"""Where a system is: zips and pages of a hub that nobody of ours made are refused by name, and nothing of them runs."""
+"""Where a system is: zips and pages of a hub that are not ours are refused by name, and nothing of them runs."""
 
 from __future__ import annotations
 

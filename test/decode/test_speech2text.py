@@ -22,7 +22,7 @@ from speechllama.decode.joint_search import JointSearchConfig
 from speechllama.decode.long import LongConfig
 from speechllama.decode.rescored2text import RescoredToText
 from speechllama.decode.seq2seq2text import Seq2SeqToText
-from speechllama.decode.speech2text import Speech2Text
+from speechllama.decode.speech2text import Speech2Text, Utterance
 from speechllama.decode.speech_llama2text import SpeechLlamaToText
 from speechllama.decode.systems import find_rescoring, tuned_beam
 from speechllama.decode.voice import energy
@@ -98,7 +98,7 @@ def test_a_packed_system_writes_elsewhere_what_was_decoded(systems: Path, system
         assert isinstance(translate, KINDS[system])
         assert (translate.config.beam_size, translate.config.nbest, translate.config.length_penalty) == (3, 1, 0.8)
         for utt, matrix in features.items():
-            nbest = translate.translate(Features.pad([matrix]), [durations[utt]], ["de"])[0]
+            nbest = translate.translate(Features.pad([matrix]), [Utterance(durations[utt], "de")])[0]
             assert [entry.text for entry in nbest] == [texts[utt]]
     if DECODED[system] == "b1":
         assert isinstance(translate.config, JointSearchConfig) and translate.config.ctc_weight == 0.4

@@ -11,7 +11,7 @@ import yaml
 from speechllama.bin import pack, translate
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import read_audio
-from speechllama.decode.speech2text import Speech2Text
+from speechllama.decode.speech2text import Speech2Text, Utterance
 from speechllama.files import read_table
 from speechllama.frontend.front_ends import choose_front_end
 from speechllama.model.audio import Features
@@ -55,7 +55,7 @@ def check_packed(recipe: Recipe, archive: Path, capsys: pytest.CaptureFixture[st
         for utterance, path in recordings.items():
             waveform = read_audio(path)
             features = Features.pad(model.extract([waveform]))
-            assert model.translate(features, [len(waveform) / SAMPLE_RATE], [""])[0][0].text == texts[utterance]
+            assert model.translate(features, [Utterance(len(waveform) / SAMPLE_RATE)])[0][0].text == texts[utterance]
             heard = model(path)  # in noise, a CTC encoder of a few updates may hear nothing
             assert [entry.text for entry in heard] in ([], [texts[utterance]])
         words = ["--segmentation", "even"]  # silero-vad finds no speech in noise

@@ -31,7 +31,7 @@ def figure_format(path: str | Path) -> str:
     """Read the format from a file's suffix.
 
     Raises:
-        ValueError: It is none of FORMATS.
+        ValueError: It is not in FORMATS.
     """
     suffix = Path(path).suffix.lower().lstrip(".")
     if suffix not in FORMATS:
@@ -64,7 +64,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         path: The file; its folder is made if absent.
 
     Raises:
-        ValueError: The suffix is none of FORMATS.
+        ValueError: The suffix is not in FORMATS.
     """
     path = Path(path)
     content = figure_bytes(figure, figure_format(path))

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-GATED = "org/gated"  # a model whose licence nobody has accepted
+GATED = "org/gated"  # a model whose licence has not been accepted
 BY_LFS = (".safetensors", ".npz", ".model")
 
 

@@ -99,7 +99,7 @@ def nul(content: bytes, draw: random.Random) -> bytes:
 
 
 def huge(content: bytes, draw: random.Random) -> bytes:
-    """Replace a number by one that nobody expects; in a binary file, bytes that mean such numbers."""
+    """Replace a number by an implausible one; in a binary file, bytes that mean such numbers."""
     found = list(NUMBER.finditer(content)) if is_text(content) else []
     if found:
         match = draw.choice(found)

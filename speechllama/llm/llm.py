@@ -99,7 +99,7 @@ class LLM(nn.Module):
         """
         num_queries = embeddings.shape[1]
         # Picked by index, not cut off: a cut of a batch is not contiguous, and the LM head then copies its weights for
-        # each row. With 49,152 tokens and bfloat16 on a CPU that takes six times as long.
+        # each row (tools/benchmark.py compares the two).
         columns = torch.arange(num_queries - num_logits, num_queries, device=embeddings.device)
         with self._precision(embeddings.device):
             output = self.model(

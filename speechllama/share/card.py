@@ -135,7 +135,7 @@ def format_licence(facts: CardFacts) -> str:
 
 
 def format_limits(facts: CardFacts) -> str:
-    """Write what nobody should expect, with the numbers that say so."""
+    """Write the limits, with the numbers that show them."""
     lines = []
     if facts.data:
         names = ", ".join(name_language(code) for code in facts.data.languages)
@@ -154,5 +154,5 @@ def format_limits(facts: CardFacts) -> str:
                 "difference comes from listening."
             )
     lines.append("Scores hold for the sets above; other microphones, speakers and subjects were not measured.")
-    lines.append("Like any language model, it can write what nobody has said. Have texts that matter read by a person.")
+    lines.append("Like any language model, it can write what was not said. Have a person check texts that matter.")
     return "".join(f"* {line}\n" for line in lines)

@@ -78,7 +78,7 @@ class CardFacts:
         data: Training data; None where its directory is gone.
         scores: Reports of its decoded sets, as score.json.
         others: Those of the recipe's other systems.
-        licence: Of the model as published; "" if nobody has said.
+        licence: Of the model as published; "" if none is known.
     """
 
     name: str

@@ -48,7 +48,7 @@ def push(exp_dir: str | Path, page: Page, options: PackOptions) -> str:
         The commit.
 
     Raises:
-        FileNotFoundError, ValueError: As `write_page`; no page can have that name; nobody has said under which licence;
+        FileNotFoundError, ValueError: As `write_page`; no page can have that name; no licence is known;
             or the hub refuses it.
     """
     from huggingface_hub import HfApi
@@ -57,7 +57,7 @@ def push(exp_dir: str | Path, page: Page, options: PackOptions) -> str:
         raise InputError(f"--push {page.name!r}: expected ORGANISATION/NAME or USER/NAME")
     if not collect_facts(exp_dir, page.name, options.licence).licence:
         raise InputError(
-            f"{exp_dir}: nobody says under which licence it may be used, and its LLM names none; give --license, such "
+            f"{exp_dir}: no licence is given, and its LLM names none; give --license, such "
             "as apache-2.0 or cc-by-4.0, as the licences of the LLM and of the training data allow"
         )
     hub = HfApi(library_name="speechllama")

@@ -57,7 +57,7 @@ def prompt_conf_of(conf: Mapping[str, Any], task: str, where: str) -> dict[str, 
     """Take out of a YAML's `prompt_conf` what one task uses, as an experiment records it.
 
     A template with words is written for a task, and which one is not in it: without `by_task` it is of translation, so
-    that recognition never trains behind a translation's prompt.
+    that recognition never trains with the prompt of translation.
 
     Args:
         conf: The settings, as the YAML has them.

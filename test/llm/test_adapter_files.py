@@ -32,7 +32,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def somebodys(llm: Path, folder: Path, **more: Any) -> Any:
-    """Write an adapter with peft alone -> peft's model."""
+    """Write an adapter with nothing but peft -> peft's model."""
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 

@@ -158,7 +158,7 @@ def test_only_uploads_are_deleted(tmp_path: Path) -> None:
     mine.touch()
     with private_folder() as folder:
         assert os.environ[UPLOADS] == str(folder) and tempfile.gettempdir() == str(folder)
-        assert folder.stat().st_mode & 0o077 == 0, "nobody else may read it"
+        assert folder.stat().st_mode & 0o077 == 0, "others may not read it"
         inside = folder / "loose.wav"
         inside.touch()
         forget(mine, folder)

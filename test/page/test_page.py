@@ -112,7 +112,7 @@ def test_a_bad_file_gives_a_message_and_the_page_goes_on(
     message = visit.translate()
     assert visit.tab.locator("#result .error").count() == 1
     assert re.match(r"not sound.*\.wav: no audio, but text", message), message
-    assert str(running[1]) not in message, "folders of the server are nobody else's business"
+    assert str(running[1]) not in message, "folders of the server are not shown to clients"
     assert files_of(running[1]) == []
     visit.upload(noise("good.wav"))
     visit.translate()

@@ -141,7 +141,7 @@ def test_a_dropped_job_is_neither_read_nor_decoded_further(batcher: Made, decode
 
 
 def test_closing_finishes_what_is_queued_and_accepts_nothing_more(decoder: Decoder) -> None:
-    batcher: Made = Batcher(decoder, batch_size=2, max_wait=60.0)  # seconds that nobody waits for
+    batcher: Made = Batcher(decoder, batch_size=2, max_wait=60.0)  # more seconds than the test takes
     futures = [batcher.submit(Words(word)) for word in ("a", "b", "c")]
     decoder.go(10)
     batcher.close()

@@ -46,7 +46,7 @@ def test_the_page_has_the_scores_with_signature_and_control(card: str, report: d
     assert report.get("warning", "") in card
 
 
-def test_the_page_says_how_it_is_used_what_it_learned_and_what_nobody_should_expect(card: str) -> None:
+def test_the_page_says_how_it_is_used_what_it_learned_and_its_limits(card: str) -> None:
     assert 'translate = Speech2Text.from_pretrained("org/noise")\nprint(translate("clip.mp3")[0].text)\n' in card
     assert "Speech translation from German into English. Speech-LLaMA (arXiv 2307.03917)" in card
     assert "adapted by LoRA of rank 2, with a non-causal mask" in card

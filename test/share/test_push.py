@@ -85,7 +85,7 @@ def test_what_the_hub_or_the_licence_forbids_is_said(
     words = ["--exp_dir", str(scored / "e6"), "--include_llm", "true"]
     with pytest.raises(ValueError, match="--push 'noise': expected ORGANISATION/NAME or USER/NAME"):
         export.main([*words, "--push", "noise", *token])
-    with pytest.raises(ValueError, match="nobody says under which licence it may be used, .*; give --license, such as"):
+    with pytest.raises(ValueError, match="no licence is given, .*; give --license, such as"):
         export.main([*words, "--push", NAME, *token])
     (tmp_path / "token").write_text("hf_of_a_stranger")
     with pytest.raises(ValueError, match="org/noise-e6: the hub takes nothing from you there: give a token with write"):

@@ -133,7 +133,7 @@ def _block_size(code: int) -> int:
 def _measure(path: Path, data: mmap.mmap | bytes, part: Part, info: Info, frames: list[Frame]) -> Part:
     """Give a part the length of its frames.
 
-    A last frame that is not whole is left away where the header had no length: its recorder was stopped.
+    An incomplete last frame is dropped where the header had no length: its recorder was stopped.
     """
     end = part.end
     whole = next((frame for frame in frames[:NUM_CHECKED] if _crc16(data[frame.position : end]) == 0), None)

@@ -92,7 +92,7 @@ def test_without_pyav_the_kind_is_named_and_what_to_install(
             read(path)
 
 
-def test_without_pyav_what_nobody_recognises_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyav_an_unknown_kind_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ValueError, match=r"x.wav: a format that libsndfile does not recognise; .*pip install"):
         read_audio(write(tmp_path / "x.wav", bytes(range(256)) * 10))

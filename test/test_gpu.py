@@ -26,11 +26,11 @@ from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.text_lines import TextCorpus
 from speechllama.llm.text_llm import TextLLMConfig, train_text_llm
-from test.conftest import LORA, Recipe
 from test.frontend.encoders import ENCODERS, noise
 from test.frontend.test_hf_encoder import build
 from test.llm.families import BOTH, FAMILIES, Family
 from test.test_training_pins import DECODED, LLM_SETTINGS, TRAINED, PinnedRun, pinned
+from test.trained_recipe import LORA, Recipe
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 __all__ = ["build", "pinned"]  # fixtures

@@ -17,9 +17,9 @@ import transformers
 from speechllama.decode.rescored2text import RescoredToText
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
-from test.conftest import hidden
 from test.frontend.encoders import make_encoder
-from tools.processes import kill_session, session_members
+from test.trained_recipe import hidden
+from tools.stress.processes import kill_session, session_members
 
 pytestmark = pytest.mark.recipe
 

@@ -26,7 +26,8 @@ import torch
 import yaml
 
 from speechllama.bin import average_checkpoints, learn_units, make_scratch_llm, seq2seq_train
-from test.conftest import LORA, MASKS, ROOT, SEQ2SEQ_SIZES, SIZES, Recipe
+from test.conftest import ROOT
+from test.trained_recipe import LORA, MASKS, SEQ2SEQ_SIZES, SIZES, Recipe
 
 TRAINING = ROOT / "test" / "pins" / "training.json"
 IS_WRITING = bool(os.environ.get("WRITE_PINS"))

@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from speechllama.markdown import format_table  # noqa: E402
-from tools.forked import Ended, preload  # noqa: E402
-from tools.stress_recipe import TimeLeft, TinyRecipe  # noqa: E402
+from tools.stress.forked import Ended, preload  # noqa: E402
+from tools.stress.recipe import TimeLeft, TinyRecipe  # noqa: E402
 
 SIZE_MIB = 256
 STAGES = (

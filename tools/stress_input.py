@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from speechllama.markdown import format_table  # noqa: E402
-from tools.forked import Ended, preload, run_chain  # noqa: E402
-from tools.mutations import MUTATIONS  # noqa: E402
-from tools.stress_cases import KINDS  # noqa: E402
-from tools.stress_kinds import SECONDS, Materials, Prepared  # noqa: E402
-from tools.stress_recipe import TimeLeft, TinyRecipe, describe_run  # noqa: E402
+from tools.stress.cases import KINDS  # noqa: E402
+from tools.stress.forked import Ended, preload, run_chain  # noqa: E402
+from tools.stress.kinds import SECONDS, Materials, Prepared  # noqa: E402
+from tools.stress.mutations import MUTATIONS  # noqa: E402
+from tools.stress.recipe import TimeLeft, TinyRecipe, describe_run  # noqa: E402
 
 RESULTS = ("handled", "refused", "FAULT", "unnamed", "hang", "lost")
 GOOD = ("handled", "refused")

@@ -31,9 +31,9 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from speechllama.markdown import format_table  # noqa: E402
-from tools.forked import preload  # noqa: E402
-from tools.processes import kill_session, session_members  # noqa: E402
-from tools.stress_recipe import RECIPE, TimeLeft, TinyRecipe, describe_run, digest_code  # noqa: E402
+from tools.stress.forked import preload  # noqa: E402
+from tools.stress.processes import kill_session, session_members  # noqa: E402
+from tools.stress.recipe import RECIPE, TimeLeft, TinyRecipe, describe_run, digest_code  # noqa: E402
 
 STAGES = ("ctc", "train", "lora", "decode")
 POLL_SECONDS = 0.0003  # a checkpoint of the tiny recipe is written in some milliseconds

@@ -11,7 +11,7 @@ from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.control import find_audio
 from speechllama.files import read_json, read_table, write_table
 from speechllama.report.decoded_set import DecodedSet, score_decoded_set
-from test.conftest import Recipe
+from test.trained_recipe import Recipe
 
 
 def take(recipe: Recipe, data_dir: Path, output_dir: Path, control: str = "false") -> dict[str, str]:

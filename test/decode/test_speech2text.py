@@ -27,9 +27,9 @@ from speechllama.decode.speech_llama2text import SpeechLlamaToText
 from speechllama.decode.systems import find_rescoring, tuned_beam
 from speechllama.decode.voice import energy
 from speechllama.files import read_table
-from test.conftest import hidden
 from test.decode.fake_system import FakeToText
 from test.seq2seq_recipe import train_b1, tune_b2
+from test.trained_recipe import hidden
 
 KINDS = {"e6": SpeechLlamaToText, "b1": Seq2SeqToText, "b2_b1": RescoredToText, "b2_e5": RescoredToText}
 DECODED = {"e6": "e6", "b1": "b1", "b2_b1": "b1", "b2_e5": "e5"}  # system -> what decoding reads

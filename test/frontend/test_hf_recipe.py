@@ -15,8 +15,8 @@ from speechllama.decode.speech2text import Speech2Text, Utterance
 from speechllama.files import read_table
 from speechllama.frontend.front_ends import choose_front_end
 from speechllama.model.audio import Features
-from test.conftest import Recipe, hidden, train_recipe
 from test.frontend.encoders import make_encoder
+from test.trained_recipe import Recipe, hidden, train_recipe
 
 
 @pytest.fixture(scope="module")

@@ -24,10 +24,10 @@ from speechllama.files import read_json, read_table
 from speechllama.recipe.plan import Plan, make_plan
 from speechllama.recipe.stages import Stage
 from speechllama.recipe.stages.records import JOB
-from test.conftest import LORA, SIZES, TRAINER, hidden, make_set
 from test.frontend.encoders import make_encoder
 from test.frontend.test_ctc_head import BLANK, changing_noise, sharpen
 from test.text.test_checkpoint_units import LETTERS, save_letters
+from test.trained_recipe import LORA, SIZES, TRAINER, hidden, make_set
 
 FRONT_END = "frontend: hf\nfrontend_conf: {path: checkpoint, ctc_head: true}\n"
 TRAIN = {**TRAINER, "audio_encoder_conf": SIZES, "batch_bins": 300, "prefix_mask": "non_causal"}

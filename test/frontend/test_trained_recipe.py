@@ -22,10 +22,10 @@ from speechllama.model.build import load_ctc_encoder
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.front_end import FrontedEncoder
 from speechllama.train.seq2seq import load_seq2seq
-from test.conftest import SEQ2SEQ_SIZES, SIZES, Recipe, hidden, train_recipe
 from test.frontend.encoders import make_encoder
 from test.frontend.test_hf_recipe import check_packed
 from test.train.test_resume import assert_equal_weights, at_check
+from test.trained_recipe import SEQ2SEQ_SIZES, SIZES, Recipe, hidden, train_recipe
 
 CONVOLUTION = {"compressor": "convolution", "freeze_encoder": False, "batch_bins": 300}
 

@@ -18,8 +18,8 @@ from speechllama.model.build import digest_tensors
 from speechllama.model.checkpoint import FINGERPRINT, keep_only_trainable
 from speechllama.model.encoders import choose_encoder
 from speechllama.model.front_end import FrontedEncoder, TrainedFrontEnd, build_encoder, build_front_end
-from test.conftest import MASKS, SIZES
 from test.frontend.encoders import ENCODERS, make_encoder, noise
+from test.trained_recipe import MASKS, SIZES
 
 # Where layers have other names than q_proj and v_proj, or attention does not compute through these.
 LINEAR = {"w2v-bert": ["linear_q", "linear_v"], "wavlm": ["intermediate_dense", "output_dense"]}

@@ -14,7 +14,7 @@ from speechllama.faults import InputError
 from speechllama.files import read_json
 from speechllama.page.utterance import Part, align_speech, draw_utterance
 from speechllama.text.tokenizer import CTCTokenizer
-from test.conftest import hidden
+from test.trained_recipe import hidden
 
 
 def test_a_packed_model_knows_the_texts_of_its_units(

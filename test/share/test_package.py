@@ -15,8 +15,8 @@ from speechllama.decode.beam import SearchConfig
 from speechllama.decode.packed import unpack
 from speechllama.decode.systems import load_system
 from speechllama.share.package import PackOptions, write_package
-from test.conftest import hidden
 from test.seq2seq_recipe import train_b1, tune_b2
+from test.trained_recipe import hidden
 
 
 def contents(folder: Path) -> dict[str, bytes]:

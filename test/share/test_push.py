@@ -17,8 +17,8 @@ from speechllama.bin import export, translate
 from speechllama.constants import SAMPLE_RATE
 from speechllama.decode.beam import SearchConfig
 from speechllama.decode.speech2text import Translation
-from test.conftest import hidden
 from test.fake_hub import FakeHub
+from test.trained_recipe import hidden
 
 NAME = "org/noise-e6"
 

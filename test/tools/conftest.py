@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.forked import preload
-from tools.stress_recipe import TinyRecipe
+from tools.stress.forked import preload
+from tools.stress.recipe import TinyRecipe
 
 
 @pytest.fixture(scope="session")

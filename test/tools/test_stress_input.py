@@ -12,10 +12,10 @@ import pytest
 
 from speechllama.faults import InputError
 from tools import stress_input
-from tools.forked import Ended, run_forked
-from tools.mutations import MUTATIONS
-from tools.stress_cases import KINDS
-from tools.stress_kinds import lost_rows, missing
+from tools.stress.cases import KINDS
+from tools.stress.forked import Ended, run_forked
+from tools.stress.kinds import lost_rows, missing
+from tools.stress.mutations import MUTATIONS
 
 NUM_CASES = 25
 

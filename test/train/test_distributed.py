@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from speechllama.frontend.front_ends import choose_front_end
-from test.conftest import SIZES, Recipe
 from test.frontend.encoders import make_encoder
+from test.trained_recipe import SIZES, Recipe
 
 pytestmark = pytest.mark.recipe  # several programs for each test
 PROCESSES = 2

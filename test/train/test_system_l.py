@@ -22,7 +22,7 @@ from speechllama.model.audio import Features
 from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.text.tokenizer import CTCTokenizer, train_tokenizer
 from speechllama.train.speech_llama import spell_units
-from test.conftest import hidden
+from test.trained_recipe import hidden
 
 NUM_BEST = 5
 SMALL = {"table", "log_temperature", "scale", "shift"}  # what an embedding of posteriors is

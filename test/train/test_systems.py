@@ -19,7 +19,7 @@ from speechllama.files import read_json, read_table
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import Features
-from test.conftest import hidden
+from test.trained_recipe import hidden
 
 NUM_CLUSTERS = 12
 UNITS = f"{{num_clusters: {NUM_CLUSTERS}}}"

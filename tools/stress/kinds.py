@@ -1,6 +1,6 @@
 """What the cases of tools/stress_input.py are made of: a trained recipe, the commands that read its files, the counts.
 
-TinyRecipe -> Materials -> (stress_cases.py) Prepared(files, chains of commands, what is lost)
+TinyRecipe -> Materials -> (cases.py) Prepared(files, chains of commands, what is lost)
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from speechllama.data.audio import read_audio
 from speechllama.data.data_dir import DataDir, read_data_dir, write_data_dir
 from speechllama.data.skipped import read_skipped
 from speechllama.files import read_table
-from tools.forked import Call, run_chain
-from tools.stress_recipe import RECIPE, TinyRecipe
+from tools.stress.forked import Call, run_chain
+from tools.stress.recipe import RECIPE, TinyRecipe
 
 SECONDS = 60.0
 COPIED_AUDIO = (".wav", ".flac", ".ogg")  # next to the corpus's mp3

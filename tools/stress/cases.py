@@ -11,8 +11,8 @@ from pathlib import Path
 
 from speechllama.data.skipped import read_skipped
 from speechllama.files import read_table
-from tools.forked import Call
-from tools.stress_kinds import (
+from tools.stress.forked import Call
+from tools.stress.kinds import (
     Materials,
     Prepared,
     call,

@@ -18,14 +18,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from speechllama.recipe.plan import Plan, make_plan  # noqa: E402
 from speechllama.recipe.stages import Job, Stage  # noqa: E402
 from speechllama.training_record import describe_cpu  # noqa: E402
-from tools.forked import Call, Ended, run_call  # noqa: E402
+from tools.stress.forked import Call, Ended, run_call  # noqa: E402
 
 RECIPE = ROOT / "egs" / "mini_covost2"
 SETTINGS = (

@@ -22,7 +22,7 @@ from speechllama.faults import InputError
 from speechllama.serve.form import Form
 from speechllama.serve.limits import RequestError
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, name_language
-from speechllama.text.tasks import TASKS, Task
+from speechllama.text.tasks import trained_task
 
 Endpoint = Literal["translations", "transcriptions"]
 
@@ -87,11 +87,17 @@ class ServedModel:
     Args:
         translator: The system.
         config: How long recordings are cut.
+
+    Raises:
+        ValueError: Its settings do not tell what it was trained for.
     """
 
     def __init__(self, translator: Speech2Text, config: CutConfig) -> None:
         self.translator, self.config = translator, config
-        self._task = find_task(translator.settings)
+        task = trained_task(translator.settings)
+        if task is None:
+            raise InputError(f"{translator.folder}: its config.yaml names no task; train it again, or pack it again")
+        self._task = task
         prompt = translator.settings.get("prompt_conf") or {}
         self._target = TARGETS[prompt.get("target", DEFAULT_TARGET)]
         self._languages = {*TARGETS, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
@@ -146,24 +152,6 @@ class ServedModel:
         return [
             Segment(spoken.piece.start, spoken.piece.end, nbest) for spoken, nbest in zip(pieces, found, strict=True)
         ]
-
-
-def find_task(settings: Mapping[str, Any]) -> Task:
-    """Find the task of an experiment: B1 does not name it, and has that whose texts it was trained on.
-
-    Raises:
-        ValueError: There is none.
-    """
-    if "task_name" in settings:
-        return TASKS[settings["task_name"]]
-    data = settings.get("train_data_path_and_name_and_type") or []
-    tables = [Path(path).name for path, name, _ in data if name == "text"]
-    for task in TASKS.values():
-        if task.reference in tables:
-            return task
-    raise InputError(
-        f"the config.yaml of the model names no task, nor a table of one to train on; found {tables or 'no table'}"
-    )
 
 
 def load_model(path: str, device: str, search: Mapping[str, Any], config: CutConfig) -> ServedModel:

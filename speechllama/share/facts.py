@@ -17,7 +17,7 @@ from speechllama.model.build import is_seq2seq, read_settings
 from speechllama.report.decoded_set import expand_targets
 from speechllama.report.results import collect_results, results_path
 from speechllama.text.targets import DEFAULT_TARGET
-from speechllama.text.tasks import TASKS, Task
+from speechllama.text.tasks import DEFAULT_TASK, TASKS, Task, trained_task
 
 PAPER = "arXiv 2307.03917"
 
@@ -132,14 +132,9 @@ def collect_facts(exp_dir: str | Path, name: str, licence: str = "") -> CardFact
 
 
 def find_task(settings: dict[str, Any], scores: dict[str, dict[str, Any]]) -> Task:
-    """Find what a system writes: by its settings, its scores, or the text that it learned."""
-    names = [settings.get("task_name"), *(report["task"] for report in scores.values())]
-    known = [name for name in names if name in TASKS]
-    if known:
-        return TASKS[known[0]]
-    learned = [Path(path).name for path, name, _ in settings.get("train_data_path_and_name_and_type") or []
-               if name == "text"]  # fmt: skip
-    return next(task for task in TASKS.values() if task.reference in learned or not learned)
+    """Find what a system writes: by its settings, or by its scores."""
+    scored = [TASKS[report["task"]] for report in scores.values() if report["task"] in TASKS]
+    return trained_task(settings) or next(iter(scored), TASKS[DEFAULT_TASK])
 
 
 def find_targets(settings: dict[str, Any], scores: dict[str, dict[str, Any]]) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from speechllama.model.weights import MODEL_FILE, PACKED_FILE, weights_path, wri
 from speechllama.share.card import write_card
 from speechllama.share.facts import collect_facts
 from speechllama.share.folders import new_folder
+from speechllama.text.tasks import trained_task
 
 CARD_FILE = "README.md"
 # Settings of a training that name its machine's places, and that no decoding reads.
@@ -228,7 +229,9 @@ def _seq2seq_contents(folder: Path, include_weights: bool) -> Contents:
     contents = Contents(files=[(weights_path(folder), PACKED_FILE), (Path(settings["tokenizer"]), "bpe.model")])
     settings["tokenizer"] = "bpe.model"
     contents.files += pack_front_end(settings, include_weights)
-    contents.texts[CONFIG_FILE] = _portable({**settings, "cmvn_file": None})
+    task = trained_task(settings)  # by its training data, which stay here
+    named = {"task_name": task.name} if task else {}
+    contents.texts[CONFIG_FILE] = _portable({**settings, **named, "cmvn_file": None})
     return contents
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from speechllama.registry import Registry
@@ -192,6 +193,18 @@ TASKS: Registry[Task] = Registry(
     ],
 )
 DEFAULT_TASK = "st"
+
+
+def trained_task(settings: Mapping[str, Any]) -> Task | None:
+    """Find what a system was trained for, by its config.yaml; None where that does not tell.
+
+    A speech LLM names its task. The training of an encoder-decoder knows none: there, the table of its texts tells.
+    """
+    if settings.get("task_name"):
+        return TASKS[settings["task_name"]]
+    data = settings.get("train_data_path_and_name_and_type") or []
+    tables = [Path(path).name for path, name, *_ in data if name == "text"]
+    return next((task for task in TASKS.values() if task.reference in tables), None)
 
 
 def task_of(report: Mapping[str, Any]) -> Task:

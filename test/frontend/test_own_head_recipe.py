@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from test.frontend.encoders import make_encoder
 from test.frontend.test_ctc_head import BLANK, changing_noise, sharpen
 from test.text.test_checkpoint_units import LETTERS, save_letters
 from test.trained_recipe import LORA, SIZES, TRAINER, hidden, make_set
+from tools.stress.recipe import inside
 
 FRONT_END = "frontend: hf\nfrontend_conf: {path: checkpoint, ctc_head: true}\n"
 TRAIN = {**TRAINER, "audio_encoder_conf": SIZES, "batch_bins": 300, "prefix_mask": "non_causal"}
@@ -40,17 +38,6 @@ CONFS: dict[str, dict[str, Any]] = {
     "plain": {"include": "train.yaml", "compressor": "none"},
 }
 RUN = ["--langs", "de", "--frontend", "mine", "--nj", "1", "--num_best", "2", "--beam_size", "2"]
-
-
-@contextmanager
-def inside(folder: Path) -> Iterator[None]:
-    """Work in a recipe's directory."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def run_stages(plan: Plan, first: int, done: set[str]) -> list[Stage]:

@@ -2,46 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from speechllama.bin import pack
 from speechllama.decode.segmenter import CutConfig
-from speechllama.serve.recording import find_task, load_model
-from test.seq2seq_recipe import train_b1
+from speechllama.serve.recording import load_model
+from test.seq2seq_recipe import train_b1, tune_b2
 
 
-@pytest.mark.parametrize(
-    ("settings", "task"),
-    [
-        ({"task_name": "st"}, "st"),
-        ({"task_name": "asr"}, "asr"),
-        (
-            {
-                "train_data_path_and_name_and_type": [
-                    ["dump/train/feats.scp", "speech", "x"],
-                    ["dump/text", "text", "x"],
-                ]
-            },
-            "st",
-        ),
-        ({"train_data_path_and_name_and_type": [["dump/train/src_text", "text", "text"]]}, "asr"),
-    ],
-)
-def test_the_task_is_the_recorded_one_or_that_of_the_texts(settings: dict[str, Any], task: str) -> None:
-    assert find_task(settings).name == task
-
-
-def test_an_experiment_without_a_task_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"names no task, nor a table of one to train on; found \['words'\]"):
-        find_task({"train_data_path_and_name_and_type": [["dump/train/words", "text", "text"]]})
-
-
-def test_the_encoder_decoder_is_served_too(recipe: Any, seq2seq_sizes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("system", ["b1", "b2_b1"])
+def test_the_encoder_decoder_is_served_too_also_packed_and_rescored(
+    recipe: Any, seq2seq_sizes: dict[str, Any], tmp_path: Path, system: str
+) -> None:
     train_b1(recipe, seq2seq_sizes)
-    model = load_model(str(recipe.root / "b1"), "cpu", {"beam_size": 2}, CutConfig(segmentation="even"))
-    assert (model.endpoint, model.task, model.language_name("de")) == ("transcriptions", "transcribe", "german")
-    assert model.translator.config.beam_size == 2
+    tune_b2(recipe, "b1", weights=[0.5], length_norms=[0.0])
+    archive = tmp_path / "packed.zip"
+    pack.main(["--exp_dir", str(recipe.root / system), "--output", str(archive), "--include_llm", "true"])
+    for path in (recipe.root / system, archive):
+        model = load_model(str(path), "cpu", {"beam_size": 2}, CutConfig(segmentation="even"))
+        assert (model.endpoint, model.task, model.language_name("de")) == ("transcriptions", "transcribe", "german")
+        assert model.translator.config.beam_size == 2
 
 
 def test_a_language_that_the_prompt_cannot_name_is_refused(recipe: Any) -> None:

@@ -28,6 +28,14 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(autouse=True)
+def threads_stay() -> Iterator[None]:
+    """The number of torch's threads is the same after a test: sums differ with it, and so do trained parameters."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before, "the test, or what it imports, changes the number of threads"
+
+
 @pytest.fixture
 def add() -> Iterator[Callable[[Registry[Any], Any], Any]]:
     """Add a record to a registry, for the time of a test."""

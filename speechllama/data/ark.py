@@ -22,7 +22,7 @@ from speechllama.files import read_table, read_utf8, write_table, writing
 from speechllama.frontend.front_ends import read_format
 
 TWO_BYTES = 3  # kTwoByteAuto of Kaldi's CompressedMatrix
-Storage = Literal["float32", "float16", "waveform"]
+Storage = Literal["float32", "int16"]
 
 
 def part_path(output_dir: str | Path, name: str, job: int, kind: str) -> Path:
@@ -52,9 +52,9 @@ def ark_writer(
         output_dir: Their folder; the scp holds it as given, a relative one is relative to the reader's.
         name: "feats" or "compressed".
         job: The part, from 1.
-        storage: How numbers lie on disk. Kaldi knows no float16, so kaldiio writes such an array in numpy's format,
-            inside the ark. A waveform (S, 1) becomes Kaldi's matrix of 16-bit numbers between its own extremes, so
-            that none is clipped.
+        storage: How numbers lie on disk: `float32`, or `int16`, Kaldi's compressed matrix (kTwoByteAuto), in half the
+            space: whole numbers between the extremes of the matrix, so that none is clipped. All readers of Kaldi's
+            archives know it, and none knows float16.
 
     Yields:
         `write(utterance, array)`: numbers (T, F), or whole numbers (U,), which are Kaldi's int32 vector in any case.
@@ -76,16 +76,10 @@ def ark_writer(
                 check_finite(array, what)
                 # The scp points at what comes after the key and its space.
                 places[utterance] = f"{ark}:{stream.tell() + len(utterance.encode()) + 1}"
-                if np.issubdtype(array.dtype, np.integer):
-                    stored = np.ascontiguousarray(array, dtype=np.int32)
-                else:
-                    stored = _stored(array, storage, what)
-                kaldiio.save_ark(
-                    stream,
-                    {utterance: stored},
-                    compression_method=TWO_BYTES if storage == "waveform" else None,
-                    write_function="numpy" if stored.dtype == np.float16 else None,
-                )
+                is_whole = np.issubdtype(array.dtype, np.integer)
+                stored = np.ascontiguousarray(array, dtype=np.int32 if is_whole else np.float32)
+                method = TWO_BYTES if storage == "int16" and not is_whole else None
+                kaldiio.save_ark(stream, {utterance: stored}, compression_method=method)
 
             yield write
         scp.unlink(missing_ok=True)  # an older scp must not point into the new ark
@@ -93,20 +87,6 @@ def ark_writer(
         write_table(scp, places)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _stored(array: np.ndarray, storage: Storage, what: str) -> np.ndarray:
-    """Give numbers the precision they have on disk.
-
-    Raises:
-        ValueError: float16 cannot hold them.
-    """
-    kind = np.float16 if storage == "float16" else np.float32
-    limit = float(np.finfo(kind).max)
-    largest = float(np.abs(array).max(initial=0.0))
-    if largest > limit:
-        raise InputError(f"{what} hold {largest:g}, and float16 numbers up to {limit:,.0f}: give storage: float32")
-    return np.ascontiguousarray(array, dtype=kind)
 
 
 def check_finite(array: np.ndarray, what: str) -> None:
@@ -138,7 +118,7 @@ def read_matrix(place: str) -> np.ndarray:
         matrix: np.ndarray = kaldiio.load_mat(place)
     except (OSError, ValueError, AssertionError, RuntimeError, EOFError, struct.error) as error:
         raise InputError(f"{place}: no matrix can be read there ({error}); write it again") from error
-    return matrix.astype(np.float32) if matrix.dtype == np.float16 else matrix
+    return matrix
 
 
 def read_features(place: str, named_in: str) -> np.ndarray:

@@ -135,8 +135,8 @@ class HfSettings:
         overlap: Seconds that two windows share; each gives the half that is nearer to it.
         dtype: What it computes in: auto (float32 on a CPU, what the weights are stored in on a GPU), float32, bfloat16
             or float16. One that trains keeps float32 weights, and computes as `use_amp` says.
-        storage: How its states lie on disk: float32, or float16 in half the space. Not for one that trains, of which
-            waveforms lie there.
+        storage: How its states lie on disk: float32, or int16 in half the space (Kaldi's compressed matrix: rounded to
+            a 65,535th of the range within an utterance). Not for one that trains, of which waveforms lie there.
         train: `frozen`; `lora` (adapters train) or `full` (its weights train), in stage ctc, or in stage train of a
             system whose encoder trains. The convolutions over the waveform (wav2vec 2.0 and its kind) and a table of
             positions stay frozen.
@@ -151,7 +151,7 @@ class HfSettings:
     window: float = 0.0
     overlap: float = 4.0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    storage: Literal["float32", "float16"] = "float32"
+    storage: Literal["float32", "int16"] = "float32"
     train: Literal["frozen", "lora", "full"] = FROZEN
     lora: FrontEndLoRA = FrontEndLoRA()
     ctc_head: bool = False

@@ -49,7 +49,7 @@ class Waveform:
     """
 
     dim, frame_shift = 1, 1 / SAMPLE_RATE
-    storage = "waveform"  # on disk, see ark_writer
+    storage = "int16"  # on disk, see ark_writer
 
     def __init__(self, num_frames: Callable[[int], int] = int) -> None:
         self.num_frames = num_frames

@@ -27,8 +27,8 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hf_recipe(tmp_path_factory: pytest.TempPathFactory, tiny_llm: Path, encoder: Path) -> Recipe:
-    """E5 and E6 on two of its layers, in float16 on disk."""
-    conf = {"path": str(encoder), "layers": [1, 2], "storage": "float16"}
+    """E5 and E6 on two of its layers, in two bytes a number on disk."""
+    conf = {"path": str(encoder), "layers": [1, 2], "storage": "int16"}
     return train_recipe(tmp_path_factory.mktemp("hf"), tiny_llm, choose_front_end("hf", conf))
 
 
@@ -38,7 +38,7 @@ def test_training_records_what_its_features_are(hf_recipe: Recipe, encoder: Path
         assert (settings["frontend"], settings["feature_dim"], settings["num_layers"]) == ("hf", 32, 2)
         assert settings["frame_shift"] == 0.02 and len(settings["weights"]) == 64
         assert settings["frontend_conf"]["path"] == str(encoder)
-    assert b"<f2" in (hf_recipe.root / "train/dump/feats.1.ark").read_bytes()[:100]
+    assert b"CM2 " in (hf_recipe.root / "train/dump/feats.1.ark").read_bytes()[:100]
     weights = hf_recipe.load(hf_recipe.root / "ctc/model.pth")["layer_weights"]
     assert weights.shape == (2,) and weights.abs().max() > 0  # they train
 

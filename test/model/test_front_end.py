@@ -304,7 +304,7 @@ def test_adapters_that_would_never_learn_are_refused(encoders: Callable[[str], P
         ({"train": "fine"}, "train: unknown value 'fine', expected one of frozen, lora, full"),
         ({"lora": {"ranks": 3}}, "lora: unknown key 'ranks'; did you mean 'rank'"),
         ({"dtype": "bfloat16"}, "dtype bfloat16 with train: lora, whose weights are float32"),
-        ({"storage": "float16"}, "storage float16 with train: lora, of which waveforms lie on disk"),
+        ({"storage": "int16"}, "storage int16 with train: lora, of which waveforms lie on disk"),
         ({"ctc_head": True}, "train: lora with ctc_head: true, which takes over the checkpoint's CTC head as it is"),
     ],
 )

@@ -137,7 +137,7 @@ def test_its_output_is_shown_when_its_turn_comes_and_followed_until_it_ends(reci
 def test_it_starts_early_only_before_another_stage_of_the_run(recipe: Recipe, arguments: tuple[str, ...]) -> None:
     recipe("--stop_stage", "1")
     result = recipe(*arguments)
-    assert "early" not in result.stdout
+    assert "started early" not in result.stdout
     assert not (recipe.directory / "llm/.llm.done.log").exists()
 
 

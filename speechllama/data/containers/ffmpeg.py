@@ -62,11 +62,13 @@ def decode(path: Path, kind: str) -> Iterator[tuple[np.ndarray, int]]:
     except ImportError as error:
         what = kind or "a format that libsndfile does not recognise; if it is m4a, webm or another one of FFmpeg's"
         raise InputError(f"{path}: {what}: {INSTALL} to read it, or write it as wav or flac") from error
+    # Up to version 18, PyAV refuses a file with names in no UTF-8 unless told otherwise.
+    names: dict[str, Any] = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
     seconds = 0.0
     try:
         with av.open(
             f"file:{path}",
-            metadata_errors="replace",
+            **names,
             options={"format_whitelist": DEMUXERS, "protocol_whitelist": "file"},
         ) as container:
             if not container.streams.audio:

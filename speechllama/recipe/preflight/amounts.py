@@ -54,7 +54,7 @@ def feature_bytes(amounts: Mapping[str, Amount], features: FeatureFormat) -> flo
     seconds = sum(amount.seconds for amount in amounts.values())
     if features.is_trained:  # waveforms
         return seconds * SAMPLE_RATE * 2
-    bytes_each = 2 if features.frontend_conf.get("storage") == "float16" else 4
+    bytes_each = 2 if features.frontend_conf.get("storage") == "int16" else 4
     return seconds / features.frame_shift * features.feature_dim * bytes_each
 
 

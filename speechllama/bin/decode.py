@@ -12,38 +12,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from speechllama.cli import new_parser, run_main, str2bool
+from speechllama.decode.search_options import add_search_options, given_search
 from speechllama.faults import InputError
 from speechllama.progress import setup_logging
 
 if TYPE_CHECKING:
     from speechllama.decode.speech2text import Speech2Text
-
-
-SEARCH_OPTIONS: dict[str, tuple[type, float | None, str]] = {  # name -> type, default, help
-    "beam_size": (int, 4, "1 is greedy search"),
-    "nbest": (int, 1, "hypotheses kept per utterance"),
-    "length_penalty": (float, 1.0, "score = log-probability / length ** this"),
-    "max_tokens": (int, None, "most tokens of an utterance, however long it is"),
-    "tokens_per_second": (float, 15.0, "most tokens per second of audio"),
-    "min_tokens": (int, 10, "limit that even the shortest audio gets"),
-    "ctc_weight": (float, None, "encoder-decoder: share of CTC in the score; as in training"),
-}
-
-
-def add_search_options(parser: argparse.ArgumentParser, keeps_packed: bool = False) -> None:
-    """Options of the search; with `keeps_packed` without defaults, so that those of a packed model hold."""
-    group = parser.add_argument_group("search", "each as the model was packed with, unless given" * keeps_packed)
-    for name, (kind, default, text) in SEARCH_OPTIONS.items():
-        group.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS if keeps_packed else default, help=text)
-    parser.add_argument("--ngpu", type=int, default=0, help="1 decodes on a GPU")
-
-
-def given_search(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of the search that are on the command line."""
-    return {name: value for name, value in vars(args).items() if name in SEARCH_OPTIONS}
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -76,9 +53,9 @@ def load_translator(args: argparse.Namespace) -> Speech2Text:
     Raises:
         ValueError: --ctc_weight for a system that has no use for it, or one that is decoded by rescoring.
     """
-    from speechllama.decode.beam import SearchConfig
     from speechllama.decode.joint_search import JointSearchConfig
     from speechllama.decode.packed import find_folder
+    from speechllama.decode.search_config import SearchConfig
     from speechllama.decode.speech2text import Speech2Text
     from speechllama.decode.systems import find_rescoring
     from speechllama.model.build import is_seq2seq

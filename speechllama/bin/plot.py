@@ -13,8 +13,8 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from speechllama.bin.decode import add_search_options, given_search
 from speechllama.cli import new_parser, run_main
+from speechllama.decode.search_options import add_search_options, given_search
 from speechllama.figure import FORMATS
 from speechllama.progress import setup_logging
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from speechllama.bin.decode import add_search_options, given_search
 from speechllama.cli import new_parser, run_main
+from speechllama.decode.search_options import add_search_options, given_search
 from speechllama.faults import InputError
 from speechllama.progress import setup_logging
 from speechllama.serve.limits import Limits

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.bin.decode import add_search_options, given_search
 from speechllama.cli import new_parser, run_main
+from speechllama.decode.search_options import add_search_options, given_search
 from speechllama.decode.subtitles import FORMATS
 from speechllama.options import UsageError
 from speechllama.progress import setup_logging

@@ -1,66 +1,24 @@
-"""The rules of greedy and beam search, for any model that scores continuations.
+"""The rules of greedy and beam search, and of sampling, for any model that scores continuations.
 
     Scorer -> n-best token sequences
 
 The K hypotheses of an utterance are K query columns of one row, not K rows: they share the keys and values of the
 audio, and each new token's keys are appended once. A mask says which of the earlier tokens belong to a hypothesis' own
 history, so that nothing is copied or reordered when hypotheses change places. One step costs the attention over
-P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the cache.
+P + K t keys an utterance, where K rows would cost K (P + t) and a copy of the cache. Samples are K columns, too, each
+of which continues itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from speechllama.faults import InputError
+from speechllama.decode.search_config import SearchConfig
 
 IMPOSSIBLE = -1.0e9  # a score that no hypothesis reaches, the same as in transformers
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """Settings of the search.
-
-    Attributes:
-        beam_size: Hypotheses K kept; 1 is greedy search.
-        nbest: Hypotheses returned, at most K.
-        length_penalty: A finished hypothesis scores log-probability / length ** length_penalty, the length with
-            its end of sequence; above 0 favours longer text.
-        max_tokens: Most tokens of any utterance, the end of sequence included; None: as many as its duration allows.
-        tokens_per_second: Most tokens per second of audio; speech has 2 to 4 words a second.
-        min_tokens: Limit that even the shortest audio gets.
-    """
-
-    beam_size: int = 4
-    nbest: int = 1
-    length_penalty: float = 1.0
-    max_tokens: int | None = None
-    tokens_per_second: float = 15.0
-    min_tokens: int = 10
-
-    def __post_init__(self) -> None:
-        if self.beam_size < 1 or not 1 <= self.nbest <= self.beam_size:
-            raise InputError(f"nbest {self.nbest} must lie between 1 and beam_size {self.beam_size}")
-        bound = 1 if self.max_tokens is None else self.max_tokens
-        if bound < 1 or self.min_tokens < 1 or self.tokens_per_second <= 0:
-            raise InputError("max_tokens, min_tokens and tokens_per_second must be positive")
-
-    def limit(self, audio_seconds: float) -> int:
-        """Return the most tokens of an utterance, which depend on its duration, not on its compressed length."""
-        allowed = max(self.min_tokens, int(audio_seconds * self.tokens_per_second))
-        return allowed if self.max_tokens is None else min(self.max_tokens, allowed)
-
-    def explain_cut(self, num_tokens: int, audio_seconds: float) -> str:
-        """Name what cut the text of an utterance at so many tokens."""
-        limit = self.limit(audio_seconds)
-        if num_tokens < limit:
-            return f"{num_tokens} tokens, all that the LLM's context leaves"
-        is_bound = self.max_tokens == limit < replace(self, max_tokens=None).limit(audio_seconds)
-        return f"max_tokens {limit}" if is_bound else f"{limit} tokens, tokens_per_second {self.tokens_per_second:g}"
 
 
 class Hypothesis(NamedTuple):
@@ -96,7 +54,7 @@ class Beams(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """The best continuations of an utterance's hypotheses together, best first, (A, n) each.
+    """The best continuations of an utterance's hypotheses together, best first, or the drawn one of each; (A, n) each.
 
     Attributes:
         scores: Log-probability of the whole hypothesis.
@@ -113,7 +71,10 @@ class Scorer(Protocol):
     """What the search needs of a model."""
 
     def candidates(self, beams: Beams, number: int) -> Candidates:
-        """Return the best `number` continuations of the running hypotheses; called once a step."""
+        """Return the best `number` continuations of the running hypotheses; called once a step.
+
+        Where the settings are those of sampling: a continuation of each hypothesis, in their order.
+        """
 
     def select(self, rows: Tensor) -> None:
         """Keep the state of some utterances."""
@@ -125,7 +86,8 @@ def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: Search
 
     The rules are those of `generate` in transformers (early_stopping=False), for each utterance. A step has 2 K
     candidates; those that end, among the best K, are finished. An utterance is done when its best running hypothesis
-    cannot beat its worst finished one at the present length; then it leaves the batch.
+    cannot beat its worst finished one at the present length; then it leaves the batch. Samples are drawn by the scorer;
+    an utterance with samples is done when all of them have ended.
 
     Args:
         scorer: The model, with the utterances it scores.
@@ -134,21 +96,24 @@ def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: Search
         config: Settings of the search.
 
     Returns:
-        Per utterance its hypotheses, best first, `config.nbest` of them (fewer only if fewer ended).
+        Per utterance its hypotheses, best first, `config.num_found` of them (fewer only if fewer ended).
     """
     batch = len(limits)
-    beams = _start(batch, config.beam_size, limits.device)
+    beams = _start(batch, config, limits.device)
     alive = torch.arange(batch, device=limits.device)
     results: list[list[Hypothesis]] = [[] for _ in range(batch)]
     step = 0
     while True:
         step += 1
-        beams, ended = _advance(beams, scorer.candidates(beams, 2 * config.beam_size), limits, eos_token_id, config)
-        finished = _finished(beams, ended, step, config)
+        if config.num_samples:
+            beams, finished = _follow(beams, scorer.candidates(beams, config.num_samples), limits, eos_token_id, config)
+        else:
+            beams, ended = _advance(beams, scorer.candidates(beams, 2 * config.beam_size), limits, eos_token_id, config)
+            finished = _finished(beams, ended, step, config)
         if bool(finished.any()):
             rows = finished.nonzero()[:, 0]
             for row, hypotheses in zip(alive[rows].tolist(), _collect(beams.select(rows), eos_token_id), strict=True):
-                results[row] = hypotheses[: config.nbest]
+                results[row] = hypotheses[: config.num_found]
             rows = (~finished).nonzero()[:, 0]
             if len(rows) == 0:
                 return results
@@ -156,12 +121,13 @@ def run_search(scorer: Scorer, limits: Tensor, eos_token_id: int, config: Search
             beams, alive, limits = beams.select(rows), alive[rows], limits[rows]
 
 
-def _start(batch: int, beam: int, device: torch.device) -> Beams:
-    # Only the first of the K equal beginnings counts; otherwise the first step would choose the best token K times.
-    scores = torch.full((batch, beam), IMPOSSIBLE, device=device)
+def _start(batch: int, config: SearchConfig, device: torch.device) -> Beams:
+    scores = torch.full((batch, config.num_hypotheses), IMPOSSIBLE, device=device)
     done_scores = scores.clone()
-    scores[:, 0] = 0.0
-    tokens = torch.zeros(batch, beam, 0, dtype=torch.long, device=device)
+    # Only the first of the K equal beginnings of a beam counts; otherwise the first step would choose the best token K
+    # times. Samples may be equal.
+    scores[:, : config.num_samples or 1] = 0.0
+    tokens = torch.zeros(*scores.shape, 0, dtype=torch.long, device=device)
     return Beams(tokens, scores, torch.zeros_like(scores).long(), tokens.bool(), tokens.clone(), done_scores)
 
 
@@ -189,6 +155,26 @@ def _advance(
     return Beams(_gather(extended, kept), running, parents, history, done_tokens, done_scores), ends.all(1)
 
 
+def _follow(
+    beams: Beams, drawn: Candidates, limits: Tensor, eos_token_id: int, config: SearchConfig
+) -> tuple[Beams, Tensor]:
+    """Write the token drawn for each sample; return the new state and which utterances have all samples ended (A,).
+
+    What is drawn after a sample's end is in its running tokens, but no longer in its finished ones.
+    """
+    num_samples, step = config.num_samples, beams.tokens.shape[2] + 1
+    scores, parents, tokens = drawn
+    extended = torch.cat((beams.tokens, tokens[:, :, None]), dim=2)  # (A, K, t)
+    has_ended = beams.done_scores > IMPOSSIBLE
+    ends = ((tokens == eos_token_id) | (step >= limits)[:, None]) & ~has_ended
+    done_scores = torch.where(ends, scores / step**config.length_penalty, beams.done_scores)
+    padded = torch.nn.functional.pad(beams.done_tokens, (0, 1), value=-1)
+    done_tokens = torch.where(ends[:, :, None], extended, padded)
+    own = torch.eye(num_samples, dtype=torch.bool, device=parents.device).expand(len(parents), -1, -1)
+    history = torch.cat((beams.history, own), dim=2)  # (A, K, K t)
+    return Beams(extended, scores, parents, history, done_tokens, done_scores), (ends | has_ended).all(1)
+
+
 def _finished(beams: Beams, ended: Tensor, step: int, config: SearchConfig) -> Tensor:
     """Tell which utterances are done (A,): none of their hypotheses can continue, or beat the worst finished one."""
     if config.beam_size == 1:
@@ -198,10 +184,11 @@ def _finished(beams: Beams, ended: Tensor, step: int, config: SearchConfig) -> T
 
 
 def _collect(beams: Beams, eos_token_id: int) -> list[list[Hypothesis]]:
-    """Finished hypotheses of each utterance, best first, without the end of sequence."""
+    """Finished hypotheses of each utterance, best first, without the end of sequence; equal ones keep their order."""
     collected = []
     for tokens, scores in zip(beams.done_tokens.tolist(), beams.done_scores.tolist(), strict=True):
         kept = [(row, score) for row, score in zip(tokens, scores, strict=True) if score > IMPOSSIBLE / 2]
+        kept.sort(key=lambda entry: -entry[1])  # those of a beam are in this order; samples are not
         collected.append(
             [Hypothesis([t for t in row if t not in (eos_token_id, -1)], s, eos_token_id not in row) for row, s in kept]
         )

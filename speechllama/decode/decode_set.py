@@ -102,9 +102,10 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
 
 
 def to_record(entry: Translation) -> dict[str, Any]:
-    """What a hypothesis is in a file; that it was cut is said of the few that were."""
+    """What a hypothesis is in a file; that it was cut is said of the few that were, utility where it has chosen."""
     record = entry._asdict()
-    return record if entry.is_cut else {name: value for name, value in record.items() if name != "is_cut"}
+    left_out = {"is_cut": not entry.is_cut, "utility": entry.utility is None}
+    return {name: value for name, value in record.items() if not left_out.get(name)}
 
 
 def own_batches(seconds: Mapping[str, float], job: DecodeJob) -> Iterator[list[str]]:
@@ -135,6 +136,7 @@ def describe(translate: Speech2Text, job: DecodeJob, words: Sequence[str]) -> di
     return {
         "beam_size": translate.config.beam_size,
         "length_penalty": translate.config.length_penalty,
+        "search": asdict(translate.config),
         "batch_size": job.batch_size,
         "control": job.control,
         "commit": read_commit(),
@@ -162,10 +164,13 @@ def decode_batch(
     Raises:
         ValueError: Not even one utterance fits; the message names it.
     """
-    tables = [data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE)]  # in the order of an Utterance
+    languages, templates, targets = (data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE))
 
     def decode(utterances: Sequence[str]) -> list[list[Translation]]:
-        known = [Utterance(audio.seconds[utt], *(table.get(utt, "") for table in tables)) for utt in utterances]
+        known = [
+            Utterance(audio.seconds[utt], languages.get(utt, ""), templates.get(utt, ""), targets.get(utt, ""), utt)
+            for utt in utterances
+        ]
         return translate.translate(audio.read(utterances), known)
 
     def too_large(utt: str) -> str:

@@ -4,7 +4,7 @@
 
 The first line of each file is {"stamp": what the hypotheses depend on, "report": how they were made}, every further one
 an utterance: {"utt", "nbest": [{"text", "tokens", "score"}, ...], "spent": seconds}. A hypothesis that the limit of
-tokens ended has "is_cut": true, too.
+tokens ended has "is_cut": true, too, and one that minimum Bayes risk has ordered its "utility".
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.control import find_audio
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import atomic_write, write_json, write_table
+from speechllama.text.runaway import describe_cut, is_runaway
 
 MERGED = "nbest.jsonl"
 
@@ -153,7 +154,7 @@ def merge_decoded(data_dir: str, output_dir: str | Path, num_jobs: int, control:
         path.unlink()
     logging.info("%s: %d utterances, real-time factor %.4f", output, len(records), report["rtf"])
     if report["num_cut"]:
-        logging.warning("%s: %d texts were cut at the limit of tokens", output, report["num_cut"])
+        logging.warning("%s: %s", output, describe_cut(report["num_cut"], report["num_runaway"], len(records)))
     return report
 
 
@@ -166,12 +167,18 @@ def make_report(
         "num_jobs": len(reports),
         "num_utterances": len(records),
         "audio_seconds": round(audio_seconds, 2),
-        "num_cut": sum(entry.get("is_cut", False) for record in records.values() for entry in record["nbest"][:1]),
+        **count_cut(record["nbest"] for record in records.values()),
         "decode_seconds": round(spent, 2),
         "rtf": round(spent / audio_seconds, 5),
         "device": "; ".join(sorted({str(report["device"]) for report in reports})),
     }
     return {**reports[0], **counted}
+
+
+def count_cut(nbests: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+    """Count the utterances whose first text was cut, and those of them that repeat themselves to the end."""
+    cut = [nbest[0] for nbest in nbests if nbest and nbest[0].get("is_cut")]
+    return {"num_cut": len(cut), "num_runaway": sum(is_runaway(entry["tokens"]) for entry in cut)}
 
 
 @dataclass(frozen=True)
@@ -275,7 +282,7 @@ def _fault_of(record: dict[str, Any]) -> str:
             return f"utterance {record['utt']}, hypothesis {rank}: its score is {score!r}, expected a finite number"
         if not isinstance(entry.get("text"), str):
             return f"utterance {record['utt']}, hypothesis {rank}: no text"
-    scores = [entry["score"] for entry in record["nbest"]]
+    scores = [entry["score"] for entry in record["nbest"] if "utility" not in entry]
     if scores != sorted(scores, reverse=True):
         return f"utterance {record['utt']}: its hypotheses are not in the order of their scores"
     return ""

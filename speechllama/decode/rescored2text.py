@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from speechllama.decode.beam import SearchConfig
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import NBest, Speech2Text, Utterance
 from speechllama.decode.text_scorer import TextScorer, combine
+from speechllama.faults import InputError
 from speechllama.model.audio import AudioInput, Features
 
 
@@ -43,6 +44,18 @@ class RescoredToText(Speech2Text):
         super().__init__(base.network, base.folder, base.settings, config)
         self.base, self.rescoring = base, rescoring
 
+    def check_search(self, config: SearchConfig) -> None:
+        """Refuse minimum Bayes risk: the LLM chooses.
+
+        Raises:
+            ValueError: It is asked for.
+        """
+        if config.mbr != "none":
+            raise InputError(
+                f"{self.folder}: a rescoring system chooses by the LLM's score, not by minimum Bayes risk; leave out "
+                f"mbr {config.mbr}, or take the system that it rescores"
+            )
+
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """As the system does."""
         self.base.check_data(data_dir, kind)
@@ -64,7 +77,7 @@ class RescoredToText(Speech2Text):
 
     def _widen(self) -> None:
         """Let the system give all hypotheses of its beam."""
-        given = {**asdict(self.config), "nbest": self.config.beam_size}
+        given = {**asdict(self.config), "nbest": self.config.num_hypotheses}
         known = asdict(self.base.config)  # with a weight of CTC or without
         self.base.config = replace(self.base.config, **{name: given[name] for name in known if name in given})
 

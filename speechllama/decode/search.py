@@ -1,4 +1,4 @@
-"""Greedy and beam search over an LLM whose prefix is audio; the rules are in beam.py.
+"""Greedy and beam search, and sampling, over an LLM whose prefix is audio; the rules are in beam.py.
 
 prefix (B, P, H) -> keys and values, once per utterance -> n-best token sequences
 """
@@ -6,58 +6,80 @@ prefix (B, P, H) -> keys and values, once per utterance -> n-best token sequence
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from speechllama.decode.beam import Beams, Candidates, Hypothesis, SearchConfig, run_search
+from speechllama.decode.beam import Beams, Candidates, Hypothesis, run_search
+from speechllama.decode.rules import NO_RULES, Rules
+from speechllama.decode.search_config import SearchConfig
 from speechllama.faults import InputError
 from speechllama.llm.context import tokens_left
 from speechllama.llm.llm import LLM
 from speechllama.llm.prefix_mask import Prefix, PrefixMaskName, position_ids, visible
 
-__all__ = ["Hypothesis", "SearchConfig", "search"]
+__all__ = ["Hypothesis", "LLMSearch", "SearchConfig", "search"]
 
 
-@torch.no_grad()
 def search(
     llm: LLM, prefix: Prefix, limits: Tensor, prefix_mask: PrefixMaskName, config: SearchConfig
 ) -> list[list[Hypothesis]]:
-    """Find the most probable texts after each prefix.
+    """Find texts after prefixes that have no names; see `LLMSearch`."""
+    return LLMSearch(llm, prefix_mask, config)(prefix, limits)
 
-    Args:
+
+@dataclass(frozen=True)
+class LLMSearch:
+    """Finds the most probable texts after each prefix, or draws some.
+
+    Attributes:
         llm: The language model.
-        prefix: [prompt ; audio ; suffix], right-aligned.
-        limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1; less where the
-            prefix leaves less of the LLM's context. If that cuts a text, a warning says so.
         prefix_mask: Mask over the prefix, as in training.
         config: Settings of the search.
-
-    Returns:
-        As `run_search`.
-
-    Raises:
-        ValueError: A prefix by itself is longer than the LLM's context.
     """
-    left = tokens_left(llm.context, prefix.lengths)
-    if int(left.min()) < 1:
-        raise InputError(
-            f"prompt and audio take {int(prefix.lengths.max())} positions, the LLM has {llm.context}; cut the "
-            "recording into shorter segments, or take an LLM with a longer context"
-        )
-    limits = limits.to(left.device)
-    bounded = (left < limits).tolist()
-    limits = torch.minimum(limits, left)
-    scorer = LLMScorer(llm, prefix, prefix_mask)
-    found = run_search(scorer, limits.to(prefix.embeddings.device), llm.eos_token_id, config)
-    num_cut = sum(is_bounded and nbest[0].is_cut for is_bounded, nbest in zip(bounded, found, strict=True))
-    if num_cut:
-        logging.warning(
-            "prompt and audio leave too few of the LLM's %d positions: the text of %d of %d utterances was cut",
-            *(llm.context, num_cut, len(found)),
-        )
-    return found
+
+    llm: LLM
+    prefix_mask: PrefixMaskName
+    config: SearchConfig
+
+    @torch.no_grad()
+    def __call__(self, prefix: Prefix, limits: Tensor, names: Sequence[str] = ()) -> list[list[Hypothesis]]:
+        """Search.
+
+        Args:
+            prefix: [prompt ; audio ; suffix], right-aligned.
+            limits: Most new tokens per utterance (B,), int64, end of sequence included, each at least 1; less where the
+                prefix leaves less of the LLM's context. If that cuts a text, a warning says so.
+            names: Of the utterances, which decide their samples; without any, all draw the same numbers.
+
+        Returns:
+            As `run_search`.
+
+        Raises:
+            ValueError: A prefix by itself is longer than the LLM's context.
+        """
+        llm = self.llm
+        left = tokens_left(llm.context, prefix.lengths)
+        if int(left.min()) < 1:
+            raise InputError(
+                f"prompt and audio take {int(prefix.lengths.max())} positions, the LLM has {llm.context}; cut the "
+                "recording into shorter segments, or take an LLM with a longer context"
+            )
+        limits = limits.to(left.device)
+        bounded = (left < limits).tolist()
+        limits = torch.minimum(limits, left)
+        scorer = LLMScorer(llm, prefix, self.prefix_mask, Rules.of(self.config, names or [""] * len(limits)))
+        found = run_search(scorer, limits.to(prefix.embeddings.device), llm.eos_token_id, self.config)
+        num_cut = sum(is_bounded and nbest[0].is_cut for is_bounded, nbest in zip(bounded, found, strict=True))
+        if num_cut:
+            logging.warning(
+                "prompt and audio leave too few of the LLM's %d positions: the text of %d of %d utterances was cut",
+                *(llm.context, num_cut, len(found)),
+            )
+        return found
 
 
 class LLMScorer:
@@ -67,12 +89,13 @@ class LLMScorer:
         llm: The language model.
         prefix: [prompt ; audio ; suffix], right-aligned.
         prefix_mask: Mask over the prefix, as in training.
+        rules: What the search makes of the scores; without any, it takes the best.
     """
 
-    def __init__(self, llm: LLM, prefix: Prefix, prefix_mask: PrefixMaskName) -> None:
+    def __init__(self, llm: LLM, prefix: Prefix, prefix_mask: PrefixMaskName, rules: Rules = NO_RULES) -> None:
         from transformers import DynamicCache
 
-        self.llm = llm
+        self.llm, self.rules = llm, rules
         self.cache: Any = DynamicCache()
         width = prefix.embeddings.shape[1]
         columns = torch.arange(width, device=prefix.lengths.device)
@@ -86,11 +109,22 @@ class LLMScorer:
         """See `Scorer`."""
         beam, step = beams.tokens.shape[1:]
         logits = self._score_next(beams) if step else self.first.expand(-1, beam, -1)
+        penalties, sampler = self.rules
+        if penalties:
+            # As in transformers: a beam changes log-probabilities, which do not sum to 1 any more; greedy search and
+            # sampling change logits.
+            is_beam = beam > 1 and not sampler
+            logits = penalties(beams.tokens, logits.float().log_softmax(2) if is_beam else logits.float())
+            if is_beam:
+                return _best_of(*logits.topk(min(number, logits.shape[2]), dim=2), beams.scores, number)
+        if sampler:
+            return sampler.draw(logits.float().log_softmax(2), beams.scores)
         return _best_tokens(logits, beams.scores, number)
 
     def select(self, rows: Tensor) -> None:
         """See `Scorer`."""
         self.cache.batch_select_indices(rows)
+        self.rules.select(rows)
         self.real, self.positions = self.real[rows], self.positions[rows]
 
     def _score_next(self, beams: Beams) -> Tensor:
@@ -112,6 +146,11 @@ def _best_tokens(logits: Tensor, scores: Tensor, number: int) -> Candidates:
     """
     logits = logits.float()
     best, tokens = logits.topk(min(number, logits.shape[2]), dim=2)  # (A, K, number)
-    total = best - logits.logsumexp(2, keepdim=True) + scores[:, :, None]
+    return _best_of(best - logits.logsumexp(2, keepdim=True), tokens, scores, number)
+
+
+def _best_of(gained: Tensor, tokens: Tensor, scores: Tensor, number: int) -> Candidates:
+    """The best of some continuations (A, K, n) of each hypothesis, which gain so much over its score (A, K)."""
+    total = gained + scores[:, :, None]
     chosen, index = total.flatten(1).topk(min(number, total[0].numel()))
-    return Candidates(chosen, index // best.shape[2], tokens.flatten(1).gather(1, index))
+    return Candidates(chosen, index // tokens.shape[2], tokens.flatten(1).gather(1, index))

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from speechllama.constants import BLANK
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.joint_search import JointSearchConfig, search_states
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance, keep_heard
 from speechllama.faults import InputError
 from speechllama.model.audio import AudioInput, Features
@@ -45,6 +45,18 @@ class Seq2SeqToText(Speech2Text):
         if not isinstance(config, JointSearchConfig):
             config = JointSearchConfig(**asdict(config or SearchConfig()))
         super().__init__(network, Path(folder), settings, config)
+
+    def check_search(self, config: SearchConfig) -> None:
+        """Refuse BLEU as utility.
+
+        Raises:
+            ValueError: Its tokenizer depends on the language that is written, and the encoder-decoder does not know it.
+        """
+        if config.mbr == "bleu":
+            raise InputError(
+                f"{self.folder}: an encoder-decoder does not know in which language it writes, so BLEU has no "
+                "tokenizer; take mbr chrf"
+            )
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse the cache of a CTC encoder, which this network does not have.
@@ -84,7 +96,9 @@ class Seq2SeqToText(Speech2Text):
         """N-best hypotheses of utterances that the encoder has read."""
         assert isinstance(self.config, JointSearchConfig)
         limits = torch.tensor([self.config.limit(each.seconds) for each in utterances], device=self.device)
-        return [
-            [Translation(" ".join(self.tokenizer.decode(found.tokens).split()), *found) for found in nbest]
-            for nbest in search_states(self.network, memory, limits, self.config)
+        names = [each.name for each in utterances]
+        found = [
+            [Translation(" ".join(self.tokenizer.decode(entry.tokens).split()), *entry) for entry in nbest]
+            for nbest in search_states(self.network, memory, limits, self.config, names)
         ]
+        return self.choose(found, utterances)

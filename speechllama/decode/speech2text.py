@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +21,7 @@ import torch
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import read_audio, resample, to_unit_scale
-from speechllama.decode.beam import SearchConfig
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor, recorded_format
@@ -28,6 +29,7 @@ from speechllama.model.audio import AudioInput, Features
 
 if TYPE_CHECKING:
     from speechllama.decode.long import LongConfig, Segment
+    from speechllama.text.targets import Target
 
 SILENCE_PEAK = 1e-4  # of full scale, -80 dB: a few steps of 16-bit samples, what a muted input gives
 NBest = list["Translation"]  # of one recording, best first
@@ -41,12 +43,14 @@ class Translation(NamedTuple):
         tokens: Its token ids, of the LLM or, for B1, of its units.
         score: Log-probability with length penalty, nats.
         is_cut: Whether the limit of tokens ended it.
+        utility: Expected utility, 0 to 100, where minimum Bayes risk has chosen; else None.
     """
 
     text: str
     tokens: list[int]
     score: float
     is_cut: bool = False
+    utility: float | None = None
 
 
 class Utterance(NamedTuple):
@@ -57,12 +61,14 @@ class Utterance(NamedTuple):
         language: Code of the source language; "" if the prompt does not name it.
         template: A prompt template of its own; "" for the model's.
         target: Code of the language to write; "" for the model's own.
+        name: What decides its samples, together with the seed; only sampling reads it.
     """
 
     seconds: float
     language: str = ""
     template: str = ""
     target: str = ""
+    name: str = ""
 
 
 class Speech2Text(abc.ABC):
@@ -79,7 +85,25 @@ class Speech2Text(abc.ABC):
         self, network: torch.nn.Module, folder: Path, settings: Mapping[str, Any], config: SearchConfig
     ) -> None:
         self.network: Any = network
-        self.folder, self.settings, self.config = folder, settings, config
+        self.folder, self.settings = folder, settings
+        self.config = config
+
+    @property
+    def config(self) -> SearchConfig:
+        """Settings of the search."""
+        return self._config
+
+    @config.setter
+    def config(self, config: SearchConfig) -> None:
+        self.check_search(config)
+        self._config = config
+
+    def check_search(self, config: SearchConfig) -> None:  # noqa: B027  # most systems can do all
+        """Refuse a search that the system cannot do.
+
+        Raises:
+            ValueError: It cannot.
+        """
 
     @staticmethod
     def from_pretrained(
@@ -155,7 +179,7 @@ class Speech2Text(abc.ABC):
         """
         none = [""] * len(waveforms)
         utterances = [
-            Utterance(len(waveform) / SAMPLE_RATE, language, target=target)
+            Utterance(len(waveform) / SAMPLE_RATE, language, target=target, name=self._name(waveform))
             for waveform, language, target in zip(waveforms, languages or none, targets or none, strict=True)
         ]
         results: list[NBest] = [[] for _ in waveforms]
@@ -176,6 +200,36 @@ class Speech2Text(abc.ABC):
             for row, nbest in split_on_oom(work, audible, too_large):
                 results[row] = nbest
         return results
+
+    def _name(self, waveform: np.ndarray) -> str:
+        """Name a recording by its samples, so that it always gets the same draws; "" where nothing is drawn."""
+        return hashlib.sha256(np.ascontiguousarray(waveform).tobytes()).hexdigest() if self.config.num_samples else ""
+
+    def choose(self, found: Sequence[NBest], utterances: Sequence[Utterance]) -> list[NBest]:
+        """Order the hypotheses of each recording as the settings say: by score, as they are, or by risk.
+
+        Raises:
+            ValueError: BLEU must know in which language an utterance is written, and does not.
+        """
+        if self.config.mbr == "none":
+            return [*found]
+        from speechllama.decode.risk import bleu_utility, chrf_utility, order_by_risk
+
+        ordered = []
+        for nbest, each in zip(found, utterances, strict=True):
+            utility = chrf_utility() if self.config.mbr == "chrf" else bleu_utility(self.written(each))
+            ordered.append(order_by_risk(nbest, self.config, utility)[: self.config.nbest] if nbest else nbest)
+        return ordered
+
+    def written(self, utterance: Utterance) -> Target:
+        """The language in which the text of an utterance is written.
+
+        Raises:
+            ValueError: It is not known.
+        """
+        raise InputError(
+            f"{self.folder}: the language in which it writes is not known, so BLEU has no tokenizer; take mbr chrf"
+        )
 
     def long(
         self,

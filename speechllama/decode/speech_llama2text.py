@@ -13,9 +13,10 @@ import torch
 
 from speechllama.constants import BLANK
 from speechllama.data.ark import check_maker
-from speechllama.decode.beam import IMPOSSIBLE, SearchConfig
+from speechllama.decode.beam import IMPOSSIBLE
 from speechllama.decode.experiment import Experiment
-from speechllama.decode.search import Hypothesis, search
+from speechllama.decode.search import Hypothesis, LLMSearch
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance, keep_heard
 from speechllama.faults import InputError
 from speechllama.llm.context import tokens_left
@@ -27,6 +28,8 @@ from speechllama.model.layers import length_mask
 from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import TARGET
+from speechllama.text.targets import TARGETS, Target
+from speechllama.text.tasks import TASKS
 
 
 class SpeechLlamaToText(Speech2Text):
@@ -38,13 +41,30 @@ class SpeechLlamaToText(Speech2Text):
     """
 
     def __init__(self, experiment: Experiment, config: SearchConfig | None = None) -> None:
-        super().__init__(experiment.network, experiment.folder, experiment.settings, config or SearchConfig())
         self.experiment = experiment
+        super().__init__(experiment.network, experiment.folder, experiment.settings, config or SearchConfig())
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
         return self.experiment.device
+
+    def check_search(self, config: SearchConfig) -> None:
+        """Refuse BLEU where its tokenizer for the model's own target language is not installed.
+
+        Raises:
+            ValueError: It is not; the message says what to install.
+        """
+        if config.mbr == "bleu" and TASKS[self.settings["task_name"]].is_translation:
+            from speechllama.decode.risk import bleu_utility
+
+            bleu_utility(self.written(Utterance(0.0)))
+
+    def written(self, utterance: Utterance) -> Target:
+        """See `Speech2Text`: a translation's target; of a transcript the language of the speech, if it is known."""
+        if TASKS[self.settings["task_name"]].is_translation:
+            return TARGETS[utterance.target] if utterance.target else self.experiment.prompt.target
+        return TARGETS[utterance.language] if utterance.language in TARGETS else super().written(utterance)
 
     def check_data(self, data_dir: Path, kind: type[AudioInput]) -> None:
         """Refuse a cache that another CTC encoder or compressor made; see `check_maker`."""
@@ -93,19 +113,20 @@ class SpeechLlamaToText(Speech2Text):
             suffix_lengths.to(device),
         )
         with torch.inference_mode():
-            hypotheses = self._search(network.embed_prefix(batch), [each.seconds for each in utterances])
-        return [
+            hypotheses = self._search(network.embed_prefix(batch), utterances)
+        found = [
             [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
         ]
+        return self.choose(found, utterances)
 
-    def _search(self, prefix: Prefix, seconds: Sequence[float]) -> list[list[Hypothesis]]:
+    def _search(self, prefix: Prefix, utterances: Sequence[Utterance]) -> list[list[Hypothesis]]:
         """N-best hypotheses of each utterance; an empty one where the LLM has too few positions for the audio."""
         network = self.network
         fits = tokens_left(network.llm.context, prefix.lengths) > 0
         rows = fits.nonzero()[:, 0]
-        results = [[Hypothesis([], IMPOSSIBLE)] for _ in seconds]
+        results = [[Hypothesis([], IMPOSSIBLE)] for _ in utterances]
         if len(rows) < len(results):
-            left_out = [f"{seconds[row]:.1f} s" for row in (~fits).nonzero()[:, 0].tolist()]
+            left_out = [f"{utterances[row].seconds:.1f} s" for row in (~fits).nonzero()[:, 0].tolist()]
             logging.warning(
                 "%d utterances get no text: prompt and audio take more than the LLM's %s positions (%s); cut them into "
                 "segments, or take an LLM with a longer context",
@@ -113,8 +134,10 @@ class SpeechLlamaToText(Speech2Text):
             )
             prefix = Prefix(prefix.embeddings[rows], prefix.lengths[rows])
         if len(rows):
-            limits = torch.tensor([self.config.limit(seconds[row]) for row in rows.tolist()], device=self.device)
-            found = search(network.llm, prefix, limits, network.config.prefix_mask, self.config)
+            fitting = [utterances[row] for row in rows.tolist()]
+            limits = torch.tensor([self.config.limit(each.seconds) for each in fitting], device=self.device)
+            search = LLMSearch(network.llm, network.config.prefix_mask, self.config)
+            found = search(prefix, limits, [each.name for each in fitting])
             for row, hypotheses in zip(rows.tolist(), found, strict=True):
                 results[row] = hypotheses
         return results

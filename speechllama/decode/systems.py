@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.config import from_mapping
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.experiment import load_experiment, read_settings
 from speechllama.decode.joint_search import JointSearchConfig
 from speechllama.decode.packed import find_folder
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.faults import InputError
 from speechllama.files import find_path, read_json

@@ -23,6 +23,7 @@ from speechllama.decode.subtitles import Writer, file_ending
 from speechllama.files import atomic_write
 from speechllama.options import UsageError
 from speechllama.progress import print_result, progress
+from speechllama.text.runaway import ADVICE, is_runaway
 
 # What ends one recording and not the run. torch raises RuntimeError for what a GPU or a kernel refuses.
 FILE_FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
@@ -128,7 +129,9 @@ def translate_microphone(translator: Speech2Text, job: FilesJob) -> int:
 def warn_if_cut(name: str, segment: Segment, translator: Speech2Text) -> None:
     """Say that a segment's text is not whole."""
     if segment.is_cut:
-        why = translator.config.explain_cut(len(segment.nbest[0].tokens), segment.end - segment.start)
+        tokens = segment.nbest[0].tokens
+        why = translator.config.explain_cut(len(tokens), segment.end - segment.start)
+        why += f"; it repeats itself to the end, which --{ADVICE} forbids" if is_runaway(tokens) else ""
         logging.warning("%s: %.1f to %.1f s: the text was cut at %s", name, segment.start, segment.end, why)
 
 

@@ -174,7 +174,7 @@ class Options:
         "", "of stage llm: of the recipe's own LLM's training, or '--dtype float32' of a GGUF file"
     )
     train_options: str = option("", "of audio-encoder and LoRA training")
-    decode_options: str = option("", "of decode, such as '--length_penalty 0.8'")
+    decode_options: str = option("", "of decode, such as '--no_repeat_ngram_size 4'")
     # Averaging, decoding, scoring
     num_best: int = option(3, "best epochs of the system to average", at_least_one, "Averaging, decoding, scoring")
     ctc_num_best: int = option(3, "best epochs of CTC to average; both at most keep_nbest_models", at_least_one)

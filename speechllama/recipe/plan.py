@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from speechllama.corpora.options import DataOptions
+from speechllama.decode.search_config import SearchConfig
 from speechllama.options import UsageError, parse, to_words
 from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
 from speechllama.recipe.front_end import SelectedFrontEnd, select_front_end
 from speechllama.recipe.layout import Layout
 from speechllama.recipe.options import CORPUS_PLACES, Options
 from speechllama.recipe.remembered import remembered_corpus
+from speechllama.recipe.search import read_search
 from speechllama.recipe.stages import STAGES, Stage, stage_number
 from speechllama.recipe.system import SHARED, SYSTEM_KEYS, ConfFolders, Config, Selection, select_system
 
@@ -93,6 +95,15 @@ class Plan:
         return (*words, *options.data_options.split())
 
     @cached_property
+    def search(self) -> SearchConfig:
+        """Settings of the search of stage decode, for what they cost.
+
+        Raises:
+            UsageError: They contradict each other or the system.
+        """
+        return read_search(self.options, self.selection)
+
+    @cached_property
     def data_options(self) -> DataOptions | None:
         """The options of local/data.sh as the corpus reads them; None for a corpus without a record.
 
@@ -155,6 +166,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     _check_adapter(plan)
     _check_ctc(plan)
     _check_places(plan)
+    _ = plan.search
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
     if plan.layout.has_own_units:
         _check_own_head(plan)

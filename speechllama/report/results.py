@@ -30,6 +30,7 @@ from speechllama.report.pictures.files import write_pictures
 from speechllama.report.score_tables import NONE, format_languages, format_rescoring, format_scores, group_scores
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
+from speechllama.text.runaway import describe_cut
 from speechllama.text.tasks import TASKS
 
 
@@ -81,6 +82,7 @@ def format_results(results: Results, title: str = "Results") -> str:
         parts.append(format_rescoring(rescored))
     warned = [(name, report["warning"]) for name, report in results.scores.items() if "warning" in report]
     warned += [(name, text) for name, report in results.ctc_reports.items() for text in report.get("warnings", ())]
+    warned += [(name, text) for name, report in results.scores.items() if (text := _describe_cut(report))]
     if warned:
         parts.append("## Warnings\n\n" + "".join(f"* {name}: {warning}\n" for name, warning in warned))
     parts.extend(_format_ctc(name, report) for name, report in results.ctc_reports.items())
@@ -91,6 +93,11 @@ def format_results(results: Results, title: str = "Results") -> str:
     if results.missing:
         parts.append("## Missing\n\n" + "".join(f"* {line}\n" for line in results.missing))
     return "\n".join(parts)
+
+
+def _describe_cut(report: dict[str, Any]) -> str:
+    """Say how many texts were cut; "" where none was, or where an older decoding did not count them."""
+    return describe_cut(report.get("num_cut", 0), report.get("num_runaway", 0), report["num_utterances"])
 
 
 def _left_out(report: dict[str, Any]) -> str:

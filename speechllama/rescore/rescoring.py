@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from speechllama.config import from_mapping
 from speechllama.data.data_dir import TARGET_TABLE, DataDir
 from speechllama.decode.decode_set import read_commit
-from speechllama.decode.nbest import MERGED, NBest, Part, write_part
+from speechllama.decode.nbest import MERGED, NBest, Part, count_cut, write_part
 from speechllama.decode.text_scorer import TextScorer, combine
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_json, write_json, write_table
@@ -67,8 +67,14 @@ def add_llm_scores(nbest: NBest, data: DataDir, scorer: TextScorer) -> None:
         scorer: The LLM.
 
     Raises:
-        ValueError: Utterances are not in the data directory.
+        ValueError: Utterances are not in the data directory, or minimum Bayes risk has chosen already.
     """
+    risk = nbest.stamp.get("search", {}).get("mbr", "none")
+    if risk != "none":
+        raise InputError(
+            f"{nbest.path}: its texts were chosen by minimum Bayes risk (mbr {risk}), and rescoring needs those of the "
+            f"search with their scores; run {nbest.stage} without mbr"
+        )
     foreign = sorted(set(nbest.entries) - set(data.utterances))
     if foreign:
         raise InputError(
@@ -193,6 +199,7 @@ def rescore_set(
     report |= {
         **settings,
         **made,
+        **count_cut(chosen.entries.values()),
         "decode_seconds": round(seconds, 2),
         "rtf": round(seconds / report["audio_seconds"], 5),
         "num_parameters": report["num_parameters"] + num_added(report, scorer),

@@ -18,10 +18,10 @@ from typing import Any
 
 import yaml
 
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.experiment import read_settings
 from speechllama.decode.nbest import MERGED, read_stamp
 from speechllama.decode.packed import FETCHED, check_package
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.systems import BASE, SEARCH_FILE, find_rescoring, rescored_folder, search_config
 from speechllama.decode.units import find_units, unit_files
 from speechllama.faults import InputError, MissingFileError

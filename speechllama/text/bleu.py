@@ -13,15 +13,19 @@ DOWNLOADED = (
 )
 
 
-def bleu_metric(target: Target) -> BLEU:
-    """Return corpus BLEU, cased; words are cut as the target language needs.
+def bleu_metric(target: Target, effective_order: bool = False) -> BLEU:
+    """Return BLEU, cased; words are cut as the target language needs.
+
+    Args:
+        target: The language of the texts.
+        effective_order: Of single sentences: n-grams longer than the text do not count.
 
     Raises:
         ValueError: Its tokenizer needs a package or a file that is not here; the message says what to install.
     """
     name = target.bleu_tokenizer
     try:
-        return BLEU(tokenize=name)
+        return BLEU(tokenize=name, effective_order=effective_order)
     except (RuntimeError, ImportError, OSError) as error:
         is_extra = name.endswith("-mecab")
         advice = f"pip install 'sacrebleu[{name.removesuffix('-mecab')}]'" if is_extra else DOWNLOADED

@@ -8,6 +8,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from speechllama.llm.config import LLMConfig
+from speechllama.llm.llm import LLM
+from test.decode.generated import EOS
+
+
+@pytest.fixture(scope="module", params=["tiny", "stories260K"])
+def llm(request: pytest.FixtureRequest) -> LLM:
+    """Two small LLMs, of random weights and a trained one."""
+    if request.param == "tiny":
+        llm = LLM(LLMConfig(str(request.getfixturevalue("tiny_llm")))).eval()
+        with torch.no_grad():  # make the end likely enough that hypotheses of many lengths finish
+            llm.model.get_output_embeddings().weight[EOS] *= 1.5
+        return llm
+    return LLM(LLMConfig(str(request.getfixturevalue("shared_data") / "llama" / "stories260K"))).eval()
+
 
 def alignments(log_probs: torch.Tensor) -> list[tuple[list[int], float]]:
     """What each path through the frames (M, C) writes, and its probability."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from speechllama.decode.beam import SearchConfig
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance
 from speechllama.model.audio import AudioInput, Features
 

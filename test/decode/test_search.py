@@ -13,48 +13,8 @@ from speechllama.decode.search import SearchConfig, search
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.llm.prefix_mask import Prefix, join_right_aligned
+from test.decode.generated import EOS, PROMPTS, embed, generate
 from test.llm.families import find
-
-EOS = 2
-PROMPTS = [[1, 20, 33, 7], [1, 9], [1, 50, 51, 52, 53, 54, 55, 8], [1, 100, 13]]
-
-
-@pytest.fixture(scope="module", params=["tiny", "stories260K"])
-def llm(request: pytest.FixtureRequest) -> LLM:
-    if request.param == "tiny":
-        llm = LLM(LLMConfig(str(request.getfixturevalue("tiny_llm")))).eval()
-        with torch.no_grad():  # make the end likely enough that hypotheses of many lengths finish
-            llm.model.get_output_embeddings().weight[EOS] *= 1.5
-        return llm
-    return LLM(LLMConfig(str(request.getfixturevalue("shared_data") / "llama" / "stories260K"))).eval()
-
-
-def embed(llm: LLM, prompts: list[list[int]]) -> Prefix:
-    width = max(map(len, prompts))
-    ids = torch.tensor([prompt + [-1] * (width - len(prompt)) for prompt in prompts])
-    return join_right_aligned([(llm.embed(ids), torch.tensor([len(prompt) for prompt in prompts]))])
-
-
-def generate(llm: LLM, prompt: list[int], limit: int, config: SearchConfig) -> list[tuple[list[int], float]]:
-    """Hypotheses of transformers for one prompt."""
-    output = llm.model.generate(
-        torch.tensor([prompt]),
-        attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-        num_beams=config.beam_size,
-        num_return_sequences=config.nbest,
-        length_penalty=config.length_penalty,
-        max_new_tokens=limit,
-        do_sample=False,
-        early_stopping=False,
-        eos_token_id=EOS,
-        pad_token_id=0,
-        return_dict_in_generate=True,
-        output_scores=True,
-    )
-    scores = output.sequences_scores.tolist() if config.beam_size > 1 else [float("nan")]
-    rows = [row[len(prompt) :].tolist() for row in output.sequences]
-    return [(row[: row.index(EOS)] if EOS in row else row, score) for row, score in zip(rows, scores, strict=True)]
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0])
@@ -133,7 +93,7 @@ def test_the_limit_that_cut_a_text_is_named(config: SearchConfig, num_tokens: in
 
 
 @pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "nbest": 3}, {"max_tokens": 0}])
-def test_impossible_settings_are_refused(arguments: dict[str, int]) -> None:
+def test_impossible_settings_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         SearchConfig(**arguments)
 

@@ -17,10 +17,10 @@ import torch
 from speechllama.bin import decode, pack, rescore
 from speechllama.constants import SAMPLE_RATE
 from speechllama.decode import segmenter
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.joint_search import JointSearchConfig
 from speechllama.decode.long import LongConfig
 from speechllama.decode.rescored2text import RescoredToText
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.seq2seq2text import Seq2SeqToText
 from speechllama.decode.speech2text import Speech2Text, Utterance
 from speechllama.decode.speech_llama2text import SpeechLlamaToText

@@ -13,8 +13,8 @@ import torch
 
 from speechllama.bin import translate
 from speechllama.decode import segmenter, translate_files
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.long import LongConfig
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.decode.translate_files import FilesJob, translate_microphone
 from speechllama.decode.voice import energy

@@ -13,6 +13,7 @@ from speechllama.data.data_dir import DataDir
 from speechllama.data.llm_shapes import PositionCounter, write_llm_shapes
 from speechllama.data.skipped import Reason, read_skipped
 from speechllama.decode.search import SearchConfig, search
+from speechllama.decode.speech2text import Utterance
 from speechllama.decode.speech_llama2text import SpeechLlamaToText
 from speechllama.decode.text_scorer import Item, TextScorer
 from speechllama.files import read_table
@@ -134,7 +135,7 @@ def test_audio_beyond_the_context_gets_an_empty_text_and_changes_no_other(
     experiment: Any = types.SimpleNamespace(network=network, **place)
     translate = SpeechLlamaToText(experiment, SearchConfig(2, max_tokens=4))
     prefix = prefix_of(llm, 5, CONTEXT + 3, 9)
-    found = translate._search(prefix, [1.0, 60.0, 2.0])
+    found = translate._search(prefix, [Utterance(1.0), Utterance(60.0), Utterance(2.0)])
     assert found[1][0].tokens == []
     assert "1 utterances get no text: prompt and audio take more than the LLM's 20 positions (60.0 s)" in caplog.text
     rows = torch.tensor([0, 2])
@@ -144,7 +145,7 @@ def test_audio_beyond_the_context_gets_an_empty_text_and_changes_no_other(
     for row, expected in zip((0, 2), alone, strict=True):
         assert found[row][0].tokens == expected[0].tokens
         assert found[row][0].score == pytest.approx(expected[0].score, abs=1e-5)
-    assert translate._search(prefix_of(llm, 25), [9.0])[0][0].tokens == []
+    assert translate._search(prefix_of(llm, 25), [Utterance(9.0)])[0][0].tokens == []
 
 
 def test_a_text_that_the_scorer_has_no_positions_for_is_refused(gpt2: Path) -> None:

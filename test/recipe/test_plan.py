@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from speechllama.bin.plan import TEMPLATE_CMD
+from speechllama.decode.search_config import SearchConfig
 from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan, find_cmd, make_plan, plan_records
 from speechllama.recipe.stages import STAGES, Stage, stage_number
@@ -304,6 +305,33 @@ def test_options_of_a_command_that_the_stages_must_know_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match=f"^--{holder} holds --{held}, which the stages must know: {advice}[^;]*$"):
         mini_plan(f"--{holder}", options)
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "words"),
+    [
+        ("e6", "--no_repeat_ngram 4", "unrecognized arguments: --no_repeat_ngram 4"),
+        ("e6", "--top_p high", "argument --top_p: invalid float value: 'high'"),
+        ("e6", "--mbr comet", "argument --mbr: invalid choice: 'comet'"),
+        ("e6", "--temperature 0.7", r"temperature 0\.7 is for sampling, and must come with num_samples"),
+        ("e6", "--ctc_weight 0.3", "--ctc_weight is for encoder-decoders, and e6 is none"),
+        ("b1", "--mbr bleu", "--mbr bleu: b1 does not know in which language it writes"),
+        ("b2", "--mbr chrf", "--mbr chrf: b2 chooses by the LLM's score"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_before_anything_runs(
+    mini_plan: MakePlan, system: str, options: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=f"^--decode_options: {words}"):
+        mini_plan("--system", system, "--decode_options", options)
+
+
+def test_the_plan_knows_the_search_of_stage_decode(mini_plan: MakePlan) -> None:
+    assert mini_plan("--beam_size", "3").search == SearchConfig(beam_size=3, nbest=3)
+    options = "--num_samples 16 --mbr chrf --no_repeat_ngram_size 4"
+    config = mini_plan("--decode_options", options).search
+    assert config == SearchConfig(nbest=4, num_samples=16, mbr="chrf", no_repeat_ngram_size=4)
+    assert mini_plan("--system", "b1", "--decode_options", "--ctc_weight 0.5").search == SearchConfig(nbest=4)
 
 
 def test_a_training_has_a_batch_size_of_its_own(mini_plan: MakePlan) -> None:

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from speechllama.bin import pack
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.packed import unpack
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.systems import load_system
 from speechllama.share.package import PackOptions, write_package
 from test.seq2seq_recipe import train_b1, tune_b2

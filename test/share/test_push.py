@@ -15,7 +15,7 @@ import yaml
 from speechllama import Speech2Text
 from speechllama.bin import export, translate
 from speechllama.constants import SAMPLE_RATE
-from speechllama.decode.beam import SearchConfig
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import Translation
 from test.fake_hub import FakeHub
 from test.trained_recipe import hidden

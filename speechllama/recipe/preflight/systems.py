@@ -267,10 +267,11 @@ def decoding_needs(
 ) -> list[tuple[str, MemoryEstimate]]:
     """GPU memory of the decode stage: of decoding and, for a rescoring system, of the LLM that reads hypotheses."""
     needs = []
-    batch_size, beam_size = run.options.batch_size, run.options.beam_size
+    batch_size, beam_size = run.options.batch_size, run.plan.search.num_hypotheses
     batch = dataclasses.replace(run.decoded, num_utterances=batch_size)
     last = trainings[-1] if trainings else None
-    what = f"stage decode, {batch_size} utterances, beam {beam_size}"
+    kind = "samples" if run.plan.search.num_samples else "beam"
+    what = f"stage decode, {batch_size} utterances, {kind} {beam_size}"
     if last and last.seq2seq:
         memory = joint_search_memory(last.seq2seq, batch, beam_size)
         needs.append((what, memory.plus(front_end_weights(last.front_end))))

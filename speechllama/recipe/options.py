@@ -180,6 +180,7 @@ class Options:
     ctc_num_best: int = option(3, "best epochs of CTC to average; both at most keep_nbest_models", at_least_one)
     sets: str = option("test", "sets to decode and score: train, dev, test, or paths of data directories", known_sets)
     subset: int = option(0, "decode and score only so many utterances of each set, spread over it; 0: all")
+    bleu_tokenizer: str = option("", "tokenizer of BLEU, of sacreBLEU's; empty: that of the target language")
     beam_size: int = option(4, "1 is greedy", at_least_one)
     batch_size: int = option(16, "utterances decoded together", at_least_one)
     pack_llm: bool = option(False, "put the LLM's weights into the packed model, too")

@@ -17,9 +17,14 @@ def bleu_metric(target: Target) -> BLEU:
     """Return corpus BLEU, cased; words are cut as the target language needs.
 
     Raises:
-        ValueError: Its tokenizer needs a package or a file that is not here; the message says what to install.
+        ValueError: sacreBLEU has no such tokenizer; or it needs a package or a file that is not here, then the message
+            says what to install.
     """
     name = target.bleu_tokenizer
+    if name not in BLEU.TOKENIZERS:
+        raise InputError(
+            f"BLEU of {target.language}: unknown tokenizer {name!r}, expected one of {', '.join(BLEU.TOKENIZERS)}"
+        )
     try:
         return BLEU(tokenize=name)
     except (RuntimeError, ImportError, OSError) as error:

@@ -43,6 +43,15 @@ def test_each_direction_has_folders_of_its_own(
     assert ("--direction" in data.jobs[0].command) == is_from_english == (" direction en_x" in data.settings)
 
 
+def test_the_tokenizer_of_bleu_is_an_option_of_stage_score_whose_marker_names_it(mini_plan: MakePlan) -> None:
+    usual, other = (
+        next(row for _, row in plan.stages() if row.name == "score")
+        for plan in (mini_plan(), mini_plan("--bleu_tokenizer", "intl"))
+    )
+    assert other.jobs[0].command[-2:] == ("--bleu_tokenizer", "intl") and other.settings == "bleu_tokenizer=intl"
+    assert "--bleu_tokenizer" not in usual.jobs[0].command and usual.settings == ""
+
+
 def test_only_covost2_has_directions(mini_plan: MakePlan) -> None:
     with pytest.raises(UsageError, match="--direction en_x: only CoVoST 2 has it"):
         mini_plan("--direction", "en_x")

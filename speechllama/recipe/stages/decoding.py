@@ -41,6 +41,7 @@ def score(plan: Plan) -> list[Stage]:
             *("--data_dir", layout.dump(name), "--task", options.task),
             *("--corpus_report", layout.corpus_report(name)),
             *options.target_words,
+            *given("bleu_tokenizer", options.bleu_tokenizer),
         )
         results = module("write_results", "--exp_dir", options.expdir, "--title", plan.recipe_name)
         stages.append(
@@ -48,6 +49,7 @@ def score(plan: Plan) -> list[Stage]:
                 "score",
                 f"scores of {name} ({layout.results})",
                 f"{layout.system_dir}/.score_{name}_beam{layout.beam_size}.done",
+                f"bleu_tokenizer={options.bleu_tokenizer}" if options.bleu_tokenizer else "",
                 inputs=(f"{folder}/text",),
                 outputs=(f"{folder}/score.json",),
                 jobs=(

@@ -111,6 +111,13 @@ def test_a_tokenizer_of_bleu_that_is_not_installed_is_a_fault(
     assert check(own_plan("--system", "e5", "--target_lang", "ja", "--stop_stage", "8", train=SHARED))[1] == []
 
 
+def test_the_tokenizer_that_is_asked_for_is_built_in_place_of_the_target_s(own_plan: OwnPlan) -> None:
+    words = ("--system", "e5", "--target_lang", "zh", "--bleu_tokenizer")
+    assert check(own_plan(*words, "char", train=SHARED))[1] == []
+    _, faults = check(own_plan(*words, "moses", train=SHARED))
+    assert len(faults) == 1 and "unknown tokenizer 'moses', expected one of none, zh, 13a" in faults[0]
+
+
 def test_rescoring_shows_the_prompts_of_the_system_it_rescores(own_plan: OwnPlan) -> None:
     conf = 'include: train.yaml\nprompt_conf: {template: "To German: {audio}"}\n'
     for rescored in ("b1", "e5"):

@@ -1,7 +1,7 @@
 r"""Score a decoded set and its control: hypotheses, references -> score.json.
 
-Translation gets BLEU (with a 95 % interval), chrF and TER, recognition WER and CER: over all utterances and per
-language.
+Translation gets BLEU (with a 95 % interval), chrF, TER and, where bin/score_comet has run, COMET; recognition WER and
+CER: over all utterances and per language.
 
 Example, in the directory of a recipe:
     python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \

@@ -1,6 +1,7 @@
 r"""Score a decoded set and its control: hypotheses, references -> score.json.
 
-Translation gets BLEU (with a 95 % interval) and chrF, recognition WER and CER, over all utterances and per language.
+Translation gets BLEU (with a 95 % interval), chrF, TER and, where bin/score_comet has run, COMET; recognition WER and
+CER: over all utterances and per language.
 
 Example, in the directory of a recipe:
     python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \
@@ -29,6 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus_report", help="report.json of stage `data`, to count what it dropped of the set")
     parser.add_argument("--task", choices=list(TASKS), default=DEFAULT_TASK, help="st: translation, asr: recognition")
     parser.add_argument("--target_lang", choices=list(TARGETS), default=DEFAULT_TARGET, help="language of translations")
+    parser.add_argument("--bleu_tokenizer", default="", help="of sacreBLEU; empty: that of the target language")
     return parser
 
 
@@ -39,7 +41,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.files import write_json
     from speechllama.report.decoded_set import DecodedSet, format_report, score_decoded_set, score_path
 
-    decoded = DecodedSet(args.hyp_dir, args.data_dir, args.control_dir, args.corpus_report)
+    decoded = DecodedSet(args.hyp_dir, args.data_dir, args.control_dir, args.corpus_report, args.bleu_tokenizer)
     report = score_decoded_set(decoded, args.task, args.target_lang)
     write_json(score_path(args.hyp_dir), report)
     logging.info("%s", format_report(report))

@@ -24,7 +24,17 @@ FURTHER_OPTIONS = "Further options of single commands, separated by spaces (thos
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
 # Those that say where a corpus is. A recipe takes those of its kind of corpus; one of its own takes `corpus`.
 CORPUS_PLACES = ("corpus", "common_voice", "covost2", "librispeech")
-PLACES = (*CORPUS_PLACES, "frontend_path", "llm", "init_adapter", "token_file", "python", "cmd")
+PLACES = (
+    *CORPUS_PLACES,
+    "frontend_path",
+    "llm",
+    "init_adapter",
+    "token_file",
+    "python",
+    "cmd",
+    "comet_model",
+    "comet_python",
+)
 # Options with several words, of which those with a slash are such paths.
 LISTS_OF_PLACES = ("sets",)
 # Options of run.sh that the rows of a table set themselves.
@@ -95,6 +105,13 @@ def local_or_hub(value: str) -> str:
     if path.exists() or not re.fullmatch(r"[^./~][^/]*/[^/]+", value):
         return f"{value!r} is no directory with config.json, nor a hub id such as organisation/name"
     return ""
+
+
+def comet_checkpoint(value: str) -> str:
+    """Refuse what is no checkpoint of COMET that is here, and no page of the hub."""
+    if not value or Path(value).exists() or re.fullmatch(r"[^./~@][^/@]*/[^/@]+(@[^/@]+)?", value):
+        return ""
+    return f"{value!r} is no file or directory, nor a page of the hub such as organisation/name@revision"
 
 
 def adapter_directory(value: str) -> str:
@@ -180,6 +197,11 @@ class Options:
     ctc_num_best: int = option(3, "best epochs of CTC to average; both at most keep_nbest_models", at_least_one)
     sets: str = option("test", "sets to decode and score: train, dev, test, or paths of data directories", known_sets)
     subset: int = option(0, "decode and score only so many utterances of each set, spread over it; 0: all")
+    bleu_tokenizer: str = option("", "tokenizer of BLEU, of sacreBLEU's; empty: that of the target language")
+    comet_model: str = option(
+        "", "score COMET with this checkpoint, directory or page of the hub, NAME or NAME@REVISION", comet_checkpoint
+    )
+    comet_python: str = option("", "interpreter of an environment with unbabel-comet; empty: the recipe's own")
     beam_size: int = option(4, "1 is greedy", at_least_one)
     batch_size: int = option(16, "utterances decoded together", at_least_one)
     pack_llm: bool = option(False, "put the LLM's weights into the packed model, too")

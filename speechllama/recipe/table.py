@@ -47,13 +47,14 @@ class Row:
         """Path of its log and of the note of its failure, without their suffixes."""
         return f"{table_dir(self.plan.options.expdir)}/{self.name}.seed{self.seed}"
 
-    def paths(self) -> RunPaths:
-        """Paths of everything that it writes."""
+    def paths(self) -> tuple[RunPaths, ...]:
+        """Paths of everything that it writes, one record for each scored set, in the order of `--sets`."""
+        return tuple(map(self._paths_of, map(self.plan.layout.part_of, self.plan.options.set_names)))
+
+    def _paths_of(self, scored: str) -> RunPaths:
         from speechllama.report.table.run import RunPaths
 
         layout, system = self.plan.layout, self.plan.selection.system
-        sets = layout.options.set_names
-        scored = layout.part_of("test" if "test" in sets else sets[-1])
         has_ctc = system.freezes_encoder
         return RunPaths(
             row=self.name,
@@ -67,6 +68,7 @@ class Row:
             llm_dir=layout.llm_dir if self.plan.selection.needs_llm else "",
             decode_dir=layout.decoded(scored),
             data_dir=layout.dump(scored),
+            set_name=scored,
         )
 
 
@@ -95,8 +97,7 @@ class TablePlan:
         failed = [(row, Path(f"{row.place}.failed")) for row in self.rows]
         made = "".join(f" {row.name}.{row.seed}: {path.read_text().strip()}" for row, path in failed if path.is_file())
         inputs: dict[str, None] = {}
-        for row in self.rows:
-            paths = row.paths()
+        for paths in (paths for row in self.rows for paths in row.paths()):
             inputs |= dict.fromkeys([f"{paths.decode_dir}/score.json", f"{paths.decode_dir}/text"])
             trained = (paths.system_dir, paths.base_dir, paths.init_dir, paths.ctc_dir, paths.llm_dir)
             inputs |= dict.fromkeys(f"{place}/{name}" for place in trained if place for name in RECORDS)

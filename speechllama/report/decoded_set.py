@@ -10,7 +10,7 @@ none of all together: BLEU of different languages, and of different tokenizers, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from speechllama.data.data_dir import TARGET_TABLE
 from speechllama.data.skipped import read_skipped
 from speechllama.files import read_json, read_table
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs, has_texts, pair, split_by_language, split_pairs
+from speechllama.report.segments import digest_texts, read_segments
 from speechllama.text.clean import is_blank
-from speechllama.text.targets import DEFAULT_TARGET, TARGETS
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target, choose_target
 from speechllama.text.tasks import TASKS, Task, task_of
 
 SCORE = "score.json"
@@ -59,12 +60,14 @@ class DecodedSet:
         data_dir: Data directory with the task's references and `utt2lang`; its name is the name of the set.
         control_dir: Decoding directory of the control, if there is one.
         corpus_report: What stage `data` says of the corpus (report.json), where its recipe writes one.
+        bleu_tokenizer: BLEU's, of sacreBLEU's; "" is that of the target language.
     """
 
     hyp_dir: str | Path
     data_dir: str | Path
     control_dir: str | Path | None = None
     corpus_report: str | Path | None = None
+    bleu_tokenizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,20 @@ class ScoredTexts:
         pairs: The texts.
         controls: Those of the control; None without one.
         languages: Language of the speech by utterance.
+        bleu_tokenizer: As that of `DecodedSet`.
     """
 
     task: Task
     pairs: Pairs
     controls: Pairs | None
     languages: Mapping[str, str]
+    bleu_tokenizer: str = ""
 
     def by_target(self, targets: Mapping[str, str]) -> dict[str, ScoredTexts]:
         """One for each target language, by utterance."""
         parts = split_pairs(self.pairs, targets, TARGET_TABLE, "target language")
         controls = split_pairs(self.controls, targets, TARGET_TABLE, "target language") if self.controls else {}
-        return {name: ScoredTexts(self.task, part, controls.get(name), self.languages) for name, part in parts.items()}
+        return {name: replace(self, pairs=part, controls=controls.get(name)) for name, part in parts.items()}
 
 
 def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARGET) -> dict[str, Any]:
@@ -139,10 +144,24 @@ def read_texts(decoded: DecodedSet, task: Task) -> ScoredTexts:
     references, languages = read_table(data_dir / task.reference), read_table(data_dir / "utt2lang")
 
     def read(folder: str | Path) -> Pairs:
-        return pair(read_table(hypothesis_path(folder)), references, str(hypothesis_path(folder)), languages)
+        found = pair(read_table(hypothesis_path(folder)), references, str(hypothesis_path(folder)), languages)
+        return add_segments(found, folder, task)
 
     controls = None if decoded.control_dir is None else read(decoded.control_dir)
-    return ScoredTexts(task.ranked_for({*languages.values()}), read(decoded.hyp_dir), controls, languages)
+    ranked = task.ranked_for({*languages.values()})
+    return ScoredTexts(ranked, read(decoded.hyp_dir), controls, languages, decoded.bleu_tokenizer)
+
+
+def add_segments(pairs: Pairs, decode_dir: str | Path, task: Task) -> Pairs:
+    """Put the scores of utterances that are in the decoding directory next to the texts.
+
+    Raises:
+        ValueError: They are of other texts.
+    """
+    texts = digest_texts(pairs.hypotheses, pairs.references)
+    names = [metric.name for metric in task.metrics if metric.of_segments]
+    found = {name: read_segments(decode_dir, name, texts) for name in names}
+    return replace(pairs, segments={name: scores for name, scores in found.items() if scores})
 
 
 def read_targets(data_dir: str | Path, utterances: Iterable[str], target: str) -> dict[str, str]:
@@ -154,16 +173,18 @@ def read_targets(data_dir: str | Path, utterances: Iterable[str], target: str) -
 
 def score_part(texts: ScoredTexts, target: str) -> dict[str, Any]:
     """Score texts in one language, all of them and by language of the speech."""
-    task = texts.task
+    task, language = texts.task, choose_target(target, texts.bleu_tokenizer)
     report: dict[str, Any] = {"target": target} if task.is_translation else {}
-    report |= score_pairs(texts.pairs, texts.controls, task, target)
+    if task.is_translation and texts.bleu_tokenizer:
+        report["bleu_tokenizer"] = texts.bleu_tokenizer
+    report |= score_pairs(texts.pairs, texts.controls, task, language)
     warning = find_warning({"task": task.name, "ranks_by": task.ranks_by.name, **report})
     if warning:
         report["warning"] = warning
     controls = split_by_language(texts.controls, texts.languages) if texts.controls else {}
     report["per_language"] = {
-        language: score_pairs(part, controls.get(language), task, target)
-        for language, part in split_by_language(texts.pairs, texts.languages).items()
+        name: score_pairs(part, controls.get(name), task, language)
+        for name, part in split_by_language(texts.pairs, texts.languages).items()
     }
     return report
 
@@ -201,19 +222,19 @@ def describe_unscored(decoded: DecodedSet, task: Task, target: str) -> dict[str,
     }
 
 
-def score_pairs(pairs: Pairs, controls: Pairs | None, task: Task, target: str) -> dict[str, Any]:
+def score_pairs(pairs: Pairs, controls: Pairs | None, task: Task, target: Target) -> dict[str, Any]:
     """Score texts and their control as the keys of score.json."""
     values = _score(pairs, task, target, NUM_BOOTSTRAP)
     if controls:
         # No interval for the control: one resampling is enough, and no score depends on it.
         control = _score(controls, task, target, 1)
-        values |= {f"control_{metric.name}": control[metric.name] for metric in task.metrics}
+        values |= {f"control_{metric.name}": control[metric.name] for metric in task.metrics if metric.name in control}
     return values
 
 
-def _score(pairs: Pairs, task: Task, target: str, num_bootstrap: int) -> dict[str, Any]:
+def _score(pairs: Pairs, task: Task, target: Target, num_bootstrap: int) -> dict[str, Any]:
     """Run a task's scorer; its numbers keep four decimals: more are noise, and files stay readable."""
-    found = asdict(task.score(pairs, TARGETS[target], num_bootstrap=num_bootstrap))
+    found = asdict(task.score(pairs, target, num_bootstrap=num_bootstrap))
     usual = TASKS[task.name].ranks_by
     if task.ranks_by.name != usual.name:  # the signature of the one that ranks has no prefix
         own = found.pop(f"{task.ranks_by.name}_signature")
@@ -237,7 +258,7 @@ def rank(pairs: Pairs, task: Task, targets: Mapping[str, str] | str = DEFAULT_TA
         return float(CHRF().corpus_score(list(pairs.hypotheses), [list(pairs.references)]).score)
     target = TARGETS[next(iter(names))]
     if task.compared_by:  # without the other scores
-        metric = task.make_compared(target)
+        metric = task.make_compared(task.ranks_by, target)
         value = float(metric.corpus_score(list(pairs.hypotheses), [list(pairs.references)]).score)
     else:
         value = float(getattr(task.score(pairs, target, num_bootstrap=1), task.ranks_by.name))
@@ -291,7 +312,7 @@ def format_report(report: Mapping[str, Any]) -> str:
 def _format_one(report: Mapping[str, Any]) -> str:
     task = task_of(report)
     parts = []
-    for metric in task.metrics:
+    for metric in task.scored(report):
         part = metric.format(report[metric.name])
         if metric.has_interval:
             part += metric.format_interval(*(report[f"{metric.name}_{end}"] for end in ("low", "high")))

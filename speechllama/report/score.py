@@ -1,33 +1,35 @@
 """Scores of decoded text, paired on utterance ids.
 
-    {utterance: hypothesis} + {utterance: reference} -> Pairs -> BLEU, chrF | WER (as it is, normalised), CER
+    {utterance: hypothesis} + {utterance: reference} -> Pairs -> BLEU, chrF, TER | WER (as it is, normalised), CER
 
 Each score has its signature. Text is compared as it is: case, punctuation and Unicode form are kept, so ß is not ss and
 ı is not i; only the normalised WER compares what text/normaliser.py makes of both sides.
-BLEU and chrF are sacrebleu's, cased and detokenised, 0 to 100. WER and CER are jiwer's, in percent (above 100
-with many insertions). For WER and CER every run of Unicode white space counts as one space and none
-stays at the ends; words are what is between the spaces, and a space inside a text is a character of its
-CER. A sentence of a language written without spaces (Chinese, Japanese, Thai) is one word, so there CER ranks.
+BLEU and chrF are sacrebleu's, cased and detokenised, 0 to 100; TER is sacrebleu's in lower case, its default, in
+percent. WER and CER are jiwer's, in percent (above 100 with many insertions, as TER). For WER and CER every run of
+Unicode white space counts as one space and none stays at the ends; words are what is between the spaces, and a space
+inside a text is a character of its CER. A sentence of a language written without spaces (Chinese, Japanese, Thai) is
+one word, so there CER ranks.
 BLEU cuts words with the target language's tokenizer, and scores of different ones are never averaged or compared.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import jiwer
 from sacrebleu.metrics import CHRF
-from sacrebleu.metrics.base import Metric
 
 from speechllama.faults import InputError, first_ten
+from speechllama.report.resampling import resampling_signature, score_resampled, score_segments, sign_segments
+from speechllama.report.segments import SegmentScores
 from speechllama.report.word_errors import CharacterErrorRate, WordErrorRate
 from speechllama.text.bleu import bleu_metric
 from speechllama.text.clean import is_blank
 from speechllama.text.normaliser import describe_normalisers, normalise
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target, lack_spaces
+from speechllama.text.ter import ter_metric
 
 NUM_BOOTSTRAP = 1000  # resamples of the 95 % interval, sacrebleu's own default
 
@@ -43,6 +45,7 @@ class Pairs:
     hypotheses: tuple[str, ...]
     references: tuple[str, ...]
     languages: tuple[str, ...] = ()  # of the speech; () where they are not known
+    segments: Mapping[str, SegmentScores] = field(default_factory=dict)  # scores of utterances, by metric
 
     def map_texts(self, change: Callable[[str, str], str]) -> Pairs:
         """Change hypotheses and references alike; `change` gets a text and the language of its utterance."""
@@ -53,7 +56,19 @@ class Pairs:
     def select(self, rows: Sequence[int]) -> Pairs:
         """Take some of the pairs, by their places."""
         columns = (self.utterances, self.hypotheses, self.references, self.languages)
-        return Pairs(*(tuple(column[row] for row in rows) if column else () for column in columns))
+        taken = [tuple(column[row] for row in rows) if column else () for column in columns]
+        utterances, hypotheses, references, languages = taken
+        return Pairs(utterances, hypotheses, references, languages, self.segments)
+
+    def of_segments(self, metric: str) -> Pairs:
+        """Put scores of utterances, as texts, in place of the hypotheses, which `SegmentMean` reads.
+
+        Args:
+            metric: Its name, one of `segments`.
+        """
+        scores = self.segments[metric].scores
+        texts = tuple(repr(scores[utterance]) for utterance in self.utterances)
+        return replace(self, hypotheses=texts, references=("",) * len(texts))
 
     @property
     def num_empty(self) -> int:
@@ -63,7 +78,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class TranslationScore:
-    """BLEU with its 95 % bootstrap interval and chrF, 0 to 100, of a set of utterances."""
+    """BLEU with its 95 % bootstrap interval, chrF and TER of a set of utterances; no TER where nothing finds words.
+
+    COMET, with an interval, where its scores of the utterances are there (`Pairs.segments`).
+    """
 
     bleu: float
     bleu_low: float
@@ -73,12 +91,20 @@ class TranslationScore:
     chrf_signature: str
     num_utterances: int
     num_empty: int
+    ter: float | None = None
+    ter_signature: str | None = None
+    comet: float | None = None
+    comet_low: float | None = None
+    comet_high: float | None = None
+    comet_signature: str | None = None
 
     def __str__(self) -> str:
         return (
             f"BLEU {self.bleu:.2f} [{self.bleu_low:.2f}, {self.bleu_high:.2f}] ({self.signature}), "
             f"chrF {self.chrf:.2f} ({self.chrf_signature}), "
-            f"{self.num_utterances} utterances, {self.num_empty} empty"
+            + (f"TER {self.ter:.2f} % ({self.ter_signature}), " if self.ter is not None else "")
+            + (f"COMET {self.comet:.2f} ({self.comet_signature}), " if self.comet is not None else "")
+            + f"{self.num_utterances} utterances, {self.num_empty} empty"
         )
 
 
@@ -219,27 +245,10 @@ def cer_metric(target: Target) -> CharacterErrorRate:
     return CharacterErrorRate()
 
 
-def score_resampled(metric: Metric, pairs: Pairs, num_bootstrap: int) -> tuple[float, float, float]:
-    """Score with one of sacreBLEU's metrics.
-
-    Args:
-        metric: The metric; afterwards its signature names the resampling.
-        pairs: At least one pair.
-        num_bootstrap: Resamples of the interval; with 1 or less there is none.
-
-    Returns:
-        The score, and the ends of its 95 % interval; without resampling, three times the score.
-    """
-    score = metric.corpus_score(list(pairs.hypotheses), [list(pairs.references)], n_bootstrap=max(num_bootstrap, 1))
-    # sacrebleu centres its interval on the mean of the resamples, not on the score.
-    middle, half = (score._mean, score._ci) if num_bootstrap > 1 else (score.score, 0.0)
-    return float(score.score), max(float(middle - half), 0.0), float(middle + half)
-
-
 def score_translation(
     pairs: Pairs, target: Target = TARGETS[DEFAULT_TARGET], num_bootstrap: int = NUM_BOOTSTRAP
 ) -> TranslationScore:
-    """Score translations with sacrebleu: corpus BLEU (cased) and chrF.
+    """Score translations with sacrebleu: corpus BLEU (cased), chrF and TER.
 
     Args:
         pairs: At least one pair.
@@ -253,15 +262,24 @@ def score_translation(
     metric, chrf_metric = bleu_metric(target), CHRF(word_order=target.chrf_word_order)
     bleu, low, high = score_resampled(metric, pairs, num_bootstrap)
     chrf = chrf_metric.corpus_score(list(pairs.hypotheses), [list(pairs.references)])
+    edits = ter_metric(target)
+    ter = edits.corpus_score(list(pairs.hypotheses), [list(pairs.references)]) if edits else None
+    comet = score_segments(pairs, "comet", num_bootstrap)
     return TranslationScore(
         bleu=bleu,
-        bleu_low=low,
+        bleu_low=max(low, 0.0),
         bleu_high=min(high, 100.0),
         chrf=float(chrf.score),
         signature=str(metric.get_signature()),
         chrf_signature=str(chrf_metric.get_signature()),
         num_utterances=len(pairs.utterances),
         num_empty=pairs.num_empty,
+        ter=float(ter.score) if ter else None,
+        ter_signature=str(edits.get_signature()) if edits else None,
+        comet=comet[0],
+        comet_low=comet[1],
+        comet_high=comet[2],
+        comet_signature=sign_segments(pairs, "comet", num_bootstrap),
     )
 
 
@@ -286,15 +304,14 @@ def score_recognition(
     space = f"space:collapsed|jiwer:{version('jiwer')}"
     kept = f"case:mixed|punct:kept|norm:none|{space}"
     ranking_cer = score_resampled(cer_metric(target), pairs, num_bootstrap) if lack_spaces(pairs.languages) else None
-    seed = os.environ.get("SACREBLEU_SEED", "12345").lower()
-    resampled = f"|bs:{num_bootstrap}|seed:{seed}" if num_bootstrap > 1 else ""
+    resampled = resampling_signature(num_bootstrap)
     norm = f"norm:{describe_normalisers(pairs.languages)}|{space}|transformers:{version('transformers')}"
     return RecognitionScore(
         wer=wer,
-        wer_low=low,
+        wer_low=max(low, 0.0),
         wer_high=high,
         wer_normalised=normalised[0],
-        wer_normalised_low=normalised[1],
+        wer_normalised_low=max(normalised[1], 0.0),
         wer_normalised_high=normalised[2],
         cer=100.0 * count_errors(characters) / count_units(characters),
         num_word_errors=count_errors(words),
@@ -306,7 +323,7 @@ def score_recognition(
         cer_signature=f"CER|unit:code-point-with-spaces|{kept}{resampled if ranking_cer else ''}",
         num_utterances=len(pairs.utterances),
         num_empty=pairs.num_empty,
-        cer_low=ranking_cer[1] if ranking_cer else None,
+        cer_low=max(ranking_cer[1], 0.0) if ranking_cer else None,
         cer_high=ranking_cer[2] if ranking_cer else None,
     )
 

@@ -16,23 +16,26 @@ NONE = "-"  # a cell without a value
 
 
 def group_scores(scores: Mapping[str, dict[str, Any]]) -> list[tuple[str, Task, dict[str, dict[str, Any]]]]:
-    """Group reports into tables: by task, by the metric that ranks, and by target language.
+    """Group reports into tables: by task, by the metric that ranks, by target language and by BLEU's tokenizer.
 
     Returns:
         Heading, task and reports of each, in the order of TASKS. The heading names what several tables differ in.
     """
-    groups: dict[tuple[Task, str], dict[str, dict[str, Any]]] = {}
+    groups: dict[tuple[Task, str, str], dict[str, dict[str, Any]]] = {}
     for name, report in scores.items():
         for part in expand_targets(report):
-            key = (task_of(report), str(part.get("target", DEFAULT_TARGET)) if task_of(report).is_translation else "")
-            called = f"{name} [{key[1]}]" if "per_target" in report else name
+            task, target = task_of(report), str(part.get("target", DEFAULT_TARGET))
+            key = (task, target if task.is_translation else "", str(part.get("bleu_tokenizer", "")))
+            called = f"{name} [{target}]" if "per_target" in report else name
             groups.setdefault(key, {})[called] = part
     order = list(TASKS)
     found = []
-    for (task, target), reports in sorted(groups.items(), key=lambda group: order.index(group[0][0].name)):
+    for (task, target, tokenizer), reports in sorted(groups.items(), key=lambda group: order.index(group[0][0].name)):
         heading = task.title
-        if target and sum(other.name == task.name for other, _ in groups) > 1:
+        if target and len({other for each, other, _ in groups if each.name == task.name}) > 1:
             heading += f" into {TARGETS[target].language if target in TARGETS else target}"
+        if tokenizer:
+            heading += f", BLEU with the tokenizer {tokenizer}"
         if task != TASKS[task.name]:
             heading += f", ranked by {task.ranks_by.title}"
         found.append((heading, task, reports))
@@ -54,11 +57,14 @@ def _format_pairs(task: Task, scores: Mapping[str, dict[str, Any]]) -> str:
 
 def format_scores(heading: str, task: Task, scores: dict[str, dict[str, Any]]) -> str:
     """Write the table of a task's scores and the signatures below it."""
-    headings = [metric.heading + (" [95 %]" if metric.has_interval else "") for metric in task.metrics]
-    columns = [*FIRST_COLUMNS, *headings, f"control {task.ranks_by.heading}", *LAST_COLUMNS]
+    metrics = task.scored(*scores.values())
+    headings = [metric.heading + (" [95 %]" if metric.has_interval else "") for metric in metrics]
+    controls = list(dict.fromkeys([task.ranks_by, *(metric for metric in metrics if metric in task.compared)]))
+    columns = [*FIRST_COLUMNS, *headings, *(f"control {metric.heading}" for metric in controls), *LAST_COLUMNS]
     rows = []
     for name, report in scores.items():
-        cells = [*(_score_cell(report, metric) for metric in task.metrics), _number(report, task.control)]
+        cells = [*(_score_cell(report, metric) for metric in metrics)]
+        cells += [_number(report, f"control_{metric.name}") for metric in controls]
         rows.append([*_first_cells(name, report), *cells, *_last_cells(report)])
     signatures = [report[key] for key in task.signatures for report in scores.values() if key in report]
     table = format_table(columns, rows)

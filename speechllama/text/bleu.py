@@ -21,9 +21,14 @@ def bleu_metric(target: Target, effective_order: bool = False) -> BLEU:
         effective_order: Of single sentences: n-grams longer than the text do not count.
 
     Raises:
-        ValueError: Its tokenizer needs a package or a file that is not here; the message says what to install.
+        ValueError: sacreBLEU has no such tokenizer; or it needs a package or a file that is not here, then the message
+            says what to install.
     """
     name = target.bleu_tokenizer
+    if name not in BLEU.TOKENIZERS:
+        raise InputError(
+            f"BLEU of {target.language}: unknown tokenizer {name!r}, expected one of {', '.join(BLEU.TOKENIZERS)}"
+        )
     try:
         return BLEU(tokenize=name, effective_order=effective_order)
     except (RuntimeError, ImportError, OSError) as error:

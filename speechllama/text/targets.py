@@ -5,8 +5,9 @@ en -> TARGETS["en"] -> name for prompts, scripts, spaces or none, tokenizer of B
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from speechllama.registry import Registry
 
@@ -77,6 +78,16 @@ TARGETS: Registry[Target] = Registry(
     [*_spaced("LATIN", _LATIN), *(record for entry in _OTHERS.items() for record in _spaced(*entry)), *_SPECIAL],
 )
 DEFAULT_TARGET = "en"
+
+
+def choose_target(name: str, bleu_tokenizer: str = "") -> Target:
+    """Give a target language; its BLEU is cut by another tokenizer of sacreBLEU's where one is named."""
+    return replace(TARGETS[name], bleu_tokenizer=bleu_tokenizer) if bleu_tokenizer else TARGETS[name]
+
+
+def scored_target(report: Mapping[str, Any]) -> Target:
+    """The target language of a score.json, with the tokenizer it was scored with; older scores name neither."""
+    return choose_target(str(report.get("target", DEFAULT_TARGET)), str(report.get("bleu_tokenizer", "")))
 
 
 def find_language(code: str) -> Target | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechllama.registry import Registry
-from speechllama.text.targets import lack_spaces
+from speechllama.text.targets import Target, lack_spaces
 
 CTCTarget = Literal["transcript", "translation"]
 # Table of a data directory -> what CTC calls it when it learns it.
@@ -29,6 +29,9 @@ class Metric:
         is_higher_better: Whether a larger value is the better one.
         unit: What follows a value: "" or "%".
         has_interval: Whether the scorer gives a 95 % interval, `<name>_low` and `<name>_high`.
+        compared_by: As a task's, of a metric by which systems are compared though it does not rank; "": they are not.
+        of_segments: Whether it is a mean of scores that another program gave each utterance, `<name>.json` next to the
+            hypotheses.
     """
 
     name: str
@@ -36,6 +39,8 @@ class Metric:
     is_higher_better: bool = True
     unit: str = ""
     has_interval: bool = False
+    compared_by: str = ""
+    of_segments: bool = False
 
     @property
     def heading(self) -> str:
@@ -58,6 +63,9 @@ class Metric:
 
 BLEU = Metric("bleu", "BLEU", has_interval=True)
 CHRF = Metric("chrf", "chrF")
+TER = Metric("ter", "TER", is_higher_better=False, unit="%")
+SEGMENT_MEAN = "speechllama.report.segments:segment_mean"
+COMET = Metric("comet", "COMET", has_interval=True, compared_by=SEGMENT_MEAN, of_segments=True)
 WER = Metric("wer", "WER", is_higher_better=False, unit="%", has_interval=True)
 WER_NORMALISED = Metric("wer_normalised", "WER normalised", is_higher_better=False, unit="%", has_interval=True)
 CER = Metric("cer", "CER", is_higher_better=False, unit="%")
@@ -91,7 +99,8 @@ class Task:
         metrics: Scores, the one that ranks systems first.
         scorer: "module:function" that scores pairs of texts, imported on use: sacreBLEU and jiwer are slow to load. It
             is called as `scorer(pairs, target, num_bootstrap=n)` and returns a frozen dataclass whose fields are the
-            keys of score.json: those of the metrics, their signatures, `num_utterances` and `num_empty`.
+            keys of score.json: those of the metrics, their signatures, `num_utterances` and `num_empty`. What is
+            None is not in score.json: a metric may lack a score, and a page then leaves its column out.
         compared_by: "module:function" that maps a target language (a record of TARGETS) to a sacreBLEU metric that
             gives the score that ranks; systems are compared by resampling it. "" if they are not compared.
         without_spaces: What ranks instead where a language of the speech is written without spaces between words; None
@@ -140,9 +149,19 @@ class Task:
         return _load(self.scorer)
 
     @property
-    def make_compared(self) -> Callable[..., Any]:
-        """What `compared_by` names."""
-        return _load(self.compared_by)
+    def compared(self) -> tuple[Metric, ...]:
+        """The metrics by which systems are compared by resampling, the one that ranks first."""
+        others = tuple(metric for metric in self.metrics[1:] if metric.compared_by)
+        return ((self.ranks_by,) if self.compared_by else ()) + others
+
+    def make_compared(self, metric: Metric, target: Target) -> Any:
+        """Build the sacreBLEU metric by which systems are compared.
+
+        Args:
+            metric: One of `compared`.
+            target: The language that translations are in.
+        """
+        return _load(self.compared_by if metric == self.ranks_by else metric.compared_by)(target)
 
     @property
     def control(self) -> str:
@@ -152,6 +171,10 @@ class Task:
     def signature(self, metric: Metric) -> str:
         """The key of score.json with a metric's signature: that of the one that ranks has no prefix."""
         return "signature" if metric == self.ranks_by else f"{metric.name}_signature"
+
+    def scored(self, *reports: Mapping[str, Any]) -> tuple[Metric, ...]:
+        """The metrics that at least one of some score.json has, and the one that ranks."""
+        return tuple(each for each in self.metrics if each == self.ranks_by or any(each.name in one for one in reports))
 
     @property
     def signatures(self) -> tuple[str, ...]:
@@ -174,7 +197,7 @@ TASKS: Registry[Task] = Registry(
             title="Translation",
             reference="text",
             prompt="Translate the speech to {target}: {audio} {target}:",
-            metrics=(BLEU, CHRF),
+            metrics=(BLEU, CHRF, TER, COMET),
             scorer="speechllama.report.score:score_translation",
             compared_by="speechllama.text.bleu:bleu_metric",
         ),

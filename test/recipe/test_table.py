@@ -88,7 +88,7 @@ def test_wrong_usage_of_a_table_is_refused(mini_table: MakeTable, words: Sequenc
 
 
 def test_the_paths_of_a_row_are_those_of_its_run(mini_table: MakeTable, tmp_path: Path) -> None:
-    b2, e6, d = (row.paths() for row in mini_table("--systems", "b2 e6 d", "--beam_size", "2").rows)
+    b2, e6, d = (row.paths()[0] for row in mini_table("--systems", "b2 e6 d", "--beam_size", "2").rows)
     assert (b2.row, b2.seed, b2.failed) == ("b2", 1, f"{tmp_path}/table/b2.seed1.failed")
     assert (b2.system_dir, b2.base_dir) == (f"{tmp_path}/st_b2", f"{tmp_path}/st_b1")
     assert (b2.ctc_dir, b2.compressed_dir, b2.init_dir, b2.llm_dir) == ("", "", "", f"{tmp_path}/llm")
@@ -101,7 +101,7 @@ def test_the_paths_of_a_row_are_those_of_its_run(mini_table: MakeTable, tmp_path
 
 def test_ctc_is_a_row_of_recognition(mini_table: MakeTable, tmp_path: Path) -> None:
     words = ("--systems", "CTC E6", "--task", "asr")
-    ctc, e6 = (row.paths() for row in mini_table(*words).rows)
+    ctc, e6 = (row.paths()[0] for row in mini_table(*words).rows)
     assert (ctc.system_dir, ctc.ctc_dir, ctc.data_dir) == (f"{tmp_path}/asr_ctc", e6.ctc_dir, e6.data_dir)
     assert ctc.decode_dir == f"{tmp_path}/asr_ctc/decode_test_beam1"
     assert (ctc.compressed_dir, ctc.llm_dir, ctc.init_dir) == ("", "", "")  # nothing is compressed, and no LLM reads
@@ -109,10 +109,13 @@ def test_ctc_is_a_row_of_recognition(mini_table: MakeTable, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("sets", "scored"),
-    [("test", "test"), ("test dev", "test"), ("train dev", "dev"), ("test a/real", "test"), ("a/real", "real")],
+    [("test", ["test"]), ("test dev", ["test", "dev"]), ("test a/real", ["test", "real"]), ("a/real", ["real"])],
 )
-def test_a_table_scores_the_test_set_or_the_last_one(mini_table: MakeTable, sets: str, scored: str) -> None:
-    assert mini_table("--sets", sets).rows[0].paths().data_dir == f"dump/{scored}"
+def test_a_table_scores_all_sets_in_their_order(mini_table: MakeTable, sets: str, scored: list[str]) -> None:
+    paths = mini_table("--sets", sets).rows[0].paths()
+    assert [(each.set_name, each.data_dir) for each in paths] == [(name, f"dump/{name}") for name in scored]
+    (part,) = mini_table("--subset", "5").rows[0].paths()
+    assert (part.set_name, part.data_dir) == ("test_subset5", "dump/test_subset5")
 
 
 def test_the_stage_reads_what_the_rows_have_left_and_notes_what_failed(mini_table: MakeTable, tmp_path: Path) -> None:

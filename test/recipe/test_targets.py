@@ -43,6 +43,30 @@ def test_each_direction_has_folders_of_its_own(
     assert ("--direction" in data.jobs[0].command) == is_from_english == (" direction en_x" in data.settings)
 
 
+def test_the_tokenizer_of_bleu_is_an_option_of_stage_score_whose_marker_names_it(mini_plan: MakePlan) -> None:
+    usual, other = (
+        next(row for _, row in plan.stages() if row.name == "score")
+        for plan in (mini_plan(), mini_plan("--bleu_tokenizer", "intl"))
+    )
+    assert other.jobs[0].command[-2:] == ("--bleu_tokenizer", "intl") and other.settings == "bleu_tokenizer=intl"
+    assert "--bleu_tokenizer" not in usual.jobs[0].command and usual.settings == ""
+
+
+def test_comet_is_a_job_of_stage_score_and_recognition_has_none(mini_plan: MakePlan) -> None:
+    words = ("--comet_model", "Unbabel/wmt22-comet-da@abc", "--comet_python", "/env/bin/python", "--ngpu", "1")
+    stage = next(row for _, row in mini_plan(*words).stages() if row.name == "score")
+    comet = stage.jobs[0]
+    assert (comet.kind, comet.command[2]) == ("gpu", "speechllama.bin.score_comet") and len(stage.jobs) == 3
+    assert comet.command[-6:] == ("--model", words[1], "--python", words[3], "--ngpu", "1")
+    assert stage.settings == "comet_model=Unbabel/wmt22-comet-da@abc"
+    recognition = next(row for _, row in mini_plan(*words, "--task", "asr").stages() if row.name == "score")
+    assert len(recognition.jobs) == 2 and recognition.settings == ""
+    with pytest.raises(
+        UsageError, match="--comet_model: 'wmt22' is no file or directory, nor a page of the hub such as"
+    ):
+        mini_plan("--comet_model", "wmt22")
+
+
 def test_only_covost2_has_directions(mini_plan: MakePlan) -> None:
     with pytest.raises(UsageError, match="--direction en_x: only CoVoST 2 has it"):
         mini_plan("--direction", "en_x")

@@ -104,7 +104,7 @@ def test_recognition_has_its_own_table(tmp_path: Path) -> None:
 def test_a_recognition_score_of_an_older_version_has_no_interval_and_no_normalised_rate(tmp_path: Path) -> None:
     report = {key: value for key, value in RECOGNITION.items() if not key.startswith("wer_")}
     write_json(tmp_path / "e6_asr" / "decode_test_beam4" / "score.json", report)
-    assert "| e6_asr | test | - | 12.50 | - | 4.25 | 99.00 | 150 (0) | - | - |" in make_page(tmp_path)
+    assert "| e6_asr | test | - | 12.50 | 4.25 | 99.00 | 150 (0) | - | - |" in make_page(tmp_path)
 
 
 def test_a_rescored_set_shows_what_was_tuned_and_where_that_set_needs_no_score(tmp_path: Path) -> None:

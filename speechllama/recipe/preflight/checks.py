@@ -32,6 +32,7 @@ from speechllama.recipe.preflight.amounts import (
     feature_bytes,
     read_amounts,
 )
+from speechllama.recipe.preflight.comet import check_comet
 from speechllama.recipe.preflight.fit import check_context, check_updates
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.prompts import check_prompts
@@ -79,6 +80,7 @@ def run_preflight(run: CheckedRun) -> Report:
     check_context(run, trainings, report.lines, report.faults)
     check_rescoring(run, report)
     check_prompts(run, report.lines, report.faults)
+    check_comet(run, report.lines, report.faults)
     memory = check_gpu(run, trainings, architecture, report.faults)
     if memory:
         report.tables.append(format_table(MEMORY_HEADER, memory))

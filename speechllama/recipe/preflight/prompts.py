@@ -19,7 +19,7 @@ from speechllama.recipe.stages import stage_number
 from speechllama.rescore.rescoring import read_rescoring_config
 from speechllama.text.bleu import bleu_metric
 from speechllama.text.prompt import AUDIO, PromptConfig, PromptText, prompt_conf_of
-from speechllama.text.targets import TARGETS
+from speechllama.text.targets import choose_target
 
 Use = tuple[str, str, str]  # source language, target language, own template of utterances ("": none)
 NUM_SHOWN = 3  # prompts of a YAML
@@ -37,7 +37,7 @@ def check_prompts(run: CheckedRun, lines: list[str], faults: list[str]) -> None:
     targets = list(dict.fromkeys(target for _, target, _ in uses)) if task.is_translation else []
     for target in targets if run.options.stop_stage >= stage_number("score") else ():
         try:
-            bleu_metric(TARGETS[target])
+            bleu_metric(choose_target(target, run.options.bleu_tokenizer))
         except ValueError as error:
             faults.append(str(error))
     if len(targets) > 1 and run.plan.selection.system.is_seq2seq:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from speechllama.recipe.stages.commands import config_words, given
+from speechllama.recipe.stages.commands import as_seen_here, config_words, given
 from speechllama.recipe.stages.encoder import CACHE_TABLES
 from speechllama.recipe.stages.records import JOB, Clear, Job, Stage, module, tables
 from speechllama.recipe.stages.speech import FEATURE_TABLES
 from speechllama.recipe.system import Config
+from speechllama.text.tasks import COMET
 
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
@@ -41,16 +42,20 @@ def score(plan: Plan) -> list[Stage]:
             *("--data_dir", layout.dump(name), "--task", options.task),
             *("--corpus_report", layout.corpus_report(name)),
             *options.target_words,
+            *given("bleu_tokenizer", options.bleu_tokenizer),
         )
+        comet = _comet_job(plan, name)
         results = module("write_results", "--exp_dir", options.expdir, "--title", plan.recipe_name)
         stages.append(
             Stage(
                 "score",
                 f"scores of {name} ({layout.results})",
                 f"{layout.system_dir}/.score_{name}_beam{layout.beam_size}.done",
+                " ".join(f"{key}={value}" for key, value in _scoring(plan).items() if value),
                 inputs=(f"{folder}/text",),
                 outputs=(f"{folder}/score.json",),
                 jobs=(
+                    *([comet] if comet else []),
                     Job("cpu", command, f"{folder}/score.log"),
                     Job("cpu", results, f"{options.expdir}/log/results.log"),
                 ),
@@ -58,6 +63,26 @@ def score(plan: Plan) -> list[Stage]:
             )
         )
     return stages
+
+
+def _scoring(plan: Plan) -> dict[str, str]:
+    """The options that scores depend on; without them a marker is that of older runs."""
+    options, has_comet = plan.options, COMET in plan.layout.task.metrics
+    return {"bleu_tokenizer": options.bleu_tokenizer, "comet_model": options.comet_model if has_comet else ""}
+
+
+def _comet_job(plan: Plan, name: str) -> Job | None:
+    """COMET of a set and of its control, on a GPU if there is one; None where it is not asked for."""
+    options, layout = plan.options, plan.layout
+    if not _scoring(plan)["comet_model"]:
+        return None
+    command = module(
+        *("score_comet", "--hyp_dir", layout.decoded(name), "--control_dir", layout.decoded(name, control=True)),
+        *("--data_dir", layout.dump(name), "--task", options.task, "--model", as_seen_here(options.comet_model)),
+        *given("python", options.comet_python),
+        *("--ngpu", int(options.ngpu > 0)),
+    )
+    return Job("gpu", command, f"{layout.decoded(name)}/comet.log")
 
 
 def pack(plan: Plan) -> list[Stage]:

@@ -32,15 +32,22 @@ def draw_scores(table: Mapping[str, Any], orange: str = "reference") -> Figure:
     first = [row for row in scored if row["row"] == table["reference"]] or scored or [{"task": DEFAULT_TASK}]
     metric = task_of(first[0]).ranks_by
     rows = [row for row in table["rows"] if metric.name in row]
-    names = dict.fromkeys(str(row.get("part", "")) for row in rows) or {"": None}
+    has_sets = "sets" in table
+
+    def part_of(row: Mapping[str, Any]) -> tuple[str, str]:
+        return str(row.get("part", "")), str(row["set"]) if has_sets else ""
+
+    names = dict.fromkeys(map(part_of, rows)) or {("", ""): None}
     figure = Figure(figsize=(7, 1.2 * len(names) + 0.4 * len(rows)), layout="constrained")
-    # Scores of different target languages have axes of their own: they are not to be compared.
-    for number, part in enumerate(names, 1):
+    # Scores of different target languages or test sets have axes of their own: they are not to be compared.
+    for number, name in enumerate(names, 1):
         axes = figure.add_subplot(len(names), 1, number)
-        legend = draw_rows(axes, [row for row in rows if row.get("part", "") == part], metric, table["reference"])
+        legend = draw_rows(axes, [row for row in rows if part_of(row) == name], metric, table["reference"])
         axes.set_xlabel(f"{metric.in_words}; {', '.join(dict.fromkeys([f'orange: {orange}', *legend]))}")
-        if part:
-            axes.set_title(f"into {TARGETS[part].language}")
+        part, test_set = name
+        title = [*([f"into {TARGETS[part].language}"] if part else []), *([test_set] if test_set else [])]
+        if title:
+            axes.set_title(", ".join(title))
     return figure
 
 

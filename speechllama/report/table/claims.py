@@ -89,8 +89,8 @@ def judge_claims(
 
     Returns:
         One entry a claim: who, what was reported, our difference with its interval and of each seed, the verdict (that
-        of `judge`, or "not judged" where a row is no better than its control), and `note` where a row is missing, not
-        judged, or trained with another number of updates.
+        of `judge`, or "not judged" where a row lacks what it needs, its `flags`), and `note` where a row is missing,
+        not judged, or trained with another number of updates.
     """
     judged = []
     for claim in CLAIMS:
@@ -108,9 +108,8 @@ def judge_claims(
         if difference:
             by_seed = {str(seed): value for seed, value in difference.by_seed.items()}
             entry |= {"mean": difference.mean, "low": difference.low, "high": difference.high, "by_seed": by_seed}
-            at_control = [name for name in (claim.row, other) if rows[name].get("flags")]
-            notes = [f"{' and '.join(at_control)}: not better than the control"] if at_control else []
-            if at_control:
+            notes = [f"{name}: {', '.join(rows[name]['flags'])}" for name in (claim.row, other) if rows[name]["flags"]]
+            if notes:
                 entry["verdict"] = NOT_JUDGED  # a system that does not use the audio shows nothing about the claim
             notes += compare_updates(rows[claim.row], rows[other])
             if notes:
@@ -119,7 +118,7 @@ def judge_claims(
             absent = [name for name in (claim.row, other) if "task" not in rows.get(name, {})]
             entry["note"] = f"no score of {' and '.join(name or 'another system' for name in absent)}"
             if not absent:
-                entry["note"] = "no seed or no test set in common"
+                entry["note"] = "no seed, no test set or no scoring in common"
         judged.append(entry)
     return judged
 
@@ -131,11 +130,20 @@ def ranking_metric(rows: Mapping[str, Mapping[str, Any]], row: str) -> Metric:
 
 
 def best_other(rows: Mapping[str, Mapping[str, Any]], row: str) -> str:
-    """The paper's system with the best score besides one, of its task; "" where there is none."""
-    metric = ranking_metric(rows, row)
-    others = [name for name in PAPERS_SYSTEMS if name != row and metric.name in rows.get(name, {})]
+    """The paper's system with the best score besides one, of its task and scored as it is; "" where there is none."""
+    metric, own = ranking_metric(rows, row), rows.get(row, {})
+    others = [
+        name
+        for name in PAPERS_SYSTEMS
+        if name != row and metric.name in rows.get(name, {}) and _scoring(rows[name]) == _scoring(own)
+    ]
     choose = max if metric.is_higher_better else min
     return choose(others, key=lambda name: rows[name][metric.name], default="")
+
+
+def _scoring(row: Mapping[str, Any]) -> str:
+    """BLEU's tokenizer, where it is not that of the target language."""
+    return str(row.get("bleu_tokenizer", ""))
 
 
 def compare_updates(row: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from speechllama.markdown import format_signatures, format_table
@@ -23,7 +24,8 @@ COSTS = (
     "after +, of the system that it starts from or is built on; shared: of its CTC encoder and LLM, which other rows "
     "use as well. Updates: of all these but the LLM's. Memory: GB, the most in use by the (first) process of its own "
     "training. Real-time factor: of decoding; of rows with CTC without stage `compress`, its encoder and compressor. "
-    "p: sacreBLEU's paired bootstrap test against the reference, of several seeds the largest.\n"
+    "p: sacreBLEU's paired bootstrap test against the reference, of several seeds the largest. Judged: whether claims "
+    "are judged by the row, which must be better than its control and trained to its budget, the epochs of its YAML.\n"
 )
 
 
@@ -39,34 +41,45 @@ def format_part(table: Mapping[str, Any]) -> str:
     rows = [row for row in table["rows"] if "task" in row]
     seeds = ", ".join(map(str, table["seeds"]))
     parts = [f"## Systems compared\n\nReference: {table['reference']}. Seeds: {seeds}. {SCORES}.\n"]
-    for (task, part), own in group_rows(table["rows"]).items():
-        header = header_of(task, table["reference"])
-        cells = [cells_of(row, task, header) for row in own]
+    for (task, part, test_set), own in group_rows(table).items():
+        columns = Columns(task, task.scored(*own), table["reference"], further_of(task, own))
+        cells = [columns.cells(row) for row in own]
         into = f" into {TARGETS[part].language}" if part else ""
-        parts.append(f"{task.title}{into}:\n\n{format_table(header, cells)}")
+        into += f", {test_set}" if test_set else ""
+        parts.append(f"{task.title}{into}:\n\n{format_table(columns.header, cells)}")
         parts.append(format_languages(own, task.ranks_by))
     parts.append(COSTS)
     if rows:
         parts.append(format_making(rows))
         parts.append(format_signatures(collect_signatures(table, rows)))
     missing = [f"* {row['row']}, seed {seed}: {why}\n" for row in table["rows"] for seed, why in row["missing"].items()]
+    missing = list(dict.fromkeys(missing))  # a row that was not run is missing in the table of every set
     if missing:
         parts.append("Missing in the table:\n\n" + "".join(missing))
     parts.append("Every seed: `table/table.json`; figure: `table/scores.svg`; the paper's claims: `CLAIMS.md`.\n")
     return "\n".join(parts)
 
 
-def group_rows(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[Task, str], list[Mapping[str, Any]]]:
-    """Rows by task, the metric that ranks, and target language ("" where there is one for all), in the order of TASKS.
+Group = tuple[Task, str, str]  # with the metric that ranks, target language, test set; "" where there is one for all
 
-    A row without a score is among those of its task that are first.
+
+def group_rows(table: Mapping[str, Any]) -> dict[Group, list[Mapping[str, Any]]]:
+    """Rows by task, the metric that ranks, target language and test set, in the order of TASKS.
+
+    A row without a score is among those of its task, and of its set, that are first.
     """
-    scored = list(dict.fromkeys((task_of(row), str(row.get("part", ""))) for row in rows if "task" in row))
-    groups: dict[tuple[Task, str], list[Mapping[str, Any]]] = {}
+    rows, has_sets = table["rows"], "sets" in table
+
+    def key_of(row: Mapping[str, Any]) -> Group:
+        return task_of(row), str(row.get("part", "")), str(row["set"]) if has_sets else ""
+
+    scored = list(dict.fromkeys(key_of(row) for row in rows if "task" in row))
+    groups: dict[Group, list[Mapping[str, Any]]] = {}
     for row in rows:
-        key = (task_of(row), str(row.get("part", "")))
+        key = key_of(row)
         if "task" not in row:
-            key = next((each for each in scored if each[0].name == key[0].name), key)
+            like = (each for each in scored if (each[0].name, each[2]) == (key[0].name, key[2]))
+            key = next(like, key)
         groups.setdefault(key, []).append(row)
     order = list(TASKS)
     return dict(sorted(groups.items(), key=lambda group: order.index(group[0][0].name)))
@@ -81,21 +94,53 @@ def task_of(row: Mapping[str, Any]) -> Task:
     return task_of_report({"task": (named or [DEFAULT_TASK])[-1], **row})
 
 
-def header_of(task: Task, reference: str) -> list[str]:
-    """The columns of a task's table."""
-    compared = [f"less {reference}", "p"] if is_tested(task) else []
-    headings = [metric.heading for metric in task.metrics]
-    return ["row", "parameters", *headings, *compared, "control", *COST_COLUMNS, "remarks"]
+def further_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> tuple[Metric, ...]:
+    """The metrics besides the one that ranks by which systems are compared, and that a row has."""
+    return tuple(metric for metric in task.scored(*rows) if metric in task.compared and metric != task.ranks_by)
 
 
-def cells_of(row: Mapping[str, Any], task: Task, header: Sequence[str]) -> list[str]:
-    """A row, also one without any score: then why."""
-    if "task" not in row:
-        reasons = dict.fromkeys(row["missing"].values())
-        return [row["row"], *[NONE] * (len(header) - 2), f"**{'; '.join(reasons)}**"]
-    scores = [score_cell(row, metric) for metric in task.metrics]
-    compared = difference_cells(row) if is_tested(task) else []
-    return [row["row"], parameters(row), *scores, *compared, spread(row, task.control), *cost_cells(row), remarks(row)]
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a task's table.
+
+    Attributes:
+        task: The task.
+        metrics: Its scores, of those that a row has.
+        reference: The row that all others are compared with.
+        further: Those of them by which systems are compared, besides the one that ranks.
+    """
+
+    task: Task
+    metrics: tuple[Metric, ...]
+    reference: str
+    further: tuple[Metric, ...]
+
+    @property
+    def header(self) -> list[str]:
+        """Their headings."""
+        compared = [f"less {self.reference}", "p"] if is_tested(self.task) else []
+        further = [
+            name
+            for metric in self.further
+            for name in (f"{metric.title} less {self.reference}", f"{metric.title} p", f"{metric.title} control")
+        ]
+        headings = [metric.heading for metric in self.metrics]
+        return ["row", "parameters", *headings, *compared, "control", *further, *COST_COLUMNS, "judged", "remarks"]
+
+    def cells(self, row: Mapping[str, Any]) -> list[str]:
+        """A row, also one without any score: then why."""
+        if "task" not in row:
+            reasons = dict.fromkeys(row["missing"].values())
+            return [row["row"], *[NONE] * (len(self.header) - 2), f"**{'; '.join(reasons)}**"]
+        scores = [score_cell(row, metric) for metric in self.metrics]
+        compared = difference_cells(row.get("difference")) if is_tested(self.task) else []
+        further = []
+        for metric in self.further:
+            further += difference_cells(row.get("further_differences", {}).get(metric.name))
+            further.append(spread(row, f"control_{metric.name}"))
+        control, judged = spread(row, self.task.control), "no" if row["flags"] else "yes"
+        first = [row["row"], parameters(row), *scores, *compared, control, *further]
+        return [*first, *cost_cells(row), judged, remarks(row)]
 
 
 def score_cell(row: Mapping[str, Any], metric: Metric) -> str:
@@ -104,9 +149,8 @@ def score_cell(row: Mapping[str, Any], metric: Metric) -> str:
     return spread(row, metric.name) + ("" if low is None else f" [{low:.1f}, {high:.1f}]")
 
 
-def difference_cells(row: Mapping[str, Any]) -> list[str]:
-    """The difference to the reference with its interval, and the p-value."""
-    difference = row.get("difference")
+def difference_cells(difference: Mapping[str, Any] | None) -> list[str]:
+    """A difference to the reference with its interval, and the p-value."""
     if not difference:
         return [NONE, NONE]
     less = f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]"
@@ -154,7 +198,7 @@ def spread(row: Mapping[str, Any], key: str) -> str:
 
 
 def remarks(row: Mapping[str, Any]) -> str:
-    """What a reader must know: no better than the control, other conditions than the reference's, missing seeds."""
+    """What a reader must know: what it lacks to be judged, other conditions than the reference's, missing seeds."""
     found = [f"**{flag}**" for flag in row["flags"]]
     if row["differs"]:
         found.append(f"differs from the reference in: {', '.join(row['differs'])}")
@@ -239,8 +283,8 @@ def format_claims(table: Mapping[str, Any], title: str) -> str:
         "The interval is that of a paired bootstrap: the same resampled utterances for both systems, mean over the "
         "seeds, whose own variance it does not hold. A claim of a difference *agrees* if the interval excludes zero on "
         "the reported side and every seed is on that side, and *disagrees* if they are on the other; else no "
-        "difference is shown, with which a claim of about none agrees. A system that is no better than its control "
-        "judges no claim.\n"
+        "difference is shown, with which a claim of about none agrees. Each test set judges by itself, and no "
+        "claim is judged by a system that is no better than its control or not trained to its budget.\n"
     )
     if others:
         text += (
@@ -248,4 +292,36 @@ def format_claims(table: Mapping[str, Any], title: str) -> str:
             "is better, where less is better of an error rate.\n"
         )
     sizes = compare_parameters({row["row"]: row for row in table["rows"]})
-    return f"# {title}: the claims\n\n{text}\n{format_table(header, rows)}" + (f"\n{sizes}\n" if sizes else "")
+    page = f"# {title}: the claims\n\n{text}\n{format_table(header, rows)}" + (f"\n{sizes}\n" if sizes else "")
+    return f"{page}\n{format_needs(table)}"
+
+
+def format_needs(table: Mapping[str, Any]) -> str:
+    """Write what each row needs to be judged, and has."""
+    has_sets = "sets" in table
+    lines = []
+    for row in (row for row in table["rows"] if "task" in row):
+        task, parts = task_of(row), [str(row[key]) for key in ("part",) if key in row]
+        name = " ".join([row["row"], *(f"into {part}" for part in parts), *([f"on {row['set']}"] if has_sets else [])])
+        score, control = score_cell(row, task.ranks_by), spread(row, task.control)
+        lines.append(
+            [name, f"{task.ranks_by.title} {score}", control, epochs_cell(row), "; ".join(row["flags"]) or "yes"]
+        )
+    if not lines:
+        return ""
+    header = ["row", "score", "control", "epochs of its budget", "judged"]
+    needs = "What each row needs in order to be judged: a score better than the control, and the epochs of its YAML."
+    return f"{needs}\n\n{format_table(header, lines)}"
+
+
+def epochs_cell(row: Mapping[str, Any]) -> str:
+    """Epochs that were trained of those of the YAML, of each training; of several seeds each once."""
+    found: dict[str, None] = {}
+    for run in row["by_seed"].values():
+        known = {name: run["trainings"][name] for name in MADE if "max_epoch" in run["trainings"].get(name, {})}
+        found |= dict.fromkeys(
+            f"{record['num_epochs']} of {record['max_epoch']}" + (f" ({name})" if name != "own" else "")
+            for name, record in known.items()
+            if "num_epochs" in record
+        )
+    return ", ".join(found) or NONE

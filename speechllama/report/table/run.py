@@ -18,7 +18,7 @@ from speechllama.files import read_json, read_table
 from speechllama.model.compressors import COMPRESSORS
 from speechllama.model.old_settings import upgrade_settings
 from speechllama.report.ctc import ctc_report_path, read_lengths, report_compression
-from speechllama.report.decoded_set import expand_targets, hypothesis_path, read_targets, score_path
+from speechllama.report.decoded_set import add_segments, expand_targets, hypothesis_path, read_targets, score_path
 from speechllama.report.score import Pairs, pair
 from speechllama.text.tasks import TASKS
 from speechllama.training_record import average_record_path, training_record_path
@@ -43,6 +43,7 @@ class RunPaths:
         llm_dir: Its LLM.
         decode_dir: Its hypotheses.
         data_dir: Data directory of the set that is scored.
+        set_name: The set's name.
     """
 
     row: str
@@ -56,6 +57,7 @@ class RunPaths:
     llm_dir: str
     decode_dir: str
     data_dir: str
+    set_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Run:
         facts: Records of trainings, choice of epochs, compression ratio.
         identity: What a fair comparison must have in common, by name; without what the system does without.
         part: The target language that this is a part of; "" for a run with one target.
+        set_name: The set that is scored.
     """
 
     row: str
@@ -81,6 +84,7 @@ class Run:
     facts: Mapping[str, Any] = field(default_factory=dict)
     identity: Mapping[str, str] = field(default_factory=dict)
     part: str = ""
+    set_name: str = ""
 
 
 def read_runs(paths: RunPaths) -> list[Run]:
@@ -97,10 +101,12 @@ def read_runs(paths: RunPaths) -> list[Run]:
     """
     row, seed = paths.row, paths.seed
     if Path(paths.failed).is_file():
-        return [Run(row, seed, f"failed: {Path(paths.failed).read_text(encoding='utf-8').strip()}")]
+        why = f"failed: {Path(paths.failed).read_text(encoding='utf-8').strip()}"
+        return [Run(row, seed, why, set_name=paths.set_name)]
     if not score_path(paths.decode_dir).is_file():
         is_begun = Path(paths.system_dir).is_dir()
-        return [Run(row, seed, f"has no {score_path(paths.decode_dir)}" if is_begun else "was not run")]
+        why = f"has no {score_path(paths.decode_dir)}" if is_begun else "was not run"
+        return [Run(row, seed, why, set_name=paths.set_name)]
     dirs = {
         field.name: Path(getattr(paths, field.name))
         for field in fields(paths)
@@ -109,15 +115,18 @@ def read_runs(paths: RunPaths) -> list[Run]:
     try:
         report = read_json(score_path(paths.decode_dir))
         if "unscored" in report:
-            return [Run(row, seed, f"is not scored: {report['unscored']}")]
-        references = read_table(dirs["data_dir"] / TASKS[report["task"]].reference)
+            return [Run(row, seed, f"is not scored: {report['unscored']}", set_name=paths.set_name)]
+        task = TASKS[report["task"]]
+        references = read_table(dirs["data_dir"] / task.reference)
         pairs = pair(read_table(hypothesis_path(paths.decode_dir)), references, paths.decode_dir)
+        pairs = add_segments(pairs, paths.decode_dir, task)
         facts = read_facts(dirs, report, pairs)
         found = []
         for part in expand_targets(report):
             name = str(part["target"]) if "per_target" in report else ""
             own = select_target(pairs, dirs["data_dir"], name)
-            found.append(Run(row, seed, "", part, own, facts, read_identity(dirs, part, own, facts), name))
+            identity = read_identity(dirs, part, own, facts)
+            found.append(Run(row, seed, "", part, own, facts, identity, name, paths.set_name))
     except (ValueError, OSError) as error:
         raise InputError(f"system {row}, seed {seed}: {error}; run it again from stage decode") from error
     except KeyError as error:
@@ -147,13 +156,20 @@ def read_facts(dirs: Mapping[str, Path], report: Mapping[str, Any], pairs: Pairs
     seen: set[Path] = set()
     for name, key in TRAININGS.items():
         if key in dirs and dirs[key] not in seen and training_record_path(dirs[key]).is_file():
-            trainings[name] = read_json(training_record_path(dirs[key]))
+            trainings[name] = read_json(training_record_path(dirs[key])) | read_budget(dirs[key])
         seen.add(dirs.get(key, Path()))
     average_file = average_record_path(dirs["base_dir"])
     average = read_json(average_file) if average_file.is_file() else {}
     facts = {"decode_dir": str(dirs["decode_dir"]), "trainings": trainings, "average": average}
     ratio = find_compression(dirs, str(report["set"]), pairs.utterances)
     return {**facts, "compression_ratio": ratio}
+
+
+def read_budget(folder: Path) -> dict[str, Any]:
+    """The epochs that a training has to run to, as `max_epoch`; nothing where it may end before (`patience`)."""
+    settings = read_settings(folder)
+    budget = settings.get("max_epoch")
+    return {} if budget is None or settings.get("patience") is not None else {"max_epoch": budget}
 
 
 def find_compression(dirs: Mapping[str, Path], set_name: str, utterances: Iterable[str]) -> float | None:

@@ -17,13 +17,13 @@ from sacrebleu.significance import PairedTest, Result
 
 from speechllama.faults import InputError
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs
-from speechllama.text.targets import DEFAULT_TARGET, TARGETS
-from speechllama.text.tasks import DEFAULT_TASK, TASKS, Task
+from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target
+from speechllama.text.tasks import DEFAULT_TASK, TASKS, Metric, Task
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The score that ranks of a row less that of another, over the seeds that both have.
+    """A score of a row less that of another, over the seeds that both have.
 
     Attributes:
         mean: Mean over the seeds.
@@ -44,15 +44,20 @@ def is_tested(task: Task) -> bool:
 
 
 def paired_p_values(
-    reference: Pairs, others: Mapping[str, Pairs], task: Task = TASKS[DEFAULT_TASK], target: str = DEFAULT_TARGET
+    reference: Pairs,
+    others: Mapping[str, Pairs],
+    task: Task = TASKS[DEFAULT_TASK],
+    target: Target = TARGETS[DEFAULT_TARGET],
+    metric: Metric | None = None,
 ) -> tuple[dict[str, float | None], str]:
     """Test each system against the reference with sacreBLEU's own paired bootstrap test.
 
     Args:
         reference: The system all others are compared with.
         others: Other systems on the same utterances, by name.
-        task: What all of them do; the test is of the score that ranks.
+        task: What all of them do.
         target: The language that translations are in.
+        metric: What is tested, one of `task.compared`; None: the score that ranks.
 
     Returns:
         p-values by name, and the signature of the test. A system with the reference's very score has None: the test
@@ -64,10 +69,11 @@ def paired_p_values(
     for name, pairs in others.items():
         if (pairs.utterances, pairs.references) != (reference.utterances, reference.references):
             raise InputError(f"{name}: its {len(pairs.utterances)} utterances are not those of the reference")
-    systems: list[tuple[str, Sequence[str]]] = [("", list(reference.hypotheses))]
-    systems += [(name, list(pairs.hypotheses)) for name, pairs in others.items()]
-    metrics = {task.name: task.make_compared(TARGETS[target])}
-    test = PairedTest(systems, metrics, [list(reference.references)], test_type="bs", n_samples=NUM_BOOTSTRAP)
+    metric = metric or task.ranks_by
+    read = {name: compared_texts(pairs, metric) for name, pairs in {"": reference, **others}.items()}
+    systems: list[tuple[str, Sequence[str]]] = [(name, list(pairs.hypotheses)) for name, pairs in read.items()]
+    metrics = {task.name: task.make_compared(metric, target)}
+    test = PairedTest(systems, metrics, [list(read[""].references)], test_type="bs", n_samples=NUM_BOOTSTRAP)
     signatures, scores = test()
     found: dict[str, float | None] = dict.fromkeys(others)
     ((name, signature),) = signatures.items()  # named as the metric names its score
@@ -79,27 +85,36 @@ def paired_p_values(
     return found, str(signature)
 
 
+def compared_texts(pairs: Pairs, metric: Metric) -> Pairs:
+    """What the metric reads: the texts, or scores of utterances in their place."""
+    return pairs.of_segments(metric.name) if metric.of_segments else pairs
+
+
 def resample_score(
-    pairs: Pairs, task: Task = TASKS[DEFAULT_TASK], target: str = DEFAULT_TARGET, num_samples: int = NUM_BOOTSTRAP
+    pairs: Pairs,
+    task: Task = TASKS[DEFAULT_TASK],
+    target: Target = TARGETS[DEFAULT_TARGET],
+    metric: Metric | None = None,
 ) -> NDArray[np.float64]:
-    """The score that ranks of as many resamples of the utterances; the same ones for every system of a test set.
+    """The score of 1,000 resamples of the utterances; the same ones for every system of a test set.
 
     Args:
         pairs: The texts.
         task: What was done.
         target: The language that translations are in.
-        num_samples: Resamples.
+        metric: The score, one of `task.compared`; None: the one that ranks.
 
     Returns:
-        The scores (num_samples,).
+        The scores (1000,).
     """
-    metric = task.make_compared(TARGETS[target])
-    statistics = metric._extract_corpus_statistics(list(pairs.hypotheses), [list(pairs.references)])
+    metric = metric or task.ranks_by
+    scorer, read = task.make_compared(metric, target), compared_texts(pairs, metric)
+    statistics = scorer._extract_corpus_statistics(list(read.hypotheses), [list(read.references)])
     table = np.array(statistics, dtype="float32")  # as sacreBLEU has them
     seed = os.environ.get("SACREBLEU_SEED", "12345")
     random = np.random.default_rng(None if seed.lower() == "none" else int(seed))
-    draws = random.choice(len(table), size=(num_samples, len(table)), replace=True)
-    return np.array([metric._compute_score_from_stats(table[draw].sum(0)).score for draw in draws])
+    draws = random.choice(len(table), size=(NUM_BOOTSTRAP, len(table)), replace=True)
+    return np.array([scorer._compute_score_from_stats(table[draw].sum(0)).score for draw in draws])
 
 
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:

@@ -10,6 +10,7 @@ import pytest
 
 from speechllama.files import write_table
 from speechllama.recipe.plan import Plan
+from speechllama.recipe.preflight.comet import check_comet
 from speechllama.recipe.preflight.prompts import check_prompts
 from speechllama.recipe.preflight.run import CheckedRun
 from test.recipe.preflight.conftest import MakeRun
@@ -109,6 +110,24 @@ def test_a_tokenizer_of_bleu_that_is_not_installed_is_a_fault(
     assert len(faults) == 1 and "BLEU of Japanese needs the tokenizer ja-mecab" in faults[0]
     assert "pip install 'sacrebleu[ja]'" in faults[0]
     assert check(own_plan("--system", "e5", "--target_lang", "ja", "--stop_stage", "8", train=SHARED))[1] == []
+
+
+def test_the_tokenizer_that_is_asked_for_is_built_in_place_of_the_target_s(own_plan: OwnPlan) -> None:
+    words = ("--system", "e5", "--target_lang", "zh", "--bleu_tokenizer")
+    assert check(own_plan(*words, "char", train=SHARED))[1] == []
+    _, faults = check(own_plan(*words, "moses", train=SHARED))
+    assert len(faults) == 1 and "unknown tokenizer 'moses', expected one of none, zh, 13a" in faults[0]
+
+
+def test_an_environment_without_comet_is_a_fault(own_plan: OwnPlan) -> None:
+    words = ("--system", "e5", "--comet_model", "organisation/name")
+    lines: list[str] = []
+    faults: list[str] = []
+    check_comet(CheckedRun(own_plan(*words, train=SHARED)), lines, faults)
+    assert not lines and len(faults) == 1 and "no unbabel-comet in " in faults[0] and "pip install" in faults[0]
+    for more in (("--stop_stage", "8"), ("--task", "asr")):
+        check_comet(CheckedRun(own_plan(*words, *more, train=SHARED)), lines, faults)
+    assert len(faults) == 1
 
 
 def test_rescoring_shows_the_prompts_of_the_system_it_rescores(own_plan: OwnPlan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Experiment:
         self.root = root
         self.task = "st"  # of the rows whose name has no other
         self.paths: dict[tuple[str, int], RunPaths] = {}
+        self.further: dict[tuple[str, int], RunPaths] = {}  # of a second test set
         self.references = make_references()
         (root / "dump/test").mkdir(parents=True)
         write_table(root / "dump/test/text", self.references)
@@ -85,6 +86,23 @@ class Experiment:
         named = {name: str(path) for name, path in dirs.items()}
         self.paths[row, seed] = RunPaths(**{**known, **named, "row": row, "seed": seed})  # type: ignore[arg-type]
 
+    def add_second_set(self, row: str, share: float, seed: int = 1, name: str = "fleurs") -> None:
+        """The same system on a second test set, which has other references."""
+        first, data = self.paths[row, seed], self.root / f"dump/{name}"
+        references = make_references(seed=1)
+        for table in ("text", "src_text"):
+            write_table(data / table, references)
+        write_table(data / "utt2lang", {utterance: utterance[:2] for utterance in references})
+        write_table(data / "utt2num_frames", dict.fromkeys(references, "320"))
+        decoded = Path(first.system_dir) / f"decode_{name}_beam4"
+        write_table(decoded / "text", spoil(references, share, seed))
+        write_table(Path(f"{decoded}_control") / "text", spoil(references, 1.0, seed))
+        task = "asr" if row.endswith(":asr") else self.task
+        report = score_decoded_set(DecodedSet(decoded, data, f"{decoded}_control"), task)
+        write_json(score_path(decoded), report)
+        self.paths[row, seed] = replace(first, set_name="test")
+        self.further[row, seed] = replace(first, set_name=name, decode_dir=str(decoded), data_dir=str(data))
+
     def table(self, rows: str, reference: str = "e6", seeds: str = "1") -> dict[str, Any]:
         """Write the table, as the entry point does, and read table.json."""
         exp = self.root / "exp"
@@ -92,7 +110,8 @@ class Experiment:
         for row, seed in names:
             if (row, seed) not in self.paths:
                 self.add_paths(row, seed, system_dir=exp / row, decode_dir=exp / row / "decode_test_beam4")
-        write_table_files(exp, [self.paths[name] for name in names], reference, "Results")
+        read = [self.paths[name] for name in names] + [self.further[name] for name in names if name in self.further]
+        write_table_files(exp, read, reference, "Results")
         write_results(exp, "Results")
         return read_json(table_path(exp))
 

@@ -156,7 +156,7 @@ def test_a_row_no_better_than_its_control_is_flagged_on_both_pages(experiment: E
     experiment.add("e5", 0.1)
     experiment.table("e3 e5", reference="e5")
     assert "**not better than its control (seed 1)**" in experiment.page()
-    assert "not judged | e3: not better than the control" in experiment.claims()
+    assert "not judged | e3: not better than its control (seed 1) |" in experiment.claims()
 
 
 def test_other_conditions_than_the_references_are_flagged(experiment: Experiment) -> None:
@@ -176,7 +176,7 @@ def test_another_test_set_is_flagged_and_gives_no_difference(experiment: Experim
     experiment.paths |= other.paths
     row = row_of(experiment.table("e5 e6"), "e5")
     assert row["differs"] == ["test set"] and "difference" not in row
-    assert "no seed or no test set in common" in experiment.claims()
+    assert "no seed, no test set or no scoring in common" in experiment.claims()
 
 
 def test_recognition_has_a_table_of_its_own(experiment: Experiment) -> None:

@@ -26,7 +26,7 @@ class UsageError(InputError):
     """A command line that cannot be meant: the message names every fault; exit status 2."""
 
 
-def option(default: Any, text: str, check: Check | None = None, group: str = "") -> Any:
+def option(default: Any, text: str, check: Check | None = None, group: str = "", also: str = "") -> Any:
     """Declare an option.
 
     Args:
@@ -34,8 +34,9 @@ def option(default: Any, text: str, check: Check | None = None, group: str = "")
         text: Its help, one line.
         check: What is wrong with a value.
         group: Heading of the help that begins with it; "" continues the one before.
+        also: Another name that users may give it.
     """
-    return field(default=default, metadata={"help": text, "group": group, "check": check})
+    return field(default=default, metadata={"help": text, "group": group, "check": check, "also": also})
 
 
 def at_least_one(value: int) -> str:
@@ -103,6 +104,7 @@ def _pairs(
 ) -> Iterator[tuple[str, str | None]]:
     """Options with their values, None for a switch that is only named or a value that is missing."""
     rest = list(words)
+    others = {entry.metadata["also"]: name for name, entry in fields.items() if entry.metadata["also"]}
     while rest:
         word = rest.pop(0)
         if not word.startswith("--") or word == "--":
@@ -110,6 +112,7 @@ def _pairs(
             continue
         name, has_value, value = word[2:].partition("=")
         name = name.replace("-", "_")
+        name = others.get(name, name)
         if name not in fields:
             near = difflib.get_close_matches(name, fields, 1, cutoff=0.0)
             faults.append(f"unknown option --{name}; the nearest is --{near[0]}")

@@ -290,7 +290,9 @@ def test_a_corpus_is_a_record(add: Callable[..., None], recipe: Callable[..., Pa
     assert plan.estimate_corpus().faults == ["no dev set"]
     from speechllama.bin import prepare_data
 
-    prepare_data.main(["toy", *stage.jobs[0].command[1:]])
+    python, module_of_python, name, *words = stage.jobs[0].command  # the recipe has no local/data.sh
+    assert (python, module_of_python, name) == ("python3", "-m", "speechllama.bin.prepare_data")
+    prepare_data.main(words)
     assert prepared == [plan.data_options] and prepared[0].table == "table.tsv"
 
 

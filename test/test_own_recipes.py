@@ -22,8 +22,9 @@ def find_faults(recipe: Path) -> list[str]:
     """What is wrong with a recipe's folder, whatever its name."""
     faults = [] if os.access(recipe / "run.sh", os.X_OK) else ["run.sh cannot be run (chmod +x)"]
     scripts = ("local/data.sh", "local/prepare.py")
-    if not any((recipe / script).is_file() for script in scripts):
-        faults.append(f"none of {', '.join(scripts)}")
+    has_record = "--corpus_kind" in (recipe / "run.sh").read_text(encoding="utf-8")
+    if not has_record and not any((recipe / script).is_file() for script in scripts):
+        faults.append(f"none of {', '.join(scripts)}, and no --corpus_kind in run.sh")
     folders = {"": recipe / "conf", **{path.name: path for path in (recipe / "conf").glob("*") if path.is_dir()}}
     for size, folder in folders.items():
         for path in sorted(folder.glob("*.yaml")) if size not in ("frontend", "llm") else ():

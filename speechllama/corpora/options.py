@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from speechllama.options import at_least_one, not_empty, option
+from speechllama.text.targets import DEFAULT_TARGET
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,11 @@ class DataOptions:
     def languages(self) -> tuple[str, ...]:
         """The source languages."""
         return tuple(self.langs.split())
+
+
+@dataclass(frozen=True)
+class OwnOptions(DataOptions):
+    """Options of stage data of a corpus that only its recipe knows; extend it with options of your own."""
+
+    corpus: str = option("", "folder or URL of the corpus", group="Corpus")
+    target_lang: str = option(DEFAULT_TARGET, "language of the translations")

@@ -17,13 +17,14 @@ from typing import TypeVar
 
 from speechllama.cli import run_main
 from speechllama.corpora.options import DataOptions
+from speechllama.corpora.options import OwnOptions as OwnOptions  # what a local/prepare.py needs is all in this module
 from speechllama.data.clips import read_durations
 from speechllama.data.corpus_report import SourceReport, SplitReport, log_reports, write_report
 from speechllama.data.data_dir import TARGET_TABLE, DataDir, write_data_dir
 from speechllama.data.durations_check import MAX_OVERSHOOT
 from speechllama.data.recordings import TO_THE_END
 from speechllama.faults import first_ten, raise_all
-from speechllama.options import UsageError, format_help, option, parse
+from speechllama.options import UsageError, format_help, parse
 from speechllama.progress import setup_logging
 from speechllama.text.clean import normalise_text
 from speechllama.text.filter import TextFilter
@@ -36,15 +37,8 @@ NO_RECORDING, UNREADABLE, BEYOND = (
     "segment beyond the recording",
 )  # reasons
 FAULTS = (NO_RECORDING, UNREADABLE, BEYOND)
+WHOLE_SECONDS = 0.01  # a segment that lacks no more of its recording than this is all of it
 ODD = re.compile(r"[^\w.+-]+")  # what is not in the name of an utterance or speaker
-
-
-@dataclass(frozen=True)
-class OwnOptions(DataOptions):
-    """Options of stage data of a corpus that only its recipe knows; extend it with options of your own."""
-
-    corpus: str = option("", "folder or URL of the corpus", group="Corpus")
-    target_lang: str = option(DEFAULT_TARGET, "language of the translations")
 
 
 Options = TypeVar("Options", bound=DataOptions)
@@ -64,6 +58,7 @@ class Utterance:
         start: Where it begins in the recording, in seconds.
         end: Where it ends; None: with the recording.
         target: Code of the language of the translation; "": that of `--target_lang`.
+        where: Where the corpus has it, for the report: "train.yaml:17".
     """
 
     name: str
@@ -75,11 +70,29 @@ class Utterance:
     start: float = 0.0
     end: float | None = None
     target: str = ""
+    where: str = ""
 
     @property
     def is_segment(self) -> bool:
         """Whether it is a part of its recording."""
         return self.start > 0 or self.end is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A row of a corpus that is no utterance; it is counted in the report.
+
+    Attributes:
+        reason: Why, in a few words: "segment without times".
+        where: Where it is, and what was found: "train.yaml:17: offset 'abc'".
+        language: Code of the language that is spoken.
+        is_fault: Whether it counts for `max_bad_share`; False for what is left out by choice.
+    """
+
+    reason: str
+    where: str
+    language: str
+    is_fault: bool = True
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ class Limits:
         min_duration: Shortest training utterance in seconds.
         max_duration: Longest one.
         text: Limits of characters a second; `check_characters` also asks for the scripts of both languages.
-        max_bad_share: Utterances of a set that may have no readable recording; one always may.
+        max_bad_share: Share of a set that may be faulty: without a readable recording, or `Unusable`. One always may.
     """
 
     min_duration: float = 0.3
@@ -124,12 +137,12 @@ def run(kind: type[Options], prepare: Callable[[Options], None]) -> None:
 
 
 def write_sets(
-    sets: Mapping[str, Iterable[Utterance]], options: DataOptions, title: str, limits: Limits | None = None
+    sets: Mapping[str, Iterable[Utterance | Unusable]], options: DataOptions, title: str, limits: Limits | None = None
 ) -> list[SourceReport]:
     """Write a data directory of each set into `--datadir`, and what was kept and dropped.
 
     Args:
-        sets: Utterances by set: train, dev, test, and further ones.
+        sets: Utterances by set: train, dev, test, and further ones; and rows that are only counted.
         options: Of stage data.
         title: Name of the corpus, the heading of report.md.
         limits: What is kept.
@@ -138,7 +151,7 @@ def write_sets(
         Reports, a language each.
 
     Raises:
-        ValueError: A set has no utterance left, or too many without a readable recording.
+        ValueError: A set has no utterance left, or too many that are faulty.
     """
     output_dir, target = Path(options.datadir), str(getattr(options, "target_lang", DEFAULT_TARGET))
     reading = _Reading(tuple(sets), limits or Limits(), options.nj)
@@ -171,6 +184,13 @@ class _Reading:
     limits: Limits
     num_threads: int
     reports: dict[str, SourceReport] = field(default_factory=dict)
+    bad: dict[str, list[str]] = field(default_factory=dict)  # faulty utterances, by set
+
+    def drop(self, set_name: str, left_out: Unusable) -> None:
+        """Count what is left out."""
+        self.split(left_out.language, set_name).dropped.add(left_out.reason, left_out.where)
+        if left_out.is_fault:
+            self.bad.setdefault(set_name, []).append(f"{left_out.reason}: {left_out.where}")
 
     def split(self, language: str, set_name: str) -> SplitReport:
         """Give the counts of a language in a set."""
@@ -190,25 +210,26 @@ class _Kept:
     duration: float
 
 
-def _judge(reading: _Reading, set_name: str, given: Sequence[Utterance]) -> list[_Kept]:
+def _judge(reading: _Reading, set_name: str, given: Sequence[Utterance | Unusable]) -> list[_Kept]:
     """Count the utterances of a set in the reports; give those that are kept."""
-    places = dict.fromkeys(utterance.recording for utterance in given)
+    spoken = [each for each in given if isinstance(each, Utterance)]
+    places = dict.fromkeys(utterance.recording for utterance in spoken)
     lengths = dict(zip(places, read_durations([*places], reading.num_threads), strict=True))
-    needs_texts = set_name in TRAINED_ON or any(map(has_reference, given))
+    needs = _Needs.of(set_name, spoken)
     kept: dict[str, _Kept] = {}
     speakers: dict[str, set[str]] = {}
-    for utterance in map(_clean, given):
-        split = reading.split(utterance.language, set_name)
+    for row in given:
+        split = reading.split(row.language, set_name)
         split.rows += 1
-        found = _keep(utterance, lengths[utterance.recording])
-        if not isinstance(found, str):
-            reason = _find_reason(found, needs_texts, set_name == TRAIN, reading.limits)
-            found = reason or ("duplicate name" if found.key in kept else found)
-        if isinstance(found, str):
-            split.dropped.add(found, f"{utterance.name}: {utterance.recording}, {utterance.transcript!r}")
+        found = row if isinstance(row, Unusable) else _keep(_clean(row), lengths[row.recording])
+        if isinstance(found, _Kept):
+            reason = needs.find_reason(found, reading.limits) or ("duplicate name" if found.key in kept else "")
+            found = _leave_out(reason, found.utterance) if reason else found
+        if isinstance(found, Unusable):
+            reading.drop(set_name, found)
             continue
         kept[found.key] = found
-        own = speakers.setdefault(utterance.language, set())
+        own = speakers.setdefault(row.language, set())
         own.add(found.speaker)
         split.kept += 1
         split.hours += found.duration / 3600
@@ -227,35 +248,61 @@ def _clean(utterance: Utterance) -> Utterance:
     return replace(utterance, transcript=transcript, translation=translation)
 
 
-def _keep(utterance: Utterance, length: float | str) -> _Kept | str:
+def _leave_out(reason: str, utterance: Utterance, what: str = "") -> Unusable:
+    """Say why an utterance is left out, and where it is."""
+    where = f"{utterance.where or utterance.name}: {what or f'{utterance.recording}, {utterance.transcript!r}'}"
+    return Unusable(reason, where, utterance.language, reason in FAULTS)
+
+
+def _keep(utterance: Utterance, length: float | str) -> _Kept | Unusable:
     """Name and measure an utterance; or say why it has no speech."""
     if isinstance(length, str):
-        return UNREADABLE if Path(utterance.recording).is_file() else NO_RECORDING
+        if Path(utterance.recording).is_file():
+            return _leave_out(UNREADABLE, utterance, length)
+        return _leave_out(NO_RECORDING, utterance)
     end = length if utterance.end is None else min(utterance.end, length)
     if not 0 <= utterance.start < end or (utterance.end or 0.0) > length + MAX_OVERSHOOT:
-        return BEYOND
+        span = f"{utterance.start:g} to {'its end' if utterance.end is None else format(utterance.end, 'g')} s"
+        return _leave_out(BEYOND, utterance, f"{span} of {utterance.recording}, which has {length:.3f} s")
+    if utterance.start == 0 and end >= length - WHOLE_SECONDS:
+        utterance, end = replace(utterance, end=None), length
     speaker = ODD.sub("_", utterance.speaker) or "unknown"
     name = ODD.sub("_", utterance.name)
     key = name if name.startswith(speaker) else f"{speaker}-{name}"
     return _Kept(key, speaker, utterance, end - utterance.start)
 
 
-def _find_reason(found: _Kept, needs_texts: bool, is_training: bool, limits: Limits) -> str:
-    """Say why an utterance with speech is left out; "" if it is kept."""
-    utterance, duration = found.utterance, found.duration
-    if not utterance.transcript and needs_texts:
-        return "empty transcript"
-    if not utterance.translation and needs_texts:
-        return "empty translation"
-    if not is_training:
-        return ""
-    if duration < limits.min_duration:
-        return f"shorter than {limits.min_duration:g} s"
-    if duration > limits.max_duration:
-        return f"longer than {limits.max_duration:g} s"
-    texts = (utterance.transcript, utterance.translation)
-    text = replace(limits.text, target=utterance.target or limits.text.target)
-    return text.judge_characters(utterance.language, *texts) or text.judge_ratio(*texts, duration)
+@dataclass(frozen=True)
+class _Needs:
+    """Which texts the utterances of a set need: all in training, elsewhere those that the set has at all."""
+
+    transcript: bool
+    translation: bool
+    is_training: bool
+
+    @classmethod
+    def of(cls, set_name: str, utterances: Sequence[Utterance]) -> _Needs:
+        """Look at the texts that a set has."""
+        is_trained_on = set_name in TRAINED_ON
+        has_transcripts = is_trained_on or any(normalise_text(each.transcript) for each in utterances)
+        return cls(has_transcripts, is_trained_on or any(map(has_reference, utterances)), set_name == TRAIN)
+
+    def find_reason(self, found: _Kept, limits: Limits) -> str:
+        """Say why an utterance with speech is left out; "" if it is kept."""
+        utterance, duration = found.utterance, found.duration
+        if not utterance.transcript and self.transcript:
+            return "empty transcript"
+        if not utterance.translation and self.translation:
+            return "empty translation"
+        if not self.is_training:
+            return ""
+        if duration < limits.min_duration:
+            return f"shorter than {limits.min_duration:g} s"
+        if duration > limits.max_duration:
+            return f"longer than {limits.max_duration:g} s"
+        texts = (utterance.transcript, utterance.translation)
+        text = replace(limits.text, target=utterance.target or limits.text.target)
+        return text.judge_characters(utterance.language, *texts) or text.judge_ratio(*texts, duration)
 
 
 def _tables(path: Path, kept: Sequence[_Kept], target: str) -> DataDir:
@@ -289,12 +336,8 @@ def _digest(place: str) -> str:
 
 
 def _find_bad_share(reading: _Reading, name: str, total: int) -> list[str]:
-    """Say that more of a set than may has no readable recording."""
-    drops = [report.splits[name].dropped for report in reading.reports.values()]
-    bad = sum(drop.counts.get(reason, 0) for drop in drops for reason in FAULTS)
-    share = reading.limits.max_bad_share
-    if bad <= max(1, share * total):
+    """Say that more of a set is faulty than may be."""
+    bad, share = reading.bad.get(name, []), reading.limits.max_bad_share
+    if len(bad) <= max(1, share * total):
         return []
-    examples = [f"{reason}: {text}" for drop in drops for reason in FAULTS for text in drop.examples.get(reason, [])]
-    message = f"{name}: {bad:,} of {total:,} utterances have no readable recording, at most {share:.0%} may"
-    return [f"{message}:{first_ten(examples)}"]
+    return [f"{name}: {len(bad):,} of {total:,} utterances are faulty, at most {share:.0%} may be:{first_ten(bad)}"]

@@ -3,12 +3,14 @@
     --corpus_kind covost2 -> CORPORA["covost2"] -> its options, its files, how to prepare it
 
 A recipe of your own needs no record: its `local/data.sh` is enough. With a record, the data stage notices when the
-corpus has changed, and the preflight can check it.
+corpus has changed, the preflight can check it, and the recipe needs no `local/`. The last ones are forms of corpora,
+whatever they contain.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechllama.corpora.covost2.options import CovostOptions
+from speechllama.corpora.formats.options import (
+    DatasetsOptions,
+    FormatOptions,
+    IwsltOptions,
+    LhotseOptions,
+    TsvOptions,
+)
 from speechllama.corpora.librispeech.options import LibriSpeechOptions
 from speechllama.corpora.mini.options import MiniOptions
 from speechllama.corpora.options import DataOptions
@@ -199,6 +208,47 @@ def _tatoeba_estimate(options: TatoebaOptions) -> SizeEstimate:
     return SizeEstimate(faults=faults)
 
 
+def _form(name: str, options: type[FormatOptions], module: str, has_tables: bool = False) -> Corpus:
+    """Make the record of a form of corpora.
+
+    Args:
+        name: Its name.
+        options: Its options.
+        module: Its module, which is imported when it is needed: its package may be an extra.
+        has_tables: Whether its files are small enough for checksums.
+    """
+
+    def form() -> Any:
+        return importlib.import_module(f"speechllama.corpora.formats.{module}")
+
+    def find_sources(given: FormatOptions) -> Sources:
+        paths = [str(path) for path in _find_form(form(), given, []) if path.is_file()]
+        return Sources(tables=paths) if has_tables else Sources(archives=paths)
+
+    def estimate(given: FormatOptions) -> SizeEstimate:
+        found = SizeEstimate()
+        _find_form(form(), given, found.faults)
+        return found
+
+    return Corpus(name, options, lambda given: form().prepare(given), ("corpus",), find_sources, estimate)
+
+
+def _find_form(form: Any, options: FormatOptions, faults: list[str]) -> list[Path]:
+    """List the files of all splits; what is missing goes into faults."""
+    found: dict[Path, None] = {}
+    try:
+        splits = [split for names in options.sets.values() for split in names]
+    except ValueError as error:
+        splits = []
+        faults.append(str(error))
+    for split in splits:
+        try:
+            found |= dict.fromkeys(form.find_files(options, split))
+        except (ValueError, FileNotFoundError) as error:
+            faults.append(str(error))
+    return [*found]
+
+
 CORPORA: Registry[Corpus] = Registry(
     "kind of corpus",
     [
@@ -215,5 +265,9 @@ CORPORA: Registry[Corpus] = Registry(
         ),
         Corpus("mini_covost2", MiniOptions, _prepare_mini),
         Corpus("tatoeba", TatoebaOptions, _prepare_tatoeba, (), _tatoeba_sources, _tatoeba_estimate),
+        _form("iwslt", IwsltOptions, "iwslt", has_tables=True),
+        _form("tsv", TsvOptions, "tsv", has_tables=True),
+        _form("datasets", DatasetsOptions, "hf_datasets"),
+        _form("lhotse", LhotseOptions, "lhotse_cuts"),
     ],
 )

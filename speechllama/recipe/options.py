@@ -146,7 +146,7 @@ class Options:
     size: str = option("", "look for YAML files in conf/SIZE first")
     frontend: str = option(DEFAULT_FRONT_END, "what computes features: conf/frontend/FRONTEND.yaml", not_empty)
     frontend_path: str = option("", "the front end's weights, directory or hub id, if not those that its YAML names")
-    langs: str = option("", "source languages, separated by spaces", not_empty)
+    langs: str = option("", "source languages, separated by spaces; or --source_lang", not_empty, also="source_lang")
     target_lang: str = option(
         DEFAULT_TARGET,
         "language of the translations; one other than en has data_LANG, dump_LANG, exp_LANG",

@@ -113,7 +113,7 @@ def test_training_is_filtered_and_other_sets_stay_whole(tmp_path: Path, make_cli
     assert list(read_table(tmp_path / "data/train/text").values()) == ["Hola."]
     assert len(read_table(tmp_path / "data/test/text")) == 2
     assert validate_data_dir(tmp_path / "data/train") == validate_data_dir(tmp_path / "data/test") == []
-    with pytest.raises(ValueError, match=r"train: 3 of 9 utterances have no readable recording, at most 5% may:\n"):
+    with pytest.raises(ValueError, match=r"train: 3 of 9 utterances are faulty, at most 5% may be:\n"):
         write_sets({"train": rows}, options, "Quechua")
 
 

@@ -24,6 +24,11 @@ def test_the_users_words_override_the_recipes_settings() -> None:
     assert (options.langs, options.num_best, options.pack_llm) == ("de fr", 2, False)
 
 
+def test_source_lang_is_another_name_of_langs() -> None:
+    assert read("--source_lang", "es") == read("--source-lang=es") == read("--langs", "es")
+    assert to_words(read("--source_lang", "es")) == ["--langs", "es"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -105,7 +110,7 @@ def test_every_field_is_an_option_with_a_line_of_help(kind: type[Options] | type
 def test_the_help_shows_the_values_in_force() -> None:
     text = format_help(read("--nj", "7", "--pack_llm"))
     assert "parallel jobs of data work [7]" in text and "packed model, too [true]" in text
-    assert "  --langs            source languages, separated by spaces [de]" in text
+    assert "  --langs            source languages, separated by spaces; or --source_lang [de]" in text
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def preflight(plan: Plan) -> list[Stage]:
 def data(plan: Plan) -> list[Stage]:
     """Corpus and data directories."""
     options, layout = plan.options, plan.layout
-    jobs = [Job("cpu", (*data_script(), *plan.data_words), f"{options.datadir}/log/data.log")]
+    jobs = [Job("cpu", (*data_script(options.corpus_kind), *plan.data_words), f"{options.datadir}/log/data.log")]
     validate = module("validate_data_dir", "--data_dir", *map(layout.data, SPLITS), *options.reading_words)
     jobs.append(Job("cpu", validate, f"{options.datadir}/log/validate.log"))
     sources = plan.sources
@@ -72,10 +72,13 @@ def data(plan: Plan) -> list[Stage]:
     ]
 
 
-def data_script() -> tuple[str, ...]:
-    """What prepares the corpus: local/data.sh, or local/prepare.py of a recipe that has only that."""
-    has_python = Path(OWN_PYTHON).is_file() and not Path(OWN_SHELL).exists()
-    return ("python3", OWN_PYTHON) if has_python else (OWN_SHELL,)
+def data_script(corpus_kind: str = "") -> tuple[str, ...]:
+    """What prepares the corpus: local/data.sh, local/prepare.py of a recipe that has only that, or the package."""
+    if Path(OWN_SHELL).exists():
+        return (OWN_SHELL,)
+    if Path(OWN_PYTHON).is_file():
+        return ("python3", OWN_PYTHON)
+    return module("prepare_data", corpus_kind) if corpus_kind else (OWN_SHELL,)
 
 
 def own_scripts() -> list[str]:

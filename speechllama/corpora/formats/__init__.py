@@ -1,0 +1,1 @@
+"""Forms that corpora are published in, whatever they contain: their files -> Utterance -> data directories."""

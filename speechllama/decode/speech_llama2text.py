@@ -15,6 +15,7 @@ from speechllama.constants import BLANK
 from speechllama.data.ark import check_maker
 from speechllama.decode.beam import IMPOSSIBLE, SearchConfig
 from speechllama.decode.experiment import Experiment
+from speechllama.decode.output_parts import take_part
 from speechllama.decode.search import Hypothesis, search
 from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance, keep_heard
 from speechllama.faults import InputError
@@ -27,6 +28,7 @@ from speechllama.model.layers import length_mask
 from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import TARGET
+from speechllama.text.tasks import trained_task
 
 
 class SpeechLlamaToText(Speech2Text):
@@ -81,8 +83,12 @@ class SpeechLlamaToText(Speech2Text):
 
     def translate(self, audio: AudioInput, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`; audio that does not fit into the LLM's context gets one empty text, and a warning."""
-        network, prompt, device = self.network, self.experiment.prompt, self.device
-        ids = [prompt.render(each.language, each.template, each.target) for each in utterances]
+        network, device = self.network, self.device
+        asking = [self.experiment.prompt_of(each.task) for each in utterances]
+        ids = [
+            prompt.render(each.language, each.template, each.target)
+            for prompt, each in zip(asking, utterances, strict=True)
+        ]
         prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
         suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
         batch = Batch(
@@ -94,9 +100,16 @@ class SpeechLlamaToText(Speech2Text):
         )
         with torch.inference_mode():
             hypotheses = self._search(network.embed_prefix(batch), [each.seconds for each in utterances])
+        decode = self.experiment.prompt.decode  # the same of all prompts
         return [
-            [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
+            [Translation(self._part(decode(found.tokens), each.task), *found) for found in nbest]
+            for each, nbest in zip(utterances, hypotheses, strict=True)
         ]
+
+    def _part(self, text: str, part: str) -> str:
+        """Take the part that is asked for out of an output that has several."""
+        task = trained_task(self.settings)
+        return take_part(task, text, part) if part and task and task.separator else text
 
     def _search(self, prefix: Prefix, seconds: Sequence[float]) -> list[list[Hypothesis]]:
         """N-best hypotheses of each utterance; an empty one where the LLM has too few positions for the audio."""
@@ -113,7 +126,10 @@ class SpeechLlamaToText(Speech2Text):
             )
             prefix = Prefix(prefix.embeddings[rows], prefix.lengths[rows])
         if len(rows):
-            limits = torch.tensor([self.config.limit(seconds[row]) for row in rows.tolist()], device=self.device)
+            task = trained_task(self.settings)
+            num_parts = len(task.parts) if task and task.separator else 1  # each as long as a text by itself
+            allowed = [num_parts * self.config.limit(seconds[row]) for row in rows.tolist()]
+            limits = torch.tensor(allowed, device=self.device)
             found = search(network.llm, prefix, limits, network.config.prefix_mask, self.config)
             for row, hypotheses in zip(rows.tolist(), found, strict=True):
                 results[row] = hypotheses

@@ -294,9 +294,24 @@ class Layout:
         """Report of stage preflight."""
         return f"{self.options.expdir}/preflight/{Path(self.system_dir).name}"
 
-    def decoded(self, set_name: str, control: bool = False) -> str:
-        """Name the hypotheses of the selected system, or of its control."""
-        return decode_dir(self.system_dir, set_name, self.beam_size) + (CONTROL if control else "")
+    def decoded(self, set_name: str, control: bool = False, part: str = "") -> str:
+        """Name the hypotheses of the selected system, or of its control.
+
+        Args:
+            set_name: The set.
+            control: Those of the control.
+            part: Of a task with several parts, which one; "" for the one that ranks, whose name is that of any task.
+        """
+        folder = decode_dir(self.system_dir, set_name, self.beam_size) + self.part_suffix(part)
+        return folder + (CONTROL if control else "")
+
+    def part_suffix(self, part: str) -> str:
+        """What a part of the task's texts adds to a name; the part that ranks adds nothing."""
+        return f".{part}" if part not in ("", self.task.ranked.name) else ""
+
+    def output(self, set_name: str, control: bool = False) -> str:
+        """Name the outputs of a task with several parts in each, which are then taken apart."""
+        return f"{self.system_dir}/output_{set_name}_beam{self.beam_size}" + (CONTROL if control else "")
 
     def decoded_base(self, set_name: str, control: bool = False) -> str:
         """Name the hypotheses of what is decoded, which a rescoring system reads."""

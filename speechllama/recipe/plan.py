@@ -153,6 +153,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     plan = Plan(options, folders, front_end, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
     _check_adapter(plan)
+    _check_task(plan)
     _check_ctc(plan)
     _check_places(plan)
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
@@ -211,6 +212,22 @@ def _check_ctc(plan: Plan) -> None:
             f"--system {plan.selection.name}: CTC learns the {learned}, but --task {task.name} writes "
             f"`{task.reference}`; give --task asr, or --ctc_target translation for translation"
         )
+
+
+def _check_task(plan: Plan) -> None:
+    """Refuse a task with several parts where nothing can be trained for it."""
+    task, selection = plan.layout.task, plan.selection
+    if not task.parts:
+        return
+    why = ""
+    if selection.system.is_seq2seq or selection.system.is_ctc:
+        why = "needs an LLM, whose prompt says what to write"
+    elif selection.scratch_llm:
+        why = "needs an LLM that knows both languages, and this one is made of translations"
+    elif selection.rescoring:
+        why = "has several texts in an output, and a rescoring system reads one"
+    if why:
+        raise UsageError(f"--system {selection.name}: the task {task.name} {why}; choose a system such as e5 or e6")
 
 
 def _check_own_head(plan: Plan) -> None:

@@ -47,15 +47,15 @@ class Row:
         """Path of its log and of the note of its failure, without their suffixes."""
         return f"{table_dir(self.plan.options.expdir)}/{self.name}.seed{self.seed}"
 
-    def paths(self) -> RunPaths:
-        """Paths of everything that it writes."""
+    def paths(self) -> list[RunPaths]:
+        """Paths of everything that it writes; of a task with several parts the paths of each, as a row of its own."""
         from speechllama.report.table.run import RunPaths
 
         layout, system = self.plan.layout, self.plan.selection.system
         sets = layout.options.set_names
         scored = layout.part_of("test" if "test" in sets else sets[-1])
         has_ctc = system.freezes_encoder
-        return RunPaths(
+        whole = RunPaths(
             row=self.name,
             seed=int(self.seed),
             failed=f"{self.place}.failed",
@@ -68,6 +68,11 @@ class Row:
             decode_dir=layout.decoded(scored),
             data_dir=layout.dump(scored),
         )
+        others = [task.name for task in layout.task.scored if layout.part_suffix(task.name)]
+        return [whole] + [
+            dataclasses.replace(whole, row=f"{self.name}:{name}", decode_dir=layout.decoded(scored, part=name))
+            for name in others
+        ]
 
 
 @dataclass(frozen=True)
@@ -89,14 +94,17 @@ class TablePlan:
         """Experiments of all rows."""
         return self.rows[0].plan.options.expdir
 
+    def run_paths(self) -> list[RunPaths]:
+        """Paths of what all rows write, in the order of the page."""
+        return [paths for row in self.rows for paths in row.paths()]
+
     def stage(self) -> Stage:
         """The stage that writes the table, from what the rows have written so far."""
         folder = table_dir(self.expdir)
         failed = [(row, Path(f"{row.place}.failed")) for row in self.rows]
         made = "".join(f" {row.name}.{row.seed}: {path.read_text().strip()}" for row, path in failed if path.is_file())
         inputs: dict[str, None] = {}
-        for row in self.rows:
-            paths = row.paths()
+        for paths in self.run_paths():
             inputs |= dict.fromkeys([f"{paths.decode_dir}/score.json", f"{paths.decode_dir}/text"])
             trained = (paths.system_dir, paths.base_dir, paths.init_dir, paths.ctc_dir, paths.llm_dir)
             inputs |= dict.fromkeys(f"{place}/{name}" for place in trained if place for name in RECORDS)
@@ -147,6 +155,10 @@ def row_options(name: str, seed: str) -> list[str]:
     """
     system, *variants = name.split(":")
     words = ["--system", system, "--seed", seed]
+    tasks = [variant for variant in variants if variant in TASKS]
+    if len(tasks) > 1:
+        hint = f"; the row {system}:{tasks[0]} has the scores of each" if tasks[1] in TASKS[tasks[0]].parts else ""
+        raise UsageError(f"--systems: {name!r} names {len(tasks)} tasks, {' and '.join(tasks)}{hint}")
     for variant in variants:
         if variant in TASKS:
             words += ["--task", variant]

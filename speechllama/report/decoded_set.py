@@ -23,7 +23,7 @@ from speechllama.files import read_json, read_table
 from speechllama.report.score import NUM_BOOTSTRAP, Pairs, has_texts, pair, split_by_language, split_pairs
 from speechllama.text.clean import is_blank
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
-from speechllama.text.tasks import TASKS, Task, task_of
+from speechllama.text.tasks import NUM_WITHOUT, TASKS, Task, task_of
 
 SCORE = "score.json"
 CONTROL_SUFFIX = "_control"
@@ -300,4 +300,5 @@ def _format_one(report: Mapping[str, Any]) -> str:
     # A part of a set with several target languages is all of what is scored of that language.
     total = report["num_official"] if "left_out" in report else report["num_utterances"]
     count = f"{report['num_utterances']} of {total} utterances, {report['num_empty']} empty"
+    count += f", {report[NUM_WITHOUT]} outputs without the separator" if report.get(NUM_WITHOUT) else ""
     return f"{report['set']} ({name_pair(report)}): {', '.join(parts)}, control {control}, {count}"

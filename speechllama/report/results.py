@@ -30,7 +30,7 @@ from speechllama.report.pictures.files import write_pictures
 from speechllama.report.score_tables import NONE, format_languages, format_rescoring, format_scores, group_scores
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
-from speechllama.text.tasks import TASKS
+from speechllama.text.tasks import NUM_WITHOUT, TASKS
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,14 @@ def format_results(results: Results, title: str = "Results") -> str:
     few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
     if few:
         parts.append("## Left out\n\n" + "".join(f"* {name}: {_left_out(report)}\n" for name, report in few))
+    partial = {name: report[NUM_WITHOUT] for name, report in results.scores.items() if report.get(NUM_WITHOUT)}
+    if partial:
+        lines = (
+            f"* {name}: {count} of {results.scores[name]['num_utterances']} outputs lack the separator; all of such an "
+            "output counts as its first part, and the others are empty\n"
+            for name, count in partial.items()
+        )
+        parts.append("## Outputs without all parts\n\n" + "".join(lines))
     rescored = {name: report for name, report in results.scores.items() if "tuned_on" in report}
     if rescored:
         parts.append(format_rescoring(rescored))

@@ -74,7 +74,7 @@ def test_options_are_split_between_the_table_and_its_rows() -> None:
         (["--systems", " "], "--systems: expected a value, found none"),
         (["--systems", "e5"], "--reference: unknown row 'e6', expected one of e5"),
         (["--reference", "e9"], "--reference: unknown row 'e9', expected one of b1 b2 e5 e6"),
-        (["--systems", "e6 e6:mt"], "--systems: 'e6:mt': unknown variant 'mt', expected one of st, asr, ctc_transl"),
+        (["--systems", "e6 e6:mt"], "--systems: 'e6:mt': unknown variant 'mt', expected one of st, asr, cot, joint"),
         (["--systems", "e6 e99"], "no system 'e99'"),
         (["--system", "e6"], "--system: rows are named by --systems and --seeds"),
         (["--seed=3"], "--seed: rows are named by --systems and --seeds"),
@@ -88,7 +88,7 @@ def test_wrong_usage_of_a_table_is_refused(mini_table: MakeTable, words: Sequenc
 
 
 def test_the_paths_of_a_row_are_those_of_its_run(mini_table: MakeTable, tmp_path: Path) -> None:
-    b2, e6, d = (row.paths() for row in mini_table("--systems", "b2 e6 d", "--beam_size", "2").rows)
+    b2, e6, d = (row.paths()[0] for row in mini_table("--systems", "b2 e6 d", "--beam_size", "2").rows)
     assert (b2.row, b2.seed, b2.failed) == ("b2", 1, f"{tmp_path}/table/b2.seed1.failed")
     assert (b2.system_dir, b2.base_dir) == (f"{tmp_path}/st_b2", f"{tmp_path}/st_b1")
     assert (b2.ctc_dir, b2.compressed_dir, b2.init_dir, b2.llm_dir) == ("", "", "", f"{tmp_path}/llm")
@@ -101,7 +101,7 @@ def test_the_paths_of_a_row_are_those_of_its_run(mini_table: MakeTable, tmp_path
 
 def test_ctc_is_a_row_of_recognition(mini_table: MakeTable, tmp_path: Path) -> None:
     words = ("--systems", "CTC E6", "--task", "asr")
-    ctc, e6 = (row.paths() for row in mini_table(*words).rows)
+    ctc, e6 = (row.paths()[0] for row in mini_table(*words).rows)
     assert (ctc.system_dir, ctc.ctc_dir, ctc.data_dir) == (f"{tmp_path}/asr_ctc", e6.ctc_dir, e6.data_dir)
     assert ctc.decode_dir == f"{tmp_path}/asr_ctc/decode_test_beam1"
     assert (ctc.compressed_dir, ctc.llm_dir, ctc.init_dir) == ("", "", "")  # nothing is compressed, and no LLM reads
@@ -112,7 +112,7 @@ def test_ctc_is_a_row_of_recognition(mini_table: MakeTable, tmp_path: Path) -> N
     [("test", "test"), ("test dev", "test"), ("train dev", "dev"), ("test a/real", "test"), ("a/real", "real")],
 )
 def test_a_table_scores_the_test_set_or_the_last_one(mini_table: MakeTable, sets: str, scored: str) -> None:
-    assert mini_table("--sets", sets).rows[0].paths().data_dir == f"dump/{scored}"
+    assert mini_table("--sets", sets).rows[0].paths()[0].data_dir == f"dump/{scored}"
 
 
 def test_the_stage_reads_what_the_rows_have_left_and_notes_what_failed(mini_table: MakeTable, tmp_path: Path) -> None:

@@ -49,14 +49,16 @@ def check_prompts(run: CheckedRun, lines: list[str], faults: list[str]) -> None:
     rendered: dict[str, tuple[str, ...]] = {}
     for where, conf in find_confs(run) if run.uses_llm else ():
         try:
-            text = PromptText(from_mapping(PromptConfig, prompt_conf_of(conf, task.name, where), where), task.name)
+            config = from_mapping(PromptConfig, prompt_conf_of(conf, task.name, where), where)
+            texts = {each: PromptText(config, each.name) for each in task.prompted}
         except ValueError as error:
             faults.append(f"{where}: {error}".replace(f"{where}: {where}", where))
             continue
-        found = render(text, uses, where, faults)
-        rendered[where] = tuple(found)
-        lines += [f"prompt of {where}, {', '.join(found[prompt])}: {prompt}" for prompt in list(found)[:NUM_SHOWN]]
-        faults += describe_shared(found, where) if len(targets) > 1 else []
+        for each, text in texts.items():
+            found = render(text, uses, where, faults)
+            rendered[where] = (*rendered.get(where, ()), *found)
+            lines += [f"prompt of {where}, {', '.join(found[prompt])}: {prompt}" for prompt in list(found)[:NUM_SHOWN]]
+            faults += describe_shared(found, where) if len(targets) > 1 and each.is_translation else []
     lines += compare_with_own_llm(run, uses, rendered)
 
 
@@ -131,7 +133,7 @@ def describe_shared(found: Mapping[str, list[str]], where: str) -> list[str]:
 def compare_with_own_llm(run: CheckedRun, uses: list[Use], rendered: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Say it where the recipe's own LLM learns other prompts than the systems use."""
     llm, shared, task = run.layout.llm, run.plan.shared_prompts, run.layout.task.name
-    if not run.uses_llm or llm is None:
+    if not run.uses_llm or llm is None or run.layout.task.parts:  # of several tasks it learns those that it has
         return []
     conf = shared.settings["prompt_conf"] if shared else {}
     try:

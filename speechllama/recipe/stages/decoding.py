@@ -23,7 +23,10 @@ def decode(plan: Plan) -> list[Stage]:
     parts = _take_subsets(plan, [*names, *(["dev"] if rescoring and "dev" not in names else [])])
     if plan.selection.system.is_ctc:
         return [*parts, *(_take_ctc_text(plan, name) for name in sets)]
-    decoded = [*parts, *(_decode_set(plan, name) for name in sets)]
+    # A system that was trained for several tasks is decoded once with the prompt of each.
+    asked = plan.layout.task.prompted
+    tasks = [each.name for each in asked] if len(asked) > 1 else [""]
+    decoded = [*parts, *(_decode_set(plan, name, task=task) for name in sets for task in tasks)]
     if rescoring is None:
         return decoded
     decoded += [] if dev in sets else [_decode_set(plan, dev, has_control=False)]
@@ -34,11 +37,12 @@ def score(plan: Plan) -> list[Stage]:
     """Scores and the page of results."""
     options, layout = plan.options, plan.layout
     stages = []
-    for name in map(layout.part_of, options.set_names):
-        folder = layout.decoded(name)
+    parts = [(name, task) for name in map(layout.part_of, options.set_names) for task in layout.task.scored]
+    for name, task in parts:
+        folder, suffix = layout.decoded(name, part=task.name), layout.part_suffix(task.name)
         command = module(
-            *("score", "--hyp_dir", folder, "--control_dir", layout.decoded(name, control=True)),
-            *("--data_dir", layout.dump(name), "--task", options.task),
+            *("score", "--hyp_dir", folder, "--control_dir", layout.decoded(name, control=True, part=task.name)),
+            *("--data_dir", layout.dump(name), "--task", task.name),
             *("--corpus_report", layout.corpus_report(name)),
             *options.target_words,
         )
@@ -46,8 +50,8 @@ def score(plan: Plan) -> list[Stage]:
         stages.append(
             Stage(
                 "score",
-                f"scores of {name} ({layout.results})",
-                f"{layout.system_dir}/.score_{name}_beam{layout.beam_size}.done",
+                f"scores of {name}{f', {task.title.lower()}' if suffix else ''} ({layout.results})",
+                f"{layout.system_dir}/.score_{name}_beam{layout.beam_size}{suffix}.done",
                 inputs=(f"{folder}/text",),
                 outputs=(f"{folder}/score.json",),
                 jobs=(
@@ -65,7 +69,8 @@ def pack(plan: Plan) -> list[Stage]:
     layout, pack_llm = plan.layout, plan.options.pack_llm
     if plan.selection.system.is_ctc:
         return [Stage("pack", skip="the CTC encoder is packed as a part of a speech LLM")]
-    folder, decoded = layout.system_dir, layout.decoded(layout.part_of(plan.options.set_names[0]))
+    folder, name = layout.system_dir, layout.part_of(plan.options.set_names[0])
+    decoded = layout.output(name) if layout.task.separator else layout.decoded(name)
     output = f"{folder}/packed.zip"
     command = module(
         *("pack", "--exp_dir", folder, "--output", output, "--include_llm", pack_llm, "--decode_dir", decoded)
@@ -108,14 +113,17 @@ def _take_subsets(plan: Plan, names: Sequence[str]) -> list[Stage]:
     return stages
 
 
-def _decode_set(plan: Plan, name: str, has_control: bool = True) -> Stage:
-    """Decode a set, and its control."""
+def _decode_set(plan: Plan, name: str, has_control: bool = True, task: str = "") -> Stage:
+    """Decode a set, and its control; with the prompt of a task, where the system was trained for several."""
     options, layout, jobs = plan.options, plan.layout, []
     controls = (False, True) if has_control else (False,)
+    folders, outputs = [], list[str]()
     for control in controls:
-        folder = layout.decoded_base(name, control)
+        folder = _decoded_folder(plan, name, control, task)
+        folders.append(folder)
         work = module(
             *("decode", "--exp_dir", layout.base_dir, "--data_dir", layout.llm_input(name), "--output_dir", folder),
+            *given("task", task),
             *("--beam_size", options.beam_size, "--nbest", options.beam_size, "--batch_size", options.batch_size),
             *("--control", control, "--ngpu", int(options.ngpu > 0), "--num_jobs", options.decode_jobs, "--job", JOB),
             *options.decode_options.split(),
@@ -127,17 +135,30 @@ def _decode_set(plan: Plan, name: str, has_control: bool = True) -> Stage:
                 *("--num_jobs", options.decode_jobs, "--control", control),
             )
             jobs.append(Job("cpu", merge, f"{folder}/log/merge.log"))
-    folders = [layout.decoded_base(name, control) for control in controls]
+        if layout.task.separator:
+            parts = {part: layout.decoded(name, control, part) for part in layout.task.parts}
+            words = ("--task", layout.task.name, "--output_dir", folder, "--part", *parts, "--part_dir")
+            jobs.append(Job("cpu", module("split_outputs", *words, *parts.values()), f"{folder}/log/split.log"))
+            outputs += parts.values()
+    asked = f" ({task})" if task else ""
     return Stage(
         "decode",
-        f"decoding of {name}{', and its control' if has_control else ''} ({folders[0]})",
-        f"{layout.base_dir}/.decode_{name}_beam{options.beam_size}.done",
+        f"decoding of {name}{asked}{', and its control' if has_control else ''} ({folders[0]})",
+        f"{layout.base_dir}/.decode_{name}_beam{options.beam_size}{layout.part_suffix(task)}.done",
         f"decode_options={options.decode_options}",
         inputs=(f"{layout.base_dir}/model.pth",),
-        outputs=tables(folders, ("text", "nbest.jsonl")),
+        outputs=(*tables(folders, ("text", "nbest.jsonl")), *tables(outputs, ["text"])),
         jobs=tuple(jobs),
-        clears=(Clear("move_aside", tuple(folders)),),
+        clears=(Clear("move_aside", (*folders, *outputs)),),
     )
+
+
+def _decoded_folder(plan: Plan, name: str, control: bool, task: str) -> str:
+    """Where a set is decoded to: outputs with several parts are taken apart afterwards."""
+    layout = plan.layout
+    if layout.task.separator:
+        return layout.output(name, control)
+    return layout.decoded(name, control, task) if task else layout.decoded_base(name, control)
 
 
 def _take_ctc_text(plan: Plan, name: str) -> Stage:

@@ -171,7 +171,7 @@ def _training_settings(plan: Plan, system: System) -> str:
 def _system_inputs(plan: Plan) -> tuple[str, ...]:
     """Files that the training of a speech LLM reads besides its YAML."""
     layout = plan.layout
-    names = (layout.llm_input_table[0], "utt2lang", layout.task.reference, *_optional(layout.data("train")))
+    names = (layout.llm_input_table[0], "utt2lang", *layout.task.references, *_optional(layout.data("train")))
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
@@ -209,7 +209,9 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     table, called = layout.llm_input_table
 
     def entries(name: str) -> list[tuple[str, str, str]]:
-        found = [(table, called, "kaldi_ark"), (layout.task.reference, "text", "text")]
+        reference, *others = layout.task.references
+        found = [(table, called, "kaldi_ark"), (reference, "text", "text")]
+        found += [(other, other, "text") for other in others]  # of a task that writes several
         if Path(layout.data(name, "prompt")).is_file():  # templates of single utterances, where the corpus has them
             found.append(("prompt", "prompt", "text"))
         found += [(optional, "target", "text") for optional in _optional(layout.data(name))]

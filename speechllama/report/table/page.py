@@ -78,7 +78,7 @@ COST_COLUMNS = ("frames per vector", "updates", "training", "shared", "memory", 
 def task_of(row: Mapping[str, Any]) -> Task:
     """The task of a row; of one without a score the one that its name ends in, as "e6:asr"."""
     named = [variant for variant in row["row"].split(":")[1:] if variant in TASKS]
-    return task_of_report({"task": (named or [DEFAULT_TASK])[-1], **row})
+    return task_of_report({"task": TASKS[(named or [DEFAULT_TASK])[-1]].ranked.name, **row})
 
 
 def header_of(task: Task, reference: str) -> list[str]:

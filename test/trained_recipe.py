@@ -175,10 +175,12 @@ class Recipe:
         words += ["--task_name", task]
         return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
 
-    def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
+    def train_llm(
+        self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: object
+    ) -> Path:
         from speechllama.bin import llm_train
 
-        llm_train.main(self.llm_command(name, *more, source=source, **settings))
+        llm_train.main(self.llm_command(name, *more, source=source, task=task, **settings))
         return self.root / name
 
     @staticmethod

@@ -170,7 +170,10 @@ def decode_batch(
     tables = [data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE)]  # in the order of an Utterance
 
     def decode(utterances: Sequence[str]) -> list[list[Translation]]:
-        known = [Utterance(audio.seconds[utt], *(table.get(utt, "") for table in tables), task) for utt in utterances]
+        known = [
+            Utterance(audio.seconds[utt], *(table.get(utt, "") for table in tables))._replace(task=task)
+            for utt in utterances
+        ]
         return translate.translate(audio.read(utterances), known)
 
     def too_large(utt: str) -> str:

@@ -206,7 +206,9 @@ def _check_places(plan: Plan) -> None:
 
 def _check_ctc(plan: Plan) -> None:
     """Refuse CTC as a system for a task that writes something else than CTC has learned."""
-    task, learned = plan.layout.task, plan.options.ctc_target
+    task, learned = plan.layout.base_task, plan.options.ctc_target
+    if plan.selection.cascade and plan.selection.system.is_ctc and learned != task.ctc_target:
+        raise UsageError(f"--system {plan.selection.name}: a cascade needs transcripts, and CTC learns the {learned}")
     if plan.selection.system.is_ctc and task.reference != plan.layout.ctc_table:
         raise UsageError(
             f"--system {plan.selection.name}: CTC learns the {learned}, but --task {task.name} writes "
@@ -217,6 +219,10 @@ def _check_ctc(plan: Plan) -> None:
 def _check_task(plan: Plan) -> None:
     """Refuse a task with several parts where nothing can be trained for it."""
     task, selection = plan.layout.task, plan.selection
+    if selection.cascade and (task.parts or not task.is_translation):
+        raise UsageError(
+            f"--system {selection.name}: a cascade translates, and --task {task.name} does not; drop --task"
+        )
     if not task.parts:
         return
     why = ""

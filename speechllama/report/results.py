@@ -179,9 +179,10 @@ def collect_results(exp_dir: str | Path) -> Results:
         f"{name}: {SCORE} is of an unknown task {scores.pop(name)['task']!r}"
         for name in [name for name, report in scores.items() if report["task"] not in TASKS]
     ]
-    # A set that was decoded for a rescoring to be tuned on needs no score of its own.
-    tuned_on = ["/".join(Path(report["tuned_on"]).parts[-2:]) for report in scores.values() if "tuned_on" in report]
-    missing = [line for line in missing if line not in {f"{name}: no {SCORE}" for name in tuned_on}]
+    # A set that was decoded for a rescoring to be tuned on, or for a cascade, needs no score of its own.
+    used = [report[key] for report in scores.values() for key in ("tuned_on", "transcripts") if key in report]
+    names = ["/".join(Path(folder).parts[-2:]) for folder in used]
+    missing = [line for line in missing if line not in {f"{name}: no {SCORE}" for name in names}]
     ctc_files = [ctc_report_path(path) for path in find_ctc_dirs(exp_dir)]
     ctc_reports = _read_reports(exp_dir, [path for path in ctc_files if path.is_file()], ["sets"], missing)
     if not ctc_reports:

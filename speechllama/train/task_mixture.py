@@ -89,4 +89,4 @@ class TaskMixture:
             left -= share
             if left < 0:
                 return name
-        return next(reversed(self.shares))  # rounding
+        return list(self.shares)[-1]  # rounding

@@ -49,13 +49,14 @@ def check_texts(run: CheckedRun, faults: list[str]) -> None:
         faults: Gets a line for each table of the training or development set that is missing or without any text.
     """
     for folder in (Path(run.layout.data(name)) for name in SPLITS[:2]):
-        for name in run.layout.task.references if (folder / "utt2spk").is_file() else ():
+        for name in run.layout.base_task.references if (folder / "utt2spk").is_file() else ():
             texts = read_table(folder / name) if (folder / name).is_file() else {}
             if all(map(is_blank, texts.values())):
                 what = "there is none" if not texts else "all of its texts are empty"
+                task = run.layout.base_task.name
                 faults.append(
-                    f"--task {run.layout.task.name} learns to write {folder / name}, and {what}; write it in stage "
-                    "data, or choose another task"
+                    f"the task {task} learns to write {folder / name}, and {what}; write it in stage data, or choose "
+                    "another --task"
                 )
 
 

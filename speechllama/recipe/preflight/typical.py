@@ -42,7 +42,7 @@ def measure_utterance(run: CheckedRun, set_name: str) -> BatchShape:
 
 def written_texts(run: CheckedRun, set_name: str) -> dict[str, str]:
     """What the LLM writes of each utterance of a set, of a task that mixes others the longest; {} without the data."""
-    task = run.layout.task
+    task = run.layout.base_task
     files = {name: Path(run.layout.data(set_name, name)) for name in task.references}
     if not all(file.is_file() for file in files.values()):
         return {}

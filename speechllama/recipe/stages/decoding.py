@@ -21,6 +21,10 @@ def decode(plan: Plan) -> list[Stage]:
     sets = [*map(plan.layout.part_of, names)]
     dev = plan.layout.part_of("dev")  # what the weight of a rescoring is tuned on, which needs no control
     parts = _take_subsets(plan, [*names, *(["dev"] if rescoring and "dev" not in names else [])])
+    if plan.selection.cascade:
+        write = _take_ctc_text if plan.selection.system.is_ctc else _decode_set
+        translated = (_translate_transcripts(plan, plan.selection.cascade, name) for name in sets)
+        return [*parts, *(write(plan, name) for name in sets), *translated]
     if plan.selection.system.is_ctc:
         return [*parts, *(_take_ctc_text(plan, name) for name in sets)]
     # A system that was trained for several tasks is decoded once with the prompt of each.
@@ -67,6 +71,8 @@ def score(plan: Plan) -> list[Stage]:
 def pack(plan: Plan) -> list[Stage]:
     """The model in one file, with the settings of the search that it was decoded with."""
     layout, pack_llm = plan.layout, plan.options.pack_llm
+    if plan.selection.cascade:
+        return [Stage("pack", skip="a cascade is two systems; pack the one that writes the transcripts by itself")]
     if plan.selection.system.is_ctc:
         return [Stage("pack", skip="the CTC encoder is packed as a part of a speech LLM")]
     folder, name = layout.system_dir, layout.part_of(plan.options.set_names[0])
@@ -164,7 +170,7 @@ def _decoded_folder(plan: Plan, name: str, control: bool, task: str) -> str:
 def _take_ctc_text(plan: Plan, name: str) -> Stage:
     """Take CTC's own text of a set, which stage `compress` has written, and that of its control."""
     layout, read = plan.layout, plan.layout.compressed(name)
-    folders = [layout.decoded(name, control) for control in (False, True)]
+    folders = [layout.decoded_base(name, control) for control in (False, True)]
     jobs = [
         Job(
             "cpu",
@@ -179,9 +185,41 @@ def _take_ctc_text(plan: Plan, name: str) -> Stage:
     return Stage(
         "decode",
         f"CTC's own text of {name}, and of its control ({folders[0]})",
-        f"{layout.base_dir}/.decode_{name}_beam{layout.beam_size}.done",
+        f"{layout.base_dir}/.decode_{name}_beam{layout.base_beam_size}.done",
         inputs=(f"{layout.ctc_dir}/model.pth", f"{read}/ctc_hyp"),
         outputs=tables(folders, ["text"]),
+        jobs=tuple(jobs),
+        clears=(Clear("move_aside", tuple(folders)),),
+    )
+
+
+def _translate_transcripts(plan: Plan, cascade: Config, name: str) -> Stage:
+    """Translate the transcripts of a set, and those of its control, with the LLM."""
+    options, layout, prompts, jobs = plan.options, plan.layout, plan.shared_prompts, []
+    read = [layout.decoded_base(name, control) for control in (False, True)]
+    folders = [layout.decoded(name, control) for control in (False, True)]
+    for transcripts, folder in zip(read, folders, strict=True):
+        command = module(
+            *("translate_text", *config_words(plan, cascade), "--llm_dir", layout.llm_dir),
+            *("--transcript_dir", transcripts, "--data_dir", layout.dump(name), "--output_dir", folder),
+            *("--task", options.task, "--beam_size", options.beam_size, "--nbest", options.beam_size),
+            *("--batch_size", options.batch_size, "--ngpu", int(options.ngpu > 0), *options.target_words),
+            *given("prompt_config", prompts.path if prompts else ""),
+            *options.decode_options.split(),
+        )
+        jobs.append(Job("gpu", command, f"{folder}/log/translate_text.log"))
+    return Stage(
+        "translate",
+        f"translation of the transcripts of {name}, and of its control ({folders[0]})",
+        f"{layout.system_dir}/.translate_{name}_beam{options.beam_size}.done",
+        f"decode_options={options.decode_options}",
+        inputs=(
+            *cascade.files,
+            *(prompts.files if prompts else ()),
+            f"{layout.llm_dir}/llm.json",
+            *tables(read, ["text"]),
+        ),
+        outputs=tables(folders, ("text", "nbest.jsonl")),
         jobs=tuple(jobs),
         clears=(Clear("move_aside", tuple(folders)),),
     )

@@ -146,13 +146,17 @@ class Recipe:
         merge_parts(self.root / part / "dump", output, 1, "compressed")
         return output
 
-    def llm_command(self, name: str, *more: str, source: str = "compressed", **settings: object) -> list[str]:
+    def llm_command(
+        self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: object
+    ) -> list[str]:
         """Write the YAML and the shapes of a Speech-LLaMA training -> the arguments of llm_train."""
         from speechllama.bin import collect_llm_stats
+        from speechllama.text.tasks import TASKS
 
         config = self.config(name, **{"audio_encoder_conf": SIZES, "batch_bins": 300, **settings})
         table = "feats.scp,speech,kaldi_ark" if source == "dump" else "compressed.scp,compressed,kaldi_ark"
-        tables = (table, "text,text,text", "utt2lang,lang,text")
+        reference, *others = TASKS[task].references
+        tables = (table, f"{reference},text,text", "utt2lang,lang,text", *(f"{name},{name},text" for name in others))
         data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
         base = ["--ctc_dir", str(self.root / "ctc")] if source != "dump" else []
         pairs = zip(more[::2], more[1::2], strict=True)
@@ -163,17 +167,20 @@ class Recipe:
             collect_llm_stats.main(
                 ["--config", config, "--data_dir", str(self.root / part / source)]
                 + ["--llm_dir", str(self.root / "llm")]
-                + ["--output_file", str(shape), *made_of]
+                + ["--output_file", str(shape), "--task", task, *made_of]
             )
             shapes.append([str(shape)])
         base = base or ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
         words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", *self.device]
+        words += ["--task_name", task]
         return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
 
-    def train_llm(self, name: str, *more: str, source: str = "compressed", **settings: object) -> Path:
+    def train_llm(
+        self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: object
+    ) -> Path:
         from speechllama.bin import llm_train
 
-        llm_train.main(self.llm_command(name, *more, source=source, **settings))
+        llm_train.main(self.llm_command(name, *more, source=source, task=task, **settings))
         return self.root / name
 
     @staticmethod

@@ -25,7 +25,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--llm_dir", required=True, help="prepared LLM")
     parser.add_argument("--ctc_dir", default="", help="CTC encoder that compressed.scp must come from")
     parser.add_argument("--centroids_file", default="", help="units: what must have named them")
-    parser.add_argument("--text_name", default="text", help="target: text or src_text")
+    parser.add_argument("--text_name", default="", help="table of targets, if not the task's own")
     parser.add_argument("--task", default=DEFAULT_TASK, choices=list(TASKS), help="whose prompt is the default")
     parser.add_argument("--target_lang", choices=list(TARGETS), help="language of translations, if not the YAML's")
     parser.add_argument("--output_file", nargs="+", required=True, help="the shape file of each")
@@ -39,21 +39,21 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.config import from_mapping, read_config
     from speechllama.data.ark import check_maker
     from speechllama.data.data_dir import read_data_dir
-    from speechllama.data.llm_shapes import PositionCounter, write_llm_shapes
+    from speechllama.data.llm_shapes import PositionCounter, check_separator, write_llm_shapes
     from speechllama.frontend.front_ends import read_format
     from speechllama.llm.context import read_context
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record
     from speechllama.model.build import choose_compressor, expected_cache, read_settings
     from speechllama.model.encoders import choose_encoder
-    from speechllama.text.prompt import Prompt, PromptConfig, prompt_conf_of
+    from speechllama.text.prompt import PromptConfig, make_prompts, prompt_conf_of
 
     settings = read_config(args.config, args.conf_path)
     prompt_conf = {**(settings.get("prompt_conf") or {}), **({"target": args.target_lang} if args.target_lang else {})}
     where = f"{args.config}: prompt_conf"
     config = from_mapping(PromptConfig, prompt_conf_of(prompt_conf, args.task, where), where)
     llm = read_llm_record(args.llm_dir)
-    prompt = Prompt(config, args.task, load_tokenizer(*llm))
+    prompts = make_prompts(config, args.task, load_tokenizer(*llm))
     is_new = bool((settings.get("llm_conf") or {}).get("random_weights"))
     # A frozen encoder is what stage ctc made, whatever the system's YAML says.
     made = read_settings(args.ctc_dir) if args.ctc_dir else settings
@@ -63,7 +63,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     def num_vectors(frames: int) -> int:
         return -(-encoder.num_frames(frames, shift) // frames_per_vector)
 
-    counter = PositionCounter(prompt, args.text_name, num_vectors, read_context(*llm, is_new))
+    counter = PositionCounter(prompts, num_vectors, read_context(*llm, is_new), args.text_name)
+    check_separator(counter.prompt, TASKS[args.task])
     for data_dir, output_file in pair_up(args.data_dir, args.output_file, "--output_file"):
         data, shift = read_data_dir(data_dir), read_format(data_dir).frame_shift
         if data.table("compressed.scp"):

@@ -30,6 +30,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data_dir", required=True, help="data directory with compressed.scp or feats.scp")
     parser.add_argument("--output_dir", required=True, help="where nbest.jsonl, text and decode.json go")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at once")
+    parser.add_argument("--task", default="", help="what to write, of a system trained for several tasks [its own way]")
     parser.add_argument("--control", type=str2bool, default=False, help="give each utterance another one's audio")
     parser.add_argument("--num_jobs", type=int, default=1, help="parts in all")
     parser.add_argument("--job", type=int, default=1, help="this part, from 1")
@@ -43,7 +44,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     from speechllama.decode.decode_set import DecodeJob, decode_set
 
-    job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control, args.num_jobs, args.job)
+    job = DecodeJob(args.data_dir, args.output_dir, args.batch_size, args.control, args.num_jobs, args.job, args.task)
     decode_set(load_translator(args), job, sys.argv[1:] if cmd is None else cmd)
 
 

@@ -28,6 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--revision", default=None, help="branch, tag or commit of a page of the hub")
     parser.add_argument("--language", default="", help="source language code, if the model's prompt names it")
     parser.add_argument("--target_lang", default="", help="language to write, if the model writes several")
+    parser.add_argument("--task", default="", help="st or asr, if the model was trained for both; empty: its own way")
     text = "text: a line a segment; tsv, json, jsonl, srt and vtt also have its times, in seconds or as subtitles do"
     parser.add_argument("--format", default="text", choices=FORMATS, help=text)
     parser.add_argument("--output_dir", default="", help="write NAME.srt etc. there, a file a recording; empty: stdout")
@@ -61,6 +62,8 @@ def main(cmd: Sequence[str] | None = None) -> int:
     translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", revision=args.revision)
     translator.config = change_search(translator.config, given_search(args))
     translator.check_language(args.language, args.target_lang)
+    translator.check_task(args.task)
+    translator.writes = args.task
     if args.microphone:
         return translate_microphone(translator, job)
     return 1 if translate_files(translator, job) else 0

@@ -34,9 +34,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     plan = plan_table(words, (), ())
     exp_dir, title = plan.expdir, Path.cwd().name
-    table = write_table_files(
-        exp_dir, [paths for row in plan.rows for paths in row.paths()], plan.options.reference, title
-    )
+    table = write_table_files(exp_dir, plan.run_paths(), plan.options.reference, title)
     write_results(exp_dir, title)
     for row in table["rows"]:
         for seed, why in row["missing"].items():

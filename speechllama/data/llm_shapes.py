@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import atomic_write, write_table
 from speechllama.text.prompt import Prompt
+from speechllama.text.tasks import TASKS, Task
 
 NUM_EXAMPLES = 3  # of texts that the tokenizer cannot encode
 
@@ -25,16 +26,41 @@ class PositionCounter:
     """Counts what an utterance takes of the LLM.
 
     Attributes:
-        prompt: Renders prompts and text.
-        text_name: The table of targets.
+        prompts: Render prompts and texts, by task; one of several tasks is chosen anew in each epoch, and what counts
+            is the longest.
         num_vectors: Feature frames -> vectors, at most, where there is no cache.
         context: The LLM's positions; None: without a limit.
+        text_name: The table of targets, if not that of the task.
     """
 
-    prompt: Prompt
-    text_name: str
+    prompts: Mapping[str, Prompt]
     num_vectors: Callable[[int], int]
     context: int | None = None
+    text_name: str = ""
+
+    @property
+    def prompt(self) -> Prompt:
+        """Any of them: they have one tokenizer."""
+        return next(iter(self.prompts.values()))
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """The tables of all that is written, by those that the tasks name."""
+        names = dict.fromkeys(name for task in self.prompts for name in TASKS[task].references)
+        return {name: self.text_name if self.text_name and len(names) == 1 else name for name in names}
+
+    def check_tables(self, data: DataDir) -> None:
+        """Refuse a data directory without a table of what should be written.
+
+        Raises:
+            ValueError: A table is not there, or has no text.
+        """
+        for name in self.tables.values():
+            if not any(data.table(name).values()):
+                raise InputError(
+                    f"{data.path}: no {name}, which the task learns to write ({', '.join(self.prompts)}); write that "
+                    "table, or choose another --task"
+                )
 
 
 @dataclass
@@ -73,7 +99,8 @@ def write_llm_shapes(data: DataDir, counter: PositionCounter, output_file: str |
     shapes = count_positions(data, counter)
     page = describe_shapes(shapes, data, counter)
     if not shapes.positions:
-        raise InputError(f"{data.path}: no utterance has audio and {counter.text_name} that fit the LLM. {page}")
+        names = " and ".join(counter.tables.values())
+        raise InputError(f"{data.path}: no utterance has audio and {names} that fit the LLM. {page}")
     write_table(output_file, {utterance: str(count) for utterance, count in shapes.positions.items()})
     write_skipped(f"{output_file}.skipped", shapes.skipped)
     with atomic_write(f"{output_file}.md") as stream:
@@ -85,29 +112,65 @@ def write_llm_shapes(data: DataDir, counter: PositionCounter, output_file: str |
 
 def count_positions(data: DataDir, counter: PositionCounter) -> LLMShapes:
     """Count what each utterance takes; see `write_llm_shapes`."""
-    prompt, context = counter.prompt, counter.context
+    counter.check_tables(data)
     count = int if data.table("compressed.scp") else counter.num_vectors
-    texts, languages, templates = data.table(counter.text_name), data.table("utt2lang"), data.table("prompt")
-    targets = data.table(TARGET_TABLE)
+    sources = {name: data.table(table) for name, table in counter.tables.items()}
+    asked = [data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE)]
     shapes = LLMShapes()
     for utterance, frames in data.num_frames.items():
-        text = texts.get(utterance, "")
+        texts = {name: table.get(utterance, "") for name, table in sources.items()}
+        skip, tokens = _encode_all(counter, texts, utterance, shapes)
+        if skip is None:
+            ids = {task: prompt.render(*(table.get(utterance, "") for table in asked))
+                   for task, prompt in counter.prompts.items()}  # fmt: skip
+            around = {task: len(found.prompt) + len(found.suffix) for task, found in ids.items()}
+            audio = count(int(frames))
+            longest = max(counter.prompts, key=lambda task: around[task] + len(tokens[task]))
+            positions = around[longest] + audio + len(tokens[longest])
+            if counter.context is None or positions <= counter.context:
+                shapes.positions[utterance] = positions + 1
+                continue
+            found = f"{around[longest]} of the prompt, {audio} of the audio, {len(tokens[longest])} of the text"
+            skip = Skip(Reason.BEYOND_CONTEXT, f"{found}, the LLM has {counter.context}")
+        shapes.skipped[utterance] = skip
+    return shapes
+
+
+def _encode_all(
+    counter: PositionCounter, texts: Mapping[str, str], utterance: str, shapes: LLMShapes
+) -> tuple[Skip | None, dict[str, list[int]]]:
+    """Encode what each task writes of an utterance, and note what is lost; or say why it is left out."""
+    found: dict[str, list[int]] = {}
+    for task, prompt in counter.prompts.items():
+        record = TASKS[task]
+        names = {counter.tables[part.reference]: texts[part.reference] for part in record.scored}
+        empty = next((name for name, text in names.items() if not prompt.encode(text)), None)
+        if empty:
+            return Skip(Reason.NO_TOKENS, f"its {empty} {names[empty]!r} has no tokens"), {}
+        marked = next((name for name, text in names.items() if record.separator and record.separator in text), None)
+        if marked:
+            return Skip(Reason.HAS_SEPARATOR, f"its {marked} {names[marked]!r} holds {record.separator!r}"), {}
+        text = record.join(texts)
         tokens = prompt.encode(text)
-        if not tokens:
-            shapes.skipped[utterance] = Skip(Reason.NO_TOKENS, f"its {counter.text_name} {text!r} has no tokens")
-            continue
         lost = prompt.lost(text, tokens)
         if lost:
             shapes.lossy[utterance] = (text, prompt.decode(tokens))
             shapes.lost.update(lost if lost != text else "")
-        ids = prompt.render(*(table.get(utterance, "") for table in (languages, templates, targets)))
-        around, audio = len(ids.prompt) + len(ids.suffix), count(int(frames))
-        if context is not None and around + audio + len(tokens) > context:
-            found = f"{around} of the prompt, {audio} of the audio, {len(tokens)} of the text, the LLM has {context}"
-            shapes.skipped[utterance] = Skip(Reason.BEYOND_CONTEXT, found)
-            continue
-        shapes.positions[utterance] = around + audio + len(tokens) + 1
-    return shapes
+        found[task] = tokens
+    return None, found
+
+
+def check_separator(prompt: Prompt, task: Task) -> None:
+    """Refuse an LLM that cannot write what stands between the parts of a task's outputs.
+
+    Raises:
+        ValueError: Its tokenizer loses it.
+    """
+    if task.separator and prompt.decode(prompt.encode(task.separator)) != task.separator:
+        raise InputError(
+            f"the LLM's tokenizer cannot write {task.separator!r}, which stands between the parts of what the task "
+            f"{task.name} writes; take another LLM, or {' and '.join(task.parts)} as tasks of their own"
+        )
 
 
 def describe_shapes(shapes: LLMShapes, data: DataDir, counter: PositionCounter) -> str:

@@ -22,6 +22,7 @@ class Reason(str, Enum):
     TOO_SHORT = "too_short"
     NO_TOKENS = "no_tokens"
     BEYOND_CONTEXT = "beyond_context"
+    HAS_SEPARATOR = "has_separator"
     OTHER = "other"
 
     @property
@@ -37,6 +38,7 @@ _IN_WORDS = {
     Reason.TOO_SHORT: "with fewer encoder frames than CTC needs, left out of CTC training",
     Reason.NO_TOKENS: "without tokens of the LLM, left out of its training",
     Reason.BEYOND_CONTEXT: "with more positions than the LLM has, left out of its training",
+    Reason.HAS_SEPARATOR: "with the words that divide an output, left out of training",
     Reason.OTHER: "for a reason without a code, see their details",
 }
 

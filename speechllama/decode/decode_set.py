@@ -41,6 +41,7 @@ class DecodeJob:
         control: Give each utterance another utterance's audio.
         num_jobs: Parts in all; a single one is merged at once.
         job: This part, from 1.
+        task: What to write, for a system that was trained for several tasks; "" for all that it writes by itself.
     """
 
     data_dir: str
@@ -49,6 +50,7 @@ class DecodeJob:
     control: bool = False
     num_jobs: int = 1
     job: int = 1
+    task: str = ""
 
 
 def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -66,8 +68,10 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
         What `merge_decoded` returns, if this was the only part.
 
     Raises:
-        ValueError: There is no such part, or one utterance by itself does not fit into memory.
+        ValueError: There is no such part, the model was not trained for the task, or one utterance by itself does not
+            fit into memory.
     """
+    translate.check_task(job.task)
     if not 1 <= job.job <= job.num_jobs or job.batch_size < 1:
         raise InputError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
     data = read_data_dir(job.data_dir)
@@ -87,7 +91,7 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     with writing(own), own.open("a", encoding="utf-8") as stream:
         for batch in progress(left, len(left), "batches"):
             start = time.perf_counter()
-            results = list(decode_batch(translate, data, audio, batch))
+            results = list(decode_batch(translate, data, audio, batch, job.task))
             spent = (time.perf_counter() - start) / len(batch)
             records = (
                 {"utt": utterance, "nbest": [to_record(entry) for entry in nbest], "spent": spent}
@@ -126,6 +130,7 @@ def make_stamp(translate: Speech2Text, job: DecodeJob, data: DataDir, audio: Aud
         "num_utterances": len(audio.places),
         "audio": (data.path / audio.table).stat().st_mtime_ns,
     }
+    stamp |= {"task": job.task} if job.task else {}
     read_back: dict[str, Any] = json.loads(json.dumps(stamp))
     return read_back
 
@@ -157,18 +162,18 @@ def identify_llm(network: torch.nn.Module) -> str:
 
 
 def decode_batch(
-    translate: Speech2Text, data: DataDir, audio: Audio, batch: Sequence[str]
+    translate: Speech2Text, data: DataDir, audio: Audio, batch: Sequence[str], task: str = ""
 ) -> Iterator[tuple[str, list[Translation]]]:
     """Decode some utterances; if memory runs out, in halves.
 
     Raises:
         ValueError: Not even one utterance fits; the message names it.
     """
-    languages, templates, targets = (data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE))
+    tables = [data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE)]  # in the order of an Utterance
 
     def decode(utterances: Sequence[str]) -> list[list[Translation]]:
         known = [
-            Utterance(audio.seconds[utt], languages.get(utt, ""), templates.get(utt, ""), targets.get(utt, ""), utt)
+            Utterance(audio.seconds[utt], *(table.get(utt, "") for table in tables))._replace(name=utt, task=task)
             for utt in utterances
         ]
         return translate.translate(audio.read(utterances), known)

@@ -21,7 +21,7 @@ from speechllama.model.build import CONFIG_FILE, build_speech_llama, front_end_p
 from speechllama.model.build import read_settings as read_config_file
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.model.weights import read_weights, weights_path
-from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.prompt import Prompt, PromptConfig, make_prompts
 
 NETWORK = "network."  # prefix of our network in ESPnet's model
 BASES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file", "tokenizer")  # settings that are paths
@@ -33,17 +33,26 @@ class Experiment:
 
     Attributes:
         network: The network, in evaluation mode.
-        prompt: Renders prompts with the LLM's tokenizer.
+        prompts: Render prompts with the LLM's tokenizer, by the tasks that can be asked for; the last is the default.
         device: Where the network is.
         folder: Directory that holds config.yaml and model.pth.
         settings: The content of config.yaml.
     """
 
     network: SpeechLlama
-    prompt: Prompt
+    prompts: dict[str, Prompt]
     device: torch.device
     folder: Path
     settings: dict[str, Any]
+
+    @property
+    def prompt(self) -> Prompt:
+        """The prompt where no task is asked for."""
+        return next(reversed(self.prompts.values()))
+
+    def prompt_of(self, task: str) -> Prompt:
+        """The prompt that asks for a task; a part of a longer output has no prompt of its own."""
+        return self.prompts.get(task, self.prompt)
 
 
 def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
@@ -77,8 +86,8 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
         raise InputError(f"{weights_path(folder)}: {error} (given are {bases})") from error
     config = from_mapping(PromptConfig, settings["prompt_conf"], f"{folder / CONFIG_FILE}: prompt_conf")
     tokenizer = load_tokenizer(*read_llm_record(settings["llm_dir"]))
-    prompt = Prompt(config, settings["task_name"], tokenizer)
-    return Experiment(network.to(device).eval(), prompt, torch.device(device), folder, settings)
+    prompts = make_prompts(config, settings["task_name"], tokenizer)
+    return Experiment(network.to(device).eval(), prompts, torch.device(device), folder, settings)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor, recorded_format
 from speechllama.model.audio import AudioInput, Features
+from speechllama.text.tasks import trained_task
 
 if TYPE_CHECKING:
     from speechllama.decode.long import LongConfig, Segment
@@ -62,6 +63,7 @@ class Utterance(NamedTuple):
         template: A prompt template of its own; "" for the model's.
         target: Code of the language to write; "" for the model's own.
         name: What decides its samples, together with the seed; only sampling reads it.
+        task: What to write, for a model that was trained for several tasks; "" for all that it writes by itself.
     """
 
     seconds: float
@@ -69,6 +71,7 @@ class Utterance(NamedTuple):
     template: str = ""
     target: str = ""
     name: str = ""
+    task: str = ""
 
 
 class Speech2Text(abc.ABC):
@@ -79,12 +82,16 @@ class Speech2Text(abc.ABC):
         folder: Directory that holds config.yaml and model.pth.
         settings: The content of config.yaml.
         config: Settings of the search.
+
+    Attributes:
+        writes: The task that is meant where none is asked for; "": all that it writes by itself.
     """
 
     def __init__(
         self, network: torch.nn.Module, folder: Path, settings: Mapping[str, Any], config: SearchConfig
     ) -> None:
         self.network: Any = network
+        self.writes = ""
         self.folder, self.settings = folder, settings
         self.config = config
 
@@ -138,7 +145,12 @@ class Speech2Text(abc.ABC):
         return reader.to(str(self.device)) if isinstance(reader, PretrainedExtractor) else reader
 
     def __call__(
-        self, speech: np.ndarray | str | Path, rate: int = SAMPLE_RATE, language: str = "", target: str = ""
+        self,
+        speech: np.ndarray | str | Path,
+        rate: int = SAMPLE_RATE,
+        language: str = "",
+        target: str = "",
+        task: str = "",
     ) -> NBest:
         """Translate one recording, whole; see `long` for one of more than some 30 s.
 
@@ -147,21 +159,27 @@ class Speech2Text(abc.ABC):
             rate: Sampling rate of the waveform in Hz; ignored for a file, which has its own.
             language: Code of the source language, needed only if the prompt names it.
             target: Code of the language to write, for a model that writes several; "" for its own.
+            task: What to write, for a model that was trained for several tasks; see `Utterance`.
 
         Returns:
             The n-best hypotheses, best first; none if nothing is heard.
 
         Raises:
-            ValueError: The recording is empty, shorter than one frame, or not a waveform.
+            ValueError: The recording is empty, shorter than one frame, or not a waveform; or the model was not trained
+                for the task.
         """
         waveform = as_waveform(speech, rate)
         try:
-            return self.batch([waveform], [language], [target])[0]
+            return self.batch([waveform], [language], [target], [task])[0]
         except ValueError as error:
             raise InputError(f"{speech}: {error}" if isinstance(speech, (str, Path)) else str(error)) from error
 
     def batch(
-        self, waveforms: Sequence[np.ndarray], languages: Sequence[str] = (), targets: Sequence[str] = ()
+        self,
+        waveforms: Sequence[np.ndarray],
+        languages: Sequence[str] = (),
+        targets: Sequence[str] = (),
+        tasks: Sequence[str] = (),
     ) -> list[NBest]:
         """Translate some recordings at once; if memory runs out, in halves.
 
@@ -169,18 +187,23 @@ class Speech2Text(abc.ABC):
             waveforms: Samples (S,) of each, 16 kHz, within +-1.
             languages: Code of the source language of each; empty if the prompt does not name it.
             targets: Code of the language to write of each, for a model that writes several; empty for its own.
+            tasks: What to write of each, for a model that was trained for several tasks; see `Utterance`.
 
         Returns:
             N-best hypotheses of each recording, best first; none for one in which nothing is heard: it is silent, or
             CTC finds nothing but blanks, in a system that has CTC.
 
         Raises:
-            ValueError: A recording is shorter than one frame, or does not fit into memory by itself.
+            ValueError: A recording is shorter than one frame, or does not fit into memory by itself; or the model was
+                not trained for a task.
         """
         none = [""] * len(waveforms)
+        tasks = [task or self.writes for task in tasks or none]
+        for task in {*tasks}:
+            self.check_task(task)
         utterances = [
-            Utterance(len(waveform) / SAMPLE_RATE, language, target=target, name=self._name(waveform))
-            for waveform, language, target in zip(waveforms, languages or none, targets or none, strict=True)
+            Utterance(len(wave) / SAMPLE_RATE, language, target=target, name=self._name(wave), task=task)
+            for wave, language, target, task in zip(waveforms, languages or none, targets or none, tasks, strict=True)
         ]
         results: list[NBest] = [[] for _ in waveforms]
         audible = [row for row, wave in enumerate(waveforms) if len(wave) and np.abs(wave).max() > SILENCE_PEAK]
@@ -254,6 +277,20 @@ class Speech2Text(abc.ABC):
         from speechllama.decode.long import LongConfig, open_blocks, translate_long
 
         return translate_long(self, open_blocks(speech, rate), config or LongConfig(), language, target)
+
+    def check_task(self, task: str) -> None:
+        """Refuse a task that the system was not trained for; "" asks for none.
+
+        Raises:
+            ValueError: It was not.
+        """
+        trained = trained_task(self.settings)
+        known = [each.name for each in trained.scored] if trained else []
+        if task and task not in known:
+            raise InputError(
+                f"{self.folder}: not trained for the task {task!r}, expected "
+                f"{' or '.join(known) or 'none, since its config.yaml names no task'}"
+            )
 
     def extract(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute what the network reads (T, F) of each waveform (S,)."""

@@ -15,6 +15,7 @@ from speechllama.constants import BLANK
 from speechllama.data.ark import check_maker
 from speechllama.decode.beam import IMPOSSIBLE
 from speechllama.decode.experiment import Experiment
+from speechllama.decode.output_parts import take_part
 from speechllama.decode.search import Hypothesis, LLMSearch
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import NBest, Speech2Text, Translation, Utterance, keep_heard
@@ -29,7 +30,7 @@ from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import TARGET
 from speechllama.text.targets import TARGETS, Target
-from speechllama.text.tasks import TASKS
+from speechllama.text.tasks import TASKS, trained_task
 
 
 class SpeechLlamaToText(Speech2Text):
@@ -62,7 +63,7 @@ class SpeechLlamaToText(Speech2Text):
 
     def written(self, utterance: Utterance) -> Target:
         """See `Speech2Text`: a translation's target; of a transcript the language of the speech, if it is known."""
-        if TASKS[self.settings["task_name"]].is_translation:
+        if TASKS[utterance.task or self.settings["task_name"]].is_translation:
             return TARGETS[utterance.target] if utterance.target else self.experiment.prompt.target
         return TARGETS[utterance.language] if utterance.language in TARGETS else super().written(utterance)
 
@@ -101,8 +102,12 @@ class SpeechLlamaToText(Speech2Text):
 
     def translate(self, audio: AudioInput, utterances: Sequence[Utterance]) -> list[NBest]:
         """See `Speech2Text`; audio that does not fit into the LLM's context gets one empty text, and a warning."""
-        network, prompt, device = self.network, self.experiment.prompt, self.device
-        ids = [prompt.render(each.language, each.template, each.target) for each in utterances]
+        network, device = self.network, self.device
+        asking = [self.experiment.prompt_of(each.task) for each in utterances]
+        ids = [
+            prompt.render(each.language, each.template, each.target)
+            for prompt, each in zip(asking, utterances, strict=True)
+        ]
         prompts, prompt_lengths = pad_ids([entry.prompt for entry in ids])
         suffixes, suffix_lengths = pad_ids([entry.suffix for entry in ids])
         batch = Batch(
@@ -114,10 +119,17 @@ class SpeechLlamaToText(Speech2Text):
         )
         with torch.inference_mode():
             hypotheses = self._search(network.embed_prefix(batch), utterances)
+        decode = self.experiment.prompt.decode  # the same of all prompts
         found = [
-            [Translation(prompt.decode(hypothesis.tokens), *hypothesis) for hypothesis in nbest] for nbest in hypotheses
+            [Translation(self._part(decode(hypothesis.tokens), each.task), *hypothesis) for hypothesis in nbest]
+            for each, nbest in zip(utterances, hypotheses, strict=True)
         ]
         return self.choose(found, utterances)
+
+    def _part(self, text: str, part: str) -> str:
+        """Take the part that is asked for out of an output that has several."""
+        task = trained_task(self.settings)
+        return take_part(task, text, part) if part and task and task.separator else text
 
     def _search(self, prefix: Prefix, utterances: Sequence[Utterance]) -> list[list[Hypothesis]]:
         """N-best hypotheses of each utterance; an empty one where the LLM has too few positions for the audio."""
@@ -134,8 +146,11 @@ class SpeechLlamaToText(Speech2Text):
             )
             prefix = Prefix(prefix.embeddings[rows], prefix.lengths[rows])
         if len(rows):
+            task = trained_task(self.settings)
+            num_parts = len(task.parts) if task and task.separator else 1  # each as long as a text by itself
             fitting = [utterances[row] for row in rows.tolist()]
-            limits = torch.tensor([self.config.limit(each.seconds) for each in fitting], device=self.device)
+            allowed = [num_parts * self.config.limit(each.seconds) for each in fitting]
+            limits = torch.tensor(allowed, device=self.device)
             search = LLMSearch(network.llm, network.config.prefix_mask, self.config)
             found = search(prefix, limits, [each.name for each in fitting])
             for row, hypotheses in zip(rows.tolist(), found, strict=True):

@@ -19,6 +19,7 @@ from speechllama.recipe.options import Options
 from speechllama.recipe.system import CTC, ConfFolders, Config, Selection
 from speechllama.text.tasks import TABLES, TASKS, CTCTarget, Task
 
+TRANSCRIBE = "asr"  # the task whose texts a cascade translates
 OWN = "own"  # in names: units and CTC head that the front end brings
 CONTROL = "_control"  # ends the directory of a set decoded from the audio of other utterances
 
@@ -51,8 +52,13 @@ class Layout:
 
     @property
     def task(self) -> Task:
-        """What the LLM writes."""
+        """What the selected system writes."""
         return TASKS[self.options.task]
+
+    @property
+    def base_task(self) -> Task:
+        """What is trained and decoded: of a cascade, its transcripts."""
+        return TASKS[TRANSCRIBE] if self.selection.cascade else self.task
 
     @cached_property
     def ctc(self) -> Config:
@@ -98,7 +104,7 @@ class Layout:
     def ctc_target(self) -> CTCTarget:
         """What CTC learns; an encoder-decoder has one tokenizer for CTC and for what it writes."""
         if self.selection.system.is_seq2seq:
-            return self.task.ctc_target
+            return self.base_task.ctc_target
         return self.options.ctc_target  # type: ignore[return-value]  # checked by the option
 
     @property
@@ -264,12 +270,12 @@ class Layout:
         system = self.selection.system
         has_llm = not (system.is_seq2seq or system.is_ctc)
         suffix = self._settings_part + self._adapter_part if has_llm else self._seed_part
-        return f"{self.options.expdir}/{self.task.name}_{system.name}{suffix}{self._tag}"
+        return f"{self.options.expdir}/{self.base_task.name}_{system.name}{suffix}{self._tag}"
 
     @property
     def system_dir(self) -> str:
-        """Experiment of the selected system; a rescoring system has its own besides `base_dir`."""
-        if self.selection.rescoring is None:
+        """Experiment of the selected system; a rescoring system and a cascade have their own besides `base_dir`."""
+        if not self.selection.configs:
             return self.base_dir
         return f"{self.options.expdir}/{self.task.name}_{self.selection.name}{self._suffix}"
 
@@ -277,11 +283,16 @@ class Layout:
     def init_dir(self) -> str:
         """Experiment of the system that it starts from; "" without one."""
         init = self.selection.system.init
-        return f"{self.options.expdir}/{self.task.name}_{init.name}{self._suffix}" if init else ""
+        return f"{self.options.expdir}/{self.base_task.name}_{init.name}{self._suffix}" if init else ""
 
     @property
     def beam_size(self) -> int:
         """Hypotheses of the search; CTC's text is greedy."""
+        return self.options.beam_size if self.selection.cascade else self.base_beam_size
+
+    @property
+    def base_beam_size(self) -> int:
+        """Hypotheses of the search of what is decoded, whose texts a cascade translates."""
         return 1 if self.selection.system.is_ctc else self.options.beam_size
 
     @property
@@ -294,13 +305,28 @@ class Layout:
         """Report of stage preflight."""
         return f"{self.options.expdir}/preflight/{Path(self.system_dir).name}"
 
-    def decoded(self, set_name: str, control: bool = False) -> str:
-        """Name the hypotheses of the selected system, or of its control."""
-        return decode_dir(self.system_dir, set_name, self.beam_size) + (CONTROL if control else "")
+    def decoded(self, set_name: str, control: bool = False, part: str = "") -> str:
+        """Name the hypotheses of the selected system, or of its control.
+
+        Args:
+            set_name: The set.
+            control: Those of the control.
+            part: Of a task with several parts, which one; "" for the one that ranks, whose name is that of any task.
+        """
+        folder = decode_dir(self.system_dir, set_name, self.beam_size) + self.part_suffix(part)
+        return folder + (CONTROL if control else "")
+
+    def part_suffix(self, part: str) -> str:
+        """What a part of the task's texts adds to a name; the part that ranks adds nothing."""
+        return f".{part}" if part not in ("", self.task.ranked.name) else ""
+
+    def output(self, set_name: str, control: bool = False) -> str:
+        """Name the outputs of a task with several parts in each, which are then taken apart."""
+        return f"{self.system_dir}/output_{set_name}_beam{self.beam_size}" + (CONTROL if control else "")
 
     def decoded_base(self, set_name: str, control: bool = False) -> str:
-        """Name the hypotheses of what is decoded, which a rescoring system reads."""
-        return decode_dir(self.base_dir, set_name, self.beam_size) + (CONTROL if control else "")
+        """Name the hypotheses of what is decoded, which a rescoring system or a cascade reads."""
+        return decode_dir(self.base_dir, set_name, self.base_beam_size) + (CONTROL if control else "")
 
     @property
     def results(self) -> str:

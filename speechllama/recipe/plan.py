@@ -164,6 +164,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     plan = Plan(options, folders, front_end, select_system(options.system, folders), Path.cwd().name)
     _check_llm(plan)
     _check_adapter(plan)
+    _check_task(plan)
     _check_ctc(plan)
     _check_places(plan)
     _ = plan.search
@@ -217,12 +218,34 @@ def _check_places(plan: Plan) -> None:
 
 def _check_ctc(plan: Plan) -> None:
     """Refuse CTC as a system for a task that writes something else than CTC has learned."""
-    task, learned = plan.layout.task, plan.options.ctc_target
+    task, learned = plan.layout.base_task, plan.options.ctc_target
+    if plan.selection.cascade and plan.selection.system.is_ctc and learned != task.ctc_target:
+        raise UsageError(f"--system {plan.selection.name}: a cascade needs transcripts, and CTC learns the {learned}")
     if plan.selection.system.is_ctc and task.reference != plan.layout.ctc_table:
         raise UsageError(
             f"--system {plan.selection.name}: CTC learns the {learned}, but --task {task.name} writes "
             f"`{task.reference}`; give --task asr, or --ctc_target translation for translation"
         )
+
+
+def _check_task(plan: Plan) -> None:
+    """Refuse a task with several parts where nothing can be trained for it."""
+    task, selection = plan.layout.task, plan.selection
+    if selection.cascade and (task.parts or not task.is_translation):
+        raise UsageError(
+            f"--system {selection.name}: a cascade translates, and --task {task.name} does not; drop --task"
+        )
+    if not task.parts:
+        return
+    why = ""
+    if selection.system.is_seq2seq or selection.system.is_ctc:
+        why = "needs an LLM, whose prompt says what to write"
+    elif selection.scratch_llm:
+        why = "needs an LLM that knows both languages, and this one is made of translations"
+    elif selection.rescoring:
+        why = "has several texts in an output, and a rescoring system reads one"
+    if why:
+        raise UsageError(f"--system {selection.name}: the task {task.name} {why}; choose a system such as e5 or e6")
 
 
 def _check_own_head(plan: Plan) -> None:

@@ -23,12 +23,13 @@ from speechllama.registry import Choice, choose
 
 CONF = "conf"
 SHARED = "train"  # the YAML that the systems with an LLM include
+CASCADE_KEYS = ("transcribe_system", "prompt_conf")  # what the YAML of a cascade may say
 CTC = "ctc"  # the YAML of CTC training; as a system it is the CTC encoder, whose greedy text is scored
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
 # Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.
 SYSTEM_KEYS = (
-    "model", "init_system", "rescore_system", "scratch_llm", "encoder", "freeze_encoder", "compressor",
-    "compressor_conf", "ctc_units", "target_units",
+    "model", "init_system", "rescore_system", "transcribe_system", "scratch_llm", "encoder", "freeze_encoder",
+    "compressor", "compressor_conf", "ctc_units", "target_units",
 )  # fmt: skip
 
 
@@ -169,18 +170,26 @@ class Selection:
 
     Attributes:
         name: Its name.
-        system: What is trained and decoded; for a rescoring system, the one that it rescores.
+        system: What is trained and decoded; for a rescoring system, the one that it rescores, and for a cascade, the
+            one that writes its transcripts.
         rescoring: YAML of a rescoring system, whose LLM chooses among the hypotheses; None for others.
+        cascade: YAML of a cascade, whose LLM translates transcripts; None for others.
     """
 
     name: str
     system: System
     rescoring: Config | None = None
+    cascade: Config | None = None
 
     @property
     def needs_llm(self) -> bool:
         """Whether it has an LLM."""
-        return self.rescoring is not None or not (self.system.is_seq2seq or self.system.is_ctc)
+        return bool(self.rescoring or self.cascade) or not (self.system.is_seq2seq or self.system.is_ctc)
+
+    @property
+    def configs(self) -> tuple[Config, ...]:
+        """The YAML files of what is done with the hypotheses of the system that is decoded."""
+        return tuple(config for config in (self.rescoring, self.cascade) if config)
 
     @property
     def scratch_llm(self) -> str:
@@ -189,7 +198,7 @@ class Selection:
 
 
 def select_system(name: str, folders: ConfFolders) -> Selection:
-    """Read what a system's YAML describes, and what it starts from or rescores.
+    """Read what a system's YAML describes, and what it starts from, rescores or translates the transcripts of.
 
     Args:
         name: `--system`.
@@ -203,6 +212,8 @@ def select_system(name: str, folders: ConfFolders) -> Selection:
     """
     config = folders.read(name)
     rescored = str(config.settings.get("rescore_system") or "")
+    if config.settings.get("transcribe_system"):
+        return _select_cascade(config, folders)
     if not rescored:
         return Selection(name, _read_system(config, folders))
     base = folders.read(rescored)
@@ -221,6 +232,25 @@ def select_system(name: str, folders: ConfFolders) -> Selection:
             f"{config.path}: rescore_system {rescored} has no LLM but its own decoder, and that would rescore itself"
         )
     return Selection(name, system, config)
+
+
+def _select_cascade(config: Config, folders: ConfFolders) -> Selection:
+    """Read a cascade and the system that writes its transcripts."""
+    name = str(config.settings["transcribe_system"])
+    base = folders.read(name)
+    others = [key for key in ("transcribe_system", "rescore_system") if base.settings.get(key)]
+    unread = [key for key in config.settings if key not in CASCADE_KEYS]
+    if others or config.settings.get("rescore_system"):
+        raise UsageError(f"{config.path}: transcribe_system {name}: name a system that is trained, as ctc or e6")
+    if unread:
+        raise UsageError(
+            f"{config.path}: a cascade trains nothing, so {', '.join(unread)} would be ignored; known are "
+            f"{', '.join(CASCADE_KEYS)}"
+        )
+    system = _read_system(base, folders)
+    if system.scratch_llm:
+        raise UsageError(f"{config.path}: transcribe_system {name} has an LLM of its own, which translates no text")
+    return Selection(config.name, system, cascade=config)
 
 
 def _read_system(config: Config, folders: ConfFolders) -> System:

@@ -47,17 +47,23 @@ class Row:
         """Path of its log and of the note of its failure, without their suffixes."""
         return f"{table_dir(self.plan.options.expdir)}/{self.name}.seed{self.seed}"
 
-    def paths(self) -> tuple[RunPaths, ...]:
-        """Paths of everything that it writes, one record for each scored set, in the order of `--sets`."""
-        return tuple(map(self._paths_of, map(self.plan.layout.part_of, self.plan.options.set_names)))
+    def paths(self) -> list[RunPaths]:
+        """Paths of everything that it writes, one record for each scored set, in the order of `--sets`.
 
-    def _paths_of(self, scored: str) -> RunPaths:
+        Of a task with several parts, each part of a set has a record, as a row of its own.
+        """
+        layout = self.plan.layout
+        parts = [task.name for task in layout.task.scored]
+        names = map(layout.part_of, self.plan.options.set_names)
+        return [self._paths_of(name, part) for name in names for part in sorted(parts, key=layout.part_suffix)]
+
+    def _paths_of(self, scored: str, part: str) -> RunPaths:
         from speechllama.report.table.run import RunPaths
 
         layout, system = self.plan.layout, self.plan.selection.system
         has_ctc = system.freezes_encoder
         return RunPaths(
-            row=self.name,
+            row=f"{self.name}:{part}" if layout.part_suffix(part) else self.name,
             seed=int(self.seed),
             failed=f"{self.place}.failed",
             system_dir=layout.system_dir,
@@ -66,7 +72,7 @@ class Row:
             ctc_dir=layout.ctc_dir if has_ctc else "",
             compressed_dir=layout.compressed_dir if has_ctc and not system.is_ctc else "",
             llm_dir=layout.llm_dir if self.plan.selection.needs_llm else "",
-            decode_dir=layout.decoded(scored),
+            decode_dir=layout.decoded(scored, part=part),
             data_dir=layout.dump(scored),
             set_name=scored,
         )
@@ -91,13 +97,17 @@ class TablePlan:
         """Experiments of all rows."""
         return self.rows[0].plan.options.expdir
 
+    def run_paths(self) -> list[RunPaths]:
+        """Paths of what all rows write, in the order of the page."""
+        return [paths for row in self.rows for paths in row.paths()]
+
     def stage(self) -> Stage:
         """The stage that writes the table, from what the rows have written so far."""
         folder = table_dir(self.expdir)
         failed = [(row, Path(f"{row.place}.failed")) for row in self.rows]
         made = "".join(f" {row.name}.{row.seed}: {path.read_text().strip()}" for row, path in failed if path.is_file())
         inputs: dict[str, None] = {}
-        for paths in (paths for row in self.rows for paths in row.paths()):
+        for paths in self.run_paths():
             inputs |= dict.fromkeys([f"{paths.decode_dir}/score.json", f"{paths.decode_dir}/text"])
             trained = (paths.system_dir, paths.base_dir, paths.init_dir, paths.ctc_dir, paths.llm_dir)
             inputs |= dict.fromkeys(f"{place}/{name}" for place in trained if place for name in RECORDS)
@@ -148,6 +158,10 @@ def row_options(name: str, seed: str) -> list[str]:
     """
     system, *variants = name.split(":")
     words = ["--system", system, "--seed", seed]
+    tasks = [variant for variant in variants if variant in TASKS]
+    if len(tasks) > 1:
+        hint = f"; the row {system}:{tasks[0]} has the scores of each" if tasks[1] in TASKS[tasks[0]].parts else ""
+        raise UsageError(f"--systems: {name!r} names {len(tasks)} tasks, {' and '.join(tasks)}{hint}")
     for variant in variants:
         if variant in TASKS:
             words += ["--task", variant]

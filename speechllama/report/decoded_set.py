@@ -24,7 +24,7 @@ from speechllama.report.score import NUM_BOOTSTRAP, Pairs, has_texts, pair, spli
 from speechllama.report.segments import digest_texts, read_segments
 from speechllama.text.clean import is_blank
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, Target, choose_target
-from speechllama.text.tasks import TASKS, Task, task_of
+from speechllama.text.tasks import NUM_WITHOUT, TASKS, Task, task_of
 
 SCORE = "score.json"
 CONTROL_SUFFIX = "_control"
@@ -312,7 +312,7 @@ def format_report(report: Mapping[str, Any]) -> str:
 def _format_one(report: Mapping[str, Any]) -> str:
     task = task_of(report)
     parts = []
-    for metric in task.scored(report):
+    for metric in task.metrics_of(report):
         part = metric.format(report[metric.name])
         if metric.has_interval:
             part += metric.format_interval(*(report[f"{metric.name}_{end}"] for end in ("low", "high")))
@@ -321,4 +321,5 @@ def _format_one(report: Mapping[str, Any]) -> str:
     # A part of a set with several target languages is all of what is scored of that language.
     total = report["num_official"] if "left_out" in report else report["num_utterances"]
     count = f"{report['num_utterances']} of {total} utterances, {report['num_empty']} empty"
+    count += f", {report[NUM_WITHOUT]} outputs without the separator" if report.get(NUM_WITHOUT) else ""
     return f"{report['set']} ({name_pair(report)}): {', '.join(parts)}, control {control}, {count}"

@@ -31,7 +31,7 @@ from speechllama.report.score_tables import NONE, format_languages, format_resco
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
 from speechllama.text.runaway import describe_cut
-from speechllama.text.tasks import TASKS
+from speechllama.text.tasks import NUM_WITHOUT, TASKS
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,14 @@ def format_results(results: Results, title: str = "Results") -> str:
     few = [(name, report) for name, report in results.scores.items() if "left_out" in report]
     if few:
         parts.append("## Left out\n\n" + "".join(f"* {name}: {_left_out(report)}\n" for name, report in few))
+    partial = {name: report[NUM_WITHOUT] for name, report in results.scores.items() if report.get(NUM_WITHOUT)}
+    if partial:
+        lines = (
+            f"* {name}: {count} of {results.scores[name]['num_utterances']} outputs lack the separator; all of such an "
+            "output counts as its first part, and the others are empty\n"
+            for name, count in partial.items()
+        )
+        parts.append("## Outputs without all parts\n\n" + "".join(lines))
     rescored = {name: report for name, report in results.scores.items() if "tuned_on" in report}
     if rescored:
         parts.append(format_rescoring(rescored))
@@ -178,9 +186,10 @@ def collect_results(exp_dir: str | Path) -> Results:
         f"{name}: {SCORE} is of an unknown task {scores.pop(name)['task']!r}"
         for name in [name for name, report in scores.items() if report["task"] not in TASKS]
     ]
-    # A set that was decoded for a rescoring to be tuned on needs no score of its own.
-    tuned_on = ["/".join(Path(report["tuned_on"]).parts[-2:]) for report in scores.values() if "tuned_on" in report]
-    missing = [line for line in missing if line not in {f"{name}: no {SCORE}" for name in tuned_on}]
+    # A set that was decoded for a rescoring to be tuned on, or for a cascade, needs no score of its own.
+    used = [report[key] for report in scores.values() for key in ("tuned_on", "transcripts") if key in report]
+    names = ["/".join(Path(folder).parts[-2:]) for folder in used]
+    missing = [line for line in missing if line not in {f"{name}: no {SCORE}" for name in names}]
     ctc_files = [ctc_report_path(path) for path in find_ctc_dirs(exp_dir)]
     ctc_reports = _read_reports(exp_dir, [path for path in ctc_files if path.is_file()], ["sets"], missing)
     if not ctc_reports:

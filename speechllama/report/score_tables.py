@@ -57,7 +57,7 @@ def _format_pairs(task: Task, scores: Mapping[str, dict[str, Any]]) -> str:
 
 def format_scores(heading: str, task: Task, scores: dict[str, dict[str, Any]]) -> str:
     """Write the table of a task's scores and the signatures below it."""
-    metrics = task.scored(*scores.values())
+    metrics = task.metrics_of(*scores.values())
     headings = [metric.heading + (" [95 %]" if metric.has_interval else "") for metric in metrics]
     controls = list(dict.fromkeys([task.ranks_by, *(metric for metric in metrics if metric in task.compared)]))
     columns = [*FIRST_COLUMNS, *headings, *(f"control {metric.heading}" for metric in controls), *LAST_COLUMNS]

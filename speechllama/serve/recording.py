@@ -22,16 +22,17 @@ from speechllama.faults import InputError
 from speechllama.serve.form import Form
 from speechllama.serve.limits import RequestError
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS, name_language
-from speechllama.text.tasks import trained_task
+from speechllama.text.tasks import Task, trained_task
 
 Endpoint = Literal["translations", "transcriptions"]
 
 
 class Spoken(NamedTuple):
-    """A piece of a recording, and the code of its language or ""."""
+    """A piece of a recording, the code of its language or "", and what to write if the model has several tasks."""
 
     piece: Piece
     language: str
+    task: str = ""
 
 
 class Recording:
@@ -40,6 +41,7 @@ class Recording:
     Args:
         form: The form.
         config: How it is cut.
+        task: What to write, if the model has several tasks.
 
     Attributes:
         duration: Seconds.
@@ -48,8 +50,8 @@ class Recording:
         ValueError: It is no audio, or truncated.
     """
 
-    def __init__(self, form: Form, config: CutConfig) -> None:
-        self._name, self._language, self._config = form.name, form.language, config
+    def __init__(self, form: Form, config: CutConfig, task: str = "") -> None:
+        self._name, self._language, self._config, self._task = form.name, form.language, config, task
         file = cast("SpooledTemporaryFile[bytes]", form.file.file)
         file.rollover()  # what is still in memory gets a descriptor
         self._descriptor = os.dup(file.fileno())
@@ -68,7 +70,7 @@ class Recording:
         """
         try:
             for piece in cut(read_blocks(self._path), self._config):
-                yield Spoken(piece, self._language)
+                yield Spoken(piece, self._language, self._task)
         except (ValueError, OSError) as error:
             raise self._name_it(error) from error
 
@@ -79,6 +81,11 @@ class Recording:
     def _name_it(self, error: Exception) -> InputError:
         """Word an error with the client's name of the file."""
         return InputError(str(error).replace(str(self._path), self._name))
+
+
+def endpoint_of(task: Task) -> Endpoint:
+    """Name where a task is asked for."""
+    return "translations" if task.is_translation else "transcriptions"
 
 
 class ServedModel:
@@ -97,36 +104,34 @@ class ServedModel:
         task = trained_task(translator.settings)
         if task is None:
             raise InputError(f"{translator.folder}: its config.yaml names no task; train it again, or pack it again")
-        self._task = task
+        self._endpoints = {endpoint_of(each): each for each in task.scored}
         prompt = translator.settings.get("prompt_conf") or {}
         self._target = TARGETS[prompt.get("target", DEFAULT_TARGET)]
         self._languages = {*TARGETS, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoints(self) -> tuple[Endpoint, ...]:
         """What it was trained for."""
-        return "translations" if self._task.is_translation else "transcriptions"
+        return tuple(self._endpoints)
 
-    @property
-    def task(self) -> str:
-        """What `verbose_json` calls that."""
-        return "translate" if self._task.is_translation else "transcribe"
-
-    def language_name(self, language: str) -> str:
+    def language_name(self, endpoint: Endpoint, language: str) -> str:
         """Name the language that is written, as `verbose_json` does: "english"; "" where it is not known."""
-        if self._task.is_translation:
-            return self._target.language.lower()
-        return name_language(language).lower()
+        return self._target.language.lower() if endpoint == "translations" else name_language(language).lower()
 
-    def open(self, form: Form, max_recording_seconds: float) -> Recording:
+    def open(self, form: Form, max_recording_seconds: float, endpoint: Endpoint) -> Recording:
         """Open an upload.
+
+        Args:
+            form: Its form.
+            max_recording_seconds: The longest that is taken.
+            endpoint: One of `endpoints`, where it came to.
 
         Raises:
             ValueError: It is bad audio.
             RequestError: It is too long, or its language is unknown or missing.
         """
         self._check_language(form.language)
-        recording = Recording(form, self.config)
+        recording = Recording(form, self.config, self._endpoints[endpoint].name if len(self._endpoints) > 1 else "")
         if recording.duration > max_recording_seconds:
             recording.close()
             message = (
@@ -148,7 +153,9 @@ class ServedModel:
     def decode(self, pieces: Sequence[Spoken]) -> list[Segment]:
         """Translate a batch of pieces, of one recording or of several."""
         waveforms = [spoken.piece.waveform for spoken in pieces]
-        found = self.translator.batch(waveforms, [spoken.language for spoken in pieces])
+        found = self.translator.batch(
+            waveforms, [spoken.language for spoken in pieces], tasks=[spoken.task for spoken in pieces]
+        )
         return [
             Segment(spoken.piece.start, spoken.piece.end, nbest) for spoken, nbest in zip(pieces, found, strict=True)
         ]

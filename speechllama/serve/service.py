@@ -88,7 +88,7 @@ class Service:
             return
         size, wait = self.limits.batch_size, self.limits.max_wait_ms / 1000
         self._batcher = Batcher(self._model.decode, size, wait)
-        logging.info("%s is ready; it answers /v1/audio/%s", self.name, self._model.endpoint)
+        logging.info("%s is ready; it answers /v1/audio/%s", self.name, " and ".join(self._model.endpoints))
 
     def check_key(self, request: Request) -> None:
         """Refuse a client without the key.
@@ -112,7 +112,7 @@ class Service:
                 self.check_key(request)
                 with self._admit(endpoint) as model:
                     async with body.form(self.name) as form:
-                        return await self._answer(model, form, body)
+                        return await self._answer(model, form, body, endpoint)
         except RequestError:
             await body.discard()
             raise
@@ -128,8 +128,9 @@ class Service:
         """Give a request its place in the queue."""
         if self._model is None or self.state != "ok":
             raise RequestError(503, f"the server is {self.state}; try again later", code=self.state)
-        if endpoint != self._model.endpoint:
-            message = f"{self.name} does not answer /v1/audio/{endpoint}; it was trained for {self._model.endpoint}"
+        if endpoint not in self._model.endpoints:
+            trained = " and ".join(self._model.endpoints)
+            message = f"{self.name} does not answer /v1/audio/{endpoint}; it was trained for {trained}"
             raise RequestError(400, message, "model", "wrong_endpoint")
         if self.num_active >= self.limits.max_queue:
             raise RequestError(503, f"the queue of {self.num_active} requests is full; try again later", code="full")
@@ -139,11 +140,11 @@ class Service:
         finally:
             self.num_active -= 1
 
-    async def _answer(self, model: ServedModel, form: Form, body: Body) -> Response:
+    async def _answer(self, model: ServedModel, form: Form, body: Body, endpoint: Endpoint) -> Response:
         """Answer a form; the recording belongs to the batcher once it is submitted."""
         try:
             longest = self.limits.max_recording_seconds
-            recording = await anyio.to_thread.run_sync(model.open, form, longest, limiter=self._readers)
+            recording = await anyio.to_thread.run_sync(model.open, form, longest, endpoint, limiter=self._readers)
             segments = await self._decode(recording, body)
         except InputError as error:
             raise RequestError(400, str(error), "file", "bad_audio") from error
@@ -153,7 +154,8 @@ class Service:
             logging.exception("a request failed")
             message = f"decoding failed ({type(error).__name__}); the server's log says more"
             raise RequestError(500, message, code="decoding_failed") from error
-        about = About(model.task, model.language_name(form.language), recording.duration)
+        task = "translate" if endpoint == "translations" else "transcribe"
+        about = About(task, model.language_name(endpoint, form.language), recording.duration)
         return answer(segments, form.response_format, about)
 
     async def _decode(self, recording: Recording, body: Body) -> list[Segment]:

@@ -84,7 +84,7 @@ def evaluations(facts: CardFacts) -> list[Any]:
         )
         for _, task, reports in group_scores(facts.scores)
         for key, report in reports.items()
-        for metric in task.scored(report)
+        for metric in task.metrics_of(report)
     ]
 
 

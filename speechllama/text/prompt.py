@@ -65,7 +65,8 @@ def prompt_conf_of(conf: Mapping[str, Any], task: str, where: str) -> dict[str, 
         where: What they are called in messages, such as "conf/train.yaml: prompt_conf".
 
     Returns:
-        The same without `by_task`, with the task's `template` if there is one.
+        The same without `by_task`, with the task's `template` if there is one. Of a task that mixes others, with the
+        templates of those in `by_task`.
 
     Raises:
         ValueError: A key or a task is unknown, or the only template with words is that of another task.
@@ -75,6 +76,10 @@ def prompt_conf_of(conf: Mapping[str, Any], task: str, where: str) -> dict[str, 
     if unknown:
         raise InputError(f"{where}: by_task: unknown task {unknown[0]!r}, expected one of {', '.join(TASKS)}")
     kept = {key: value for key, value in conf.items() if key != "by_task"}
+    mixed = TASKS[task].prompted
+    if len(mixed) > 1:
+        confs = {part.name: prompt_conf_of(conf, part.name, where) for part in mixed}
+        return {**kept, "by_task": {part.name: confs[part.name].get("template") or part.prompt for part in mixed}}
     if task in by_task:
         kept["template"] = by_task[task]
     if task == DEFAULT_TASK:
@@ -115,7 +120,8 @@ class PromptText:
         self.template = config.by_task.get(task) or config.template or TASKS[task].prompt
         self.target = TARGETS[config.target]
         self.language_names: Mapping[str, str] = config.language_names
-        self.by_language: Mapping[str, str] = config.by_language
+        is_other = task in config.by_task and task != DEFAULT_TASK  # templates of languages are of the default task
+        self.by_language: Mapping[str, str] = {} if is_other else config.by_language
         for template in (self.template, *self.by_language.values()):
             check_template(template)
 
@@ -247,6 +253,11 @@ class Prompt(PromptText):
         """Text of ids, one line, without special tokens."""
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return " ".join(text.split())
+
+
+def make_prompts(config: PromptConfig, task: str, tokenizer: Any) -> dict[str, Prompt]:
+    """Make the prompts of a training: of the task, or of each task that it mixes; by the names of TASKS."""
+    return {each.name: Prompt(config, each.name, tokenizer) for each in TASKS[task].prompted}
 
 
 def check_template(template: str) -> None:

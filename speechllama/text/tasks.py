@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -105,6 +106,10 @@ class Task:
             gives the score that ranks; systems are compared by resampling it. "" if they are not compared.
         without_spaces: What ranks instead where a language of the speech is written without spaces between words; None
             if nothing else does.
+        parts: Tasks whose texts it writes, in the order of the output; each has a score of its own, and systems are
+            ranked by the last. () for a task that writes one text.
+        separator: Words between the parts of one output. "" if an output has one part, the one that its prompt asks
+            for: then training mixes the parts.
     """
 
     name: str
@@ -115,6 +120,40 @@ class Task:
     scorer: str
     compared_by: str = ""
     without_spaces: Ranking | None = None
+    parts: tuple[str, ...] = ()
+    separator: str = ""
+
+    @property
+    def scored(self) -> tuple[Task, ...]:
+        """The tasks that its texts are scored as: its parts, or itself."""
+        return tuple(TASKS[part] for part in self.parts) or (self,)
+
+    @property
+    def prompted(self) -> tuple[Task, ...]:
+        """The tasks that have prompts of their own in its training: the parts that it mixes, or itself."""
+        return self.scored if self.parts and not self.separator else (self,)
+
+    @property
+    def ranked(self) -> Task:
+        """The task by which its systems are ranked."""
+        return self.scored[-1]
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The tables with all that it writes, the one that ranks first."""
+        return tuple(dict.fromkeys(task.reference for task in reversed(self.scored)))
+
+    def join(self, texts: Mapping[str, str]) -> str:
+        """Make the text that is learned: an utterance's texts by table -> one output."""
+        return f" {self.separator} ".join(texts.get(task.reference, "") for task in self.scored)
+
+    def split(self, text: str) -> dict[str, str] | None:
+        """Take an output apart: texts by part; None if it lacks a separator.
+
+        What the parts hold is not asked: the first separators count, since the texts that are learned hold no other.
+        """
+        found = re.split(rf"\s*{re.escape(self.separator)}\s*", text.strip(), maxsplit=len(self.parts) - 1)
+        return dict(zip(self.parts, found, strict=True)) if len(found) == len(self.parts) else None
 
     @property
     def ranks_by(self) -> Metric:
@@ -172,7 +211,7 @@ class Task:
         """The key of score.json with a metric's signature: that of the one that ranks has no prefix."""
         return "signature" if metric == self.ranks_by else f"{metric.name}_signature"
 
-    def scored(self, *reports: Mapping[str, Any]) -> tuple[Metric, ...]:
+    def metrics_of(self, *reports: Mapping[str, Any]) -> tuple[Metric, ...]:
         """The metrics that at least one of some score.json has, and the one that ranks."""
         return tuple(each for each in self.metrics if each == self.ranks_by or any(each.name in one for one in reports))
 
@@ -189,18 +228,19 @@ def _load(place: str) -> Callable[..., Any]:
     return found
 
 
+_TRANSLATION = Task(
+    name="st",
+    title="Translation",
+    reference="text",
+    prompt="Translate the speech to {target}: {audio} {target}:",
+    metrics=(BLEU, CHRF, TER, COMET),
+    scorer="speechllama.report.score:score_translation",
+    compared_by="speechllama.text.bleu:bleu_metric",
+)
 TASKS: Registry[Task] = Registry(
     "task",
     [
-        Task(
-            name="st",
-            title="Translation",
-            reference="text",
-            prompt="Translate the speech to {target}: {audio} {target}:",
-            metrics=(BLEU, CHRF, TER, COMET),
-            scorer="speechllama.report.score:score_translation",
-            compared_by="speechllama.text.bleu:bleu_metric",
-        ),
+        _TRANSLATION,
         Task(
             name="asr",
             title="Recognition",
@@ -213,9 +253,20 @@ TASKS: Registry[Task] = Registry(
             compared_by="speechllama.report.score:wer_metric",
             without_spaces=Ranking(RANKING_CER, "speechllama.report.score:cer_metric"),
         ),
+        replace(
+            _TRANSLATION,
+            name="cot",
+            title="Transcription, then translation",
+            prompt="Write down the speech and translate it to {target}: {audio} Text:",
+            parts=("asr", "st"),
+            # Words that every LLM can write: the recipe's own knows the characters of its texts and prompts only.
+            separator="Translation:",
+        ),
+        replace(_TRANSLATION, name="joint", title="Recognition and translation", parts=("asr", "st")),
     ],
 )
 DEFAULT_TASK = "st"
+NUM_WITHOUT = "num_without_separator"  # in decode.json and score.json: outputs that lack one
 
 
 def trained_task(settings: Mapping[str, Any]) -> Task | None:

@@ -187,6 +187,21 @@ class LanguageIterFactory(AbsIterFactory):
         return factory.build_iter(epoch)
 
 
+class EpochIterFactory(AbsIterFactory):
+    """Tells the preprocessor which epoch begins, for what it chooses anew in each one.
+
+    Workers of a loader are made for each epoch, after this, so they know it, too.
+    """
+
+    def __init__(self, factory: AbsIterFactory, preprocessor: Any) -> None:
+        self.factory, self.preprocessor = factory, preprocessor
+
+    def build_iter(self, epoch: int, shuffle: bool | None = None) -> torch.utils.data.DataLoader:
+        """The factory's own loader."""
+        self.preprocessor.start_epoch(epoch)
+        return self.factory.build_iter(epoch, shuffle)
+
+
 class SpeechTask(AbsTask):
     """What both of our tasks share: strict options, an optimizer of what trains, safe resume."""
 
@@ -240,6 +255,14 @@ class SpeechTask(AbsTask):
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options: Any, mode: str) -> AbsIterFactory:
         """ESPnet's batches; in training with a temperature over languages, those of `LanguageSampler`."""
+        factory = cls.build_batches(args, iter_options, mode)
+        preprocessor = iter_options.preprocess_fn
+        has_epochs = mode == "train" and hasattr(preprocessor, "start_epoch")
+        return EpochIterFactory(factory, preprocessor) if has_epochs else factory
+
+    @classmethod
+    def build_batches(cls, args: argparse.Namespace, iter_options: Any, mode: str) -> AbsIterFactory:
+        """Make the batches of each epoch; see `build_sequence_iter_factory`."""
         if mode != "train" or args.language_temperature == 1:
             return super().build_sequence_iter_factory(args, iter_options, mode)
         if iter_options.batch_type != "numel":

@@ -34,12 +34,13 @@ from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.model.weights import read_weights
 from speechllama.text.checkpoint_units import read_units
-from speechllama.text.prompt import Prompt, PromptConfig, prompt_conf_of
+from speechllama.text.prompt import Prompt, PromptConfig, make_prompts, prompt_conf_of
 from speechllama.text.targets import DEFAULT_TARGET
-from speechllama.text.tasks import TASKS
+from speechllama.text.tasks import TASKS, Task
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
 from speechllama.train.options import Kind
 from speechllama.train.same_settings import recorded_settings
+from speechllama.train.task_mixture import TaskMixture, read_shares
 
 
 class SpeechLlamaModel(AbsESPnetModel):
@@ -83,11 +84,16 @@ class SpeechLlamaPreprocessor:
     """Text and languages to token ids.
 
     Args:
-        prompt: Renders prompts with the LLM's tokenizer.
+        prompts: Render prompts with the LLM's tokenizer, by task.
+        mixture: Chooses the task of each utterance.
     """
 
-    def __init__(self, prompt: Prompt) -> None:
-        self.prompt = prompt
+    def __init__(self, prompts: Mapping[str, Prompt], mixture: TaskMixture) -> None:
+        self.prompts, self.mixture = prompts, mixture
+
+    def start_epoch(self, epoch: int) -> None:
+        """Choose tasks as of this epoch from now on."""
+        self.mixture.epoch = epoch
 
     def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
         """Turn one utterance's data into arrays.
@@ -95,15 +101,16 @@ class SpeechLlamaPreprocessor:
         Raises:
             ValueError: The text gives no tokens, or the prompt does not fit; the utterance is named.
         """
+        task = TASKS[self.mixture.choose(uid)]
+        prompt = self.prompts[task.name]
         try:
-            ids = self.prompt.render(data.get("lang", ""), data.get("prompt", ""), data.get("target", ""))
+            ids = prompt.render(data.get("lang", ""), data.get("prompt", ""), data.get("target", ""))
         except ValueError as error:
             raise InputError(f"utterance {uid}: {error}") from error
-        text = self.prompt.encode(data["text"])
+        written = task.join({**data, self.mixture.task.reference: data["text"]})
+        text = prompt.encode(written)
         if not text:
-            raise InputError(
-                f"utterance {uid}: the text {data['text']!r} gives no tokens; stage `train` leaves such out"
-            )
+            raise InputError(f"utterance {uid}: the text {written!r} gives no tokens; stage `train` leaves such out")
         arrays: dict[str, np.ndarray] = {
             name: np.asarray(value, np.int64)
             for name, value in (("prompt", ids.prompt), ("suffix", ids.suffix), ("text", text))
@@ -130,7 +137,10 @@ class SpeechLlamaTask(SpeechTask):
     def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:
         """Text to ids of the LLM's tokenizer, with the prompt that config.yaml records."""
         config = from_mapping(PromptConfig, args.prompt_conf, f"{args.config}: prompt_conf")
-        return SpeechLlamaPreprocessor(Prompt(config, args.task_name, load_tokenizer(*read_llm_record(args.llm_dir))))
+        prompts = make_prompts(config, args.task_name, load_tokenizer(*read_llm_record(args.llm_dir)))
+        task = TASKS[args.task_name]
+        shares = read_shares(args.task_conf, task, f"{args.config}: task_conf")
+        return SpeechLlamaPreprocessor(prompts, TaskMixture(task, shares, args.seed))
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
@@ -140,7 +150,8 @@ class SpeechLlamaTask(SpeechTask):
     @classmethod
     def optional_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
         """What it may hold."""
-        return ("speech", "compressed", "lang", "target", "prompt")
+        written = dict.fromkeys(name for task in TASKS.values() for name in task.references)
+        return ("speech", "compressed", "lang", "target", "prompt", *(name for name in written if name != "text"))
 
     @classmethod
     def build_model(cls, args: argparse.Namespace) -> SpeechLlamaModel:
@@ -149,6 +160,9 @@ class SpeechLlamaTask(SpeechTask):
             task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
         except ValueError as error:
             raise InputError(f"{args.config}: task_name: {error}") from error
+        check_tables(args, task)
+        shares = read_shares(args.task_conf, task, f"{args.config}: task_conf")
+        args.task_conf = {"shares": shares} if shares else {}
         record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
@@ -175,6 +189,29 @@ class SpeechLlamaTask(SpeechTask):
         cls.check_options(args, model)
         report_trainable(network)
         return model
+
+
+def check_tables(args: argparse.Namespace, task: Task) -> None:
+    """Refuse data without a part of what a task writes.
+
+    Raises:
+        ValueError: A table is not among the training or validation data, or utterances have prompts of their own and
+            the task mixes others.
+    """
+    for side in ("train", "valid"):
+        names = [name for _, name, _ in vars(args)[f"{side}_data_path_and_name_and_type"]]
+        missing = [name for name in task.references[1:] if name not in names]
+        if missing:
+            raise InputError(
+                f"--{side}_data_path_and_name_and_type: the task {task.name} writes {' and '.join(task.references)}, "
+                f"and no data is named {missing[0]!r}: give DIR/{missing[0]},{missing[0]},text"
+            )
+        if "prompt" in names and len(task.prompted) > 1:
+            raise InputError(
+                f"--{side}_data_path_and_name_and_type: utterances with prompts of their own (`prompt`) are for one "
+                f"task, and {task.name} mixes {' and '.join(task.parts)}; remove the file `prompt` of the data "
+                "directories"
+            )
 
 
 def check_context(shape_files: Sequence[str], context: int | None) -> None:

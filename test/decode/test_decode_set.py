@@ -194,9 +194,9 @@ def test_what_is_left_of_a_batch_is_decoded_in_that_batch(recipe: Any, monkeypat
     sizes = []
     original = decode_set.decode_batch
 
-    def decode_batch(translate: Any, data: Any, audio: Any, batch: Any) -> Any:
+    def decode_batch(translate: Any, data: Any, audio: Any, batch: Any, *more: Any) -> Any:
         sizes.append(len(batch))
-        return original(translate, data, audio, batch)
+        return original(translate, data, audio, batch, *more)
 
     monkeypatch.setattr(decode_set, "decode_batch", decode_batch)
     recipe.decode("e5", "compressed", "cut", "--batch_size", "6")

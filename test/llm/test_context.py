@@ -81,7 +81,7 @@ def test_an_utterance_beyond_the_context_is_left_out_and_counted(gpt2: Path, tmp
     frames = {"a": longest, "b": longest + 1, "c": 3, "d": 3}
     texts = {"a": text, "b": text, "c": "", "d": "The ĉdog."}
     tables = {"utt2num_frames": {utt: str(n) for utt, n in frames.items()}, "text": texts}
-    counter = PositionCounter(prompt, "text", lambda frames: frames, read_context(str(gpt2)))
+    counter = PositionCounter({"st": prompt}, lambda frames: frames, read_context(str(gpt2)))
     shapes = write_llm_shapes(DataDir(tmp_path, tables), counter, tmp_path / "shape")
     assert {utt: int(n) for utt, n in read_table(tmp_path / "shape").items()} == shapes.positions
     assert shapes.positions["a"] == CONTEXT + 1 and set(shapes.positions) == {"a", "d"}  # the end has no position

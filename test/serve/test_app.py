@@ -56,6 +56,19 @@ def test_texts_and_subtitles_are_written(start: Start, task: str, response_forma
     assert endpoint.create(file=WAV, model=NAME, response_format=response_format) == expected
 
 
+@pytest.mark.parametrize("task", ["cot", "joint"])
+def test_a_model_of_two_tasks_answers_at_both_endpoints(start: Start, task: str) -> None:
+    running = start(settings={"task_name": task})
+    audio, languages = running.client().audio, {}
+    for endpoint, asked in (("translations", "st"), ("transcriptions", "asr")):
+        running.translator.tasks.clear()
+        create: Any = getattr(audio, endpoint).create
+        answer = create(file=WAV, model=NAME, response_format="verbose_json", extra_body={"language": "de"})
+        assert running.translator.tasks == {asked}
+        languages[endpoint] = (answer.language, answer.model_extra["task"])
+    assert languages == {"translations": ("english", "translate"), "transcriptions": ("german", "transcribe")}
+
+
 def test_verbose_json_has_segments_with_times(start: Start) -> None:
     client = start(settings=ASR).client()
     file = ("a.wav", tone(440, 5.0))

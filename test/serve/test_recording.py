@@ -23,7 +23,7 @@ def test_the_encoder_decoder_is_served_too_also_packed_and_rescored(
     pack.main(["--exp_dir", str(recipe.root / system), "--output", str(archive), "--include_llm", "true"])
     for path in (recipe.root / system, archive):
         model = load_model(str(path), "cpu", {"beam_size": 2}, CutConfig(segmentation="even"))
-        assert (model.endpoint, model.task, model.language_name("de")) == ("transcriptions", "transcribe", "german")
+        assert (model.endpoints, model.language_name("transcriptions", "de")) == (("transcriptions",), "german")
         assert model.translator.config.beam_size == 2
 
 

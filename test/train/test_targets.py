@@ -27,7 +27,9 @@ from speechllama.llm.text_lines import TextCorpus, read_lines
 from speechllama.llm.text_llm import train_llm_tokenizer
 from speechllama.report.decoded_set import score_path
 from speechllama.text.prompt import Prompt, PromptConfig, PromptIds, PromptText, prompt_conf_of
+from speechllama.text.tasks import TASKS
 from speechllama.train.speech_llama import SpeechLlamaPreprocessor
+from speechllama.train.task_mixture import TaskMixture
 
 PROMPT = {"template": "{language} to {target}: {audio}"}
 
@@ -197,7 +199,7 @@ def test_settings_of_prompts_are_taken_by_task() -> None:
 
 def test_an_utterance_says_what_to_write(tiny_llm: Path) -> None:
     prompt = Prompt(PromptConfig(), "st", load_tokenizer(str(tiny_llm)))
-    make = SpeechLlamaPreprocessor(prompt)
+    make = SpeechLlamaPreprocessor({"st": prompt}, TaskMixture(TASKS["st"], {}, 1))
     for more, called in (({"target": "de"}, "German"), ({}, "English")):
         template = f"Translate the speech to {called}: {{audio}}"
         expected = Prompt(PromptConfig(template), "st", prompt.tokenizer).render().prompt

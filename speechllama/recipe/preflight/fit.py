@@ -14,7 +14,8 @@ from speechllama.files import read_table
 from speechllama.recipe.preflight.amounts import VECTORS_PER_SECOND, Amount
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.systems import PlannedTraining, encoder_shape
-from speechllama.recipe.preflight.typical import characters_per_token
+from speechllama.recipe.preflight.typical import characters_per_token, written_texts
+from speechllama.text.clean import is_blank
 
 
 def check_updates(
@@ -40,6 +41,25 @@ def check_updates(
             )
 
 
+def check_texts(run: CheckedRun, faults: list[str]) -> None:
+    """Find out whether the data have what the task writes, such as transcripts.
+
+    Args:
+        run: The run.
+        faults: Gets a line for each table of the training or development set that is missing or without any text.
+    """
+    for folder in (Path(run.layout.data(name)) for name in SPLITS[:2]):
+        for name in run.layout.base_task.references if (folder / "utt2spk").is_file() else ():
+            texts = read_table(folder / name) if (folder / name).is_file() else {}
+            if all(map(is_blank, texts.values())):
+                what = "there is none" if not texts else "all of its texts are empty"
+                task = run.layout.base_task.name
+                faults.append(
+                    f"the task {task} learns to write {folder / name}, and {what}; write it in stage data, or choose "
+                    "another --task"
+                )
+
+
 def check_context(run: CheckedRun, trainings: list[PlannedTraining], lines: list[str], faults: list[str]) -> None:
     """Say how many utterances need more positions than the LLM has, where the data are there.
 
@@ -55,10 +75,9 @@ def check_context(run: CheckedRun, trainings: list[PlannedTraining], lines: list
         return
     num_vectors, per_token = vectors_of_seconds(run, training), None
     for name in SPLITS:
-        texts, durations = (Path(run.layout.data(name, table)) for table in (run.layout.task.reference, "utt2dur"))
-        if not texts.is_file() or not durations.is_file():
+        found, durations = written_texts(run, name), Path(run.layout.data(name, "utt2dur"))
+        if not found or not durations.is_file():
             continue
-        found = read_table(texts)
         per_token = per_token or characters_per_token(run, list(found.values()))
         counts = [
             training.batch.num_prompt + num_vectors(float(seconds)) + len(found.get(utterance, "")) / per_token

@@ -13,13 +13,14 @@ from speechllama.config import from_mapping
 from speechllama.constants import SPLITS
 from speechllama.data.data_dir import TARGET_TABLE
 from speechllama.files import read_table
-from speechllama.llm.text_lines import TextCorpus
+from speechllama.llm.text_lines import COPY, TRANSLATE, TextCorpus
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.stages import stage_number
 from speechllama.rescore.rescoring import read_rescoring_config
 from speechllama.text.bleu import bleu_metric
 from speechllama.text.prompt import AUDIO, PromptConfig, PromptText, prompt_conf_of
 from speechllama.text.targets import choose_target
+from speechllama.text.tasks import Task
 
 Use = tuple[str, str, str]  # source language, target language, own template of utterances ("": none)
 NUM_SHOWN = 3  # prompts of a YAML
@@ -33,8 +34,8 @@ def check_prompts(run: CheckedRun, lines: list[str], faults: list[str]) -> None:
         lines: Get what each YAML's prompts are.
         faults: Get what is wrong: an unknown field or language, one prompt for several targets, a missing package.
     """
-    uses, task = find_uses(run), run.layout.task
-    targets = list(dict.fromkeys(target for _, target, _ in uses)) if task.is_translation else []
+    uses = find_uses(run)
+    targets = list(dict.fromkeys(target for _, target, _ in uses)) if run.layout.task.is_translation else []
     for target in targets if run.options.stop_stage >= stage_number("score") else ():
         try:
             bleu_metric(choose_target(target, run.options.bleu_tokenizer))
@@ -46,17 +47,19 @@ def check_prompts(run: CheckedRun, lines: list[str], faults: list[str]) -> None:
             f"--system {name}: an encoder-decoder has no prompt that says which language to write, and there are "
             f"{len(targets)}: {', '.join(targets)}; choose a system with an LLM, or one --target_lang"
         )
-    rendered: dict[str, tuple[str, ...]] = {}
-    for where, conf in find_confs(run) if run.uses_llm else ():
+    rendered: dict[tuple[str, str], tuple[str, ...]] = {}  # by place and task
+    for where, conf, task in find_confs(run) if run.uses_llm else ():
         try:
-            text = PromptText(from_mapping(PromptConfig, prompt_conf_of(conf, task.name, where), where), task.name)
+            config = from_mapping(PromptConfig, prompt_conf_of(conf, task.name, where), where)
+            texts = {each: PromptText(config, each.name) for each in task.prompted}
         except ValueError as error:
             faults.append(f"{where}: {error}".replace(f"{where}: {where}", where))
             continue
-        found = render(text, uses, where, faults)
-        rendered[where] = tuple(found)
-        lines += [f"prompt of {where}, {', '.join(found[prompt])}: {prompt}" for prompt in list(found)[:NUM_SHOWN]]
-        faults += describe_shared(found, where) if len(targets) > 1 else []
+        for each, text in texts.items():
+            found = render(text, uses, where, faults)
+            rendered[where, each.name] = tuple(found)
+            lines += [f"prompt of {where}, {', '.join(found[prompt])}: {prompt}" for prompt in list(found)[:NUM_SHOWN]]
+            faults += describe_shared(found, where) if len(targets) > 1 and each.is_translation else []
     lines += compare_with_own_llm(run, uses, rendered)
 
 
@@ -78,8 +81,8 @@ def find_uses(run: CheckedRun) -> list[Use]:
     return list(found)
 
 
-def find_confs(run: CheckedRun) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The settings of prompts: where they are, and what they say."""
+def find_confs(run: CheckedRun) -> Iterator[tuple[str, Mapping[str, Any], Task]]:
+    """The settings of prompts: where they are, what they say, and for which task."""
     plan = run.plan
     target = {"target": plan.options.target_lang} if plan.options.target_words else {}
     system = plan.selection.system
@@ -92,7 +95,12 @@ def find_confs(run: CheckedRun) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 continue
             if each is not None and settings is not None:
                 base = {**(settings.get("prompt_conf") or {}), **target}
-                yield f"{each.config.path}: prompt_conf", base
+                yield f"{each.config.path}: prompt_conf", base, run.layout.base_task
+    cascade = plan.selection.cascade
+    if cascade:
+        shared = plan.shared_prompts.settings["prompt_conf"] if plan.shared_prompts else {}
+        own = {**target, **shared, **(cascade.settings.get("prompt_conf") or {})}
+        yield f"{cascade.path}: prompt_conf", own, run.layout.task
     if plan.selection.rescoring:
         path = plan.selection.rescoring.path
         try:
@@ -100,7 +108,7 @@ def find_confs(run: CheckedRun) -> Iterator[tuple[str, Mapping[str, Any]]]:
         except ValueError:  # which the check of rescoring reports
             return
         if config.prompted:
-            yield f"{path}: prompt_conf", {**target, **base, **settings["prompt_conf"]}
+            yield f"{path}: prompt_conf", {**target, **base, **settings["prompt_conf"]}, run.layout.task
 
 
 def render(text: PromptText, uses: list[Use], where: str, faults: list[str]) -> dict[str, list[str]]:
@@ -128,19 +136,22 @@ def describe_shared(found: Mapping[str, list[str]], where: str) -> list[str]:
     ]
 
 
-def compare_with_own_llm(run: CheckedRun, uses: list[Use], rendered: Mapping[str, tuple[str, ...]]) -> list[str]:
+def compare_with_own_llm(
+    run: CheckedRun, uses: list[Use], rendered: Mapping[tuple[str, str], tuple[str, ...]]
+) -> list[str]:
     """Say it where the recipe's own LLM learns other prompts than the systems use."""
-    llm, shared, task = run.layout.llm, run.plan.shared_prompts, run.layout.task.name
+    llm, shared = run.layout.llm, run.plan.shared_prompts
     if not run.uses_llm or llm is None:
         return []
     conf = shared.settings["prompt_conf"] if shared else {}
-    try:
-        text = PromptText(TextCorpus("", [], run.options.target_lang, conf).prompt_config(task), task)
-    except ValueError:  # reported where the systems use it, or in stage llm
-        return []
-    learned = render(text, uses, "", [])
-    return [
-        f"the recipe's own LLM learns another prompt than {where} has: {next(iter(learned))} (conf/train.yaml)"
-        for where, prompts in rendered.items()
-        if learned and prompts and set(prompts) != set(learned)
-    ]
+    found = []
+    for (where, task), prompts in rendered.items():
+        try:
+            text = PromptText(TextCorpus("", [], run.options.target_lang, conf).prompt_config(task), task)
+        except ValueError:  # reported where the systems use it, or in stage llm
+            continue
+        learned = render(text, uses, "", []) if task in (TRANSLATE, COPY) else {}  # it learns no other task
+        if learned and prompts and set(prompts) != set(learned):
+            called = f"another prompt than {where} has: {next(iter(learned))} (conf/train.yaml)"
+            found.append(f"the recipe's own LLM learns {called}")
+    return found

@@ -114,7 +114,10 @@ def part_of(amount: Amount, subset: int) -> Amount:
 def _decoding_rows(
     run: CheckedRun, training: PlannedTraining, architecture: Any, test: Amount, dev: Amount
 ) -> list[list[str]]:
-    """Rows of the decode stage; a rescoring system also decodes dev, and its LLM reads the hypotheses."""
+    """Rows of the decode stage; a rescoring system also decodes dev, and its LLM reads the hypotheses.
+
+    The LLM of a cascade reads a transcript in place of the audio, which takes about as many positions.
+    """
     rows: list[list[str]] = []
     decoded = [test, dev] if run.plan.selection.rescoring else [test]
     jobs = run.options.num_processes if run.options.ngpu else 1
@@ -142,6 +145,10 @@ def _decoding_rows(
         reading = rereading_seconds(architecture, shape, run.device)
         num_texts = (2 * test.num_utterances + dev.num_utterances) * run.options.beam_size
         rows.append(_row("rescore", f"{1 / reading:,.0f} texts/s", num_texts * reading))
+    if run.plan.selection.cascade and architecture:
+        _, prefix, token = llm_seconds(LLMConfig(), architecture, shape, run.device)
+        each = (prefix + shape.num_text * token) / run.options.batch_size
+        rows.append(_row("translate", f"{1 / each:,.0f} texts/s", 2 * test.num_utterances * each))
     return rows
 
 

@@ -28,17 +28,32 @@ def measure_utterance(run: CheckedRun, set_name: str) -> BatchShape:
     """Give the mean utterance of a set; without its data, or without texts, what is typical of CoVoST 2."""
     shape = BatchShape.of_features(run.features.shape)
     durations = Path(run.layout.data(set_name, "utt2dur"))
-    texts = Path(run.layout.data(set_name, run.layout.task.reference))
     seconds = [float(value) for value in read_table(durations).values()] if durations.is_file() else []
     if seconds:
         mean = sum(seconds) / len(seconds)
         frames = max(1, round(mean / run.features.frame_shift))
         shape = dataclasses.replace(shape, num_frames=frames, num_audio=max(1, round(mean * VECTORS_PER_SECOND)))
-    written = list(filter(None, read_table(texts).values())) if texts.is_file() else []
+    written = list(filter(None, written_texts(run, set_name).values()))
     if written:
         characters = sum(map(len, written)) / len(written)
         shape = dataclasses.replace(shape, num_text=max(1, round(characters / characters_per_token(run, written))))
     return shape
+
+
+def written_texts(run: CheckedRun, set_name: str) -> dict[str, str]:
+    """What the LLM writes of each utterance of a set, of a task that mixes others the longest; {} without the data."""
+    task = run.layout.base_task
+    files = {name: Path(run.layout.data(set_name, name)) for name in task.references}
+    if not all(file.is_file() for file in files.values()):
+        return {}
+    tables = {name: read_table(file) for name, file in files.items()}
+    return {
+        utterance: max(
+            (each.join({name: table.get(utterance, "") for name, table in tables.items()}) for each in task.prompted),
+            key=len,
+        )
+        for utterance in tables[task.reference]
+    }
 
 
 def characters_per_token(run: CheckedRun, texts: Sequence[str]) -> float:

@@ -32,7 +32,7 @@ def preflight(plan: Plan) -> list[Stage]:
     layout = plan.layout
     options = ["--finished", FINISHED, *([] if plan.options.dry_run else ["--output_dir", layout.preflight_dir])]
     command = module("preflight", *plan.words, *options)
-    confs = [*plan.selection.system.config.files, *(plan.selection.rescoring.files if plan.selection.rescoring else ())]
+    confs = [*plan.selection.system.config.files, *(file for config in plan.selection.configs for file in config.files)]
     return [
         Stage(
             "preflight",

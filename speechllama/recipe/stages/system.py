@@ -165,13 +165,13 @@ def _only_ctc(plan: Plan, name: str) -> Stage:
 
 def _training_settings(plan: Plan, system: System) -> str:
     seed = system.config.seed(plan.options.seed)
-    return f"task={plan.options.task} seed={seed} train_options={plan.options.train_options}"
+    return f"task={plan.layout.base_task.name} seed={seed} train_options={plan.options.train_options}"
 
 
 def _system_inputs(plan: Plan) -> tuple[str, ...]:
     """Files that the training of a speech LLM reads besides its YAML."""
     layout = plan.layout
-    names = (layout.llm_input_table[0], "utt2lang", layout.task.reference, *_optional(layout.data("train")))
+    names = (layout.llm_input_table[0], "utt2lang", *layout.base_task.references, *_optional(layout.data("train")))
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
@@ -194,14 +194,14 @@ def _learned_file(plan: Plan) -> str:
 
 def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[Job]:
     """Count the LLM positions of every utterance, for batches; then train a speech LLM."""
-    layout, task = plan.layout, plan.options.task
+    layout, task = plan.layout, plan.layout.base_task
     learned = given("centroids_file", _learned_file(plan))
     encoder = ["--ctc_dir", layout.ctc_dir, *learned]
     made_of = encoder if system.freezes_encoder else ["--cmvn_file", layout.cmvn]
     sets = ("train", "dev")
     shapes = module(
         *("collect_llm_stats", *config_words(plan, system.config), "--llm_dir", layout.llm_dir),
-        *("--data_dir", *map(layout.llm_input, sets), "--text_name", layout.task.reference, "--task", task),
+        *("--data_dir", *map(layout.llm_input, sets), "--text_name", task.reference, "--task", task.name),
         *plan.options.target_words,
         *(encoder if system.freezes_encoder else []),
         *("--output_file", *(f"{folder}/llm_stats/{name}" for name in sets)),
@@ -209,14 +209,16 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     table, called = layout.llm_input_table
 
     def entries(name: str) -> list[tuple[str, str, str]]:
-        found = [(table, called, "kaldi_ark"), (layout.task.reference, "text", "text")]
+        reference, *others = task.references
+        found = [(table, called, "kaldi_ark"), (reference, "text", "text")]
+        found += [(other, other, "text") for other in others]  # of a task that writes several
         if Path(layout.data(name, "prompt")).is_file():  # templates of single utterances, where the corpus has them
             found.append(("prompt", "prompt", "text"))
         found += [(optional, "target", "text") for optional in _optional(layout.data(name))]
         return [*found, ("utt2lang", "lang", "text")]
 
     inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
-    words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task, *inputs, "--output_dir", folder, *start]
+    words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task.name, *inputs, "--output_dir", folder, *start]
     words += [f"--prompt_conf=target={target}" for target in plan.options.target_words[1:]]
     words += plan.options.train_options.split()
     train = trainer(plan, "llm_train", system.config, words)

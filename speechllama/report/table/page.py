@@ -42,7 +42,7 @@ def format_part(table: Mapping[str, Any]) -> str:
     seeds = ", ".join(map(str, table["seeds"]))
     parts = [f"## Systems compared\n\nReference: {table['reference']}. Seeds: {seeds}. {SCORES}.\n"]
     for (task, part, test_set), own in group_rows(table).items():
-        columns = Columns(task, task.scored(*own), table["reference"], further_of(task, own))
+        columns = Columns(task, task.metrics_of(*own), table["reference"], further_of(task, own))
         cells = [columns.cells(row) for row in own]
         into = f" into {TARGETS[part].language}" if part else ""
         into += f", {test_set}" if test_set else ""
@@ -91,12 +91,12 @@ COST_COLUMNS = ("frames per vector", "updates", "training", "shared", "memory", 
 def task_of(row: Mapping[str, Any]) -> Task:
     """The task of a row; of one without a score the one that its name ends in, as "e6:asr"."""
     named = [variant for variant in row["row"].split(":")[1:] if variant in TASKS]
-    return task_of_report({"task": (named or [DEFAULT_TASK])[-1], **row})
+    return task_of_report({"task": TASKS[(named or [DEFAULT_TASK])[-1]].ranked.name, **row})
 
 
 def further_of(task: Task, rows: Sequence[Mapping[str, Any]]) -> tuple[Metric, ...]:
     """The metrics besides the one that ranks by which systems are compared, and that a row has."""
-    return tuple(metric for metric in task.scored(*rows) if metric in task.compared and metric != task.ranks_by)
+    return tuple(metric for metric in task.metrics_of(*rows) if metric in task.compared and metric != task.ranks_by)
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_a_task_is_a_record(add: Callable[..., None], recipe: Callable[..., Path
     assert values_of(stages["score"], "task") == ["caption"]
     command = next(job.command for job in stages["score"].jobs if "speechllama.bin.score" in job.command)
     assert score.get_parser().parse_args(command[3:]).task == "caption"
-    with pytest.raises(UsageError, match="--task: unknown value 'captoin', expected one of st, asr, caption"):
+    with pytest.raises(UsageError, match="--task: unknown value 'captoin', expected one of st, asr, lid, caption"):
         make_plan([*LANGS, "--task", "captoin"])
 
 

@@ -91,7 +91,7 @@ def count_positions(data: DataDir, counter: PositionCounter) -> LLMShapes:
     targets = data.table(TARGET_TABLE)
     shapes = LLMShapes()
     for utterance, frames in data.num_frames.items():
-        text = texts.get(utterance, "")
+        text = prompt.task.text_of(texts.get(utterance, ""))
         tokens = prompt.encode(text)
         if not tokens:
             shapes.skipped[utterance] = Skip(Reason.NO_TOKENS, f"its {counter.text_name} {text!r} has no tokens")

@@ -141,7 +141,9 @@ class Options:
     dry_run: bool = option(False, "print the commands instead of running them, stage `preflight` excepted")
     help: bool = option(False, "print this help")
     # The experiment
-    task: str = option("st", "what to write: st (translation) or asr (recognition)", known_task, "The experiment")
+    task: str = option(
+        "st", "what to write: st (translation), asr (recognition) or lid (the language)", known_task, "The experiment"
+    )
     system: str = option("e6", "the system to train and score: conf/SYSTEM.yaml, here or in TEMPLATE", not_empty)
     size: str = option("", "look for YAML files in conf/SIZE first")
     frontend: str = option(DEFAULT_FRONT_END, "what computes features: conf/frontend/FRONTEND.yaml", not_empty)

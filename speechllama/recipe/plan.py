@@ -154,6 +154,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     _check_llm(plan)
     _check_adapter(plan)
     _check_ctc(plan)
+    _check_labels(plan)
     _check_places(plan)
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
     if plan.layout.has_own_units:
@@ -210,6 +211,16 @@ def _check_ctc(plan: Plan) -> None:
         raise UsageError(
             f"--system {plan.selection.name}: CTC learns the {learned}, but --task {task.name} writes "
             f"`{task.reference}`; give --task asr, or --ctc_target translation for translation"
+        )
+
+
+def _check_labels(plan: Plan) -> None:
+    """Refuse an encoder-decoder for labels: its CTC head would learn them in place of what is said."""
+    task, system = plan.layout.task, plan.selection.system
+    if task.is_label and system.is_seq2seq:
+        raise UsageError(
+            f"--system {plan.selection.name}: an encoder-decoder learns one text with CTC and attention, but --task "
+            f"{task.name} writes labels (`{task.reference}`); choose a system with an LLM, such as e6"
         )
 
 

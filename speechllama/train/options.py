@@ -107,7 +107,7 @@ def add_system_options(parser: argparse.ArgumentParser, nested: NestedAction = "
     group.add_argument("--init_adapter_fingerprint", default="", help="recorded, not to be given: of its weights")
     group.add_argument("--init_system", type=str_or_none, default=None, help="its YAML, for the plan of a recipe")
     group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
-    group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="translation or recognition")
+    group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="what the LLM writes")
     group.add_argument("--prompt_conf", action=nested, default={}, help="see PromptConfig")
     group.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=list(COMPRESSORS))
     group.add_argument("--compressor_conf", action=nested, default={}, help="see its settings class")

@@ -99,7 +99,7 @@ class SpeechLlamaPreprocessor:
             ids = self.prompt.render(data.get("lang", ""), data.get("prompt", ""), data.get("target", ""))
         except ValueError as error:
             raise InputError(f"utterance {uid}: {error}") from error
-        text = self.prompt.encode(data["text"])
+        text = self.prompt.encode(self.prompt.task.text_of(data["text"]))
         if not text:
             raise InputError(
                 f"utterance {uid}: the text {data['text']!r} gives no tokens; stage `train` leaves such out"

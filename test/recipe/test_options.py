@@ -36,7 +36,7 @@ def test_the_users_words_override_the_recipes_settings() -> None:
         (("--beam_size", "0"), "^--beam_size: expected at least 1, found 0$"),
         (("--batch_size", "0"), "^--batch_size: expected at least 1, found 0$"),
         (("--num_nodes", "0"), "^--num_nodes: expected at least 1, found 0$"),
-        (("--task", "mt"), "^--task: unknown value 'mt', expected one of st, asr$"),
+        (("--task", "mt"), "^--task: unknown value 'mt', expected one of st, asr, lid$"),
         (("--ctc_target", "text"), "^--ctc_target: unknown value 'text', expected one of transcript, translation$"),
         (("--corpus_kind", "libri"), "^--corpus_kind: unknown value 'libri', expected one of .*covost2"),
         (("--system", ""), "^--system: expected a value, found none$"),

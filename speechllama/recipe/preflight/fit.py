@@ -58,7 +58,7 @@ def check_context(run: CheckedRun, trainings: list[PlannedTraining], lines: list
         texts, durations = (Path(run.layout.data(name, table)) for table in (run.layout.task.reference, "utt2dur"))
         if not texts.is_file() or not durations.is_file():
             continue
-        found = read_table(texts)
+        found = run.layout.task.texts_of(read_table(texts))
         per_token = per_token or characters_per_token(run, list(found.values()))
         counts = [
             training.batch.num_prompt + num_vectors(float(seconds)) + len(found.get(utterance, "")) / per_token

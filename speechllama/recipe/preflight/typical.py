@@ -34,7 +34,8 @@ def measure_utterance(run: CheckedRun, set_name: str) -> BatchShape:
         mean = sum(seconds) / len(seconds)
         frames = max(1, round(mean / run.features.frame_shift))
         shape = dataclasses.replace(shape, num_frames=frames, num_audio=max(1, round(mean * VECTORS_PER_SECOND)))
-    written = list(filter(None, read_table(texts).values())) if texts.is_file() else []
+    table = run.layout.task.texts_of(read_table(texts)) if texts.is_file() else {}
+    written = list(filter(None, table.values()))
     if written:
         characters = sum(map(len, written)) / len(written)
         shape = dataclasses.replace(shape, num_text=max(1, round(characters / characters_per_token(run, written))))

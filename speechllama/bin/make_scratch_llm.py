@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from speechllama.cli import add_conf_path, new_parser, run_main
 from speechllama.progress import setup_logging
+from speechllama.text.tasks import DEFAULT_TASK, TASKS
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -20,6 +21,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, help="YAML of its sizes, see LlamaConfig")
     add_conf_path(parser)
     parser.add_argument("--text", required=True, help="target texts of the training set, for the tokenizer")
+    parser.add_argument("--task", choices=list(TASKS), default=DEFAULT_TASK, help="what is written for those texts")
     parser.add_argument("--output_dir", required=True, help="where model/ and llm.json go")
     return parser
 
@@ -33,7 +35,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.llm.scratch_llm import LlamaConfig, make_scratch_llm
 
     config = from_mapping(LlamaConfig, read_config(args.config, args.conf_path), args.config)
-    make_scratch_llm(config, read_table(args.text).values(), args.output_dir)
+    make_scratch_llm(config, TASKS[args.task].texts_of(read_table(args.text)).values(), args.output_dir)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 r"""Score a decoded set and its control: hypotheses, references -> score.json.
 
 Translation gets BLEU (with a 95 % interval), chrF, TER and, where bin/score_comet has run, COMET; recognition WER and
-CER: over all utterances and per language.
+CER; labels accuracy: over all utterances and per language.
 
 Example, in the directory of a recipe:
     python3 -m speechllama.bin.score --hyp_dir exp/st_e6/decode_test_beam4 --data_dir dump/test \
@@ -28,7 +28,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--control_dir", help="decoding directory of the control, each with another's audio")
     parser.add_argument("--data_dir", required=True, help="data directory with the references and utt2lang")
     parser.add_argument("--corpus_report", help="report.json of stage `data`, to count what it dropped of the set")
-    parser.add_argument("--task", choices=list(TASKS), default=DEFAULT_TASK, help="st: translation, asr: recognition")
+    parser.add_argument("--task", choices=list(TASKS), default=DEFAULT_TASK, help="what was decoded")
     parser.add_argument("--target_lang", choices=list(TARGETS), default=DEFAULT_TARGET, help="language of translations")
     parser.add_argument("--bleu_tokenizer", default="", help="of sacreBLEU; empty: that of the target language")
     return parser

@@ -62,7 +62,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     nbest, data = read_nbest(args.decode_dir), read_data_dir(args.data_dir)
     languages = data.table("utt2lang")
     task = TASKS[args.task].ranked_for({*languages.values()})
-    references = data.table(task.reference)
+    references = task.texts_of(data.table(task.reference))
     targets = read_targets(args.data_dir, references, args.target_lang)
 
     def metric(texts: dict[str, str]) -> float:

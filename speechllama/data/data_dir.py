@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_table, write_table
+from speechllama.text.tasks import TASKS
 
 # Tables by what they are about. spk2utt is not listed: it follows from utt2spk and is written with it.
 TARGET_TABLE = "utt2target"  # language of each translation, where it is not the same for all
@@ -106,7 +107,8 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
 
 def is_copied(name: str) -> bool:
     """Say whether a table is copied from one stage's directory to the next."""
-    return name in COPIED_TABLES or NAMED_TEXT.fullmatch(name) is not None
+    is_known = name in COPIED_TABLES or NAMED_TEXT.fullmatch(name) is not None
+    return is_known or any(task.is_label and task.reference == name for task in TASKS.values())
 
 
 def find_tables(path: str | Path) -> list[str]:

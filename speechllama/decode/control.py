@@ -57,8 +57,13 @@ class Audio:
         return self.kind.pad(read_batch(self.places, utterances, self.path, self.width))
 
 
-def find_audio(data: DataDir, control: bool) -> Audio:
+def find_audio(data: DataDir, control: bool, keeps_language: bool = True) -> Audio:
     """Find the compressed features, or else the features; in the control, give each utterance another one's.
+
+    Args:
+        data: The data directory.
+        control: Whether to exchange the audio.
+        keeps_language: As of `exchange`.
 
     Raises:
         ValueError: There is neither, or a control of a single utterance.
@@ -72,13 +77,13 @@ def find_audio(data: DataDir, control: bool) -> Audio:
     shift, width = read_format(data.path).frame_shift, stored_width(data.path) if table == FEATURES else None
     seconds = {utt: durations[utt] if utt in durations else frames[utt] * shift for utt in places}
     if control:
-        other = exchange(list(places), data)
+        other = exchange(list(places), data, keeps_language)
         places = {utt: places[other[utt]] for utt in places}
         seconds = {utt: seconds[other[utt]] for utt in seconds}
     return Audio(table, data.path / table, places, seconds, width)
 
 
-def exchange(utterances: Sequence[str], data: DataDir) -> dict[str, str]:
+def exchange(utterances: Sequence[str], data: DataDir, keeps_language: bool = True) -> dict[str, str]:
     """Assign another utterance to each, as `derange`; of several target languages each exchanges within itself.
 
     There, also the language of the speech is kept, so that the prompt fits the audio. An utterance that is the only one
@@ -87,12 +92,14 @@ def exchange(utterances: Sequence[str], data: DataDir) -> dict[str, str]:
     Args:
         utterances: In any order.
         data: Their data directory.
+        keeps_language: Whether a set with several target languages exchanges within a language pair only. Of a task
+            that writes labels, such as the language, the control would then hear what it is to find out.
 
     Raises:
         ValueError: There is no other utterance.
     """
     targets, languages, text = data.table(TARGET_TABLE), data.table("utt2lang"), data.table("text")
-    if len({targets.get(utterance) for utterance in utterances}) < 2:
+    if not keeps_language or len({targets.get(utterance) for utterance in utterances}) < 2:
         return derange(utterances, text)
     groups: dict[tuple[str, str], list[str]] = {}
     for utterance in utterances:

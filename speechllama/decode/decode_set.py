@@ -28,6 +28,7 @@ from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.model.weights import weights_path
 from speechllama.progress import progress
+from speechllama.text.tasks import trained_task
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     if not 1 <= job.job <= job.num_jobs or job.batch_size < 1:
         raise InputError(f"there is no part {job.job} of {job.num_jobs}, in batches of {job.batch_size}")
     data = read_data_dir(job.data_dir)
-    audio = find_audio(data, job.control)
+    task = trained_task(translate.settings)
+    audio = find_audio(data, job.control, keeps_language=not (task and task.is_label))
     translate.check_data(data.path, audio.kind)
     stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)

@@ -143,7 +143,8 @@ class Options:
     # The experiment
     task: str = option(
         "st",
-        "what to write: st (translation), asr (recognition), cot (transcript, then translation) or joint (both tasks)",
+        "what to write: st (translation), asr (recognition), cot (transcript, then translation), joint (both tasks) or "
+        "lid (the language)",
         known_task,
         "The experiment",
     )

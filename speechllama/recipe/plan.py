@@ -166,6 +166,7 @@ def make_plan(words: Sequence[str], settings: Sequence[str] = ()) -> Plan:
     _check_adapter(plan)
     _check_task(plan)
     _check_ctc(plan)
+    _check_labels(plan)
     _check_places(plan)
     _ = plan.search
     # A YAML without units is refused before anything runs, and so is a wrong option of the corpus.
@@ -246,6 +247,16 @@ def _check_task(plan: Plan) -> None:
         why = "has several texts in an output, and a rescoring system reads one"
     if why:
         raise UsageError(f"--system {selection.name}: the task {task.name} {why}; choose a system such as e5 or e6")
+
+
+def _check_labels(plan: Plan) -> None:
+    """Refuse an encoder-decoder for labels: its CTC head would learn them in place of what is said."""
+    task, system = plan.layout.task, plan.selection.system
+    if task.is_label and system.is_seq2seq:
+        raise UsageError(
+            f"--system {plan.selection.name}: an encoder-decoder learns one text with CTC and attention, but --task "
+            f"{task.name} writes labels (`{task.reference}`); choose a system with an LLM, such as e6"
+        )
 
 
 def _check_own_head(plan: Plan) -> None:

@@ -84,7 +84,7 @@ def score_comet(decoded: DecodedSet, task: Task, config: CometConfig) -> None:
         ValueError: COMET or its model is not there, or the model reads transcripts and there are none.
     """
     data_dir = Path(decoded.data_dir)
-    references = read_table(data_dir / task.reference)
+    references = task.texts_of(read_table(data_dir / task.reference))
     if not has_texts(references):  # a set that is decoded and not scored
         return
     folders = [Path(folder) for folder in (decoded.hyp_dir, decoded.control_dir) if folder is not None]

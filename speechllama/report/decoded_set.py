@@ -141,7 +141,8 @@ def score_decoded_set(decoded: DecodedSet, task: str, target: str = DEFAULT_TARG
 def read_texts(decoded: DecodedSet, task: Task) -> ScoredTexts:
     """Read hypotheses, references and languages of a decoded set, and the hypotheses of its control."""
     data_dir = Path(decoded.data_dir)
-    references, languages = read_table(data_dir / task.reference), read_table(data_dir / "utt2lang")
+    references = task.texts_of(read_table(data_dir / task.reference))
+    languages = read_table(data_dir / "utt2lang")
 
     def read(folder: str | Path) -> Pairs:
         found = pair(read_table(hypothesis_path(folder)), references, str(hypothesis_path(folder)), languages)

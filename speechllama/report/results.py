@@ -27,7 +27,14 @@ from speechllama.report.ctc import (
 )
 from speechllama.report.decoded_set import SCORE, expand_targets, find_decode_dirs, score_path
 from speechllama.report.pictures.files import write_pictures
-from speechllama.report.score_tables import NONE, format_languages, format_rescoring, format_scores, group_scores
+from speechllama.report.score_tables import (
+    NONE,
+    format_confusion,
+    format_languages,
+    format_rescoring,
+    format_scores,
+    group_scores,
+)
 from speechllama.report.table.files import table_path
 from speechllama.report.table.page import format_part
 from speechllama.text.runaway import describe_cut
@@ -69,6 +76,7 @@ def format_results(results: Results, title: str = "Results") -> str:
         ranks_by = task.ranks_by
         parts.append(f"{ranks_by.in_words} ({ranks_by.title} of the control) of each language:\n")
         parts.append(format_languages(scores, ranks_by.name))
+        parts += filter(None, [format_confusion(scores)])
     if results.scores:
         parts.append("The control decodes each utterance from the audio of another one.\n")
     if results.unscored:

@@ -110,6 +110,20 @@ def format_languages(scores: dict[str, dict[str, Any]], key: str) -> str:
     return format_table([*FIRST_COLUMNS, *languages], rows)
 
 
+def format_confusion(scores: dict[str, dict[str, Any]]) -> str:
+    """Write which label was taken for which: a row for each label of each decoded set; "" where there are no labels."""
+    scores = {name: report for name, report in scores.items() if "confusion" in report}
+    found = {label: None for report in scores.values() for row in report["confusion"].values() for label in row}
+    labels = sorted({*found, *(label for report in scores.values() for label in report["confusion"])})
+    rows = [
+        [*_first_cells(name, report), label, *(str(counts.get(other, 0)) for other in labels)]
+        for name, report in scores.items()
+        for label, counts in report["confusion"].items()
+    ]
+    table = format_table([*FIRST_COLUMNS, "label", *labels], rows)
+    return f"Utterances by their label (rows) and by what was written (columns):\n\n{table}" if rows else ""
+
+
 def format_rescoring(scores: dict[str, dict[str, Any]]) -> str:
     """Write how much the LLM's score counts in each rescored set, and what that was worth where it was tuned."""
     columns = [*FIRST_COLUMNS, "LLM's weight", "length norm", "tuned on", "its own", "with the LLM"]

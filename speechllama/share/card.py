@@ -15,6 +15,7 @@ from speechllama.share.facts import CardFacts
 from speechllama.text.targets import name_language
 
 LIBRARY = "speechllama"
+CLASSIFICATION, RECOGNITION = "audio-classification", "automatic-speech-recognition"  # the hub's words for tasks
 USE = """\
 from speechllama import Speech2Text
 
@@ -48,12 +49,14 @@ def metadata(facts: CardFacts) -> str:
     spoken = facts.data.languages if facts.data else []
     languages = dict.fromkeys(code.partition("-")[0] for code in [*spoken, *facts.targets])
     kind = "speech-translation" if facts.task.is_translation else "speech-recognition"
+    kind = "speech-classification" if facts.task.is_label else kind
     base = facts.llm.path if facts.llm and facts.llm.is_of_hub else None
     data = ModelCardData(
         language=list(languages) or None,
         license=facts.licence.lower() if re.fullmatch(r"[\w.-]+", facts.licence) else None,
         library_name=LIBRARY,
-        pipeline_tag="automatic-speech-recognition",  # the hub has no word for speech translation
+        # The hub has no word for speech translation.
+        pipeline_tag=CLASSIFICATION if facts.task.is_label else RECOGNITION,
         tags=["speech", kind, *(["speech-llm"] if facts.llm else [])],
         base_model=base,
         model_name=facts.name,
@@ -69,8 +72,8 @@ def evaluations(facts: CardFacts) -> list[Any]:
     corpus = facts.corpus or facts.system
     return [
         EvalResult(
-            task_type="translation" if facts.task.is_translation else "automatic-speech-recognition",
-            task_name=f"Speech {facts.task.title.lower()}",
+            task_type=CLASSIFICATION if task.is_label else RECOGNITION if not task.is_translation else "translation",
+            task_name=task.title if task.is_label else f"Speech {task.title.lower()}",
             dataset_type=re.sub(r"\W+", "-", corpus.lower()).strip("-"),
             dataset_name=f"{corpus}, {report['set']}",
             dataset_split=report["set"],
@@ -95,7 +98,8 @@ def summary(facts: CardFacts) -> str:
     if facts.task.is_translation:
         written = ", ".join(map(name_language, facts.targets))
         return f"Speech translation{f' from {names}' if names else ''} into {written}."
-    return f"Speech recognition{f' of {names}' if names else ''}."
+    what = facts.task.title if facts.task.is_label else "Speech recognition"
+    return f"{what}{f' of {names}' if names else ''}."
 
 
 def format_own(facts: CardFacts) -> str:

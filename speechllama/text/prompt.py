@@ -112,18 +112,21 @@ class PromptText:
         task: A name in TASKS; its template is the default.
 
     Raises:
-        ValueError: The task or the target is unknown; a template has not exactly one `{audio}`, or names a field that
-            does not exist.
+        ValueError: The task or the target is unknown; a template has not exactly one `{audio}`, names a field that
+            does not exist, or names the language where that is the label.
     """
 
     def __init__(self, config: PromptConfig, task: str) -> None:
-        self.template = config.by_task.get(task) or config.template or TASKS[task].prompt
+        self.task = TASKS[task]
+        self.template = config.by_task.get(task) or config.template or self.task.prompt
         self.target = TARGETS[config.target]
         self.language_names: Mapping[str, str] = config.language_names
         is_other = task in config.by_task and task != DEFAULT_TASK  # templates of languages are of the default task
         self.by_language: Mapping[str, str] = {} if is_other else config.by_language
         for template in (self.template, *self.by_language.values()):
             check_template(template)
+            if self.task.reference == "utt2lang" and LANGUAGE in template:
+                raise InputError(f"the prompt {template!r} names the language, which the task {task} is to find out")
 
     def choose(self, language: str) -> str:
         """The template of a source language."""

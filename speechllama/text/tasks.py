@@ -69,6 +69,8 @@ SEGMENT_MEAN = "speechllama.report.segments:segment_mean"
 COMET = Metric("comet", "COMET", has_interval=True, compared_by=SEGMENT_MEAN, of_segments=True)
 WER = Metric("wer", "WER", is_higher_better=False, unit="%", has_interval=True)
 WER_NORMALISED = Metric("wer_normalised", "WER normalised", is_higher_better=False, unit="%", has_interval=True)
+ACCURACY = Metric("accuracy", "Accuracy", unit="%", has_interval=True)
+MACRO_F1 = Metric("macro_f1", "macro F1", unit="%")
 CER = Metric("cer", "CER", is_higher_better=False, unit="%")
 RANKING_CER = replace(CER, has_interval=True)
 
@@ -104,6 +106,8 @@ class Task:
             None is not in score.json: a metric may lack a score, and a page then leaves its column out.
         compared_by: "module:function" that maps a target language (a record of TARGETS) to a sacreBLEU metric that
             gives the score that ranks; systems are compared by resampling it. "" if they are not compared.
+        labels: Where the reference table holds labels of a closed set instead of texts: "module:function" that maps a
+            label ("de") to the text that is written ("German"); `same` leaves it as it is. "" for texts.
         without_spaces: What ranks instead where a language of the speech is written without spaces between words; None
             if nothing else does.
         parts: Tasks whose texts it writes, in the order of the output; each has a score of its own, and systems are
@@ -120,6 +124,7 @@ class Task:
     scorer: str
     compared_by: str = ""
     without_spaces: Ranking | None = None
+    labels: str = ""
     parts: tuple[str, ...] = ()
     separator: str = ""
 
@@ -145,7 +150,7 @@ class Task:
 
     def join(self, texts: Mapping[str, str]) -> str:
         """Make the text that is learned: an utterance's texts by table -> one output."""
-        return f" {self.separator} ".join(texts.get(task.reference, "") for task in self.scored)
+        return f" {self.separator} ".join(task.text_of(texts.get(task.reference, "")) for task in self.scored)
 
     def split(self, text: str) -> dict[str, str] | None:
         """Take an output apart: texts by part; None if it lacks a separator.
@@ -174,13 +179,26 @@ class Task:
 
     @property
     def ctc_target(self) -> CTCTarget:
-        """The CTC target that is the very text this task writes."""
-        return next(target for target, table in TABLES.items() if table == self.reference)
+        """The CTC target that is the very text this task writes; for labels, which CTC cannot learn, the transcript."""
+        return next((target for target, table in TABLES.items() if table == self.reference), "transcript")
 
     @property
     def is_translation(self) -> bool:
         """Whether it writes the target language, not the language of the speech."""
         return self.reference == TABLES["translation"]
+
+    @property
+    def is_label(self) -> bool:
+        """Whether it writes a label of a closed set, not a text."""
+        return bool(self.labels)
+
+    def text_of(self, value: str) -> str:
+        """Give what is written for a value of the reference table: a text as it is, of a label its name."""
+        return str(_load(self.labels)(value)) if self.labels else value
+
+    def texts_of(self, table: Mapping[str, str]) -> dict[str, str]:
+        """Give what is written for each utterance of the reference table."""
+        return {utterance: self.text_of(value) for utterance, value in table.items()}
 
     @property
     def score(self) -> Callable[..., Any]:
@@ -219,6 +237,11 @@ class Task:
     def signatures(self) -> tuple[str, ...]:
         """The keys of score.json with the metrics' signatures."""
         return tuple(map(self.signature, self.metrics))
+
+
+def same(label: str) -> str:
+    """Write a label as its table has it."""
+    return label
 
 
 def _load(place: str) -> Callable[..., Any]:
@@ -263,6 +286,16 @@ TASKS: Registry[Task] = Registry(
             separator="Translation:",
         ),
         replace(_TRANSLATION, name="joint", title="Recognition and translation", parts=("asr", "st")),
+        Task(
+            name="lid",
+            title="Language identification",
+            reference="utt2lang",
+            labels="speechllama.text.targets:name_language",
+            prompt="Name the language of the speech: {audio} Language:",
+            metrics=(ACCURACY, MACRO_F1),
+            scorer="speechllama.report.labels:score_labels",
+            compared_by="speechllama.report.labels:accuracy_metric",
+        ),
     ],
 )
 DEFAULT_TASK = "st"

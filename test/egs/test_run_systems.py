@@ -173,6 +173,19 @@ def test_recognition_changes_the_target_and_the_directory_only(checkout: Checkou
     assert training[training.index("--output_dir") + 1] == "exp/asr_e5"
 
 
+def test_a_task_of_labels_reads_their_table_and_an_encoder_decoder_is_refused(checkout: Checkout) -> None:
+    assert checkout.run("--task", "lid", "--system", "e5").returncode == 0
+    calls = {call[0]: call for call in checkout.calls()}
+    training, counted = calls["llm_train"], calls["collect_llm_stats"]
+    compressed = f"{checkout.ctc}/compressed_frame_average"
+    assert f"{compressed}/train/utt2lang,text,text" in training and f"{compressed}/train/utt2lang,lang,text" in training
+    assert training[training.index("--task_name") + 1] == "lid" and "exp/lid_e5" in training
+    assert counted[counted.index("--text_name") + 1] == "utt2lang"
+    assert calls["score"][-2:] != [] and "lid" in calls["score"]
+    result = checkout.run("--task", "lid", "--system", "b1")
+    assert result.returncode == 2 and "--system b1: an encoder-decoder learns one text" in result.stderr
+
+
 def test_ctc_on_translations_has_its_own_directories(checkout: Checkout) -> None:
     checkout.run("--stop_stage", "5")
     checkout.calls()

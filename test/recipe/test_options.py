@@ -41,7 +41,7 @@ def test_source_lang_is_another_name_of_langs() -> None:
         (("--beam_size", "0"), "^--beam_size: expected at least 1, found 0$"),
         (("--batch_size", "0"), "^--batch_size: expected at least 1, found 0$"),
         (("--num_nodes", "0"), "^--num_nodes: expected at least 1, found 0$"),
-        (("--task", "mt"), "^--task: unknown value 'mt', expected one of st, asr, cot, joint$"),
+        (("--task", "mt"), "^--task: unknown value 'mt', expected one of st, asr, cot, joint, lid$"),
         (("--ctc_target", "text"), "^--ctc_target: unknown value 'text', expected one of transcript, translation$"),
         (("--corpus_kind", "libri"), "^--corpus_kind: unknown value 'libri', expected one of .*covost2"),
         (("--system", ""), "^--system: expected a value, found none$"),

@@ -74,7 +74,10 @@ def test_options_are_split_between_the_table_and_its_rows() -> None:
         (["--systems", " "], "--systems: expected a value, found none"),
         (["--systems", "e5"], "--reference: unknown row 'e6', expected one of e5"),
         (["--reference", "e9"], "--reference: unknown row 'e9', expected one of b1 b2 e5 e6"),
-        (["--systems", "e6 e6:mt"], "--systems: 'e6:mt': unknown variant 'mt', expected one of st, asr, cot, joint"),
+        (
+            ["--systems", "e6 e6:mt"],
+            "--systems: 'e6:mt': unknown variant 'mt', expected one of st, asr, cot, joint, lid",
+        ),
         (["--systems", "e6 e99"], "no system 'e99'"),
         (["--system", "e6"], "--system: rows are named by --systems and --seeds"),
         (["--seed=3"], "--seed: rows are named by --systems and --seeds"),

@@ -34,7 +34,8 @@ def llm(plan: Plan) -> list[Stage]:
     on_gpu, is_own = int(options.ngpu > 0), False
     if plan.selection.scratch_llm:
         shape, text = plan.folders.read(plan.selection.scratch_llm), layout.data("train", layout.task.reference)
-        command = module("make_scratch_llm", *config_words(plan, shape), "--text", text, "--output_dir", folder)
+        words = ["--text", text, *(("--task", options.task) if layout.task.is_label else ()), "--output_dir", folder]
+        command = module("make_scratch_llm", *config_words(plan, shape), *words)
         settings, inputs = "", (*shape.files, text)
     elif options.llm:
         words = ["--llm", options.llm, *given("revision", options.revision), *given("token_file", options.token_file)]

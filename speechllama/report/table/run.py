@@ -117,7 +117,7 @@ def read_runs(paths: RunPaths) -> list[Run]:
         if "unscored" in report:
             return [Run(row, seed, f"is not scored: {report['unscored']}", set_name=paths.set_name)]
         task = TASKS[report["task"]]
-        references = read_table(dirs["data_dir"] / task.reference)
+        references = task.texts_of(read_table(dirs["data_dir"] / task.reference))
         pairs = pair(read_table(hypothesis_path(paths.decode_dir)), references, paths.decode_dir)
         pairs = add_segments(pairs, paths.decode_dir, task)
         facts = read_facts(dirs, report, pairs)

@@ -46,45 +46,54 @@ def score_labels(pairs: Pairs, target: Target, num_bootstrap: int) -> LabelScore
 @pytest.fixture
 def task(add: Callable[..., Task]) -> Task:
     scorer = f"{score_labels.__module__}:score_labels"
-    return add(TASKS, Task("lid", "Language", "utt2lang", "Which language? {audio} It is", (ACCURACY, ERRORS), scorer))
+    return add(
+        TASKS, Task("dialect", "Language", "utt2lang", "Which language? {audio} It is", (ACCURACY, ERRORS), scorer)
+    )
 
 
 def test_a_task_is_one_record_and_is_scored_listed_and_compared(task: Task, experiment: Experiment) -> None:
     exp = experiment.root / "exp"
     experiment.add("e6", 0.1)
     languages = {name: name[:2] for name in experiment.references}
-    for row, share in (("e6:lid", 4), ("e5:lid", 2)):
+    for row, share in (("e6:dialect", 4), ("e5:dialect", 2)):
         decoded, control = exp / f"{row}.1/decode_test_beam4", exp / f"{row}.1/decode_test_beam4_control"
         texts = {name: "??" if index % share == 0 else text for index, (name, text) in enumerate(languages.items())}
         write_table(decoded / "text", texts)
         write_table(control / "text", dict.fromkeys(languages, "de"))
         data = str(experiment.root / "dump/test")
         score.main(
-            ["--hyp_dir", str(decoded), "--control_dir", str(control), "--data_dir", data, "--task", "lid"],
+            ["--hyp_dir", str(decoded), "--control_dir", str(control), "--data_dir", data, "--task", "dialect"],
         )
         experiment.add_paths(row, 1, system_dir=decoded.parent, base_dir=decoded.parent, decode_dir=decoded)
-    report = read_json(score_path(exp / "e6:lid.1/decode_test_beam4"))
-    assert (report["task"], report["accuracy"], report["num_errors"], report["control_accuracy"]) == ("lid", 75, 10, 50)
+    report = read_json(score_path(exp / "e6:dialect.1/decode_test_beam4"))
+    assert (report["task"], report["accuracy"], report["num_errors"], report["control_accuracy"]) == (
+        "dialect",
+        75,
+        10,
+        50,
+    )
     assert "Accuracy 75.00 % (ACC|exact), Errors 10.00 (ERR|exact), control Accuracy 50.00 %" in format_report(report)
-    warned = read_json(score_path(exp / "e5:lid.1/decode_test_beam4"))["warning"]
+    warned = read_json(score_path(exp / "e5:dialect.1/decode_test_beam4"))["warning"]
     assert warned.startswith("not better than its control: Accuracy 50.00 % against 50.00 % with the audio of another")
     write_results(["--exp_dir", str(exp)])
     page = results_path(exp).read_text(encoding="utf-8")
     assert "## Language\n" in page and "| system | set | beam | Accuracy % | Errors | control Accuracy % |" in page
-    assert "| e6:lid.1 | test | - | 75.00 | 10.00 | 50.00 |" in page
+    assert "| e6:dialect.1 | test | - | 75.00 | 10.00 | 50.00 |" in page
     assert "Accuracy in percent (Accuracy of the control) of each language:" in page and "* `ERR|exact`" in page
-    table = experiment.table("e6 e6:lid e5:lid e4:lid")
-    assert row_of(table, "e6:lid")["accuracy"] == 75 and "difference" not in row_of(table, "e6:lid")
+    table = experiment.table("e6 e6:dialect e5:dialect e4:dialect")
+    assert row_of(table, "e6:dialect")["accuracy"] == 75 and "difference" not in row_of(table, "e6:dialect")
     page = experiment.page()
     assert "Language:\n\n| row | parameters | Accuracy % | Errors | control |" in page
-    assert "| e6:lid | - | 75.0 | 10.0 | 50.0 |" in page
-    assert page.index("Language:\n") < page.index("| e4:lid | - |"), "a row without a score is among those of its task"
+    assert "| e6:dialect | - | 75.0 | 10.0 | 50.0 |" in page
+    assert page.index("Language:\n") < page.index("| e4:dialect | - |"), (
+        "a row without a score is among those of its task"
+    )
     assert "**not better than its control (seed 1)**" in page
 
 
 def test_the_metric_that_ranks_a_task_says_which_way_is_better(task: Task) -> None:
     better, worse = (pair({"a": text}, {"a": "a b c d e"}) for text in ("a b c d e", "a b c d"))
-    for name in ("st", "asr", "lid"):
+    for name in ("st", "asr", "dialect"):
         assert rank(better, TASKS[name]) > rank(worse, TASKS[name]), name
 
 

@@ -30,6 +30,11 @@ def find_files(options: TsvOptions, split: str) -> list[Path]:
     return [path]
 
 
+def count_rows(options: TsvOptions, split: str) -> int:
+    """Count the utterances of a table, about, before it is read: its lines without the first."""
+    return max(0, find_files(options, split)[0].read_bytes().count(b"\n") - 1)
+
+
 def read_split(options: TsvOptions, split: str) -> Iterator[Row]:
     """Give the utterances of a table; paths of recordings count from the corpus's folder.
 

@@ -50,7 +50,7 @@ def read_split(options: TsvOptions, split: str) -> Iterator[Row]:
     for number, values in read_tsv(path, columns, faults):
         row = dict(zip(columns, values, strict=True))
         recording = str(Path(options.corpus, row[options.audio_column]))
-        speech = Speech(recording, row.get(options.start_column), row.get(options.end_column))
+        speech = Speech(recording, number, row.get(options.start_column), row.get(options.end_column))
         yield to_utterance(row, speech, options, f"{path}:{number}")
     for fault in faults:
         yield Unusable("bad row", str(fault), options.languages[0] if len(options.languages) == 1 else "unknown")

@@ -34,6 +34,8 @@ EXTRAS = {
     "quant": ["bitsandbytes"],
     "gguf": ["gguf>=0.10"],  # LLMs in llama.cpp's files: --llm FILE.gguf
     "av": ["av"],  # m4a, webm and what else FFmpeg reads
+    "datasets": ["datasets>=5.2"],  # corpora of Hugging Face datasets: --corpus_kind datasets
+    "lhotse": ["lhotse>=1.33"],  # corpora of Lhotse's cuts: --corpus_kind lhotse
     "vad": ["silero-vad>=6"],  # where speech is in a long recording
     "live": ["sounddevice"],  # the microphone
     "demo": ["gradio>=6"],  # the page in the browser
@@ -46,6 +48,8 @@ EXTRAS = {
         "types-PyYAML",
         "gguf>=0.10",
         "av",
+        "datasets>=5.2",
+        "lhotse>=1.33",
         "silero-vad>=6",
         "gradio>=6",
         "fastapi",

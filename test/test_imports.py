@@ -53,7 +53,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 ESPNET = "speechllama.train.espnet"
 ESPNET_PACKAGES = {"espnet", "espnet2", "espnetez"}
-HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | ESPNET_PACKAGES  # seconds to import
+EXTRAS = {"datasets", "lhotse", "pyarrow", "fsspec"}  # of which a base installation may lack some
+HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | ESPNET_PACKAGES | EXTRAS  # seconds to import
 
 
 def module_name(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
 import os
 import subprocess
@@ -11,9 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import transformers
 
+from speechllama.data.audio import read_audio
+from speechllama.data.tsv import read_tsv
 from speechllama.decode.rescored2text import RescoredToText
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table
@@ -46,9 +51,15 @@ class RecipeRun:
 
     def run(self, *arguments: str) -> str:
         """Run it to its end; what it printed."""
-        result = subprocess.run(
-            [*self.command, *arguments], capture_output=True, text=True, check=False, env=self.environment
-        )
+        return self._run([*self.command, *arguments])
+
+    def run_table(self, *arguments: str) -> str:
+        """Run its table of systems, with the same settings."""
+        table = str(Path(self.command[0]).with_name("run_table.sh"))
+        return self._run([table, *self.command[1:], *arguments])
+
+    def _run(self, command: list[str]) -> str:
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=self.environment)
         assert result.returncode == 0, f"{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
         return result.stdout
 
@@ -197,3 +208,69 @@ def test_real_recordings_go_through_every_stage(
     assert {"bleu", "chrf", "control_bleu"} <= set(score)
     report = (recipe.exp / "ctc_transcript_bpe200_small" / "compressed_frame_average" / "report.md").read_text()
     assert all(f"| test | {language} |" in report for language in ("de", "es", "zh-CN"))
+
+
+def write_pair_without_english(shared_data: Path, folder: Path) -> None:
+    """Write a corpus in the form of IWSLT: French clips and long Italian recordings, with German lines.
+
+    The speech and the transcripts are Common Voice's. The German sentences are Tatoeba's, and no translations of them:
+    the test is whether a pair without English runs, not how well.
+    """
+    with gzip.open(shared_data / "tatoeba/deu-eng.tsv.gz", "rt", encoding="utf-8") as stream:
+        german = [line.split("\t")[1].strip() for line in itertools.islice(stream, 40_000, 80_000, 400)]
+    for language in ("fr", "it"):
+        place = shared_data / "common_voice_sample/cv-corpus-6.1-sample" / language
+        rows = [row for _, row in read_tsv(place / "validated.tsv", ("client_id", "path", "sentence"), [])]
+        for split, first, last in (("train", 0, 40), ("dev", 40, 46), ("tst-COMMON", 46, 54), ("tst-HE", 54, 57)):
+            part, data = rows[first:last], folder / f"{language}-de/data" / split
+            for name in ("txt", "wav"):
+                (data / name).mkdir(parents=True)
+            clips = [place / "clips" / path for _, path, _ in part]
+            write = write_clips if language == "fr" else write_long_recording
+            segments = write(data / "wav", clips, [client[:8] for client, *_ in part])
+            texts = {"yaml": segments, language: [sentence for *_, sentence in part], "de": german[: len(part)]}
+            for suffix, lines in texts.items():
+                (data / "txt" / f"{split}.{suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_clips(folder: Path, clips: list[Path], speakers: list[str]) -> list[str]:
+    """Put clips into a folder; give the list of them."""
+    for clip in clips:
+        (folder / clip.name).symlink_to(clip)
+    return [f"- {{wav: {clip.name}, speaker_id: {speaker}}}" for clip, speaker in zip(clips, speakers, strict=True)]
+
+
+def write_long_recording(folder: Path, clips: list[Path], speakers: list[str]) -> list[str]:
+    """Join clips into one recording; give the list of its segments."""
+    waveforms = [read_audio(clip) for clip in clips]
+    soundfile.write(folder / "long.flac", np.concatenate(waveforms), 16000)
+    segments, offset = [], 0.0
+    for waveform, speaker in zip(waveforms, speakers, strict=True):
+        duration = len(waveform) / 16000
+        segments.append(f"- {{duration: {duration}, offset: {offset}, speaker_id: {speaker}, wav: long.wav}}")
+        offset += duration
+    return segments
+
+
+def test_a_pair_without_english_goes_through_every_stage(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory, root: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("iwslt recipe")
+    write_pair_without_english(shared_data, folder / "my corpus")
+    settings = ["--corpus", str(folder / "my corpus"), "--source_lang", "fr it", "--target_lang", "de", "--nj", "1"]
+    settings += ["--llm", str(shared_data / "llama/stories260K"), "--size", "small", "--ctc_units", "60"]
+    settings += ["--ctc_options", "--max_epoch 1", "--train_options", "--max_epoch 1", "--num_best", "1"]
+    settings += ["--ctc_num_best", "1", "--beam_size", "2", "--decode_options", "--max_tokens 20"]
+    recipe = RecipeRun(folder, root, "iwslt", [*settings, "--data_options", "--test tst-COMMON,tst-HE"])
+    output = recipe.run()
+    states = stage_states(output)
+    assert list(states) == STAGES
+    assert all(state.startswith("done in") for state in states.values()), states
+    assert "Translate the speech to German: " in output
+    assert (folder / "data/train/segments").is_file() and len(read_table(folder / "data/tst-HE/text")) == 6
+    score = read_json(recipe.exp / "st_e6_small_stories260K/decode_test_beam2/score.json")
+    assert score["num_utterances"] == 16 and {"bleu", "control_bleu"} <= set(score)
+    assert "tok:13a" in score["signature"]
+    recipe.run_table("--systems", "E6 CTC:asr", "--reference", "E6")
+    table = (recipe.exp / "RESULTS.md").read_text()
+    assert "| e6 |" in table and "| ctc:asr |" in table and "fr-de" in table

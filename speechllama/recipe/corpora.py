@@ -215,38 +215,41 @@ def _form(name: str, options: type[FormatOptions], module: str, has_tables: bool
         name: Its name.
         options: Its options.
         module: Its module, which is imported when it is needed: its package may be an extra.
-        has_tables: Whether its files are small enough for checksums.
+        has_tables: Whether its files are tables, small enough for checksums, whose rows can be counted.
     """
 
     def form() -> Any:
         return importlib.import_module(f"speechllama.corpora.formats.{module}")
 
     def find_sources(given: FormatOptions) -> Sources:
-        paths = [str(path) for path in _find_form(form(), given, []) if path.is_file()]
-        return Sources(tables=paths) if has_tables else Sources(archives=paths)
+        found = _of_each_split(given, form().find_files, [])
+        paths = dict.fromkeys(str(path) for _, files in found for path in files if path.is_file())
+        return Sources(tables=[*paths]) if has_tables else Sources(archives=[*paths])
 
     def estimate(given: FormatOptions) -> SizeEstimate:
-        found = SizeEstimate()
-        _find_form(form(), given, found.faults)
-        return found
+        size = SizeEstimate()
+        counted = _of_each_split(given, form().count_rows if has_tables else form().find_files, size.faults)
+        for set_name, count in counted if has_tables else ():
+            size.num_rows[set_name] += count
+        return size
 
     return Corpus(name, options, lambda given: form().prepare(given), ("corpus",), find_sources, estimate)
 
 
-def _find_form(form: Any, options: FormatOptions, faults: list[str]) -> list[Path]:
-    """List the files of all splits; what is missing goes into faults."""
-    found: dict[Path, None] = {}
+def _of_each_split(options: FormatOptions, find: Callable[[Any, str], Any], faults: list[str]) -> list[tuple[str, Any]]:
+    """Give what is found of each split, with its set; what is missing goes into faults."""
+    found = []
     try:
-        splits = [split for names in options.sets.values() for split in names]
+        splits = [(set_name, split) for set_name, names in options.sets.items() for split in names]
     except ValueError as error:
         splits = []
         faults.append(str(error))
-    for split in splits:
+    for set_name, split in splits:
         try:
-            found |= dict.fromkeys(form.find_files(options, split))
+            found.append((set_name, find(options, split)))
         except (ValueError, FileNotFoundError) as error:
             faults.append(str(error))
-    return [*found]
+    return found
 
 
 CORPORA: Registry[Corpus] = Registry(

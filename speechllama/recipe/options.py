@@ -178,8 +178,13 @@ class Options:
     from_features: bool = option(False, "train and decode from features, without the cache: slower, other batches")
     tag: str = option("", "appended to the system's experiment directory, to tell trials apart")
     # Corpus
-    corpus_kind: str = option("", "what local/data.sh prepares, if it is one of CORPORA", known_corpus, "Corpus")
-    corpus: str = option("", "folder or URL of the corpus, for local/data.sh; remembered until another one is given")
+    corpus_kind: str = option(
+        "",
+        "a known corpus, or form of corpora: iwslt, tsv, datasets, lhotse; empty: local/ knows it",
+        known_corpus,
+        "Corpus",
+    )
+    corpus: str = option("", "folder, URL or hub id of the corpus; remembered until another one is given")
     common_voice: str = option(
         "", "Common Voice: DIR/<lang>/{validated.tsv,clips}, or archives [DOWNLOADS/common_voice]"
     )

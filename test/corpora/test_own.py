@@ -82,6 +82,25 @@ def test_the_two_files_of_the_page_prepare_a_corpus(tmp_path: Path, make_clip: M
     assert "--corpus" in help_text and "folder or URL of the corpus" in help_text
 
 
+def test_the_one_file_of_the_page_prepares_a_corpus_in_a_known_form(tmp_path: Path, make_clip: Make) -> None:
+    recipe = tmp_path / "checkout/egs/mine"
+    recipe.mkdir(parents=True)
+    for name in ("speechllama", "utils", "tools", "egs/TEMPLATE"):
+        (tmp_path / "checkout" / name).symlink_to(ROOT / name)
+    (recipe / "run.sh").write_text(code_of_page("sh", "--corpus_kind datasets"))
+    (recipe / "run.sh").chmod(0o755)
+    make_clip("x.wav")
+    write_corpus(make_clip, tmp_path / "my radio")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    words = ["--corpus", "my radio", "--llm", "some/llm", "--stage", "1", "--stop_stage", "1", "--corpus_kind", "tsv"]
+    words += ["--data_options", "--src_text_column transcript --speaker_column speaker"]
+    command = ["checkout/egs/mine/run.sh", *words]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
+    assert "| fr | train | 6 | 6 | 0.00 | 2 | - |" in result.stdout
+    assert sorted(read_table(recipe / "data_de/test/text").values()) == ["Good day 0.", "Good day 1."]
+
+
 def test_training_is_filtered_and_other_sets_stay_whole(tmp_path: Path, make_clip: Make) -> None:
     clip, short, damaged = make_clip("a.wav"), make_clip("b.wav", 0.1), make_clip("c.wav")
     Path(damaged).write_bytes(b"no audio")

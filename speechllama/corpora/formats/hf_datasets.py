@@ -66,7 +66,7 @@ def read_split(options: DatasetsOptions, split: str) -> Iterator[Row]:
     for table in data.with_format("arrow").iter(NUM_ROWS):  # not decoded, which would need torchcodec
         for row in table.to_pylist():
             number += 1
-            yield _read_row(row, options, folder, f"{where}:{number}")
+            yield _read_row(row, options, folder, f"{where}:{number}", number)
 
 
 def _load(options: DatasetsOptions, split: str) -> Any:
@@ -100,20 +100,24 @@ def _load(options: DatasetsOptions, split: str) -> Any:
         raise InputError(f"{options.corpus}, split {split}: the package datasets cannot read it: {error}") from error
 
 
-def _read_row(row: Mapping[str, Any], options: DatasetsOptions, folder: Path, where: str) -> Row:
+def _read_row(row: Mapping[str, Any], options: DatasetsOptions, folder: Path, where: str, number: int) -> Row:
     """Make an utterance of a row, and a file of its recording if that is bytes."""
-    audio, number = pick(row, options.audio_column), int(where.rpartition(":")[2])
+    audio = pick(row, options.audio_column)
     content, name = _content_and_name(audio)
     is_inside = content is not None or "://" in name
     place = place_of(folder, number, name) if is_inside else Path(options.corpus, name)
     times = [pick(row, column) if column else None for column in (options.start_column, options.end_column)]
-    found = to_utterance(row, Speech(str(place), *times), options, where)
+    found = to_utterance(row, Speech(str(place), number, *times), options, where)
     if not isinstance(found, Utterance):
         return found
     if not content and not name:
         return Unusable(BAD_AUDIO, f"{where}: {options.audio_column} is {str(audio)[:60]}", found.language)
     if is_inside:
-        extract(_fetch(name) if content is None else content, place)
+        try:
+            content = _fetch(name) if content is None else content
+        except OSError as error:
+            return Unusable(BAD_AUDIO, f"{where}: {name}: {error}", found.language)
+        extract(content, place)
     return found
 
 

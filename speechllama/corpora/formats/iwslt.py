@@ -66,6 +66,11 @@ def find_files(options: IwsltOptions, split: str) -> list[Path]:
     return [*dict.fromkeys(path for files in find_split(options, split) for path in files.tables)]
 
 
+def count_rows(options: IwsltOptions, split: str) -> int:
+    """Count the utterances of a split, about, before it is read: the lines of a text."""
+    return sum(files.tables[-1].read_bytes().count(b"\n") for files in find_split(options, split))
+
+
 def find_split(options: IwsltOptions, split: str) -> list[SplitFiles]:
     """Find the files of a split in each language.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +67,11 @@ def read_split(options: LhotseOptions, split: str) -> Iterator[Row]:
     """
     first, *_ = find_files(options, split)
     where = str(first if first.parent.name != split else first.parent)
-    seen: set[str] = set()
-    number = 0
-    for cut in _load(options, first, where):
-        number += 1
-        yield from _read_cut(cut, options, folder_of(options, split), f"{where}:{number}", seen)
-    if seen:
-        find_missing(options, {}, sorted(seen), where)
+    manifest = _Manifest(options, folder_of(options, split), where)
+    for number, cut in enumerate(_load(options, first, where), 1):
+        yield from manifest.read(cut, number)
+    if manifest.fields:
+        find_missing(options, {}, sorted(manifest.fields), where)
 
 
 def _load(options: LhotseOptions, first: Path, where: str) -> Iterator[Any]:
@@ -92,27 +91,47 @@ def _load(options: LhotseOptions, first: Path, where: str) -> Iterator[Any]:
         raise InputError(f"{where}: lhotse cannot read it: {type(error).__name__}: {error}") from error
 
 
-def _read_cut(cut: Any, options: LhotseOptions, folder: Path, where: str, seen: set[str]) -> Iterator[Row]:
-    """Make the utterances of a cut, and a file of its recording if that is in memory; note the fields that it has."""
-    fault = _find_fault(cut)
-    if fault:
-        language = options.languages[0] if len(options.languages) == 1 else "unknown"
-        yield Unusable(BAD_CUT, f"{where}: {cut.id}: {fault}", language)
-        return
-    source = cut.recording.sources[0]
-    if source.type == "memory":
-        place = place_of(folder, int(where.rpartition(":")[2]), "")
-        extract(source.source, place)
-    else:  # from where Lhotse was called, or from the manifest's folder
-        place = Path(source.source) if Path(source.source).is_file() else Path(options.corpus, source.source)
-    for supervision in cut.supervisions or [None]:
-        row = _fields(cut, supervision)
-        if supervision is not None:
-            seen.update(row)
-        start, end = cut.start, cut.end
-        if supervision is not None:  # its times count from the cut's beginning, and may reach beyond it
-            start, end = max(start, cut.start + supervision.start), min(end, cut.start + supervision.end)
-        yield to_utterance(row, Speech(str(place), start, end), options, where)
+@dataclass
+class _Manifest:
+    """Reads the cuts of a manifest.
+
+    Attributes:
+        options: Of stage data.
+        folder: Where recordings in memory are written.
+        where: The manifest.
+        fields: Those that its supervisions have.
+        num_utterances: How many have been read.
+    """
+
+    options: LhotseOptions
+    folder: Path
+    where: str
+    fields: set[str] = field(default_factory=set)
+    num_utterances: int = 0
+
+    def read(self, cut: Any, number: int) -> Iterator[Row]:
+        """Make the utterances of a cut, and a file of its recording if that is in memory."""
+        where, languages = f"{self.where}:{number}", self.options.languages
+        fault = _find_fault(cut)
+        if fault:
+            yield Unusable(BAD_CUT, f"{where}: {cut.id}: {fault}", languages[0] if len(languages) == 1 else "unknown")
+            return
+        place = str(self._find_recording(cut.recording.sources[0], number))
+        for supervision in cut.supervisions or [None]:
+            row, start, end = _fields(cut, supervision), cut.start, cut.end
+            if supervision is not None:  # its times count from the cut's beginning, and may reach beyond it
+                self.fields.update(row)
+                start, end = max(start, cut.start + supervision.start), min(end, cut.start + supervision.end)
+            self.num_utterances += 1
+            yield to_utterance(row, Speech(place, self.num_utterances, start, end), self.options, where)
+
+    def _find_recording(self, source: Any, number: int) -> Path:
+        """Give the path of a recording, which counts from where Lhotse was called, or from the manifest's folder."""
+        if source.type == "memory":
+            place = place_of(self.folder, number, "")
+            extract(source.source, place)
+            return place
+        return Path(source.source) if Path(source.source).is_file() else Path(self.options.corpus, source.source)
 
 
 def _find_fault(cut: Any) -> str:

@@ -27,11 +27,13 @@ class Speech:
 
     Attributes:
         recording: Path of an audio file.
+        number: Number of the row in its split, from 1: a part of its name.
         start: Where it begins, in seconds: a number, a text or None.
         end: Where it ends.
     """
 
     recording: str
+    number: int
     start: Any = None
     end: Any = None
 
@@ -77,7 +79,7 @@ def to_utterance(row: Mapping[str, Any], speech: Speech, options: ColumnOptions,
         row: Values by column.
         speech: Where its speech is.
         options: Which columns it has.
-        where: Where it is: "train.tsv:17". Its last number is a part of the name.
+        where: Where it is: "train.tsv:17".
 
     Returns:
         The utterance, or why it is none.
@@ -90,9 +92,8 @@ def to_utterance(row: Mapping[str, Any], speech: Speech, options: ColumnOptions,
         return Unusable(BAD_TIMES, f"{where}: from {speech.start!r} to {speech.end!r} seconds", language)
     translation, transcript = _text(row, options.text_column), _text(row, options.src_text_column)
     recording = clip_name(speech.recording.rpartition("/")[2])
-    number = where.rpartition(":")[2]
     return Utterance(
-        _text(row, options.id_column) or f"{recording}_{number.zfill(6)}",
+        _text(row, options.id_column) or f"{recording}_{speech.number:06d}",
         _text(row, options.speaker_column) or recording,
         speech.recording,
         language,

@@ -30,6 +30,11 @@ def find_files(options: TsvOptions, split: str) -> list[Path]:
     return [path]
 
 
+def count_rows(options: TsvOptions, split: str) -> int:
+    """Count the utterances of a table, about, before it is read: its lines without the first."""
+    return max(0, find_files(options, split)[0].read_bytes().count(b"\n") - 1)
+
+
 def read_split(options: TsvOptions, split: str) -> Iterator[Row]:
     """Give the utterances of a table; paths of recordings count from the corpus's folder.
 
@@ -45,7 +50,7 @@ def read_split(options: TsvOptions, split: str) -> Iterator[Row]:
     for number, values in read_tsv(path, columns, faults):
         row = dict(zip(columns, values, strict=True))
         recording = str(Path(options.corpus, row[options.audio_column]))
-        speech = Speech(recording, row.get(options.start_column), row.get(options.end_column))
+        speech = Speech(recording, number, row.get(options.start_column), row.get(options.end_column))
         yield to_utterance(row, speech, options, f"{path}:{number}")
     for fault in faults:
         yield Unusable("bad row", str(fault), options.languages[0] if len(options.languages) == 1 else "unknown")

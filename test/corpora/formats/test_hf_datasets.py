@@ -175,17 +175,17 @@ def test_what_is_missing_is_told(tmp_path: Path, clips: list[Path]) -> None:
 def test_rows_without_audio_are_counted_and_urls_are_fetched(tmp_path: Path, clips: list[Path]) -> None:
     import datasets
 
-    columns = {"clip": [None, f"file://{clips[1]}", "gone.wav"], "sentence": ["a"] * 3, "translation": ["b"] * 3}
+    places = [None, f"file://{clips[1]}", "gone.wav", "file:///gone.wav"]
+    columns = {"clip": places, "sentence": ["a"] * 4, "translation": ["b"] * 4}
     for name in SPLITS:
         datasets.Dataset.from_dict(columns).save_to_disk(str(tmp_path / "apart" / name))
-    options = options_of(tmp_path / "apart", tmp_path, text_column="translation", speaker_column="", max_bad_share=0.7)
+    options = options_of(tmp_path / "apart", tmp_path, text_column="translation", speaker_column="", max_bad_share=0.8)
     prepare(options)
     dropped = read_json(tmp_path / "data/report.json")["languages"]["fr"]["splits"]["train"]["dropped"]
-    assert {reason: drop["count"] for reason, drop in dropped.items()} == {
-        "row without audio": 1,
-        "no such recording": 1,
-    }
-    assert dropped["row without audio"]["examples"] == [f"{tmp_path}/apart:train:1: clip is None"]
+    counts = {reason: drop["count"] for reason, drop in dropped.items()}
+    assert counts == {"row without audio": 2, "no such recording": 1}
+    first, second = dropped["row without audio"]["examples"]
+    assert first == f"{tmp_path}/apart:train:1: clip is None" and ":train:4: file:///gone.wav: " in second
     (place,) = read_table(tmp_path / "data/train/wav.scp").values()
     assert Path(place).read_bytes() == clips[1].read_bytes()
 

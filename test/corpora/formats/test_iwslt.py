@@ -95,7 +95,8 @@ def test_talks_become_segments_and_no_audio_is_copied(corpus: Path) -> None:
 def test_the_corpus_is_found_from_any_of_its_folders(corpus: Path, inside: str) -> None:
     files = find_files(options_of(corpus / inside), "dev")
     assert [path.name for path in files] == ["dev.yaml", "dev.es", "dev.de"]
-    assert CORPORA["iwslt"].estimate(options_of(corpus / inside)).faults == []
+    size = CORPORA["iwslt"].estimate(options_of(corpus / inside))
+    assert size.faults == [] and size.num_rows == {"train": 6, "dev": 6, "test": 6}
     assert len(CORPORA["iwslt"].find_sources(options_of(corpus / inside)).tables) == 9
 
 

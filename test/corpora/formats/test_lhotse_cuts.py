@@ -102,6 +102,8 @@ def test_fields_are_chosen_by_option(corpus: Path) -> None:
         ("es 0", "talk0"),
         ("es 1", "talk0"),
     ]
+    names = [row.name for row in read_split(options_of(corpus, id_column=""), "train") if isinstance(row, Utterance)]
+    assert names == [f"talk{n}_{3 * n + index:06d}" for n in range(2) for index in range(1, 4)]
     with pytest.raises(ValueError, match=r"no such column: --text_column en; found .*text, texts, translation"):
         [*read_split(options_of(corpus, text_column="en"), "dev")]
     rows = [*read_split(options_of(corpus, langs="de es"), "dev")]

@@ -73,6 +73,7 @@ def test_missing_tables_and_columns_are_told(corpus: Path) -> None:
         ValueError, match="no such column: --text_column en, --audio_column audio; found file, from, to"
     ):
         [*read_split(options_of(corpus, text_column="en", audio_column="audio"), "train")]
+    assert CORPORA["tsv"].estimate(options_of(corpus)).num_rows == {"train": 5, "dev": 5, "test": 5}
     (corpus / "dev.tsv").unlink()
     with pytest.raises(ValueError, match=r"dev\.tsv: no such table; --train, --dev and --test say which"):
         prepare(options_of(corpus))

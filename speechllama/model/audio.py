@@ -74,6 +74,18 @@ class Compressed(NamedTuple):
         return Compressed(self.vectors.to(device), self.lengths.to(device), runs)
 
 
+class Words(NamedTuple):
+    """Transcripts in the place of speech.
+
+    Attributes:
+        tokens: Token ids of the LLM (B, U), int64, padding -1.
+        lengths: Their number U (B,), int64, each at least 1.
+    """
+
+    tokens: Tensor
+    lengths: Tensor
+
+
 @runtime_checkable
 class SpeechEncoder(Protocol):
     """What the network expects of an encoder, which is a torch module."""

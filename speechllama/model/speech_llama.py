@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from speechllama.faults import InputError
 from speechllama.llm.llm import LLM
 from speechllama.llm.prefix_mask import Prefix, join_right_aligned
-from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder
+from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder, Words
 from speechllama.model.audio_encoder import Ends
 from speechllama.model.config import SpeechLlamaConfig
 from speechllama.model.text_logits import read_text
@@ -26,14 +26,15 @@ class Batch(NamedTuple):
     """Audio and prompt of B utterances.
 
     Attributes:
-        audio: Features (B, T, F), or what the compressor makes of them, from the cache, with lengths (B,).
+        audio: Features (B, T, F), or what the compressor makes of them, from the cache, with lengths (B,); or, in
+            training on text, the words that stand in their place.
         prompt: Token ids before the audio (B, P), int64, padding -1; it starts with the LLM's start token.
         prompt_lengths: Their number (B,).
         suffix: Token ids between audio and text (B, Q), padding -1; Q may be 0.
         suffix_lengths: Their number (B,).
     """
 
-    audio: AudioInput
+    audio: AudioInput | Words
     prompt: Tensor
     prompt_lengths: Tensor
     suffix: Tensor
@@ -88,7 +89,9 @@ class SpeechLlama(nn.Module):
             Cross-entropy of the text and its end of sequence only.
         """
         prefix = self.embed_prefix(batch)
-        return self._loss(*read_text(self.llm, prefix, text, text_lengths, self.config.prefix_mask))
+        # Words are read as the LLM has learned to read them.
+        mask = "causal" if isinstance(batch.audio, Words) else self.config.prefix_mask
+        return self._loss(*read_text(self.llm, prefix, text, text_lengths, mask))
 
     def embed_prefix(self, batch: Batch) -> Prefix:
         """Embed all that the LLM reads before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned.
@@ -97,17 +100,20 @@ class SpeechLlama(nn.Module):
             ValueError: The batch comes from the cache, and the output of this compressor cannot be cached.
         """
         compressor = self.config.compressor.record
-        if isinstance(batch.audio, Features):
-            audio = self.compress(batch.audio)
-        elif compressor.is_cached:
-            audio = batch.audio
+        if isinstance(batch.audio, Words):
+            embedded, lengths = self.llm.embed(batch.audio.tokens), batch.audio.lengths
         else:
-            raise InputError(f"the compressor {compressor.name} takes features, not compressed.scp")
-        embedded = self.audio_encoder(audio.vectors, audio.lengths)  # (B, U, H)
+            if isinstance(batch.audio, Features):
+                audio = self.compress(batch.audio)
+            elif compressor.is_cached:
+                audio = batch.audio
+            else:
+                raise InputError(f"the compressor {compressor.name} takes features, not compressed.scp")
+            embedded, lengths = self.audio_encoder(audio.vectors, audio.lengths), audio.lengths  # (B, U, H)
         return join_right_aligned(
             [
                 (self.llm.embed(batch.prompt).to(embedded.dtype), batch.prompt_lengths),
-                (embedded, audio.lengths),
+                (embedded, lengths),
                 (self.llm.embed(batch.suffix).to(embedded.dtype), batch.suffix_lengths),
             ]
         )

@@ -19,7 +19,8 @@ from speechllama.model.ctc_encoder import ctc_loss
 from speechllama.model.encoders import choose_encoder
 from speechllama.model.front_end import build_encoder
 from speechllama.text.tokenizer import CTCTokenizer
-from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
+from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
+from speechllama.train.feature_record import record_features
 from speechllama.train.options import Kind
 
 

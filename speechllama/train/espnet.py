@@ -7,7 +7,6 @@ seconds and tries to download.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import inspect
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -21,7 +20,6 @@ import torch
 from speechllama.data.sampling import BatchLimits, LanguageSampler
 from speechllama.faults import InputError
 from speechllama.files import read_table, writing
-from speechllama.frontend.front_ends import FeatureFormat, read_format
 from speechllama.model.build import check_device
 from speechllama.peak_memory import PeakMemory
 from speechllama.train.data_files import check_data_files, explain_failure
@@ -57,7 +55,6 @@ __all__ = [
     "NestedDictAction",
     "SpeechTask",
     "force_gatherable",
-    "record_features",
     "seq2seq_classes",
 ]
 
@@ -168,7 +165,9 @@ class ResumableTrainer(Trainer):
         kwargs["iterator"] = cls.in_flight.validation(kwargs["iterator"])
         super().validate_one_epoch(*args, **kwargs)
         folder = Path(kwargs["options"].output_dir)
-        check_loss(kwargs["reporter"].stats.get("loss", []), cls.in_flight.epoch, str(folder))
+        # ESPnet's reporter gives a batch that lacks a value, as one of text lacks the loss of speech, NaN of no weight.
+        losses = [entry for entry in kwargs["reporter"].stats.get("loss", []) if getattr(entry, "weight", 1)]
+        check_loss(losses, cls.in_flight.epoch, str(folder))
         if rank() == 0:
             record_peak(folder, cls.memory)
             keep_previous(folder)
@@ -188,18 +187,14 @@ class LanguageIterFactory(AbsIterFactory):
 
 
 class EpochIterFactory(AbsIterFactory):
-    """Tells the preprocessor which epoch begins, for what it chooses anew in each one.
+    """Calls what prepares each epoch: a function of its loader and number that returns the loader to use."""
 
-    Workers of a loader are made for each epoch, after this, so they know it, too.
-    """
-
-    def __init__(self, factory: AbsIterFactory, preprocessor: Any) -> None:
-        self.factory, self.preprocessor = factory, preprocessor
+    def __init__(self, factory: AbsIterFactory, prepare: Callable[[Any, int], Any]) -> None:
+        self.factory, self.prepare = factory, prepare
 
     def build_iter(self, epoch: int, shuffle: bool | None = None) -> torch.utils.data.DataLoader:
-        """The factory's own loader."""
-        self.preprocessor.start_epoch(epoch)
-        return self.factory.build_iter(epoch, shuffle)
+        """The factory's loader, prepared; its workers begin after that."""
+        return self.prepare(self.factory.build_iter(epoch, shuffle), epoch)
 
 
 class SpeechTask(AbsTask):
@@ -255,10 +250,25 @@ class SpeechTask(AbsTask):
     @classmethod
     def build_sequence_iter_factory(cls, args: argparse.Namespace, iter_options: Any, mode: str) -> AbsIterFactory:
         """ESPnet's batches; in training with a temperature over languages, those of `LanguageSampler`."""
+        ranks = torch.distributed.get_world_size() if iter_options.distributed else 1
+        part = slice(torch.distributed.get_rank(), None, ranks) if iter_options.distributed else slice(None)
+        prepare = cls.prepare_epochs(args, iter_options.preprocess_fn, mode, part)
         factory = cls.build_batches(args, iter_options, mode)
-        preprocessor = iter_options.preprocess_fn
-        has_epochs = mode == "train" and hasattr(preprocessor, "start_epoch")
-        return EpochIterFactory(factory, preprocessor) if has_epochs else factory
+        return EpochIterFactory(factory, prepare) if prepare else factory
+
+    @classmethod
+    def prepare_epochs(
+        cls, args: argparse.Namespace, preprocess: Any, mode: str, part: slice
+    ) -> Callable[[Any, int], Any] | None:
+        """Return what prepares each epoch, a function of its loader and number; None if nothing does.
+
+        Args:
+            args: The settings of the training.
+            preprocess: What prepares each utterance, of this side only.
+            mode: "train" or "valid".
+            part: This process's part of a batch.
+        """
+        return None
 
     @classmethod
     def build_batches(cls, args: argparse.Namespace, iter_options: Any, mode: str) -> AbsIterFactory:
@@ -333,20 +343,3 @@ class SpeechTask(AbsTask):
         amount = f"{args.batch_bins:,} bins" if by_bins else f"{args.batch_size} utterances"
         shared_by = num_processes()
         logging.info("an update sees %s x %d (accum_grad), shared by %d processes", amount, args.accum_grad, shared_by)
-
-
-def record_features(args: argparse.Namespace, features: FeatureFormat | None = None) -> FeatureFormat:
-    """Put the format of the features into the settings, for config.yaml.
-
-    Args:
-        args: The settings of a training.
-        features: The format; None: what frontend.json says next to the training set's `speech`.
-
-    Returns:
-        The format.
-    """
-    if features is None:
-        folders = [Path(path).parent for path, name, _ in args.train_data_path_and_name_and_type if name == "speech"]
-        features = read_format(folders[0]) if folders else FeatureFormat()
-    vars(args).update(dataclasses.asdict(features))
-    return features

@@ -23,7 +23,8 @@ from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig
 from speechllama.model.weights import read_weights, weights_path
 from speechllama.text.tokenizer import CTCTokenizer
 from speechllama.train.ctc import CTCTask
-from speechllama.train.espnet import AbsESPnetModel, force_gatherable, record_features, seq2seq_classes
+from speechllama.train.espnet import AbsESPnetModel, force_gatherable, seq2seq_classes
+from speechllama.train.feature_record import record_features
 from speechllama.train.options import Kind
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,20 +26,23 @@ from speechllama.llm.adapter_files import SETTINGS_FILE, Base, adapter_fingerpri
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record
 from speechllama.llm.spelling import spell
-from speechllama.model.audio import AudioInput, Compressed, Features
+from speechllama.model.audio import AudioInput, Compressed, Features, Words
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.model.speech_llama import Batch, SpeechLlama
 from speechllama.model.weights import read_weights
 from speechllama.text.checkpoint_units import read_units
-from speechllama.text.prompt import Prompt, PromptConfig, make_prompts, prompt_conf_of
+from speechllama.text.prompt import PromptConfig, make_prompts, prompt_conf_of
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS, Task
-from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable, record_features
+from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
+from speechllama.train.feature_record import record_features
 from speechllama.train.options import Kind
+from speechllama.train.preprocessor import SpeechLlamaPreprocessor
 from speechllama.train.same_settings import recorded_settings
 from speechllama.train.task_mixture import TaskMixture, read_shares
+from speechllama.train.text_pairs import SOURCE, check_text_share, make_text_batches, touch
 
 
 class SpeechLlamaModel(AbsESPnetModel):
@@ -56,72 +58,38 @@ class SpeechLlamaModel(AbsESPnetModel):
         Args:
             text: Tokens of the text (B, N).
             text_lengths: (B,)
-            inputs: `prompt`, `suffix`, and `compressed` or `speech`, each with its `_lengths`; whatever else ESPnet's
-                collator adds is not read.
+            inputs: `prompt`, `suffix`, and `compressed`, `speech` or, of pairs of texts, `source`, each with its
+                `_lengths`; whatever else ESPnet's collator adds is not read.
+
+        Returns:
+            Loss, statistics, weight. Those of pairs have names of their own, so that the loss of speech stays what it
+            is.
         """
-        audio: AudioInput
-        if "compressed" in inputs:
+        audio: AudioInput | Words
+        unused: Tensor | float = 0.0
+        if SOURCE in inputs:
+            audio = Words(inputs[SOURCE], inputs[f"{SOURCE}_lengths"])
+            unused = touch([*self.network.encoder.parameters(), *self.network.compressor.parameters(),
+                            *self.network.audio_encoder.parameters()])  # fmt: skip
+        elif "compressed" in inputs:
             audio = Compressed(inputs["compressed"], inputs["compressed_lengths"])
         elif "speech" in inputs:
             audio = Features(inputs["speech"], inputs["speech_lengths"])
         else:
             raise InputError("a batch needs `speech` or `compressed`")
+        what = "_text" if SOURCE in inputs else ""
         prompt, suffix = inputs["prompt"], inputs["suffix"]
         batch = Batch(audio, prompt, inputs["prompt_lengths"], suffix, inputs["suffix_lengths"])
         result = self.network(batch, text, text_lengths)
-        stats = {"loss": result.loss.detach(), "acc": result.accuracy}
+        stats = {f"loss{what}": result.loss.detach(), f"acc{what}": result.accuracy}
         gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable(
-            (result.loss, stats, result.num_tokens), result.loss.device
+            (result.loss + unused, stats, result.num_tokens), result.loss.device
         )
         return gathered
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """Never called: lengths come from headers, so that ESPnet's statistics stage builds no LLM."""
         raise RuntimeError("speechllama writes its own shape files (stage `train`); set collect_stats to false")
-
-
-class SpeechLlamaPreprocessor:
-    """Text and languages to token ids.
-
-    Args:
-        prompts: Render prompts with the LLM's tokenizer, by task.
-        mixture: Chooses the task of each utterance.
-    """
-
-    def __init__(self, prompts: Mapping[str, Prompt], mixture: TaskMixture) -> None:
-        self.prompts, self.mixture = prompts, mixture
-
-    def start_epoch(self, epoch: int) -> None:
-        """Choose tasks as of this epoch from now on."""
-        self.mixture.epoch = epoch
-
-    def __call__(self, uid: str, data: dict[str, Any]) -> dict[str, np.ndarray]:
-        """Turn one utterance's data into arrays.
-
-        Raises:
-            ValueError: The text gives no tokens, or the prompt does not fit; the utterance is named.
-        """
-        task = TASKS[self.mixture.choose(uid)]
-        prompt = self.prompts[task.name]
-        try:
-            ids = prompt.render(data.get("lang", ""), data.get("prompt", ""), data.get("target", ""))
-        except ValueError as error:
-            raise InputError(f"utterance {uid}: {error}") from error
-        written = task.join({**data, self.mixture.task.reference: data["text"]})
-        text = prompt.encode(written)
-        if not text:
-            raise InputError(f"utterance {uid}: the text {written!r} gives no tokens; stage `train` leaves such out")
-        arrays: dict[str, np.ndarray] = {
-            name: np.asarray(value, np.int64)
-            for name, value in (("prompt", ids.prompt), ("suffix", ids.suffix), ("text", text))
-        }
-        if "speech" in data:
-            arrays["speech"] = np.asarray(data["speech"], np.float32)
-        if "compressed" in data:
-            # ESPnet's reader makes float32 of all it reads; unit numbers, a vector (U,), become whole again here.
-            is_units = data["compressed"].ndim == 1
-            arrays["compressed"] = np.asarray(data["compressed"], np.int64 if is_units else np.float32)
-        return arrays
 
 
 class SpeechLlamaTask(SpeechTask):
@@ -134,13 +102,28 @@ class SpeechLlamaTask(SpeechTask):
     }
 
     @classmethod
-    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, np.ndarray]] | None:
+    def build_preprocess_fn(cls, args: argparse.Namespace, train: bool) -> Callable[..., dict[str, Any]] | None:
         """Text to ids of the LLM's tokenizer, with the prompt that config.yaml records."""
         config = from_mapping(PromptConfig, args.prompt_conf, f"{args.config}: prompt_conf")
         prompts = make_prompts(config, args.task_name, load_tokenizer(*read_llm_record(args.llm_dir)))
         task = TASKS[args.task_name]
         shares = read_shares(args.task_conf, task, f"{args.config}: task_conf")
         return SpeechLlamaPreprocessor(prompts, TaskMixture(task, shares, args.seed))
+
+    @classmethod
+    def prepare_epochs(
+        cls, args: argparse.Namespace, preprocess: Any, mode: str, part: slice
+    ) -> Callable[[Any, int], Any] | None:
+        """Choose tasks anew in each epoch of training, and put pairs of texts among its batches."""
+        text = make_text_batches(args, preprocess, mode, part.step or 1)
+        if mode != "train":
+            return (lambda loader, _: text.append(loader, part)) if text else None
+
+        def prepare(loader: Any, epoch: int) -> Any:
+            preprocess.start_epoch(epoch)
+            return text.mix(loader, epoch, part) if text else loader
+
+        return prepare
 
     @classmethod
     def required_data_names(cls, train: bool = True, inference: bool = False) -> tuple[str, ...]:
@@ -161,8 +144,11 @@ class SpeechLlamaTask(SpeechTask):
         except ValueError as error:
             raise InputError(f"{args.config}: task_name: {error}") from error
         check_tables(args, task)
+        check_text_share(vars(args), str(args.config))
         shares = read_shares(args.task_conf, task, f"{args.config}: task_conf")
         args.task_conf = {"shares": shares} if shares else {}
+        if shares and args.max_cache_size:
+            raise InputError(f"--max_cache_size {args.max_cache_size}: a cached utterance keeps its task")
         record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)

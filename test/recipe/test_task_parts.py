@@ -89,3 +89,11 @@ def test_a_row_with_two_parts_is_two_rows_of_the_page(monkeypatch: pytest.Monkey
     }
     with pytest.raises(UsageError, match="'e6:cot:asr' names 2 tasks, cot and asr; the row e6:cot has the scores of"):
         row_options("e6:cot:asr", "1")
+
+
+def test_a_system_with_text_in_its_training_depends_on_the_texts(own_plan: Callable[..., Plan], tmp_path: Path) -> None:
+    for pairs, expected in (("", "/train/src_text"), ("text_pairs: pairs.tsv\n", "pairs.tsv")):
+        plan = own_plan("--system", "t", "--task", "st", t=f"include: e6.yaml\ntext_share: 0.2\n{pairs}")
+        inputs = {stage.name: stage.inputs for _, stage in plan.stages()}
+        assert any(path.endswith(expected) for path in inputs["lora"])
+        assert not any(path.endswith(expected) for path in inputs["train"])  # E5 has no such batches

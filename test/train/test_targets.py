@@ -28,7 +28,7 @@ from speechllama.llm.text_llm import train_llm_tokenizer
 from speechllama.report.decoded_set import score_path
 from speechllama.text.prompt import Prompt, PromptConfig, PromptIds, PromptText, prompt_conf_of
 from speechllama.text.tasks import TASKS
-from speechllama.train.speech_llama import SpeechLlamaPreprocessor
+from speechllama.train.preprocessor import SpeechLlamaPreprocessor
 from speechllama.train.task_mixture import TaskMixture
 
 PROMPT = {"template": "{language} to {target}: {audio}"}

@@ -22,7 +22,7 @@ from speechllama.report.results import collect_results, format_results
 from speechllama.serve.recording import load_model
 from speechllama.text.prompt import PromptConfig, make_prompts, prompt_conf_of
 from speechllama.text.tasks import NUM_WITHOUT, TASKS, trained_task
-from speechllama.train.speech_llama import SpeechLlamaPreprocessor
+from speechllama.train.preprocessor import SpeechLlamaPreprocessor
 from speechllama.train.task_mixture import TaskMixture, read_shares
 
 COT, JOINT = TASKS["cot"], TASKS["joint"]

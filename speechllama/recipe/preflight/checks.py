@@ -33,7 +33,7 @@ from speechllama.recipe.preflight.amounts import (
     read_amounts,
 )
 from speechllama.recipe.preflight.comet import check_comet
-from speechllama.recipe.preflight.fit import check_context, check_texts, check_updates
+from speechllama.recipe.preflight.fit import check_context, check_mixtures, check_texts, check_updates
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.prompts import check_prompts
 from speechllama.recipe.preflight.run import CheckedRun
@@ -77,6 +77,7 @@ def run_preflight(run: CheckedRun) -> Report:
     report.lines += [training.describe(run.options.num_processes) for training in trainings]
     check_adapters(run, trainings, report)
     check_updates(run, trainings, amounts, report.faults)
+    check_mixtures(run, trainings, report.faults)
     check_texts(run, report.faults)
     check_context(run, trainings, report.lines, report.faults)
     check_rescoring(run, report)

@@ -16,6 +16,8 @@ from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.systems import PlannedTraining, encoder_shape
 from speechllama.recipe.preflight.typical import characters_per_token, written_texts
 from speechllama.text.clean import is_blank
+from speechllama.train.task_mixture import read_shares
+from speechllama.train.text_pairs import check_text_share
 
 
 def check_updates(
@@ -39,6 +41,25 @@ def check_updates(
                 f"stage {training.stage}, {training.path}: an epoch has about {batches} batches, an update needs "
                 f"{accumulated} (accum_grad): nothing would be trained; take a smaller accum_grad or batch_bins"
             )
+
+
+def check_mixtures(run: CheckedRun, trainings: list[PlannedTraining], faults: list[str]) -> None:
+    """Check what trainings mix: tasks, by their shares, and pairs of texts.
+
+    Args:
+        run: The run.
+        trainings: Those whose YAML files build.
+        faults: Gets a line for each wrong setting.
+    """
+    for training in trainings:
+        if training.network is None:
+            continue
+        settings = training.settings
+        try:
+            read_shares(settings.get("task_conf") or {}, run.layout.base_task, f"{training.path}: task_conf")
+            check_text_share(settings, training.path)
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
 
 
 def check_texts(run: CheckedRun, faults: list[str]) -> None:

@@ -19,6 +19,7 @@ from speechllama.recipe.stages.commands import (
 )
 from speechllama.recipe.stages.records import Clear, Job, Stage, module, tables
 from speechllama.recipe.system import System
+from speechllama.text.tasks import TABLES
 
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
@@ -81,7 +82,7 @@ def train(plan: Plan) -> list[Stage]:
         jobs = [train_on_features(plan, "seq2seq_train", first.config, folder, options.train_options)]
         inputs = (layout.tokenizer, *statistics_files(plan), *training_features(plan))
     else:
-        jobs, inputs = _train_system(plan, first, folder), _system_inputs(plan)
+        jobs, inputs = _train_system(plan, first, folder), (*_system_inputs(plan), *_text_inputs(plan, first))
     return [
         Stage(
             "train",
@@ -118,6 +119,7 @@ def lora(plan: Plan) -> list[Stage]:
             inputs=(
                 *system.config.files,
                 *_system_inputs(plan),
+                *_text_inputs(plan, system),
                 f"{layout.init_dir}/config.yaml",
                 *_adapter_files(adapter),
             ),
@@ -176,6 +178,17 @@ def _system_inputs(plan: Plan) -> tuple[str, ...]:
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
+
+
+def _text_inputs(plan: Plan, system: System) -> tuple[str, ...]:
+    """The pairs of texts that a system mixes into its training: a file, or else the texts of the training set."""
+    settings, layout = system.config.settings, plan.layout
+    if not settings.get("text_share"):
+        return ()
+    if settings.get("text_pairs"):
+        return (str(settings["text_pairs"]),)
+    mixed = tables([layout.llm_input("train"), layout.llm_input("dev")], TABLES.values())
+    return tuple(path for path in mixed if path not in _system_inputs(plan))
 
 
 def _optional(data_dir: str) -> tuple[str, ...]:

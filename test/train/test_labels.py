@@ -28,6 +28,7 @@ from speechllama.report.decoded_set import score_path
 from speechllama.text.prompt import PromptConfig, PromptText
 from speechllama.text.tasks import ACCURACY, TASKS, Task
 from speechllama.train.speech_llama import SpeechLlamaPreprocessor
+from speechllama.train.task_mixture import TaskMixture
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,8 @@ def test_training_reads_the_name_of_the_label(tiny_llm: Path) -> None:
     from speechllama.text.prompt import Prompt
 
     prompt = Prompt(PromptConfig(), "lid", load_tokenizer(str(tiny_llm)))
-    arrays = SpeechLlamaPreprocessor(prompt)("a", {"text": "de", "lang": "de"})
+    preprocessor = SpeechLlamaPreprocessor({"lid": prompt}, TaskMixture(TASKS["lid"], {}, seed=1))
+    arrays = preprocessor("a", {"text": "de", "lang": "de"})
     assert arrays["text"].tolist() == prompt.encode("German")
 
 
@@ -143,7 +145,7 @@ def test_the_llm_of_a_decoder_only_system_learns_the_names(tmp_path: Path) -> No
     config.write_text("num_layers: 1\nwidth: 8\nnum_heads: 1\nffn_dim: 16\nvocab_size: 30\n")
     words = ["--config", str(config), "--text", str(tmp_path / "utt2lang"), "--output_dir", str(tmp_path / "llm")]
     make_scratch_llm.main([*words, "--task", "lid"])
-    tokenizer = load_tokenizer(*read_llm_record(tmp_path / "llm"))
+    tokenizer = load_tokenizer(*read_llm_record(str(tmp_path / "llm")))
     for name in NAMED.values():
         ids = tokenizer(name, add_special_tokens=False).input_ids
         assert tokenizer.decode(ids, skip_special_tokens=True).strip() == name

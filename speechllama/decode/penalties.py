@@ -26,7 +26,7 @@ class Penalties:
         if config.repetition_penalty != 1.0:
             from transformers import RepetitionPenaltyLogitsProcessor
 
-            self.processors.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+            self.processors.append(RepetitionPenaltyLogitsProcessor(float(config.repetition_penalty)))
         if config.no_repeat_ngram_size:
             from transformers import NoRepeatNGramLogitsProcessor
 

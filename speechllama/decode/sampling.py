@@ -32,7 +32,7 @@ class Sampler:
 
         self.warpers: list[Any] = []  # in the order of `generate`
         if config.temperature != 1.0:
-            self.warpers.append(TemperatureLogitsWarper(config.temperature))
+            self.warpers.append(TemperatureLogitsWarper(float(config.temperature)))
         if config.top_k:
             self.warpers.append(TopKLogitsWarper(config.top_k))
         if config.top_p < 1.0:

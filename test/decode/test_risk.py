@@ -31,6 +31,9 @@ def draw_nbest(seed: int, count: int) -> list[Translation]:
     found: dict[tuple[int, ...], Translation] = {}
     entries = []
     for _ in range(count):
+        if entries and numbers.random() < 0.3:
+            entries.append(numbers.choice(entries))
+            continue
         tokens = tuple(numbers.choices(range(len(WORDS)), k=numbers.randint(1, 5)))
         text = " ".join(WORDS[token] for token in tokens)
         is_cut = numbers.random() < 0.3

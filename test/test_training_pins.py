@@ -90,7 +90,7 @@ class PinnedRun:
         )
         return {"losses": self.losses, "hypotheses": dict(zip(DECODED, decoded, strict=True))}
 
-    def train_llm(self, system: str, *more: str, source: str = "compressed", **settings: object) -> None:
+    def train_llm(self, system: str, *more: str, source: str = "compressed", **settings: Any) -> None:
         """Train a speech LLM and average it."""
         with self.noted(system):
             self.recipe.train_llm(system, *more, source=source, **LLM_SETTINGS, **settings)

@@ -147,7 +147,7 @@ class Recipe:
         return output
 
     def llm_command(
-        self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: object
+        self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: Any
     ) -> list[str]:
         """Write the YAML and the shapes of a Speech-LLaMA training -> the arguments of llm_train."""
         from speechllama.bin import collect_llm_stats
@@ -175,9 +175,7 @@ class Recipe:
         words += ["--task_name", task]
         return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
 
-    def train_llm(
-        self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: object
-    ) -> Path:
+    def train_llm(self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: Any) -> Path:
         from speechllama.bin import llm_train
 
         llm_train.main(self.llm_command(name, *more, source=source, task=task, **settings))

@@ -61,8 +61,8 @@ def test_a_cascade_of_ctc_is_a_decoded_set_with_its_cost(recipe: Any, tmp_path: 
     nbest = read_nbest(tmp_path / "cascade_true")
     assert nbest.best() == texts
     assert all(len(nbest.entries[utt]) == (2 if transcripts[utt] else 0) for utt in texts)
-    own, control = (read_json(tmp_path / f"cascade_{name}/decode.json") for name in ("false", "true"))
-    assert (own["control"], control["control"], own["beam_size"]) == (False, True, 3)
+    own, exchanged = (read_json(tmp_path / f"cascade_{name}/decode.json") for name in ("false", "true"))
+    assert (own["control"], exchanged["control"], own["beam_size"]) == (False, True, 3)
     assert "transcript_seconds" not in own and own["decode_seconds"] >= 0 and own["audio_seconds"] > 1
     ctc = read_json(tmp_path / "ctc_false/decode.json")
     assert own["num_parameters"] > ctc["num_parameters"] and own["num_trainable"] == ctc["num_trainable"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from test.frontend.test_hf_recipe import check_packed
 from test.train.test_resume import assert_equal_weights, at_check
 from test.trained_recipe import SEQ2SEQ_SIZES, SIZES, Recipe, hidden, train_recipe
 
-CONVOLUTION = {"compressor": "convolution", "freeze_encoder": False, "batch_bins": 300}
+CONVOLUTION: dict[str, Any] = {"compressor": "convolution", "freeze_encoder": False, "batch_bins": 300}
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_the_language_goes_through_all_stages(recipe: Any, sets: Path) -> None:
     folder = run_stages(recipe, sets, "lid")
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     assert settings["task_name"] == "lid" and settings["prompt_conf"]["template"] == TASKS["lid"].prompt
-    tokenizer = load_tokenizer(*read_llm_record(recipe.root / "llm"))
+    tokenizer = load_tokenizer(*read_llm_record(str(recipe.root / "llm")))
     lengths = {code: len(tokenizer(name, add_special_tokens=False).input_ids) for code, name in NAMED.items()}
     counts, vectors = read_table(sets / "train.lid.shape"), read_data_dir(sets / "train").num_frames
     rest = {
@@ -143,7 +143,7 @@ def test_the_llm_of_a_decoder_only_system_learns_the_names(tmp_path: Path) -> No
     config.write_text("num_layers: 1\nwidth: 8\nnum_heads: 1\nffn_dim: 16\nvocab_size: 30\n")
     words = ["--config", str(config), "--text", str(tmp_path / "utt2lang"), "--output_dir", str(tmp_path / "llm")]
     make_scratch_llm.main([*words, "--task", "lid"])
-    tokenizer = load_tokenizer(*read_llm_record(tmp_path / "llm"))
+    tokenizer = load_tokenizer(*read_llm_record(str(tmp_path / "llm")))
     for name in NAMED.values():
         ids = tokenizer(name, add_special_tokens=False).input_ids
         assert tokenizer.decode(ids, skip_special_tokens=True).strip() == name

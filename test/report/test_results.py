@@ -168,8 +168,8 @@ def test_an_unfinished_experiment_gets_a_page_that_says_what_is_missing(tmp_path
 
 
 def test_a_score_of_a_task_that_is_not_registered_is_named(tmp_path: Path) -> None:
-    write_json(tmp_path / "e6" / "decode_test_beam4" / "score.json", {**TRANSLATION, "task": "lid"})
-    assert "* e6/decode_test_beam4: score.json is of an unknown task 'lid'\n" in make_page(tmp_path)
+    write_json(tmp_path / "e6" / "decode_test_beam4" / "score.json", {**TRANSLATION, "task": "dialect"})
+    assert "* e6/decode_test_beam4: score.json is of an unknown task 'dialect'\n" in make_page(tmp_path)
 
 
 def test_an_empty_experiment_gets_a_page(tmp_path: Path) -> None:

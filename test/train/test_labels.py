@@ -79,7 +79,7 @@ def test_the_language_goes_through_all_stages(recipe: Any, sets: Path) -> None:
     folder = run_stages(recipe, sets, "lid")
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     assert settings["task_name"] == "lid" and settings["prompt_conf"]["template"] == TASKS["lid"].prompt
-    tokenizer = load_tokenizer(*read_llm_record(recipe.root / "llm"))
+    tokenizer = load_tokenizer(*read_llm_record(str(recipe.root / "llm")))
     lengths = {code: len(tokenizer(name, add_special_tokens=False).input_ids) for code, name in NAMED.items()}
     counts, vectors = read_table(sets / "train.lid.shape"), read_data_dir(sets / "train").num_frames
     rest = {

@@ -104,7 +104,9 @@ def _read_yaml(path: Path, lines: Sequence[str]) -> Iterator[tuple[int, Mapping[
         if part is None:
             continue
         if not isinstance(part, yaml.SequenceNode):
-            raise InputError(f"{path}:{first + 1}: expected a list of segments, found {part.id}")
+            raise InputError(
+                f"{path}:{first + 1}: expected a list of segments, as - {{wav: ted_1.wav, offset: 0, duration: 3.5}}"
+            )
         for node in part.value:
             yield first + 1 + node.start_mark.line, _to_texts(node)
 

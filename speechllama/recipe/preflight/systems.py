@@ -129,7 +129,7 @@ def find_trainings(run: CheckedRun, architecture: Any, faults: list[str]) -> lis
         except ValueError as error:
             faults.append(str(error))
     stages = [("train", system.init), ("lora", system)] if system.init else [("train", system)]
-    for stage, each in stages if run.uses_llm else []:
+    for stage, each in stages if run.uses_llm and not system.is_ctc else []:
         try:
             trainings.append(system_training(run, stage, each, architecture, encoder))
         except ValueError as error:

@@ -112,3 +112,14 @@ def test_the_search_is_timed_with_texts_of_the_typical_length(monkeypatch: pytes
     monkeypatch.setattr(baselines, "joint_search", note)
     seconds = baselines.joint_search_seconds(Seq2SeqShape(TINY, 120), BatchShape(num_utterances=2), 4, "cpu")
     assert 0 < seconds < math.inf and set(lengths) == {22}
+
+
+@pytest.mark.parametrize(("system", "trained"), [("cascade", []), ("cascade_e6", ["train", "lora", "decode"])])
+def test_the_preflight_builds_and_times_both_steps_of_a_cascade(
+    checked_run: MakeRun, tiny_llm: Path, system: str, trained: list[str]
+) -> None:
+    run = checked_run("mini_covost2", "--system", system, "--batch_size", "2", "--llm", str(tiny_llm))
+    report = checks.run_preflight(run)
+    assert report.faults == []
+    rows = [row.split(" | ")[0].removeprefix("| ") for row in report.tables[-1].splitlines()[2:]]
+    assert rows == ["features", "ctc", "compress", *trained, "translate"]

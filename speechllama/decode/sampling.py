@@ -63,7 +63,7 @@ class Sampler:
             and top-p, so that samples of several settings, and hypotheses of a beam, have comparable scores.
         """
         # float64: the sum over a vocabulary of 100,000 tokens would lose the rare ones.
-        summed = self.probabilities(scores).double().cumsum(-1)
+        summed = self.probabilities(scores).cumsum(-1, dtype=torch.float64)
         num_samples = scores.shape[1]
         numbers = [[generator.random() for _ in range(num_samples)] for generator in self.generators]
         whole = summed[:, :, -1:]

@@ -29,7 +29,7 @@ def draw_nbest(seed: int, count: int) -> list[Translation]:
     """Hypotheses with texts that resemble each other, some of them twice; best score first."""
     numbers = random.Random(seed)
     found: dict[tuple[int, ...], Translation] = {}
-    entries = []
+    entries: list[Translation] = []
     for _ in range(count):
         if entries and numbers.random() < 0.3:
             entries.append(numbers.choice(entries))

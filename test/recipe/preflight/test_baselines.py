@@ -89,6 +89,19 @@ def test_memory_of_b1_and_b2_is_held_against_the_card(
         assert len(faults) == num_faults
 
 
+def test_samples_take_the_memory_of_a_beam_of_as_many(
+    checked_run: MakeRun, tiny_llm: Path, install_card: Callable[[float], None]
+) -> None:
+    install_card(80e9)
+    architecture, found = read_architecture(tiny_llm), []
+    for more in (["--beam_size", "400"], ["--decode_options", "--num_samples 400"]):
+        run = checked_run("mini_covost2", "--system", "b1", "--batch_size", "2", "--ngpu", "1", *more)
+        rows = systems.check_gpu(run, systems.find_trainings(run, architecture, []), architecture, [])
+        found += [row for row in rows if "stage decode" in row[0]]
+    assert [row[0].split(", ")[-1] for row in found] == ["beam 400", "samples 400"]
+    assert found[0][1:] == found[1][1:]
+
+
 def test_rescoring_a_speech_llm_is_estimated_next_to_its_own_decoding(
     checked_run: MakeRun, make_recipe: Callable[..., Path], tiny_llm: Path
 ) -> None:

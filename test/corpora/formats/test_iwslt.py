@@ -174,6 +174,14 @@ def test_a_text_that_the_corpus_lacks_is_taken_from_the_other(
     assert (row.transcript, row.translation) == tuple(f"{text} train 0" for text in texts)
 
 
+def test_a_test_split_may_lack_transcripts(corpus: Path) -> None:
+    (corpus / "es-de/data/tst-COMMON/txt/tst-COMMON.es").unlink()
+    prepare(options_of(corpus))
+    folder = corpus.parent / "data/test"
+    assert {*read_table(folder / "src_text").values()} == {""} and len(read_table(folder / "text")) == 6
+    assert validate_data_dir(folder) == []
+
+
 def test_faults_of_all_splits_are_told_at_once_with_file_and_line(corpus: Path) -> None:
     folder = corpus / "es-de/data"
     with (folder / "train/txt/train.de").open("a") as stream:

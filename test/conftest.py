@@ -18,6 +18,7 @@ from test.trained_recipe import SEQ2SEQ_SIZES, Recipe, train_recipe
 
 # A shell starts background jobs with SIGINT ignored, and scripts cannot undo that; a handler of ours is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, too, would have its own way in the runs that tests start
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,6 +1,9 @@
 """Benchmarks of two sides that run in turn: what else the machine does then slows both.
 
 two calls -> Pairs of seconds -> median of the ratios, pair by pair, with the least and the most
+
+Seconds are those of the processor, since a process that waits for its turn measures the machine's other work. With one
+thread on a free machine they are those of the clock.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Pairs(NamedTuple):
-    """Seconds of two sides that ran in turn."""
+    """Seconds of two sides that ran in turn, of the processor or of the clock."""
 
     ours: list[float]
     other: list[float]
@@ -31,12 +34,12 @@ def format_ratios(ones: Sequence[float], others: Sequence[float], words: str = "
 
 
 def alternate(ours: Callable[[], Any], other: Callable[[], Any], repeats: int) -> Pairs:
-    """Seconds of two calls taken in turn, after one uncounted call of each."""
+    """Seconds of the processor of two calls taken in turn, after one uncounted call of each."""
     ours(), other()
     pairs = Pairs([], [])
     for _ in range(repeats):
         for call, spent in zip((ours, other), pairs, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             call()
-            spent.append(time.perf_counter() - start)
+            spent.append(time.process_time() - start)
     return pairs

@@ -22,6 +22,10 @@ WITHOUT_SOURCE = ("UnifiedMetric", "XCOMETMetric")  # classes that may read hypo
 BLOCK = 1 << 20  # bytes
 
 
+class RequestError(ValueError):
+    """A request that cannot be answered, and why; the exceptions of the project cannot be imported here."""
+
+
 def find_version() -> str:
     """Return the version of COMET in this environment; "" without one."""
     try:
@@ -64,7 +68,7 @@ def answer(request: dict) -> dict:
     """Score what was asked.
 
     Raises:
-        ValueError: The model reads the source, and the segments have none.
+        RequestError: The model reads the source, and the segments have none.
     """
     checkpoint = find_checkpoint(request["model"])
     model = importlib.import_module("comet").load_from_checkpoint(str(checkpoint))
@@ -72,7 +76,7 @@ def answer(request: dict) -> dict:
     sets = request["sets"]
     segments = [segment for each in sets for segment in each]
     if kind not in WITHOUT_SOURCE and any("src" not in segment for segment in segments):
-        raise ValueError(f"the model {request['model']} ({kind}) reads the source, and the set has no transcripts")
+        raise RequestError(f"the model {request['model']} ({kind}) reads the source, and the set has no transcripts")
     if not model.requires_references():  # it would warn of what it does not read
         segments = [{key: text for key, text in segment.items() if key != "ref"} for segment in segments]
     found = model.predict(segments, batch_size=request["batch_size"], gpus=request["ngpu"])

@@ -143,7 +143,7 @@ def test_the_language_is_a_control_where_the_prompt_names_it(page: Page, monkeyp
     tokenizer = translator.experiment.prompt.tokenizer
 
     def set_prompt(config: PromptConfig) -> None:
-        changed = dataclasses.replace(translator.experiment, prompt=Prompt(config, "st", tokenizer))
+        changed = dataclasses.replace(translator.experiment, prompts={"st": Prompt(config, "st", tokenizer)})
         monkeypatch.setattr(translator, "experiment", changed)
 
     set_prompt(PromptConfig("From {language}: {audio}", language_names={"qu": "Quechua"}))

@@ -163,7 +163,7 @@ class Recipe:
         made_of = base + [word for pair in pairs if pair[0] == "--centroids_file" for word in pair]
         shapes = []
         for part in ("train", "dev"):
-            shape = self.root / part / f"{source}_llm_shape"
+            shape = self.root / part / f"{source}_llm_shape{'' if task == 'st' else f'_{task}'}"
             collect_llm_stats.main(
                 ["--config", config, "--data_dir", str(self.root / part / source)]
                 + ["--llm_dir", str(self.root / "llm")]
@@ -172,7 +172,7 @@ class Recipe:
             shapes.append([str(shape)])
         base = base or ["--cmvn_file", str(self.root / "stats/cmvn.npz")]
         words = ["--config", config, "--output_dir", str(self.root / name), "--resume", "true", *self.device]
-        words += ["--task_name", task]
+        words += [] if "task_name" in settings else ["--task_name", task]
         return [*words, "--llm_dir", str(self.root / "llm"), *base, *self.options(data, shapes), *more]
 
     def train_llm(self, name: str, *more: str, source: str = "compressed", task: str = "st", **settings: Any) -> Path:

@@ -14,6 +14,7 @@ def test_every_option_has_a_row(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         monkeypatch.setattr(benchmark, name, value)
     monkeypatch.setattr(benchmark_search, "NUM_TOKENS", 3)
     monkeypatch.setattr(sys, "argv", ["benchmark_search.py", "--repeats", "1"])
+    monkeypatch.setattr("torch.set_num_threads", lambda number: None)
     benchmark_search.main()
     out = capsys.readouterr().out
     assert out.count(" of the time (") == len(benchmark_search.OPTIONS)

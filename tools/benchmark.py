@@ -22,7 +22,6 @@ import itertools
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -34,6 +33,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tool also runs where the package is not installed
 
 from tools.pairs import Pairs, alternate
+from tools.step_process import StepProcess
 
 NUM_UTTERANCES, NUM_PROMPT, NUM_TEXT, VOCABULARY = 16, 12, 25, 32000
 NUM_FRAMES, NUM_UNITS = 300, 120  # features of 3 s, CTC units
@@ -232,46 +232,10 @@ def serve_steps(side: str, num_audio: int) -> None:
         print(json.dumps({"seconds": time.process_time() - start}), flush=True)
 
 
-class StepProcess:
-    """One side's training steps in a process of its own, so that its peak memory is its own; it waits between them."""
-
-    def __init__(self, side: str, num_audio: int) -> None:
-        command = [sys.executable, __file__, "--step", side, "--num_audio", str(num_audio)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.first = self.read()
-
-    def read(self) -> dict[str, float]:
-        """What the process printed next.
-
-        Raises:
-            RuntimeError: It has ended.
-        """
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                answer: dict[str, float] = json.loads(line)
-                return answer
-        raise RuntimeError(f"a training step failed: {self.process.args!r}")
-
-    def seconds(self) -> float:
-        """Let it make one step."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        return self.read()["seconds"]
-
-    def __enter__(self) -> StepProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
-
-
 def alternate_steps(sides: tuple[str, str], num_audio: int, repeats: int) -> tuple[Pairs, tuple[float, float]]:
     """Seconds of both sides' steps in turn, and the memory in MB that a step of each adds."""
-    with StepProcess(sides[0], num_audio) as ours, StepProcess(sides[1], num_audio) as other:
+    first, second = ([sys.executable, __file__, "--step", side, "--num_audio", str(num_audio)] for side in sides)
+    with StepProcess(first) as ours, StepProcess(second) as other:
         assert abs(ours.first["loss"] - other.first["loss"]) < 1e-3, (ours.first, other.first)
         seconds = [(ours.seconds(), other.seconds()) for _ in range(repeats)]
         memory = (ours.first["added_mb"], other.first["added_mb"])

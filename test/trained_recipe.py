@@ -6,7 +6,9 @@ noise -> data directories with features -> CTC encoder -> cache -> systems -> te
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,17 @@ class Recipe:
 
         llm_train.main(self.llm_command(name, *more, source=source, task=task, **settings))
         return self.root / name
+
+    def copy_sets(self, root: Path, tables: Mapping[str, Sequence[str]]) -> Path:
+        """Copy the compressed sets, with further tables whose values the utterances take in turn."""
+        from speechllama.files import read_table, write_table
+
+        for name in ("train", "dev", "test"):
+            shutil.copytree(self.root / name / "compressed", root / name)
+            utterances = sorted(read_table(root / name / "text"))
+            for table, values in tables.items():
+                write_table(root / name / table, dict(zip(utterances, itertools.cycle(values), strict=False)))
+        return root
 
     @staticmethod
     def load(path: Path) -> dict[str, torch.Tensor]:

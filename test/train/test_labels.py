@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,13 +33,9 @@ from speechllama.train.task_mixture import TaskMixture
 @pytest.fixture(scope="module")
 def sets(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sets of the trained recipe, every second utterance French; with a further table of labels."""
-    root = tmp_path_factory.mktemp("sets")
-    for name in ("train", "dev", "test"):
-        shutil.copytree(recipe.root / name / "compressed", root / name)
-        utterances = sorted(read_table(root / name / "text"))
-        write_table(root / name / "utt2lang", {utt: ("de", "fr")[n % 2] for n, utt in enumerate(utterances)})
-        write_table(root / name / "utt2mood", {utt: ("calm", "glad")[n % 3 % 2] for n, utt in enumerate(utterances)})
-    return root
+    tables = {"utt2lang": ("de", "fr"), "utt2mood": ("calm", "glad", "calm")}
+    copied: Path = recipe.copy_sets(tmp_path_factory.mktemp("sets"), tables)
+    return copied
 
 
 @pytest.fixture

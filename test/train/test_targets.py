@@ -37,12 +37,8 @@ PROMPT = {"template": "{language} to {target}: {audio}"}
 @pytest.fixture(scope="module")
 def sets(recipe: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sets of the trained recipe, every second utterance into Chinese, the others into French."""
-    root = tmp_path_factory.mktemp("sets")
-    for name in ("train", "dev", "test"):
-        shutil.copytree(recipe.root / name / "compressed", root / name)
-        utterances = sorted(read_table(root / name / "text"))
-        write_table(root / name / "utt2target", {utt: ("fr", "zh-CN")[n % 2] for n, utt in enumerate(utterances)})
-    return root
+    copied: Path = recipe.copy_sets(tmp_path_factory.mktemp("sets"), {"utt2target": ("fr", "zh-CN")})
+    return copied
 
 
 def train(recipe: Any, sets: Path, name: str, prompt_conf: dict[str, Any], *words: str) -> Path:

@@ -45,7 +45,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     from speechllama.config import read_config
     from speechllama.data.data_dir import read_data_dir
-    from speechllama.decode.beam import SearchConfig
+    from speechllama.decode.search_config import SearchConfig
     from speechllama.decode.text_translator import TranscriptsJob, load_text_translator, translate_transcripts
     from speechllama.text.prompt import prompt_conf_of
 

@@ -153,8 +153,7 @@ def merge_decoded(data_dir: str, output_dir: str | Path, num_jobs: int, control:
     for path in output.glob("nbest.*.jsonl"):
         path.unlink()
     logging.info("%s: %d utterances, real-time factor %.4f", output, len(records), report["rtf"])
-    if report["num_cut"]:
-        logging.warning("%s: %s", output, describe_cut(report["num_cut"], report["num_runaway"], len(records)))
+    warn_of_cut(output, report)
     return report
 
 
@@ -179,6 +178,13 @@ def count_cut(nbests: Iterable[Sequence[Mapping[str, Any]]]) -> dict[str, int]:
     """Count the utterances whose first text was cut, and those of them that repeat themselves to the end."""
     cut = [nbest[0] for nbest in nbests if nbest and nbest[0].get("is_cut")]
     return {"num_cut": len(cut), "num_runaway": sum(is_runaway(entry["tokens"]) for entry in cut)}
+
+
+def warn_of_cut(output: Path, report: Mapping[str, Any]) -> None:
+    """Say how many texts of a decode.json the limit has cut."""
+    if report["num_cut"]:
+        counts = report["num_cut"], report["num_runaway"], report["num_utterances"]
+        logging.warning("%s: %s", output, describe_cut(*counts))
 
 
 @dataclass(frozen=True)

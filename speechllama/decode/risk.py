@@ -38,6 +38,23 @@ def bleu_utility(target: Target) -> Utility:
     return lambda hypothesis, reference: float(metric.sentence_score(hypothesis, [reference]).score)
 
 
+def choose_by_risk(nbest: NBest, config: SearchConfig, written: Callable[[], Target]) -> NBest:
+    """Order the hypotheses of an utterance as the settings say, and keep as many as they ask for.
+
+    Args:
+        nbest: Hypotheses, best score first; none where nothing was heard.
+        config: Settings of the search.
+        written: Gives the language that is written, which only BLEU asks for.
+
+    Raises:
+        ValueError: BLEU must know the language, and it is not known.
+    """
+    if config.mbr == "none" or not nbest:
+        return nbest
+    utility = chrf_utility() if config.mbr == "chrf" else bleu_utility(written())
+    return order_by_risk(nbest, config, utility)[: config.nbest]
+
+
 def order_by_risk(nbest: Sequence[Translation], config: SearchConfig, utility: Utility) -> NBest:
     """Order the texts of an utterance by their expected utility.
 

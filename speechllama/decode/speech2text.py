@@ -236,13 +236,10 @@ class Speech2Text(abc.ABC):
         """
         if self.config.mbr == "none":
             return [*found]
-        from speechllama.decode.risk import bleu_utility, chrf_utility, order_by_risk
+        from speechllama.decode.risk import choose_by_risk
 
-        ordered = []
-        for nbest, each in zip(found, utterances, strict=True):
-            utility = chrf_utility() if self.config.mbr == "chrf" else bleu_utility(self.written(each))
-            ordered.append(order_by_risk(nbest, self.config, utility)[: self.config.nbest] if nbest else nbest)
-        return ordered
+        pairs = zip(found, utterances, strict=True)
+        return [choose_by_risk(nbest, self.config, functools.partial(self.written, each)) for nbest, each in pairs]
 
     def written(self, utterance: Utterance) -> Target:
         """The language in which the text of an utterance is written.

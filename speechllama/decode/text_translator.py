@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import torch
 
 from speechllama.config import from_mapping
 from speechllama.data.data_dir import TARGET_TABLE, DataDir
-from speechllama.decode.beam import SearchConfig
-from speechllama.decode.decode_set import describe_device, read_commit
-from speechllama.decode.nbest import MERGED, Part, write_part
-from speechllama.decode.search import search
+from speechllama.decode.decode_set import describe_device, read_commit, to_record
+from speechllama.decode.nbest import MERGED, Part, count_cut, warn_of_cut, write_part
+from speechllama.decode.risk import choose_by_risk
+from speechllama.decode.search import LLMSearch
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import NBest, Translation, Utterance
 from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError, first_ten
@@ -36,6 +38,7 @@ from speechllama.progress import progress
 from speechllama.text.clean import is_blank
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig
+from speechllama.text.targets import TARGETS, Target
 
 
 class TextTranslator:
@@ -74,9 +77,16 @@ class TextTranslator:
         tokens, lengths = (tensor.to(device) for tensor in pad_ids([ids[row] for row in rows]))
         prefix = join_right_aligned([(self.llm.embed(tokens), lengths)])
         limits = torch.tensor([self.config.limit(utterances[row].seconds) for row in rows], device=device)
-        for row, nbest in zip(rows, search(self.llm, prefix, limits, "causal", self.config), strict=True):
-            results[row] = [Translation(self.prompt.decode(found.tokens), *found) for found in nbest]
+        names = [utterances[row].name for row in rows]
+        found = LLMSearch(self.llm, "causal", self.config)(prefix, limits, names)
+        for row, hypotheses in zip(rows, found, strict=True):
+            nbest = [Translation(self.prompt.decode(each.tokens), *each) for each in hypotheses]
+            results[row] = choose_by_risk(nbest, self.config, partial(self._written, utterances[row]))
         return results
+
+    def _written(self, utterance: Utterance) -> Target:
+        """The language that the translation of an utterance is in."""
+        return TARGETS[utterance.target] if utterance.target else self.prompt.target
 
     def _prefix(self, text: str, utterance: Utterance) -> list[int]:
         around = self.prompt.render(utterance.language, utterance.template, utterance.target)
@@ -152,7 +162,7 @@ def translate_transcripts(translator: TextTranslator, job: TranscriptsJob) -> di
     records: dict[str, dict[str, Any]] = {}
 
     def decode(batch: Sequence[str]) -> list[NBest]:
-        known = [Utterance(seconds[utt], *(table.get(utt, "") for table in tables)) for utt in batch]
+        known = [Utterance(seconds[utt], *(table.get(utt, "") for table in tables))._replace(name=utt) for utt in batch]
         return translator.translate([texts[utt] for utt in batch], known)
 
     def too_large(utterance: str) -> str:
@@ -163,10 +173,7 @@ def translate_transcripts(translator: TextTranslator, job: TranscriptsJob) -> di
         found = list(split_on_oom(decode, batch, too_large))
         spent = (time.perf_counter() - start) / len(batch)
         for utterance, nbest in found:
-            entries = [
-                {name: value for name, value in entry._asdict().items() if value is not False} for entry in nbest
-            ]
-            records[utterance] = {"utt": utterance, "nbest": entries, "spent": spent}
+            records[utterance] = {"utt": utterance, "nbest": [*map(to_record, nbest)], "spent": spent}
     records = {utterance: records[utterance] for utterance in sorted(records, key=str.encode)}
     report = _describe(translator, job, before, records, sum(seconds[utterance] for utterance in records))
     stamp = {"search": vars(translator.config), "transcripts": job.transcript_dir, "control": report["control"]}
@@ -175,6 +182,7 @@ def translate_transcripts(translator: TextTranslator, job: TranscriptsJob) -> di
     write_table(output / "text", best)
     write_json(output / "decode.json", report)
     logging.info("%s: %d transcripts, real-time factor %.4f", output, len(records), report["rtf"])
+    warn_of_cut(output, report)
     return report
 
 
@@ -196,6 +204,7 @@ def _describe(
     return {
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
+        "search": vars(config),
         "batch_size": job.batch_size,
         "control": bool(before.get("control")),
         "commit": read_commit(),
@@ -207,7 +216,7 @@ def _describe(
         "command": job.command,
         "num_utterances": len(records),
         "audio_seconds": round(audio_seconds, 2),
-        "num_cut": sum(entry.get("is_cut", False) for record in records.values() for entry in record["nbest"][:1]),
+        **count_cut(record["nbest"] for record in records.values()),
         **spent_before,
         "decode_seconds": round(total, 2),
         "rtf": round(total / audio_seconds, 5),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 import torch
 
 from speechllama.bin import ctc_text, score, translate_text
-from speechllama.decode.beam import SearchConfig
 from speechllama.decode.nbest import read_nbest
+from speechllama.decode.risk import chrf_utility, order_by_risk
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import Utterance
 from speechllama.decode.text_translator import load_text_translator
 from speechllama.files import read_json, read_table, write_json, write_table
@@ -50,6 +52,20 @@ def test_a_text_is_translated_as_transformers_does_it(recipe: Any) -> None:
         assert translator.translate([text], utterances[:1])[0][0].tokens == nbest[0].tokens
 
 
+def test_samples_are_an_utterances_own_and_chosen_by_risk(recipe: Any) -> None:
+    search = SearchConfig(beam_size=8, nbest=8, num_samples=8, max_tokens=6)
+    texts = ["der hund", "la femme rot pan", "el pan"]
+    utterances = [Utterance(2.0, "de", name=name) for name in "abc"]
+    drawn = load_text_translator(str(recipe.root / "llm"), {}, "st", search, "cpu")
+    together = drawn.translate(texts, utterances)
+    (alone,), (other,) = (drawn.translate(texts[1:2], utterances[row : row + 1]) for row in (1, 0))
+    tokens = [sorted(entry.tokens for entry in nbest) for nbest in (together[1], alone, other)]
+    assert tokens[0] == tokens[1] != tokens[2]  # another name draws other numbers
+    chosen = load_text_translator(str(recipe.root / "llm"), {}, "st", replace(search, mbr="chrf"), "cpu")
+    for nbest, ordered in zip(together, chosen.translate(texts, utterances), strict=True):
+        assert ordered == order_by_risk(nbest, chosen.config, chrf_utility())
+
+
 def test_a_cascade_of_ctc_is_a_decoded_set_with_its_cost(recipe: Any, tmp_path: Path) -> None:
     compressed = recipe.root / "test/compressed"
     for control in ("false", "true"):
@@ -62,6 +78,7 @@ def test_a_cascade_of_ctc_is_a_decoded_set_with_its_cost(recipe: Any, tmp_path: 
     assert nbest.best() == texts
     assert all(len(nbest.entries[utt]) == (2 if transcripts[utt] else 0) for utt in texts)
     own, exchanged = (read_json(tmp_path / f"cascade_{name}/decode.json") for name in ("false", "true"))
+    assert own["search"]["beam_size"] == 3 and {"num_cut", "num_runaway"} <= own.keys()
     assert (own["control"], exchanged["control"], own["beam_size"]) == (False, True, 3)
     assert "transcript_seconds" not in own and own["decode_seconds"] >= 0 and own["audio_seconds"] > 1
     ctc = read_json(tmp_path / "ctc_false/decode.json")

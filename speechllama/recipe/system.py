@@ -136,6 +136,11 @@ class System:
         """Name of the YAML of the LLM that it trains from random weights; "" for others."""
         return str(self.config.settings.get("scratch_llm") or "")
 
+    @property
+    def reads_transcripts(self) -> bool:
+        """Whether its training also reads transcripts, as the teacher of a token-level distillation does."""
+        return bool((self.config.settings.get("distill_conf") or {}).get("weight"))
+
     @cached_property
     def _compressor(self) -> Choice[Compressor]:
         settings = self.config.settings

@@ -111,6 +111,7 @@ def add_system_options(parser: argparse.ArgumentParser, nested: NestedAction = "
     group.add_argument("--task_conf", action=nested, default={}, help="see TaskConfig")
     group.add_argument("--text_share", type=float, default=0.0, help="share of batches that are pairs of texts")
     group.add_argument("--text_pairs", type=str_or_none, default=None, help="TSV of pairs [the training set's own]")
+    group.add_argument("--distill_conf", action=nested, default={}, help="see DistillConfig: its LLM as a teacher")
     group.add_argument("--prompt_conf", action=nested, default={}, help="see PromptConfig")
     group.add_argument("--compressor", default=DEFAULT_COMPRESSOR, choices=list(COMPRESSORS))
     group.add_argument("--compressor_conf", action=nested, default={}, help="see its settings class")

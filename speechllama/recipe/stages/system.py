@@ -82,7 +82,8 @@ def train(plan: Plan) -> list[Stage]:
         jobs = [train_on_features(plan, "seq2seq_train", first.config, folder, options.train_options)]
         inputs = (layout.tokenizer, *statistics_files(plan), *training_features(plan))
     else:
-        jobs, inputs = _train_system(plan, first, folder), (*_system_inputs(plan), *_text_inputs(plan, first))
+        jobs = _train_system(plan, first, folder)
+        inputs = (*_system_inputs(plan, first), *_text_inputs(plan, first))
     return [
         Stage(
             "train",
@@ -118,7 +119,7 @@ def lora(plan: Plan) -> list[Stage]:
             + (f" adapter={adapter}" if adapter else ""),
             inputs=(
                 *system.config.files,
-                *_system_inputs(plan),
+                *_system_inputs(plan, system),
                 *_text_inputs(plan, system),
                 f"{layout.init_dir}/config.yaml",
                 *_adapter_files(adapter),
@@ -171,10 +172,16 @@ def _training_settings(plan: Plan, system: System) -> str:
     return f"task={plan.layout.base_task.name} seed={seed} train_options={plan.options.train_options}"
 
 
-def _system_inputs(plan: Plan) -> tuple[str, ...]:
+def _text_tables(plan: Plan, system: System) -> tuple[str, ...]:
+    """The tables of texts that the training of a speech LLM reads, the one that it learns to write first."""
+    transcripts = [TABLES["transcript"]] if system.reads_transcripts else []
+    return tuple(dict.fromkeys([*plan.layout.base_task.references, *transcripts]))
+
+
+def _system_inputs(plan: Plan, system: System) -> tuple[str, ...]:
     """Files that the training of a speech LLM reads besides its YAML."""
     layout = plan.layout
-    names = (layout.llm_input_table[0], "utt2lang", *layout.base_task.references, *_optional(layout.data("train")))
+    names = (layout.llm_input_table[0], "utt2lang", *_text_tables(plan, system), *_optional(layout.data("train")))
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
     read = tables(map(layout.llm_input, ("train", "dev")), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
@@ -188,7 +195,7 @@ def _text_inputs(plan: Plan, system: System) -> tuple[str, ...]:
     if settings.get("text_pairs"):
         return (str(settings["text_pairs"]),)
     mixed = tables([layout.llm_input("train"), layout.llm_input("dev")], TABLES.values())
-    return tuple(path for path in mixed if path not in _system_inputs(plan))
+    return tuple(path for path in mixed if path not in _system_inputs(plan, system))
 
 
 def _optional(data_dir: str) -> tuple[str, ...]:
@@ -223,9 +230,9 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     table, called = layout.llm_input_table
 
     def entries(name: str) -> list[tuple[str, str, str]]:
-        reference, *others = task.references
+        reference, *others = _text_tables(plan, system)
         found = [(table, called, "kaldi_ark"), (reference, "text", "text")]
-        found += [(other, other, "text") for other in others]  # of a task that writes several
+        found += [(other, other, "text") for other in others]  # of a task that writes several, or of a teacher
         if Path(layout.data(name, "prompt")).is_file():  # templates of single utterances, where the corpus has them
             found.append(("prompt", "prompt", "text"))
         found += [(optional, "target", "text") for optional in _optional(layout.data(name))]

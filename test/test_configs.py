@@ -43,6 +43,8 @@ OTHERS = {
     "e6_r8": ("e5", "frame_average", "non_causal", "lora"),
     "e6_r32": ("e5", "frame_average", "non_causal", "lora"),
     "e6_text": ("e5", "frame_average", "non_causal", "lora"),
+    "e5_quarter": (None, "frame_average", "non_causal", "frozen"),
+    "e5_distilled": (None, "frame_average", "non_causal", "frozen"),
     "e5_kl": (None, "frame_average", "non_causal", "frozen"),
     "e6_kl": ("e5_kl", "frame_average", "non_causal", "lora"),
     "d": (None, "none", "non_causal", "full"),

@@ -106,6 +106,8 @@ def add_system_options(parser: argparse.ArgumentParser, nested: NestedAction = "
     group.add_argument("--init_adapter", type=str_or_none, default=None, help="LoRA of peft to start from: a directory")
     group.add_argument("--init_adapter_fingerprint", default="", help="recorded, not to be given: of its weights")
     group.add_argument("--init_system", type=str_or_none, default=None, help="its YAML, for the plan of a recipe")
+    group.add_argument("--teacher_system", type=str_or_none, default=None, help="whose texts it learns, for the plan")
+    group.add_argument("--teacher_conf", action=nested, default={}, help="how that one searches, see TeacherConfig")
     group.add_argument("--scratch_llm", type=str_or_none, default=None, help="D: shape of its LLM, YAML")
     group.add_argument("--task_name", default=DEFAULT_TASK, choices=list(TASKS), help="what it learns to write")
     group.add_argument("--task_conf", action=nested, default={}, help="see TaskConfig")

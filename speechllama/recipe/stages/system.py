@@ -169,7 +169,24 @@ def _only_ctc(plan: Plan, name: str) -> Stage:
 
 def _training_settings(plan: Plan, system: System) -> str:
     seed = system.config.seed(plan.options.seed)
-    return f"task={plan.layout.base_task.name} seed={seed} train_options={plan.options.train_options}"
+    settings = f"task={plan.layout.base_task.name} seed={seed} train_options={plan.options.train_options}"
+    if not system.teacher:
+        return settings
+    search = system.teacher_conf
+    return f"{settings} teacher={system.teacher} beam_size={search.beam_size} decode_options={search.decode_options}"
+
+
+def _input_of(plan: Plan, system: System, set_name: str, table: str = "") -> str:
+    """Name what a training reads of the training or development set; the training set of a student is its teacher's."""
+    layout = plan.layout
+    is_taught = system.teacher and plan.teacher and set_name == "train"
+    name = layout.taught_set(plan.teacher.layout) if is_taught and plan.teacher else set_name
+    return layout.llm_input(name, table)
+
+
+def _inputs_of(plan: Plan, system: System) -> list[str]:
+    """The two data directories that a training reads."""
+    return [_input_of(plan, system, name) for name in ("train", "dev")]
 
 
 def _text_tables(plan: Plan, system: System) -> tuple[str, ...]:
@@ -183,18 +200,18 @@ def _system_inputs(plan: Plan, system: System) -> tuple[str, ...]:
     layout = plan.layout
     names = (layout.llm_input_table[0], "utt2lang", *_text_tables(plan, system), *_optional(layout.data("train")))
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
-    read = tables(map(layout.llm_input, ("train", "dev")), names)
+    read = tables(_inputs_of(plan, system), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
 
 
 def _text_inputs(plan: Plan, system: System) -> tuple[str, ...]:
     """The pairs of texts that a system mixes into its training: a file, or else the texts of the training set."""
-    settings, layout = system.config.settings, plan.layout
+    settings = system.config.settings
     if not settings.get("text_share"):
         return ()
     if settings.get("text_pairs"):
         return (str(settings["text_pairs"]),)
-    mixed = tables([layout.llm_input("train"), layout.llm_input("dev")], TABLES.values())
+    mixed = tables(_inputs_of(plan, system), TABLES.values())
     return tuple(path for path in mixed if path not in _system_inputs(plan, system))
 
 
@@ -222,7 +239,7 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     sets = ("train", "dev")
     shapes = module(
         *("collect_llm_stats", *config_words(plan, system.config), "--llm_dir", layout.llm_dir),
-        *("--data_dir", *map(layout.llm_input, sets), "--text_name", task.reference, "--task", task.name),
+        *("--data_dir", *_inputs_of(plan, system), "--text_name", task.reference, "--task", task.name),
         *plan.options.target_words,
         *(encoder if system.freezes_encoder else []),
         *("--output_file", *(f"{folder}/llm_stats/{name}" for name in sets)),
@@ -238,7 +255,10 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
         found += [(optional, "target", "text") for optional in _optional(layout.data(name))]
         return [*found, ("utt2lang", "lang", "text")]
 
-    inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
+    def place(set_name: str, table: str) -> str:
+        return _input_of(plan, system, set_name, table)
+
+    inputs = data_options(place, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
     words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task.name, *inputs, "--output_dir", folder, *start]
     words += [f"--prompt_conf=target={target}" for target in plan.options.target_words[1:]]
     words += plan.options.train_options.split()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from speechllama.bin import take_texts
 from speechllama.data.skipped import Reason, read_skipped
+from speechllama.decode.nbest import read_nbest
 from speechllama.decode.teacher_texts import choose_texts
 from speechllama.files import read_json, read_table
 from speechllama.report.results import find_starts
@@ -117,3 +119,14 @@ def test_a_teacher_need_not_be_decoded_itself(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text(text)
     assert find_starts([tmp_path / name for name in settings]) == {"st_e5", "st_e6"}
+
+
+def test_what_a_real_search_has_cut_is_counted_as_the_search_counts_it(recipe: Any, tmp_path: Path) -> None:
+    recipe.decode("e6", "compressed", "teacher_of_test", "--tokens_per_second", "3")
+    entries = read_nbest(recipe.root / "teacher_of_test").entries
+    texts, skipped = choose_texts(entries)
+    reasons = Counter(skip.reason for skip in skipped.values())
+    decoded = read_json(recipe.root / "teacher_of_test/decode.json")
+    assert reasons[Reason.CUT] + reasons[Reason.RUNAWAY] == decoded["num_cut"] > 0
+    assert reasons[Reason.RUNAWAY] == decoded["num_runaway"]
+    assert len(texts) + len(skipped) == len(entries) == 6

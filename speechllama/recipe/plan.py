@@ -69,7 +69,10 @@ class Plan:
         options = dataclasses.replace(
             self.options,
             system=student.teacher,
-            **{name: "" for name in ("tag", "train_options", "init_adapter", "comet_model")},
+            tag="",
+            train_options="",
+            init_adapter="",
+            comet_model="",
             sets="train",
             subset=0,
             beam_size=search.beam_size,

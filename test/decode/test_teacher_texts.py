@@ -88,13 +88,21 @@ def test_a_student_learns_what_its_teacher_wrote(recipe: Any, tmp_path: Path, so
     assert {*read_skipped(output / "skipped")} == {*names[:2]}
     assert "kept 10 of 12 texts of the teacher" in (output / "taught.md").read_text()
     if source == "compressed":
-        command = recipe.llm_command("student", max_epoch=1)
-        (recipe.root / "train/taught_shape").write_text("".join(f"{name} 30\n" for name in written))
-        taught = [word.replace("train/compressed/", "train/compressed_taught/") for word in command]
-        from speechllama.bin import llm_train
+        train_student(recipe, output, list(written))
 
-        llm_train.main([word.replace("train/compressed_llm_shape", "train/taught_shape") for word in taught])
-        assert (recipe.root / "student/1epoch.pth").is_file()
+
+def train_student(recipe: Any, taught: Path, names: list[str]) -> None:
+    """Count the positions of a teacher's training set, then train on it, as stage train does."""
+    from speechllama.bin import collect_llm_stats, llm_train
+
+    command, shape = recipe.llm_command("student", max_epoch=1), recipe.root / "train/taught_shape"
+    words = ["--config", str(recipe.root / "student.yaml"), "--llm_dir", str(recipe.root / "llm")]
+    words += ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(taught), "--output_file", str(shape)]
+    collect_llm_stats.main(words)
+    assert list(read_table(shape)) == names
+    command = [word.replace("train/compressed/", f"train/{taught.name}/") for word in command]
+    llm_train.main([word.replace("train/compressed_llm_shape", "train/taught_shape") for word in command])
+    assert (recipe.root / "student/1epoch.pth").is_file()
 
 
 def test_what_is_no_training_set_of_a_teacher_is_refused(recipe: Any, tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ def test_stage_0_says_what_cannot_teach(mini_plan: MakePlan) -> None:
     assert len(faults) == 1 and "e5_kl.yaml: distill_conf: the task asr writes the transcript" in faults[0]
 
 
+def test_stage_0_knows_a_student(mini_plan: MakePlan) -> None:
+    faults: list[str] = []
+    run = CheckedRun(mini_plan("--system", "e5_distilled"))
+    trainings = find_trainings(run, read_architecture(EGS / "covost2/conf/llm/tinyllama_1.1b.json"), faults)
+    check_mixtures(run, trainings, faults)
+    assert not faults and [training.stage for training in trainings] == ["ctc", "train"]
+
+
 def test_stage_0_looks_for_the_transcripts_that_a_teacher_reads(mini_plan: MakePlan, tmp_path: Path) -> None:
     for name in ("train", "dev"):
         (tmp_path / name).mkdir()

@@ -178,10 +178,9 @@ def _training_settings(plan: Plan, system: System) -> str:
 
 def _input_of(plan: Plan, system: System, set_name: str, table: str = "") -> str:
     """Name what a training reads of the training or development set; the training set of a student is its teacher's."""
-    layout = plan.layout
-    is_taught = system.teacher and plan.teacher and set_name == "train"
-    name = layout.taught_set(plan.teacher.layout) if is_taught and plan.teacher else set_name
-    return layout.llm_input(name, table)
+    if set_name == "train" and system.teacher and plan.teacher:
+        set_name = plan.layout.taught_set(plan.teacher.layout)
+    return plan.layout.llm_input(set_name, table)
 
 
 def _inputs_of(plan: Plan, system: System) -> list[str]:

@@ -30,7 +30,7 @@ TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
 # Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.
 SYSTEM_KEYS = (
     "model", "init_system", "rescore_system", "transcribe_system", TEACHER, TEACHER_CONF, "scratch_llm", "encoder",
-    "freeze_encoder", "compressor", "compressor_conf", "ctc_units", "target_units",
+    "freeze_encoder", "compressor", "compressor_conf", "distill_conf", "ctc_units", "target_units",
 )  # fmt: skip
 
 

@@ -178,6 +178,7 @@ def test_the_stage_lora_of_a_student_reads_the_teachers_texts_where_its_yaml_say
             "it starts from t, whose teacher e1 is another one",
         ),
         (("--train_options", "--teacher_system e6"), {}, "which the stages must know: write it into a system's YAML"),
+        (("--train_options", "--distill_conf weight=0.5"), {}, "which the stages must know: write it into a system's"),
     ],
 )
 def test_what_cannot_teach_or_be_taught_is_refused(

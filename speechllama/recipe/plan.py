@@ -69,6 +69,7 @@ class Plan:
         options = dataclasses.replace(
             self.options,
             system=student.teacher,
+            task=self.layout.base_task.name,
             tag="",
             train_options="",
             init_adapter="",

@@ -155,6 +155,14 @@ def test_the_stage_lora_of_a_student_reads_the_teachers_texts_where_its_yaml_say
     assert taught == [True, True] and len([each for each in commands(plan, "teach") if each[0] == "take_texts"]) == 1
 
 
+def test_a_student_that_writes_the_transcripts_of_a_cascade_learns_transcripts(own_plan: Callable[..., Plan]) -> None:
+    confs = {"c": "transcribe_system: s\n", "s": "include: e5.yaml\nteacher_system: e6\n"}
+    plan = own_plan("--system", "c", **confs)
+    take = commands(plan, "teach")[-1]
+    assert value_of(take, "table") == "src_text" and "asr_e6" in value_of(take, "decode_dir")
+    assert value_of(commands(plan, "train")[-1], "task_name") == "asr"
+
+
 @pytest.mark.parametrize(
     ("words", "confs", "message"),
     [

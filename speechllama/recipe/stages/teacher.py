@@ -67,7 +67,7 @@ def _take_texts(plan: Plan, teacher: Plan) -> Stage:
     """Make a training set of the teacher's texts, without those that are no examples."""
     layout, texts = plan.layout, teacher.layout.teaching
     source, folder = layout.llm_input("train"), layout.llm_input(layout.taught_set(teacher.layout))
-    table, reference = layout.llm_input_table[0], layout.task.reference
+    table, reference = layout.llm_input_table[0], layout.base_task.reference
     words = ("take_texts", "--decode_dir", texts, "--data_dir", source, "--table", reference, "--output_dir", folder)
     return Stage(
         NAME,

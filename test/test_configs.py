@@ -43,6 +43,10 @@ OTHERS = {
     "e6_r8": ("e5", "frame_average", "non_causal", "lora"),
     "e6_r32": ("e5", "frame_average", "non_causal", "lora"),
     "e6_text": ("e5", "frame_average", "non_causal", "lora"),
+    "e5_quarter": (None, "frame_average", "non_causal", "frozen"),
+    "e5_distilled": (None, "frame_average", "non_causal", "frozen"),
+    "e5_kl": (None, "frame_average", "non_causal", "frozen"),
+    "e6_kl": ("e5_kl", "frame_average", "non_causal", "lora"),
     "d": (None, "none", "non_causal", "full"),
     "d_causal": (None, "none", "causal", "full"),
     "u_frozen": (None, "units", "causal", "frozen"),
@@ -53,7 +57,7 @@ OTHERS = {
     "l_gate_frozen": (None, "posteriors", "causal", "frozen"),
     "l_gate": ("l_gate_frozen", "posteriors", "causal", "lora"),
 }
-RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "e6_text": 2, "u": 2, "l": 2, "l_r32": 32, "l_gate": 2}
+RANKS = {"e4": 2, "e6": 2, "e6_r8": 8, "e6_r32": 32, "e6_text": 2, "e6_kl": 2, "u": 2, "l": 2, "l_r32": 32, "l_gate": 2}
 NUM_UNITS = 11  # of the CTC encoder that the test makes
 # Variant of E5 or E6 -> how it differs: the LLM's settings, the parameters of LoRA with LLaMA-7B, where it starts.
 # LoRA of rank r on a layer of a x b has r (a + b): q, k, v, o are 4096 x 4096, gate, up, down 4096 x 11008; 32 layers.

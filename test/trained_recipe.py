@@ -158,6 +158,7 @@ class Recipe:
         config = self.config(name, **{"audio_encoder_conf": SIZES, "batch_bins": 300, **settings})
         table = "feats.scp,speech,kaldi_ark" if source == "dump" else "compressed.scp,compressed,kaldi_ark"
         reference, *others = TASKS[task].references
+        others += ["src_text"] if settings.get("distill_conf") else []  # what the teacher reads
         tables = (table, f"{reference},text,text", "utt2lang,lang,text", *(f"{name},{name},text" for name in others))
         data = [self.data(f"{part}/{source}", *tables) for part in ("train", "dev")]
         base = ["--ctc_dir", str(self.root / "ctc")] if source != "dump" else []

@@ -47,6 +47,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.model.build import choose_compressor, expected_cache, read_settings
     from speechllama.model.encoders import choose_encoder
     from speechllama.text.prompt import PromptConfig, make_prompts, prompt_conf_of
+    from speechllama.train.distillation import TRANSCRIPT_TABLE, read_distillation
 
     settings = read_config(args.config, args.conf_path)
     prompt_conf = {**(settings.get("prompt_conf") or {}), **({"target": args.target_lang} if args.target_lang else {})}
@@ -63,7 +64,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     def num_vectors(frames: int) -> int:
         return -(-encoder.num_frames(frames, shift) // frames_per_vector)
 
-    counter = PositionCounter(prompts, num_vectors, read_context(*llm, is_new), args.text_name)
+    distill = read_distillation(settings, TASKS[args.task], args.config)
+    transcript = TRANSCRIPT_TABLE if distill.weight else ""
+    counter = PositionCounter(prompts, num_vectors, read_context(*llm, is_new), args.text_name, transcript)
     check_separator(counter.prompt, TASKS[args.task])
     for data_dir, output_file in pair_up(args.data_dir, args.output_file, "--output_file"):
         data, shift = read_data_dir(data_dir), read_format(data_dir).frame_shift

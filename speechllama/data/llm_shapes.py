@@ -31,12 +31,14 @@ class PositionCounter:
         num_vectors: Feature frames -> vectors, at most, where there is no cache.
         context: The LLM's positions; None: without a limit.
         text_name: The table of targets, if not that of the task.
+        transcript: The table of what a teacher reads in the place of the audio; "" without one.
     """
 
     prompts: Mapping[str, Prompt]
     num_vectors: Callable[[int], int]
     context: int | None = None
     text_name: str = ""
+    transcript: str = ""
 
     @property
     def prompt(self) -> Prompt:
@@ -55,6 +57,11 @@ class PositionCounter:
         Raises:
             ValueError: A table is not there, or has no text.
         """
+        if self.transcript and not any(data.table(self.transcript).values()):
+            raise InputError(
+                f"{data.path}: no {self.transcript}, which the teacher reads (distill_conf); write that table, or take "
+                "a system without distill_conf"
+            )
         for name in self.tables.values():
             if not any(data.table(name).values()):
                 raise InputError(
@@ -115,22 +122,29 @@ def count_positions(data: DataDir, counter: PositionCounter) -> LLMShapes:
     counter.check_tables(data)
     count = int if data.table("compressed.scp") else counter.num_vectors
     sources = {name: data.table(table) for name, table in counter.tables.items()}
+    spoken = data.table(counter.transcript) if counter.transcript else {}
     asked = [data.table(name) for name in ("utt2lang", "prompt", TARGET_TABLE)]
     shapes = LLMShapes()
     for utterance, frames in data.num_frames.items():
         texts = {name: table.get(utterance, "") for name, table in sources.items()}
         skip, tokens = _encode_all(counter, texts, utterance, shapes)
+        words = counter.prompt.encode(spoken.get(utterance, ""))
+        if counter.transcript and not words:
+            skip = skip or Skip(
+                Reason.NO_TOKENS, f"its {counter.transcript} {spoken.get(utterance, '')!r} has no tokens"
+            )
         if skip is None:
             ids = {task: prompt.render(*(table.get(utterance, "") for table in asked))
                    for task, prompt in counter.prompts.items()}  # fmt: skip
             around = {task: len(found.prompt) + len(found.suffix) for task, found in ids.items()}
-            audio = count(int(frames))
+            audio = max(count(int(frames)), len(words))  # one of them at a time stands between prompt and text
             longest = max(counter.prompts, key=lambda task: around[task] + len(tokens[task]))
             positions = around[longest] + audio + len(tokens[longest])
             if counter.context is None or positions <= counter.context:
                 shapes.positions[utterance] = positions + 1
                 continue
-            found = f"{around[longest]} of the prompt, {audio} of the audio, {len(tokens[longest])} of the text"
+            what = "the audio or the transcript" if counter.transcript else "the audio"
+            found = f"{around[longest]} of the prompt, {audio} of {what}, {len(tokens[longest])} of the text"
             skip = Skip(Reason.BEYOND_CONTEXT, f"{found}, the LLM has {counter.context}")
         shapes.skipped[utterance] = skip
     return shapes

@@ -23,6 +23,9 @@ class Reason(str, Enum):
     NO_TOKENS = "no_tokens"
     BEYOND_CONTEXT = "beyond_context"
     HAS_SEPARATOR = "has_separator"
+    NO_TEXT = "no_text"
+    CUT = "cut"
+    RUNAWAY = "runaway"
     OTHER = "other"
 
     @property
@@ -39,6 +42,9 @@ _IN_WORDS = {
     Reason.NO_TOKENS: "without tokens of the LLM, left out of its training",
     Reason.BEYOND_CONTEXT: "with more positions than the LLM has, left out of its training",
     Reason.HAS_SEPARATOR: "with the words that divide an output, left out of training",
+    Reason.NO_TEXT: "of which the teacher wrote nothing, left out of training",
+    Reason.CUT: "whose text was cut at the limit of the teacher's search, left out of training",
+    Reason.RUNAWAY: "whose text by the teacher repeats itself until it was cut, left out of training",
     Reason.OTHER: "for a reason without a code, see their details",
 }
 

@@ -31,8 +31,13 @@ def take_subset(data_dir: str | Path, output_dir: str | Path, number: int) -> tu
     data = read_data_dir(data_dir)
     taken = spread(data.utterances, number)
     write_data_dir(data.subset(taken), output_dir)
+    copy_records(data_dir, output_dir)
+    return len(taken), len(data.utterances)
+
+
+def copy_records(data_dir: str | Path, output_dir: str | Path) -> None:
+    """Copy what says how the arrays of a data directory were made to a smaller one with the same arrays."""
     for pattern in RECORDS:
         for record in Path(data_dir).glob(pattern):
             if record.name != "report.json":  # of CTC over the whole set
                 shutil.copy(record, output_dir)
-    return len(taken), len(data.utterances)

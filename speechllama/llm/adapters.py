@@ -5,6 +5,7 @@ model, LoRAConfig -> the same with adapters that train; the adapters' start, whe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -93,6 +94,25 @@ def adapted_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     return ((name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer))
+
+
+@contextlib.contextmanager
+def without_adapters(model: nn.Module) -> Iterator[None]:
+    """Switch the adapters off for a while; what trains is the same afterwards.
+
+    Where adapters have taken a part of the base's weights (PiSSA, OLoRA), what is left is not the original model.
+    """
+    layers = [layer for _, layer in adapted_layers(model)]
+    trains = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        for name, parameter in model.named_parameters():  # peft sets all adapters to train, also those that were frozen
+            parameter.requires_grad_(trains[name])
 
 
 class AdapterStarts(nn.Module):

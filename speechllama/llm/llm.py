@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speechllama.llm.adapters import AdapterStarts, add_lora
+from speechllama.llm.adapters import AdapterStarts, add_lora, without_adapters
 from speechllama.llm.architecture import cache_argument, check_interface
 from speechllama.llm.attention import attention_mask
 from speechllama.llm.config import LLMConfig
@@ -112,6 +112,10 @@ class LLM(nn.Module):
             )
         logits: Tensor = output.logits[:, -num_logits:]  # some models ignore logits_to_keep
         return logits
+
+    def without_adapters(self) -> contextlib.AbstractContextManager[None]:
+        """Compute as the LLM does without its adapters, while this is entered; without any, nothing changes."""
+        return without_adapters(self.model) if self.config.train == "lora" else contextlib.nullcontext()
 
     def _precision(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         """Adapters of a bfloat16 LLM compute in bfloat16, too, so that no float32 copy of their input is kept."""

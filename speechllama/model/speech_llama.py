@@ -18,7 +18,7 @@ from speechllama.llm.prefix_mask import Prefix, join_right_aligned
 from speechllama.model.audio import AudioInput, Compressed, Features, SpeechEncoder, Words
 from speechllama.model.audio_encoder import Ends
 from speechllama.model.config import SpeechLlamaConfig
-from speechllama.model.text_logits import read_text
+from speechllama.model.text_logits import TextLogits, read_text
 from speechllama.text.padding import PADDING
 
 
@@ -88,10 +88,14 @@ class SpeechLlama(nn.Module):
         Returns:
             Cross-entropy of the text and its end of sequence only.
         """
+        return self.loss_of(*self.read(batch, text, text_lengths))
+
+    def read(self, batch: Batch, text: Tensor, text_lengths: Tensor) -> TextLogits:
+        """Score each token of the text (B, L) and its end, given what comes before it; see `forward`."""
         prefix = self.embed_prefix(batch)
         # Words are read as the LLM has learned to read them.
         mask = "causal" if isinstance(batch.audio, Words) else self.config.prefix_mask
-        return self._loss(*read_text(self.llm, prefix, text, text_lengths, mask))
+        return read_text(self.llm, prefix, text, text_lengths, mask)
 
     def embed_prefix(self, batch: Batch) -> Prefix:
         """Embed all that the LLM reads before the text: [prompt ; audio ; suffix] (B, P, H), right-aligned.
@@ -132,8 +136,8 @@ class SpeechLlama(nn.Module):
         self.audio_encoder.train(mode and self.config.train_audio_encoder)
         return self
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Loss:
-        """Mean cross-entropy and accuracy over the labels (B, L + 1) that are not padding."""
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Loss:
+        """Mean cross-entropy and accuracy over the labels (B, L + 1) that are not padding, of logits (B, L + 1, V)."""
         loss = F.cross_entropy(
             logits.float().flatten(0, 1),
             labels.flatten(),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from speechllama.options import UsageError
 from speechllama.recipe.options import CORPUS_PLACES, Options
 from speechllama.recipe.stages import stage_number
-from speechllama.recipe.system import SYSTEM_KEYS
+from speechllama.recipe.system import SYSTEM_KEYS, TEACHER, TEACHER_CONF
 
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
@@ -53,6 +53,7 @@ def check_plan(plan: Plan) -> None:
     _check_task(plan)
     _check_ctc(plan)
     _check_labels(plan)
+    _check_teacher(plan)
     _check_places(plan)
     _ = plan.search  # a wrong option of the search is refused
     if plan.layout.has_own_units:
@@ -126,6 +127,48 @@ def _check_labels(plan: Plan) -> None:
             f"--system {plan.selection.name}: an encoder-decoder learns one text with CTC and attention, but --task "
             f"{task.name} writes labels (`{task.reference}`); choose a system with an LLM, such as e6"
         )
+
+
+def _check_teacher(plan: Plan) -> None:
+    """Refuse what cannot learn the texts of another system, and what cannot teach."""
+    system = plan.selection.system
+    each = [one for one in (system, system.init) if one]
+    for one in each:
+        if not one.teacher and one.config.settings.get(TEACHER_CONF):
+            raise UsageError(f"{one.config.path}: {TEACHER_CONF} would be ignored: there is no {TEACHER}")
+    students, task = [one for one in each if one.teacher], plan.layout.base_task
+    if not students:
+        return
+    student, where = students[0], f"{students[0].config.path}: {TEACHER} {students[0].teacher}"
+    try:
+        searches = [one.teacher_conf for one in students]
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if len({(one.teacher, search) for one, search in zip(students, searches, strict=True)}) > 1:
+        raise UsageError(
+            f"{where}: it starts from {students[1].name}, whose teacher {students[1].teacher} is another one or "
+            f"searches otherwise; give both the same {TEACHER} and {TEACHER_CONF}"
+        )
+    if student.is_seq2seq:
+        raise UsageError(
+            f"{where}: the batches of an encoder-decoder are made of the references, by stage statistics; a student is "
+            "a system with an LLM, such as e5"
+        )
+    if task.parts or task.is_label:
+        what = "several" if task.parts else "labels"
+        raise UsageError(
+            f"{where}: a teacher writes one text of each utterance, and --task {task.name} has {what}; give --task st "
+            "or asr"
+        )
+    teacher = plan.teacher
+    assert teacher is not None
+    chosen = teacher.selection
+    if chosen.configs or chosen.system.is_ctc or chosen.student:
+        raise UsageError(f"{where}: name a system that learns references itself, such as e6")
+    try:
+        check_plan(teacher)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def _check_places(plan: Plan) -> None:

@@ -316,6 +316,15 @@ class Layout:
         folder = decode_dir(self.system_dir, set_name, self.beam_size) + self.part_suffix(part)
         return folder + (CONTROL if control else "")
 
+    @property
+    def teaching(self) -> str:
+        """Name the hypotheses of the training set that a system writes as a teacher; they are never scored."""
+        return f"{self.base_dir}/teach_train_beam{self.base_beam_size}"
+
+    def taught_set(self, teacher: Layout) -> str:
+        """Name the training set that has the texts of a teacher; a set of its own, next to the others."""
+        return f"train_by_{Path(teacher.base_dir).name}_beam{teacher.base_beam_size}"
+
     def part_suffix(self, part: str) -> str:
         """What a part of the task's texts adds to a name; the part that ranks adds nothing."""
         return f".{part}" if part not in ("", self.task.ranked.name) else ""

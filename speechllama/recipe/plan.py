@@ -56,6 +56,31 @@ class Plan:
         """Where everything lies."""
         return Layout(self.options, self.selection, self.folders, self.front_end)
 
+    @cached_property
+    def teacher(self) -> Plan | None:
+        """The run of the teacher whose texts the system, or the one that it starts from, learns; None without one.
+
+        Options of trials of the student, such as `--train_options` and `--tag`, are not those of its teacher.
+        """
+        student = self.selection.student
+        if student is None:
+            return None
+        search = student.teacher_conf
+        options = dataclasses.replace(
+            self.options,
+            system=student.teacher,
+            task=self.layout.base_task.name,
+            tag="",
+            train_options="",
+            init_adapter="",
+            comet_model="",
+            sets="train",
+            subset=0,
+            beam_size=search.beam_size,
+            decode_options=search.decode_options,
+        )
+        return dataclasses.replace(self, options=options, selection=select_system(student.teacher, self.folders))
+
     @property
     def words(self) -> tuple[str, ...]:
         """Options that give the same plan again in the recipe's directory."""
@@ -129,6 +154,9 @@ class Plan:
         read = [layout.dumpdir, layout.init_dir, layout.llm_dir if self.selection.needs_llm else ""]
         read += [layout.ctc_dir if system.freezes_encoder else ""]
         read += [layout.base_dir if layout.base_dir != layout.system_dir else ""]
+        if self.teacher:
+            read += [self.teacher.layout.base_dir, *self.teacher.shared_dirs()]
+            read = [*dict.fromkeys(folder for folder in read if folder != layout.system_dir)]
         return [folder for folder in read if folder]
 
 

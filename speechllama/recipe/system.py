@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from speechllama.config import find_config, load_config
+from speechllama.config import find_config, from_mapping, load_config
 from speechllama.constants import SEQ2SEQ
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor, CompressorSettings
 from speechllama.model.old_settings import COMPRESSOR_KEYS, FRESH_ENCODER
@@ -23,13 +23,14 @@ from speechllama.registry import Choice, choose
 
 CONF = "conf"
 SHARED = "train"  # the YAML that the systems with an LLM include
+TEACHER, TEACHER_CONF = "teacher_system", "teacher_conf"
 CASCADE_KEYS = ("transcribe_system", "prompt_conf")  # what the YAML of a cascade may say
 CTC = "ctc"  # the YAML of CTC training; as a system it is the CTC encoder, whose greedy text is scored
 TEMPLATE_CONF = Path(__file__).resolve().parents[2] / "egs" / "TEMPLATE" / CONF
 # Keys of a YAML that say what a system is; on the command line of a training they would contradict the stages.
 SYSTEM_KEYS = (
-    "model", "init_system", "rescore_system", "transcribe_system", "scratch_llm", "encoder", "freeze_encoder",
-    "compressor", "compressor_conf", "ctc_units", "target_units",
+    "model", "init_system", "rescore_system", "transcribe_system", TEACHER, TEACHER_CONF, "scratch_llm", "encoder",
+    "freeze_encoder", "compressor", "compressor_conf", "distill_conf", "ctc_units", "target_units",
 )  # fmt: skip
 
 
@@ -105,6 +106,23 @@ class ConfFolders:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """How a teacher writes the texts that its student learns: `teacher_conf` of a YAML.
+
+    Attributes:
+        beam_size: Hypotheses of its search; 1 is greedy.
+        decode_options: Further options of `decode`, such as "--no_repeat_ngram_size 4".
+    """
+
+    beam_size: int = 4
+    decode_options: str = ""
+
+    def __post_init__(self) -> None:
+        if self.beam_size < 1:
+            raise ValueError(f"beam_size: expected at least 1, found {self.beam_size}")
+
+
+@dataclass(frozen=True)
 class System:
     """A system that trains: a speech LLM, or an encoder-decoder.
 
@@ -135,6 +153,23 @@ class System:
     def scratch_llm(self) -> str:
         """Name of the YAML of the LLM that it trains from random weights; "" for others."""
         return str(self.config.settings.get("scratch_llm") or "")
+
+    @property
+    def teacher(self) -> str:
+        """Name of the system whose texts of the training set it learns; "" if it learns the references."""
+        return str(self.config.settings.get(TEACHER) or "")
+
+    @property
+    def teacher_conf(self) -> TeacherConfig:
+        """How its teacher writes."""
+        return from_mapping(
+            TeacherConfig, self.config.settings.get(TEACHER_CONF) or {}, f"{self.config.path}: {TEACHER_CONF}"
+        )
+
+    @property
+    def reads_transcripts(self) -> bool:
+        """Whether its training also reads transcripts, as the teacher of a token-level distillation does."""
+        return bool((self.config.settings.get("distill_conf") or {}).get("weight"))
 
     @cached_property
     def _compressor(self) -> Choice[Compressor]:
@@ -185,6 +220,12 @@ class Selection:
     def needs_llm(self) -> bool:
         """Whether it has an LLM."""
         return bool(self.rescoring or self.cascade) or not (self.system.is_seq2seq or self.system.is_ctc)
+
+    @property
+    def student(self) -> System | None:
+        """What learns the texts of a teacher: the system, or else the one that it starts from; None if neither does."""
+        found = (each for each in (self.system, self.system.init) if each and each.teacher)
+        return next(found, None)
 
     @property
     def configs(self) -> tuple[Config, ...]:

@@ -8,6 +8,7 @@ An experiment that is not finished gets its page too: the page then says what is
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -214,12 +215,13 @@ def collect_results(exp_dir: str | Path) -> Results:
 
 
 def find_starts(systems: Sequence[Path]) -> set[str]:
-    """Name the experiments that another one starts from, which need not be decoded themselves."""
+    """Name the experiments that another one starts from or learns from, which need not be decoded themselves."""
     found = set()
     for system in systems:
         settings = yaml.safe_load((system / "config.yaml").read_text(encoding="utf-8"))
-        start = settings.get("init_system") if isinstance(settings, dict) else None
-        for task in TASKS if start else ():
+        known = settings if isinstance(settings, dict) else {}
+        others = [str(known[key]) for key in ("init_system", "teacher_system") if known.get(key)]
+        for task, start in itertools.product(TASKS, others):
             # Both names begin with the task and end with what they have in common: size, seed, LLM, tag.
             prefix = f"{task}_{start}"
             ends = [other.name.removeprefix(prefix) for other in systems if other.name.startswith(prefix)]

@@ -1,6 +1,7 @@
 """From an utterance's tables to the token ids that the network reads: prompt, suffix, text, and its audio as it is.
 
 {text, lang, target, speech or compressed or source} -> {prompt, suffix, text, speech or compressed or source}
+{..., src_text} -> {..., transcript}, where the training distils
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from speechllama.faults import InputError
 from speechllama.text.prompt import Prompt
 from speechllama.text.tasks import TASKS
+from speechllama.train.distillation import TRANSCRIPT, TRANSCRIPT_TABLE
 from speechllama.train.task_mixture import TaskMixture
 from speechllama.train.text_pairs import SOURCE
 
@@ -23,10 +25,11 @@ class SpeechLlamaPreprocessor:
     Args:
         prompts: Render prompts with the LLM's tokenizer, by task.
         mixture: Chooses the task of each utterance.
+        reads_transcripts: Whether the teacher of a distillation reads the transcript of each utterance.
     """
 
-    def __init__(self, prompts: Mapping[str, Prompt], mixture: TaskMixture) -> None:
-        self.prompts, self.mixture = prompts, mixture
+    def __init__(self, prompts: Mapping[str, Prompt], mixture: TaskMixture, reads_transcripts: bool = False) -> None:
+        self.prompts, self.mixture, self.reads_transcripts = prompts, mixture, reads_transcripts
 
     def start_epoch(self, epoch: int) -> None:
         """Choose tasks as of this epoch from now on."""
@@ -54,6 +57,11 @@ class SpeechLlamaPreprocessor:
         }
         if SOURCE in data:
             arrays[SOURCE] = np.asarray(prompt.encode(data[SOURCE]), np.int64)
+        elif self.reads_transcripts:
+            words = prompt.encode(data[TRANSCRIPT_TABLE])
+            if not words:
+                raise InputError(f"utterance {uid}: its transcript has no tokens; stage `train` leaves such out")
+            arrays[TRANSCRIPT] = np.asarray(words, np.int64)
         if "speech" in data:
             arrays["speech"] = np.asarray(data["speech"], np.float32)
         if "compressed" in data:

@@ -30,12 +30,20 @@ from speechllama.model.audio import AudioInput, Compressed, Features, Words
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
 from speechllama.model.checkpoint import FINGERPRINT
 from speechllama.model.posteriors import PosteriorEmbedding
-from speechllama.model.speech_llama import Batch, SpeechLlama
+from speechllama.model.speech_llama import Batch, Loss, SpeechLlama
 from speechllama.model.weights import read_weights
 from speechllama.text.checkpoint_units import read_units
 from speechllama.text.prompt import PromptConfig, make_prompts, prompt_conf_of
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS, Task
+from speechllama.train.distillation import (
+    TRANSCRIPT,
+    TRANSCRIPT_TABLE,
+    DistillConfig,
+    DistilledLoss,
+    distilled_loss,
+    read_distillation,
+)
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
 from speechllama.train.feature_record import record_features
 from speechllama.train.options import Kind
@@ -48,9 +56,9 @@ from speechllama.train.text_pairs import SOURCE, check_text_share, make_text_bat
 class SpeechLlamaModel(AbsESPnetModel):
     """The network with the `forward` of ESPnet; its checkpoints are the network's own."""
 
-    def __init__(self, network: SpeechLlama) -> None:
+    def __init__(self, network: SpeechLlama, distill: DistillConfig | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.distill = network, distill or DistillConfig()
 
     def forward(self, text: Tensor, text_lengths: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """Loss of one batch: see `SpeechLlama.forward`; the weight is the number of text tokens.
@@ -59,11 +67,11 @@ class SpeechLlamaModel(AbsESPnetModel):
             text: Tokens of the text (B, N).
             text_lengths: (B,)
             inputs: `prompt`, `suffix`, and `compressed`, `speech` or, of pairs of texts, `source`, each with its
-                `_lengths`; whatever else ESPnet's collator adds is not read.
+                `_lengths`; `transcript`, where its teacher reads it; whatever else ESPnet's collator adds is not read.
 
         Returns:
             Loss, statistics, weight. Those of pairs have names of their own, so that the loss of speech stays what it
-            is.
+            is. A distilled loss is reported with its parts, `loss_ce` and `loss_kl`.
         """
         audio: AudioInput | Words
         unused: Tensor | float = 0.0
@@ -80,8 +88,14 @@ class SpeechLlamaModel(AbsESPnetModel):
         what = "_text" if SOURCE in inputs else ""
         prompt, suffix = inputs["prompt"], inputs["suffix"]
         batch = Batch(audio, prompt, inputs["prompt_lengths"], suffix, inputs["suffix_lengths"])
-        result = self.network(batch, text, text_lengths)
-        stats = {f"loss{what}": result.loss.detach(), f"acc{what}": result.accuracy}
+        result: Loss | DistilledLoss
+        if self.distill.weight and not isinstance(audio, Words):
+            words = Words(inputs[TRANSCRIPT], inputs[f"{TRANSCRIPT}_lengths"])
+            result = distilled_loss(self.network, batch, words, (text, text_lengths), self.distill)
+            stats = {"loss_ce": result.cross_entropy.detach(), "loss_kl": result.divergence.detach()}
+        else:
+            result, stats = self.network(batch, text, text_lengths), {}
+        stats |= {f"loss{what}": result.loss.detach(), f"acc{what}": result.accuracy}
         gathered: tuple[Tensor, dict[str, Tensor], Tensor] = force_gatherable(
             (result.loss + unused, stats, result.num_tokens), result.loss.device
         )
@@ -108,7 +122,8 @@ class SpeechLlamaTask(SpeechTask):
         prompts = make_prompts(config, args.task_name, load_tokenizer(*read_llm_record(args.llm_dir)))
         task = TASKS[args.task_name]
         shares = read_shares(args.task_conf, task, f"{args.config}: task_conf")
-        return SpeechLlamaPreprocessor(prompts, TaskMixture(task, shares, args.seed))
+        is_distilled = bool(read_distillation(vars(args), task, str(args.config)).weight)
+        return SpeechLlamaPreprocessor(prompts, TaskMixture(task, shares, args.seed), is_distilled)
 
     @classmethod
     def prepare_epochs(
@@ -143,7 +158,8 @@ class SpeechLlamaTask(SpeechTask):
             task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
         except ValueError as error:
             raise InputError(f"{args.config}: task_name: {error}") from error
-        check_tables(args, task)
+        distill = read_distillation(vars(args), task, str(args.config))
+        check_tables(args, task, is_distilled=bool(distill.weight))
         check_text_share(vars(args), str(args.config))
         shares = read_shares(args.task_conf, task, f"{args.config}: task_conf")
         args.task_conf = {"shares": shares} if shares else {}
@@ -162,6 +178,7 @@ class SpeechLlamaTask(SpeechTask):
         args.prompt_conf = {**defaults, **prompt_conf_of(args.prompt_conf, task.name, f"{args.config}: prompt_conf")}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
         args.compressor_conf = network.config.compressor.conf()
+        args.distill_conf = dataclasses.asdict(distill) if distill.weight else {}
         if not network.config.freeze_encoder:
             args.encoder_conf = network.config.encoder.conf()
         llm = dataclasses.asdict(network.config.llm)
@@ -171,14 +188,14 @@ class SpeechLlamaTask(SpeechTask):
         if args.init_from:
             start_from(network, Path(args.init_from))
         args.init_adapter_fingerprint = start_from_adapter(network, args)
-        model = SpeechLlamaModel(network)
+        model = SpeechLlamaModel(network, distill)
         cls.check_options(args, model)
         report_trainable(network)
         return model
 
 
-def check_tables(args: argparse.Namespace, task: Task) -> None:
-    """Refuse data without a part of what a task writes.
+def check_tables(args: argparse.Namespace, task: Task, is_distilled: bool = False) -> None:
+    """Refuse data without a part of what a task writes, or without the transcripts that a teacher reads.
 
     Raises:
         ValueError: A table is not among the training or validation data, or utterances have prompts of their own and
@@ -191,6 +208,12 @@ def check_tables(args: argparse.Namespace, task: Task) -> None:
             raise InputError(
                 f"--{side}_data_path_and_name_and_type: the task {task.name} writes {' and '.join(task.references)}, "
                 f"and no data is named {missing[0]!r}: give DIR/{missing[0]},{missing[0]},text"
+            )
+        if is_distilled and TRANSCRIPT_TABLE not in names:
+            raise InputError(
+                f"--{side}_data_path_and_name_and_type: distill_conf: the teacher reads transcripts, and no data is "
+                f"named {TRANSCRIPT_TABLE!r}: give DIR/{TRANSCRIPT_TABLE},{TRANSCRIPT_TABLE},text (a recipe does "
+                "that where the system's YAML has distill_conf)"
             )
         if "prompt" in names and len(task.prompted) > 1:
             raise InputError(

@@ -16,6 +16,7 @@ from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.systems import PlannedTraining, encoder_shape
 from speechllama.recipe.preflight.typical import characters_per_token, written_texts
 from speechllama.text.clean import is_blank
+from speechllama.train.distillation import TRANSCRIPT_TABLE, read_distillation
 from speechllama.train.task_mixture import read_shares
 from speechllama.train.text_pairs import check_text_share
 
@@ -44,7 +45,7 @@ def check_updates(
 
 
 def check_mixtures(run: CheckedRun, trainings: list[PlannedTraining], faults: list[str]) -> None:
-    """Check what trainings mix: tasks, by their shares, and pairs of texts.
+    """Check what trainings mix: tasks, by their shares, pairs of texts, and the choices of a teacher.
 
     Args:
         run: The run.
@@ -58,6 +59,7 @@ def check_mixtures(run: CheckedRun, trainings: list[PlannedTraining], faults: li
         try:
             read_shares(settings.get("task_conf") or {}, run.layout.base_task, f"{training.path}: task_conf")
             check_text_share(settings, training.path)
+            read_distillation(settings, run.layout.base_task, training.path)
         except (ValueError, OSError) as error:
             faults.append(str(error))
 
@@ -69,15 +71,22 @@ def check_texts(run: CheckedRun, faults: list[str]) -> None:
         run: The run.
         faults: Gets a line for each table of the training or development set that is missing or without any text.
     """
+    system, task = run.plan.selection.system, run.layout.base_task
+    is_taught = any(each and each.reads_transcripts for each in (system, system.init))
+    names = dict.fromkeys([*task.references, *([TRANSCRIPT_TABLE] if is_taught else [])])
     for folder in (Path(run.layout.data(name)) for name in SPLITS[:2]):
-        for name in run.layout.base_task.references if (folder / "utt2spk").is_file() else ():
+        for name in names if (folder / "utt2spk").is_file() else ():
             texts = read_table(folder / name) if (folder / name).is_file() else {}
             if all(map(is_blank, texts.values())):
                 what = "there is none" if not texts else "all of its texts are empty"
-                task = run.layout.base_task.name
+                if name not in task.references:
+                    faults.append(
+                        f"distill_conf: the teacher reads {folder / name}, and {what}; write it in stage data"
+                    )
+                    continue
                 faults.append(
-                    f"the task {task} learns to write {folder / name}, and {what}; write it in stage data, or choose "
-                    "another --task"
+                    f"the task {task.name} learns to write {folder / name}, and {what}; write it in stage data, or "
+                    "choose another --task"
                 )
 
 

@@ -14,7 +14,8 @@ from speechllama.recipe.stages.decoding import decode, pack, score
 from speechllama.recipe.stages.encoder import compress, ctc
 from speechllama.recipe.stages.records import Clear, Job, Stage, module
 from speechllama.recipe.stages.speech import data, features, preflight, statistics, tokenizer
-from speechllama.recipe.stages.system import average, llm, lora, train
+from speechllama.recipe.stages.system import average, llm, lora
+from speechllama.recipe.stages.teacher import train
 
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
@@ -30,7 +31,7 @@ STAGES: list[Callable[[Plan], list[Stage]]] = [
     ctc,  # training of the CTC encoder
     compress,  # compressed features, and the report on CTC
     llm,
-    train,  # audio encoder, or encoder-decoder
+    train,  # audio encoder, or encoder-decoder; before it, what a teacher has to do
     lora,
     average,  # the best epochs
     decode,  # and rescore

@@ -150,26 +150,13 @@ def _take_subsets(plan: Plan, names: Sequence[str]) -> list[Stage]:
 
 def _decode_set(plan: Plan, name: str, has_control: bool = True, task: str = "") -> Stage:
     """Decode a set, and its control; with the prompt of a task, where the system was trained for several."""
-    options, layout, jobs = plan.options, plan.layout, []
+    options, layout, jobs = plan.options, plan.layout, list[Job]()
     controls = (False, True) if has_control else (False,)
     folders, outputs = [], list[str]()
     for control in controls:
         folder = _decoded_folder(plan, name, control, task)
         folders.append(folder)
-        work = module(
-            *("decode", "--exp_dir", layout.base_dir, "--data_dir", layout.llm_input(name), "--output_dir", folder),
-            *given("task", task),
-            *("--beam_size", options.beam_size, "--nbest", options.beam_size, "--batch_size", options.batch_size),
-            *("--control", control, "--ngpu", int(options.ngpu > 0), "--num_jobs", options.decode_jobs, "--job", JOB),
-            *options.decode_options.split(),
-        )
-        jobs.append(Job("gpu", work, f"{folder}/log/decode.JOB.log", options.decode_jobs))
-        if options.decode_jobs > 1:  # a single job merges itself
-            merge = module(
-                *("merge_decoded", "--data_dir", layout.llm_input(name), "--output_dir", folder),
-                *("--num_jobs", options.decode_jobs, "--control", control),
-            )
-            jobs.append(Job("cpu", merge, f"{folder}/log/merge.log"))
+        jobs += decode_jobs(plan, name, folder, control, task)
         if layout.task.separator:
             parts = {part: layout.decoded(name, control, part) for part in layout.task.parts}
             words = ("--task", layout.task.name, "--output_dir", folder, "--part", *parts, "--part_dir")
@@ -186,6 +173,34 @@ def _decode_set(plan: Plan, name: str, has_control: bool = True, task: str = "")
         jobs=tuple(jobs),
         clears=(Clear("move_aside", (*folders, *outputs)),),
     )
+
+
+def decode_jobs(plan: Plan, name: str, folder: str, control: bool = False, task: str = "") -> list[Job]:
+    """Decode a set into a folder: in parallel parts, which are then merged.
+
+    Args:
+        plan: Whose trained system decodes.
+        name: The set.
+        folder: Gets the hypotheses.
+        control: Whether each utterance gets the audio of another one.
+        task: What to write, of a system that was trained for several tasks.
+    """
+    options, layout = plan.options, plan.layout
+    work = module(
+        *("decode", "--exp_dir", layout.base_dir, "--data_dir", layout.llm_input(name), "--output_dir", folder),
+        *given("task", task),
+        *("--beam_size", options.beam_size, "--nbest", options.beam_size, "--batch_size", options.batch_size),
+        *("--control", control, "--ngpu", int(options.ngpu > 0), "--num_jobs", options.decode_jobs, "--job", JOB),
+        *options.decode_options.split(),
+    )
+    jobs = [Job("gpu", work, f"{folder}/log/decode.JOB.log", options.decode_jobs)]
+    if options.decode_jobs > 1:  # a single job merges itself
+        merge = module(
+            *("merge_decoded", "--data_dir", layout.llm_input(name), "--output_dir", folder),
+            *("--num_jobs", options.decode_jobs, "--control", control),
+        )
+        jobs.append(Job("cpu", merge, f"{folder}/log/merge.log"))
+    return jobs
 
 
 def _decoded_folder(plan: Plan, name: str, control: bool, task: str) -> str:

@@ -82,7 +82,8 @@ def train(plan: Plan) -> list[Stage]:
         jobs = [train_on_features(plan, "seq2seq_train", first.config, folder, options.train_options)]
         inputs = (layout.tokenizer, *statistics_files(plan), *training_features(plan))
     else:
-        jobs, inputs = _train_system(plan, first, folder), (*_system_inputs(plan), *_text_inputs(plan, first))
+        jobs = _train_system(plan, first, folder)
+        inputs = (*_system_inputs(plan, first), *_text_inputs(plan, first))
     return [
         Stage(
             "train",
@@ -118,7 +119,7 @@ def lora(plan: Plan) -> list[Stage]:
             + (f" adapter={adapter}" if adapter else ""),
             inputs=(
                 *system.config.files,
-                *_system_inputs(plan),
+                *_system_inputs(plan, system),
                 *_text_inputs(plan, system),
                 f"{layout.init_dir}/config.yaml",
                 *_adapter_files(adapter),
@@ -168,27 +169,49 @@ def _only_ctc(plan: Plan, name: str) -> Stage:
 
 def _training_settings(plan: Plan, system: System) -> str:
     seed = system.config.seed(plan.options.seed)
-    return f"task={plan.layout.base_task.name} seed={seed} train_options={plan.options.train_options}"
+    settings = f"task={plan.layout.base_task.name} seed={seed} train_options={plan.options.train_options}"
+    if not system.teacher:
+        return settings
+    search = system.teacher_conf
+    return f"{settings} teacher={system.teacher} beam_size={search.beam_size} decode_options={search.decode_options}"
 
 
-def _system_inputs(plan: Plan) -> tuple[str, ...]:
+def _input_of(plan: Plan, system: System, set_name: str, table: str = "") -> str:
+    """Name what a training reads of the training or development set; the training set of a student is its teacher's."""
+    if set_name == "train" and system.teacher and plan.teacher:
+        set_name = plan.layout.taught_set(plan.teacher.layout)
+    return plan.layout.llm_input(set_name, table)
+
+
+def _inputs_of(plan: Plan, system: System) -> list[str]:
+    """The two data directories that a training reads."""
+    return [_input_of(plan, system, name) for name in ("train", "dev")]
+
+
+def _text_tables(plan: Plan, system: System) -> tuple[str, ...]:
+    """The tables of texts that the training of a speech LLM reads, the one that it learns to write first."""
+    transcripts = [TABLES["transcript"]] if system.reads_transcripts else []
+    return tuple(dict.fromkeys([*plan.layout.base_task.references, *transcripts]))
+
+
+def _system_inputs(plan: Plan, system: System) -> tuple[str, ...]:
     """Files that the training of a speech LLM reads besides its YAML."""
     layout = plan.layout
-    names = (layout.llm_input_table[0], "utt2lang", *layout.base_task.references, *_optional(layout.data("train")))
+    names = (layout.llm_input_table[0], "utt2lang", *_text_tables(plan, system), *_optional(layout.data("train")))
     own = f"{layout.ctc_dir}/model.pth" if plan.selection.system.freezes_encoder else layout.cmvn
-    read = tables(map(layout.llm_input, ("train", "dev")), names)
+    read = tables(_inputs_of(plan, system), names)
     return (f"{layout.llm_dir}/llm.json", *read, own, *filter(None, [_learned_file(plan)]))
 
 
 def _text_inputs(plan: Plan, system: System) -> tuple[str, ...]:
     """The pairs of texts that a system mixes into its training: a file, or else the texts of the training set."""
-    settings, layout = system.config.settings, plan.layout
+    settings = system.config.settings
     if not settings.get("text_share"):
         return ()
     if settings.get("text_pairs"):
         return (str(settings["text_pairs"]),)
-    mixed = tables([layout.llm_input("train"), layout.llm_input("dev")], TABLES.values())
-    return tuple(path for path in mixed if path not in _system_inputs(plan))
+    mixed = tables(_inputs_of(plan, system), TABLES.values())
+    return tuple(path for path in mixed if path not in _system_inputs(plan, system))
 
 
 def _optional(data_dir: str) -> tuple[str, ...]:
@@ -215,7 +238,7 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     sets = ("train", "dev")
     shapes = module(
         *("collect_llm_stats", *config_words(plan, system.config), "--llm_dir", layout.llm_dir),
-        *("--data_dir", *map(layout.llm_input, sets), "--text_name", task.reference, "--task", task.name),
+        *("--data_dir", *_inputs_of(plan, system), "--text_name", task.reference, "--task", task.name),
         *plan.options.target_words,
         *(encoder if system.freezes_encoder else []),
         *("--output_file", *(f"{folder}/llm_stats/{name}" for name in sets)),
@@ -223,15 +246,18 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     table, called = layout.llm_input_table
 
     def entries(name: str) -> list[tuple[str, str, str]]:
-        reference, *others = task.references
+        reference, *others = _text_tables(plan, system)
         found = [(table, called, "kaldi_ark"), (reference, "text", "text")]
-        found += [(other, other, "text") for other in others]  # of a task that writes several
+        found += [(other, other, "text") for other in others]  # of a task that writes several, or of a teacher
         if Path(layout.data(name, "prompt")).is_file():  # templates of single utterances, where the corpus has them
             found.append(("prompt", "prompt", "text"))
         found += [(optional, "target", "text") for optional in _optional(layout.data(name))]
         return [*found, ("utt2lang", "lang", "text")]
 
-    inputs = data_options(layout.llm_input, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
+    def place(set_name: str, table: str) -> str:
+        return _input_of(plan, system, set_name, table)
+
+    inputs = data_options(place, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
     words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task.name, *inputs, "--output_dir", folder, *start]
     words += [f"--prompt_conf=target={target}" for target in plan.options.target_words[1:]]
     words += plan.options.train_options.split()

@@ -10,7 +10,8 @@ from setuptools import find_packages, setup
 REQUIREMENTS = [
     "espnet==202511; python_version < '3.12'",
     "espnet==202611; python_version >= '3.12'",
-    "torch<2.13; python_version < '3.12'",  # later ones need setuptools 77, espnet 202511 one below 74: saves pip the search
+    # torch 2.13 needs setuptools 77, espnet 202511 one below 74: without the bound, pip downloads torch after torch.
+    "torch<2.13; python_version < '3.12'",
     "torch; python_version >= '3.12'",
     "torchaudio",  # espnet 202511 imports it and forgets to declare it
     "kaldi-native-fbank",

@@ -47,7 +47,7 @@ def test_texts_that_are_no_examples_are_left_out_each_with_its_reason() -> None:
 def write_nbest(folder: Path, texts: dict[str, list[dict[str, Any]]], control: bool = False) -> Path:
     """A decoded set as stage decode leaves it."""
     folder.mkdir(parents=True)
-    lines = [{"stamp": {"control": control, "search": {"beam_size": 4}}, "report": {}}]
+    lines: list[dict[str, Any]] = [{"stamp": {"control": control, "search": {"beam_size": 4}}, "report": {}}]
     lines += [{"utt": name, "nbest": nbest, "spent": 0.1} for name, nbest in texts.items()]
     (folder / "nbest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

@@ -26,7 +26,7 @@ from speechllama.faults import InputError
 from speechllama.figure import figure_bytes
 from speechllama.page.utterance import align_speech
 from speechllama.report.pictures.alignment import describe_shortening, draw_alignment
-from speechllama.text.prompt import LANGUAGE
+from speechllama.text.prompt import LANGUAGE, TARGET, PromptText
 from speechllama.text.targets import TARGETS
 
 MAX_HYPOTHESES = 5  # shown of a segment
@@ -50,9 +50,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Controls:
-    """What the user of the page chooses: the source language, where the prompt names it, and the beam size."""
+    """What the user of the page chooses: languages of speech and text, where the model asks for them, and the beam."""
 
     language: str = ""
+    target: str = ""
     beam_size: int = 4
 
 
@@ -83,13 +84,19 @@ def check_duration(path: str | Path, seconds: float, limits: Limits) -> None:
         )
 
 
+def prompt_of(translator: Speech2Text) -> PromptText | None:
+    """The prompt that a system puts around the speech; None if it has none."""
+    if isinstance(translator, SpeechLlamaToText):
+        return translator.experiment.prompt
+    if isinstance(translator, RescoredToText) and translator.rescoring.scorer.prompted:
+        return translator.rescoring.scorer.prompt
+    return None
+
+
 def prompt_languages(translator: Speech2Text) -> Mapping[str, str]:
     """Name the source languages that a system's prompt depends on, by their codes; none if it names no language."""
-    if isinstance(translator, SpeechLlamaToText):
-        prompt = translator.experiment.prompt
-    elif isinstance(translator, RescoredToText) and translator.rescoring.scorer.prompted:
-        prompt = translator.rescoring.scorer.prompt
-    else:
+    prompt = prompt_of(translator)
+    if prompt is None:
         return {}
     if LANGUAGE in prompt.template:
         named: dict[str, str] = {}  # each name once: of codes with one name, the one that the settings know
@@ -97,6 +104,15 @@ def prompt_languages(translator: Speech2Text) -> Mapping[str, str]:
             named.setdefault(prompt.name(code) or code, code)
         return {code: name for name, code in named.items()}
     return {code: prompt.name(code) or code for code in prompt.by_language}
+
+
+def prompt_targets(translator: Speech2Text) -> Mapping[str, str]:
+    """Name the languages among which a system can be asked to write one; none if it has learned to write one only."""
+    prompt = translator.experiment.prompt if isinstance(translator, SpeechLlamaToText) else None
+    if prompt is None or len(prompt.targets) < 2 or TARGET not in prompt.template:
+        return {}
+    own_first = sorted(prompt.targets, key=lambda code: code != prompt.target.name)
+    return {code: prompt.name(code) for code in own_first}
 
 
 def answer(
@@ -116,7 +132,7 @@ def answer(
     nbest = min(controls.beam_size, MAX_HYPOTHESES)
     translator.config = change_search(translator.config, {"beam_size": controls.beam_size, "nbest": nbest})
     seconds, shown, segments = len(waveform) / SAMPLE_RATE, "", []
-    for segment in translator.long(waveform, cutting or LongConfig(), controls.language):
+    for segment in translator.long(waveform, cutting or LongConfig(), controls.language, target=controls.target):
         segments.append(segment)
         shown += show_segment(segment, seconds)
         yield f'{shown}<p class="progress">{clock(segment.end)} of {clock(seconds)}</p>'

@@ -20,7 +20,7 @@ import numpy as np
 from speechllama.decode.long import LongConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.faults import InputError
-from speechllama.page.answer import Controls, Limits, answer, prompt_languages, read_upload, show_error
+from speechllama.page.answer import Controls, Limits, answer, prompt_languages, prompt_targets, read_upload, show_error
 from speechllama.page.uploads import forget, private_folder
 
 TITLE = "speechllama"
@@ -100,13 +100,14 @@ class Page:
         self.translator, self.config, self.folder = translator, config, folder
 
     def translate(
-        self, path: str | None, language: str | None, beam_size: float, kept: Kept | None
+        self, path: str | None, language: str | None, target: str | None, beam_size: float, kept: Kept | None
     ) -> Iterator[tuple[str, Kept | None]]:
         """Translate an uploaded recording, or again the one that is kept; then delete its file.
 
         Args:
             path: The recording; None if nothing was chosen.
             language: Code of the source language, where the prompt names it.
+            target: Code of the language to write, where the system writes several.
             beam_size: Hypotheses of the search.
             kept: The recording before.
 
@@ -122,7 +123,7 @@ class Page:
                 kept = Kept(path, read_upload(path, self.config.limits))
             elif kept is None or kept.path != path:
                 raise InputError(f"{path}: no longer on the server; choose it again")
-            controls = Controls(language or "", int(beam_size))
+            controls = Controls(language or "", target or "", int(beam_size))
             for shown in answer(self.translator, kept.waveform, controls, self.config.cutting):
                 yield shown, kept
         except (InputError, OSError) as error:
@@ -148,6 +149,7 @@ class Page:
         """
         gradio = import_gradio()
         limits, languages = self.config.limits, prompt_languages(self.translator)
+        targets = prompt_targets(self.translator)
         beam_size = self.config.beam_size or min(self.translator.config.beam_size, MAX_BEAM)
         with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as blocks:
             name = Path(self.translator.folder).resolve().name.removesuffix(".unpacked")
@@ -160,6 +162,11 @@ class Page:
                         label="Language of the speech",
                         visible=bool(languages),
                     )
+                    target = gradio.Dropdown(
+                        [(name, code) for code, name in targets.items()],
+                        label="Language to write",
+                        visible=bool(targets),
+                    )
                     beam = gradio.Slider(1, MAX_BEAM, beam_size, step=1, label="Beam size")
                     with gradio.Row():
                         start = gradio.Button("Translate", variant="primary")
@@ -171,7 +178,7 @@ class Page:
             result = gradio.HTML(elem_id="result", js_on_load=None)
             kept = gradio.State(None, time_to_live=KEPT_SECONDS)
             running = start.click(
-                self.translate, [audio, language, beam, kept], [result, kept], api_visibility="private"
+                self.translate, [audio, language, target, beam, kept], [result, kept], api_visibility="private"
             )
             stop.click(None, cancels=[running], api_visibility="private")
         return blocks

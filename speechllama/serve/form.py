@@ -18,8 +18,18 @@ from starlette.requests import Request
 from speechllama.serve.answer import FORMATS
 from speechllama.serve.limits import Limits, RequestError
 
-# Fields of OpenAI's API that are read here; a client learns of any other that it does nothing.
-FIELDS = ("file", "model", "language", "prompt", "response_format", "temperature", "timestamp_granularities[]")
+# Fields of OpenAI's API that are read here, and one of ours: what a model of several target languages should write. A
+# client learns of any other that it does nothing.
+FIELDS = (
+    "file",
+    "model",
+    "language",
+    "prompt",
+    "response_format",
+    "temperature",
+    "timestamp_granularities[]",
+    "target_language",
+)
 MAX_FIELD_BYTES = 16_000  # of each field that is no file
 OVERHEAD_BYTES = 100_000  # what fields and boundaries may add to the file
 DISCARD_SECONDS = 5.0  # how long the rest of a refused body is read, so that the client can read the answer
@@ -33,12 +43,14 @@ class Form:
         file: The upload.
         name: What the client calls it.
         language: Code of the source language, or "".
+        target: Code of the language to write, or "" for the model's own.
         response_format: A name in FORMATS.
     """
 
     file: UploadFile
     name: str
     language: str
+    target: str
     response_format: str
 
 
@@ -139,7 +151,8 @@ def check_form(form: FormData, model: str) -> Form:
     if response_format not in FORMATS:
         message = f"unknown response_format {response_format!r}, expected one of {', '.join(FORMATS)}"
         raise RequestError(400, message, "response_format")
-    return Form(file, file.filename or "the file", texts.get("language", ""), response_format)
+    languages = texts.get("language", ""), texts.get("target_language", "")
+    return Form(file, file.filename or "the file", *languages, response_format)
 
 
 def check_model(found: str, served: str) -> None:

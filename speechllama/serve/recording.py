@@ -28,10 +28,18 @@ Endpoint = Literal["translations", "transcriptions"]
 
 
 class Spoken(NamedTuple):
-    """A piece of a recording, the code of its language or "", and what to write if the model has several tasks."""
+    """A piece of a recording, and how it is asked for.
+
+    Attributes:
+        piece: The piece.
+        language: Code of its language, or "".
+        target: Code of the language to write, or "" for the model's own.
+        task: What to write, if the model has several tasks.
+    """
 
     piece: Piece
     language: str
+    target: str = ""
     task: str = ""
 
 
@@ -51,7 +59,7 @@ class Recording:
     """
 
     def __init__(self, form: Form, config: CutConfig, task: str = "") -> None:
-        self._name, self._language, self._config, self._task = form.name, form.language, config, task
+        self._name, self._config, self._asked = form.name, config, (form.language, form.target, task)
         file = cast("SpooledTemporaryFile[bytes]", form.file.file)
         file.rollover()  # what is still in memory gets a descriptor
         self._descriptor = os.dup(file.fileno())
@@ -70,7 +78,7 @@ class Recording:
         """
         try:
             for piece in cut(read_blocks(self._path), self._config):
-                yield Spoken(piece, self._language, self._task)
+                yield Spoken(piece, *self._asked)
         except (ValueError, OSError) as error:
             raise self._name_it(error) from error
 
@@ -107,6 +115,7 @@ class ServedModel:
         self._endpoints = {endpoint_of(each): each for each in task.scored}
         prompt = translator.settings.get("prompt_conf") or {}
         self._target = TARGETS[prompt.get("target", DEFAULT_TARGET)]
+        self._targets = prompt.get("targets") or [self._target.name]
         self._languages = {*TARGETS, *prompt.get("language_names", {}), *prompt.get("by_language", {})}
 
     @property
@@ -114,9 +123,11 @@ class ServedModel:
         """What it was trained for."""
         return tuple(self._endpoints)
 
-    def language_name(self, endpoint: Endpoint, language: str) -> str:
+    def language_name(self, endpoint: Endpoint, language: str, target: str = "") -> str:
         """Name the language that is written, as `verbose_json` does: "english"; "" where it is not known."""
-        return self._target.language.lower() if endpoint == "translations" else name_language(language).lower()
+        if endpoint == "transcriptions":
+            return name_language(language).lower()
+        return (TARGETS[target] if target else self._target).language.lower()
 
     def open(self, form: Form, max_recording_seconds: float, endpoint: Endpoint) -> Recording:
         """Open an upload.
@@ -128,9 +139,10 @@ class ServedModel:
 
         Raises:
             ValueError: It is bad audio.
-            RequestError: It is too long, or its language is unknown or missing.
+            RequestError: It is too long, a language is unknown or missing, or the model cannot write the target.
         """
         self._check_language(form.language)
+        self._check_target(form, endpoint)
         recording = Recording(form, self.config, self._endpoints[endpoint].name if len(self._endpoints) > 1 else "")
         if recording.duration > max_recording_seconds:
             recording.close()
@@ -150,11 +162,24 @@ class ServedModel:
         except InputError as error:
             raise RequestError(400, str(error), "language") from error
 
+    def _check_target(self, form: Form, endpoint: Endpoint) -> None:
+        """Refuse a language that cannot be written."""
+        name = "target_language"
+        if not form.target:
+            return
+        if endpoint == "transcriptions":
+            raise RequestError(400, f"{name}: a transcript is in the language of the speech; leave it out", name)
+        if form.target not in self._targets:
+            message = f"{name} {form.target!r}: this model writes {', '.join(self._targets)}"
+            raise RequestError(400, message, name)
+
     def decode(self, pieces: Sequence[Spoken]) -> list[Segment]:
         """Translate a batch of pieces, of one recording or of several."""
-        waveforms = [spoken.piece.waveform for spoken in pieces]
         found = self.translator.batch(
-            waveforms, [spoken.language for spoken in pieces], tasks=[spoken.task for spoken in pieces]
+            [spoken.piece.waveform for spoken in pieces],
+            [spoken.language for spoken in pieces],
+            [spoken.target for spoken in pieces],
+            [spoken.task for spoken in pieces],
         )
         return [
             Segment(spoken.piece.start, spoken.piece.end, nbest) for spoken, nbest in zip(pieces, found, strict=True)

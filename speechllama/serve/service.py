@@ -155,7 +155,7 @@ class Service:
             message = f"decoding failed ({type(error).__name__}); the server's log says more"
             raise RequestError(500, message, code="decoding_failed") from error
         task = "translate" if endpoint == "translations" else "transcribe"
-        about = About(task, model.language_name(endpoint, form.language), recording.duration)
+        about = About(task, model.language_name(endpoint, form.language, form.target), recording.duration)
         return answer(segments, form.response_format, about)
 
     async def _decode(self, recording: Recording, body: Body) -> list[Segment]:

@@ -138,10 +138,11 @@ def find_task(settings: dict[str, Any], scores: dict[str, dict[str, Any]]) -> Ta
 
 
 def find_targets(settings: dict[str, Any], scores: dict[str, dict[str, Any]]) -> tuple[str, ...]:
-    """Find the languages that a system writes: those of its scores, or the one of its prompt."""
-    scored = dict.fromkeys(part["target"] for report in scores.values() for part in expand_targets(report)
-                           if "target" in part)  # fmt: skip
-    return (*scored,) or (str((settings.get("prompt_conf") or {}).get("target", DEFAULT_TARGET)),)
+    """Find the languages that a system writes: those of its training or its scores, or else the one of its prompt."""
+    prompt = settings.get("prompt_conf") or {}
+    scored = (part.get("target", "") for report in scores.values() for part in expand_targets(report))
+    found = dict.fromkeys(filter(None, [*(prompt.get("targets") or []), *scored]))
+    return (*found,) or (str(prompt.get("target", DEFAULT_TARGET)),)
 
 
 def describe(settings: dict[str, Any], seq2seq: bool, rescored: str) -> str:

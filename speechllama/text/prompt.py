@@ -42,6 +42,8 @@ class PromptConfig:
             `start_ids`; `bos` is its `bos_token` in any case, as experiments of older versions have it.
         target: The language to write, a name in TARGETS, where utt2target does not say it.
         language_names: Names of languages by the codes of utt2lang and utt2target; they replace those of TARGETS.
+        by_task: Templates of tasks, by their names.
+        targets: The languages that training wrote, where utt2target said so: recorded, not to be given.
     """
 
     template: str = ""
@@ -51,6 +53,7 @@ class PromptConfig:
     target: str = DEFAULT_TARGET
     language_names: dict[str, str] = field(default_factory=dict)
     by_task: dict[str, str] = field(default_factory=dict)
+    targets: list[str] = field(default_factory=list)
 
 
 def prompt_conf_of(conf: Mapping[str, Any], task: str, where: str) -> dict[str, Any]:
@@ -120,6 +123,7 @@ class PromptText:
         self.task = TASKS[task]
         self.template = config.by_task.get(task) or config.template or self.task.prompt
         self.target = TARGETS[config.target]
+        self.targets = tuple(config.targets) or (config.target,)
         self.language_names: Mapping[str, str] = config.language_names
         is_other = task in config.by_task and task != DEFAULT_TASK  # templates of languages are of the default task
         self.by_language: Mapping[str, str] = {} if is_other else config.by_language

@@ -175,7 +175,8 @@ class SpeechLlamaTask(SpeechTask):
         # One that began with an older version keeps its start token.
         start = (recorded_settings(args).get("prompt_conf") or {}).get("start_token", PromptConfig.start_token)
         defaults = {"template": task.prompt, "target": DEFAULT_TARGET, "start_token": start}
-        args.prompt_conf = {**defaults, **prompt_conf_of(args.prompt_conf, task.name, f"{args.config}: prompt_conf")}
+        given = prompt_conf_of(args.prompt_conf, task.name, f"{args.config}: prompt_conf")
+        args.prompt_conf = {**defaults, **given, "targets": trained_targets(args.train_data_path_and_name_and_type)}
         args.audio_encoder_conf = dataclasses.asdict(network.config.audio_encoder)
         args.compressor_conf = network.config.compressor.conf()
         args.distill_conf = dataclasses.asdict(distill) if distill.weight else {}
@@ -221,6 +222,11 @@ def check_tables(args: argparse.Namespace, task: Task, is_distilled: bool = Fals
                 f"task, and {task.name} mixes {' and '.join(task.parts)}; remove the file `prompt` of the data "
                 "directories"
             )
+
+
+def trained_targets(data: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Find the languages that a training set is translated into; [] where none of its tables says so."""
+    return sorted({code for path, name, _ in data if name == "target" for code in read_table(path).values()})
 
 
 def check_context(shape_files: Sequence[str], context: int | None) -> None:

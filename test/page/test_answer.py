@@ -27,6 +27,7 @@ from speechllama.page.answer import (
     Limits,
     answer,
     prompt_languages,
+    prompt_targets,
     read_upload,
     show_segment,
 )
@@ -53,7 +54,7 @@ def upload(page: Page, source: Path) -> str:
 
 def test_silence_is_said_and_has_no_text(page: Page, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "silence.wav", np.zeros(16000), 16000)
-    *_, (shown, _) = page.translate(upload(page, tmp_path / "silence.wav"), None, 2, None)
+    *_, (shown, _) = page.translate(upload(page, tmp_path / "silence.wav"), None, None, 2, None)
     assert "Nothing was heard." in shown and "downloads" not in shown
     assert not [path for path in page.folder.rglob("*") if path.is_file()]
 
@@ -67,10 +68,10 @@ def test_a_fault_of_the_program_ends_neither_the_page_nor_the_promise(
     path = upload(page, noise("a.wav"))
     with monkeypatch.context() as patch:
         patch.setattr(page.translator, "batch", fail)
-        *_, (shown, _) = page.translate(path, None, 2, None)
+        *_, (shown, _) = page.translate(path, None, None, 2, None)
     assert "failed on this recording (RuntimeError: CUDA error: &lt;unspecified&gt;)" in shown
     assert "Traceback" in caplog.text and not Path(path).exists()
-    *_, (shown, _) = page.translate(upload(page, noise("a.wav")), None, 2, None)
+    *_, (shown, _) = page.translate(upload(page, noise("a.wav")), None, None, 2, None)
     assert "nbest" in shown
 
 
@@ -81,13 +82,13 @@ def test_segments_before_a_fault_stay_on_the_page(
         raise RuntimeError("no colours left")
 
     monkeypatch.setattr("speechllama.page.answer.show_picture", draw_nothing)
-    *_, (shown, _) = page.translate(upload(page, noise("a.wav")), None, 1, None)
+    *_, (shown, _) = page.translate(upload(page, noise("a.wav")), None, None, 1, None)
     assert shown.index('<p class="text">') < shown.index("no colours left")
 
 
 def test_a_user_who_leaves_leaves_nothing(page: Page, noise: Callable[..., Path]) -> None:
     path = upload(page, noise("long.wav", 4.0))
-    running = page.translate(path, None, 2, None)
+    running = page.translate(path, None, None, 2, None)
     next(running)
     assert Path(path).exists()
     running.close()  # type: ignore[attr-defined]
@@ -96,13 +97,13 @@ def test_a_user_who_leaves_leaves_nothing(page: Page, noise: Callable[..., Path]
 
 def test_another_try_needs_the_same_recording(page: Page, noise: Callable[..., Path]) -> None:
     path = upload(page, noise("a.wav"))
-    *_, (_, kept) = page.translate(path, None, 2, None)
+    *_, (_, kept) = page.translate(path, None, None, 2, None)
     assert kept is not None and len(kept.waveform) == 16000
-    *_, (again, _) = page.translate(path, None, 1, kept)
+    *_, (again, _) = page.translate(path, None, None, 1, kept)
     assert again.count("<tr><td>") == 1
-    *_, (shown, _) = page.translate(path.replace("a.wav", "b.wav"), None, 1, kept)
+    *_, (shown, _) = page.translate(path.replace("a.wav", "b.wav"), None, None, 1, kept)
     assert "b.wav: no longer on the server; choose it again" in shown and str(page.folder) not in shown
-    *_, (shown, _) = page.translate(None, None, 1, Kept())
+    *_, (shown, _) = page.translate(None, None, None, 1, Kept())
     assert "Choose a file or record something first." in shown
 
 
@@ -135,8 +136,8 @@ def test_what_is_too_large_is_not_read(noise: Callable[..., Path]) -> None:
 def test_the_language_is_a_control_where_the_prompt_names_it(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     translator: Any = page.translator
 
-    def has_control() -> bool:
-        (control,) = [part for part in page.build().blocks.values() if type(part).__name__ == "Dropdown"]
+    def has_control(label: str = "Language of the speech") -> bool:
+        (control,) = [part for part in page.build().blocks.values() if getattr(part, "label", "") == label]
         return bool(control.visible)
 
     assert prompt_languages(translator) == {} and not has_control()
@@ -150,6 +151,10 @@ def test_the_language_is_a_control_where_the_prompt_names_it(page: Page, monkeyp
     assert prompt_languages(translator)["qu"] == "Quechua" and has_control()
     set_prompt(PromptConfig(by_language={"de": "Deutsch: {audio}", "xx": "X: {audio}"}))
     assert prompt_languages(translator) == {"de": "German", "xx": "xx"}
+    assert prompt_targets(translator) == {} and not has_control("Language to write")
+    set_prompt(PromptConfig("To {target}: {audio}", targets=["de", "en", "fr"]))
+    assert list(prompt_targets(translator).items()) == [("en", "English"), ("de", "German"), ("fr", "French")]
+    assert has_control("Language to write") and not has_control()
 
 
 def test_only_uploads_are_deleted(tmp_path: Path) -> None:

@@ -35,12 +35,14 @@ class Tones:
     settings: dict[str, Any] = field(default_factory=lambda: {"task_name": "st"})
     batches: list[int] = field(default_factory=list)
     tasks: set[str] = field(default_factory=set)
+    targets: set[str] = field(default_factory=set)
     may_go: threading.Event = field(default_factory=threading.Event)
 
     def batch(
-        self, waveforms: Sequence[np.ndarray], languages: Sequence[str], tasks: Sequence[str]
+        self, waveforms: Sequence[np.ndarray], languages: Sequence[str], targets: Sequence[str], tasks: Sequence[str]
     ) -> list[list[Translation]]:
         self.batches.append(len(waveforms))
+        self.targets.update(targets)
         self.tasks.update(tasks)
         assert self.may_go.wait(30)
         return [self.listen(waveform) for waveform in waveforms]

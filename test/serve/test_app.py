@@ -91,6 +91,22 @@ def test_a_translation_says_which_language_it_is_written_in(server: Running) -> 
     assert (answer.language, answer.model_extra) == ("english", {"task": "translate"})
 
 
+def test_a_model_of_several_targets_is_asked_for_one(start: Start) -> None:
+    running = start(settings={"task_name": "joint", "prompt_conf": {"targets": ["de", "en"]}})
+    audio = running.client().audio
+    fields: Any = {"file": WAV, "model": NAME, "response_format": "verbose_json"}
+    answer = audio.translations.create(**fields, extra_body={"target_language": "de"})
+    assert answer.language == "german" and running.translator.targets == {"de"}
+    assert audio.translations.create(**fields).language == "english" and running.translator.targets == {"de", ""}
+    for endpoint, code, message in (
+        ("translations", "fr", "target_language 'fr': this model writes de, en"),
+        ("transcriptions", "de", "target_language: a transcript is in the language of the speech; leave it out"),
+    ):
+        with pytest.raises(openai.APIStatusError, match=message) as caught:
+            getattr(audio, endpoint).create(**fields, extra_body={"target_language": code})
+        assert error_of(caught) == (400, "target_language", None)
+
+
 @pytest.mark.parametrize(("response_format", "expected"), [("text", "\n"), ("srt", ""), ("vtt", "WEBVTT\n\n")])
 def test_silence_has_no_text(server: Running, response_format: Any, expected: str) -> None:
     create = server.client().audio.translations.create
@@ -115,6 +131,11 @@ def test_silence_has_no_text(server: Running, response_format: Any, expected: st
         ({"temperature": 0.5}, (400, "temperature", None), "temperature '0.5': the text is searched, not sampled"),
         ({"prompt": "Dear"}, (400, "prompt", None), "the model's own prompt is that of its training"),
         ({"extra_body": {"language": "xx"}}, (400, "language", None), "unknown language 'xx'"),
+        (
+            {"extra_body": {"target_language": "de"}},
+            (400, "target_language", None),
+            "target_language 'de': this model writes en",
+        ),
         (
             {"extra_body": {"stream": "true"}},
             (400, "stream", None),

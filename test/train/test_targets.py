@@ -64,7 +64,8 @@ def trained(recipe: Any, sets: Path) -> Path:
 
 
 def test_one_model_writes_several_languages_each_after_its_prompt(recipe: Any, sets: Path, trained: Path) -> None:
-    assert yaml.safe_load((trained / "config.yaml").read_text())["prompt_conf"]["template"] == PROMPT["template"]
+    recorded = yaml.safe_load((trained / "config.yaml").read_text())["prompt_conf"]
+    assert recorded["template"] == PROMPT["template"] and recorded["targets"] == ["fr", "zh-CN"]
     for control in ("false", "true"):
         output = ["--output_dir", str(trained / f"decode_test{'_control' * (control == 'true')}"), "--control", control]
         decode.main(["--exp_dir", str(trained), "--data_dir", str(sets / "test"), *output, "--nbest", "2"])

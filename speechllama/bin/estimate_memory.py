@@ -40,7 +40,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.recipe.preflight.front_end import front_end_memory, front_end_weights
     from speechllama.recipe.preflight.memory import BatchShape, decoding_memory, training_memory
     from speechllama.recipe.preflight.run import BuiltFrontEnd, read_settings
-    from speechllama.recipe.system import CONF, ConfFolders
+    from speechllama.recipe.system import CONF, ConfFolders, is_distilled
 
     folders = ConfFolders(args.size, Path(args.recipe) / CONF)
     ctc = folders.read("ctc")
@@ -59,7 +59,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
             cells = []
             for shape in (typical.of_positions(total) for total in sizes):
                 front_end = front_end_memory(built.trained, shape, is_amp, trains_encoder)
-                cells.append(training_memory(network, architecture, shape, is_amp).plus(front_end).total)
+                memory = training_memory(network, architecture, shape, is_amp, is_distilled(settings))
+                cells.append(memory.plus(front_end).total)
             decoded = dataclasses.replace(typical, num_utterances=args.decode_batch)
             decoding = decoding_memory(network, architecture, decoded, args.beam_size)
             cells.append(decoding.plus(front_end_weights(built.trained)).total)

@@ -122,6 +122,11 @@ class TeacherConfig:
             raise ValueError(f"beam_size: expected at least 1, found {self.beam_size}")
 
 
+def is_distilled(settings: Mapping[str, Any]) -> bool:
+    """Whether the LLM of such a training also reads the transcripts, as a teacher (token-level distillation)."""
+    return bool((settings.get("distill_conf") or {}).get("weight"))
+
+
 @dataclass(frozen=True)
 class System:
     """A system that trains: a speech LLM, or an encoder-decoder.
@@ -169,7 +174,7 @@ class System:
     @property
     def reads_transcripts(self) -> bool:
         """Whether its training also reads transcripts, as the teacher of a token-level distillation does."""
-        return bool((self.config.settings.get("distill_conf") or {}).get("weight"))
+        return is_distilled(self.config.settings)
 
     @cached_property
     def _compressor(self) -> Choice[Compressor]:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.meta_model import read_architecture
 from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan
+from speechllama.recipe.preflight import schedule
+from speechllama.recipe.preflight.amounts import Amount
+from speechllama.recipe.preflight.checks import own_architecture
 from speechllama.recipe.preflight.fit import check_mixtures, check_texts
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.systems import find_trainings
@@ -53,6 +57,28 @@ def test_stage_0_knows_a_student(mini_plan: MakePlan) -> None:
     trainings = find_trainings(run, read_architecture(EGS / "covost2/conf/llm/tinyllama_1.1b.json"), faults)
     check_mixtures(run, trainings, faults)
     assert not faults and [training.stage for training in trainings] == ["ctc", "train"]
+
+
+def test_stage_0_counts_what_a_teacher_costs(mini_plan: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a second for each pass of the LLM: a step, a prefix, a token."""
+    monkeypatch.setattr(schedule, "llm_seconds", lambda *_: (1.0, 1.0, 1.0))
+    for name in ("audio_encoder_seconds", "reading_seconds", "feature_seconds"):
+        monkeypatch.setattr(schedule, name, lambda *_: 1.0)
+    amounts = {name: Amount(720, 3600.0) for name in ("train", "dev", "test")}
+
+    def rows(system: str) -> dict[str, float]:
+        run, faults = CheckedRun(mini_plan("--system", system)), list[str]()
+        assert run.plan.layout.llm
+        architecture = own_architecture(run.plan.layout.llm, TextLLMConfig)
+        trainings = find_trainings(run, architecture, faults)
+        found = schedule.estimate_times(run, trainings, architecture, amounts)
+        return {stage: float(time.split()[0]) * (60 if time.endswith("h") else 1) for stage, _, time in found}
+
+    plain, taught, student = map(rows, ("e5", "e5_kl", "e5_distilled"))
+    shape = CheckedRun(mini_plan("--system", "e5")).typical
+    whole = shape.num_positions / (shape.num_positions - shape.num_text)  # the teacher reads the text, too
+    assert taught["train"] / plain["train"] == pytest.approx((2.0 + whole) / 2.0, rel=0.05)
+    assert "teach" not in plain and student["teach"] == pytest.approx(student["decode"] / 2, rel=0.05)
 
 
 def test_stage_0_looks_for_the_transcripts_that_a_teacher_reads(mini_plan: MakePlan, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP
 BYTES_TRAINED = 16  # float32 weight and gradient, Adam's two moments
 BYTES_QUANTIZED = {"8bit": 1.0, "4bit": 0.516}  # a weight of a linear layer; 4 bit: with its quantised scales
 BYTES_LOGIT = 10  # in addition to the kept ones: gradients in float32 and bfloat16, and a copy in float32
+BYTES_TAUGHT = 16  # of a logit with a teacher: its own, both sides' log-probabilities, a gradient
 RESERVE = 0.8e9  # bytes: the GPU's context and libraries
 FRAGMENTATION = 1.05  # of activations and scratch; the allocator's blocks are not all full
 
@@ -223,7 +224,9 @@ def weight_bytes(llm: LLM) -> float:
     return rest + quantized * BYTES_QUANTIZED.get(llm.config.quantize, 0.0)
 
 
-def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, is_amp: bool) -> MemoryEstimate:
+def training_memory(
+    network: SpeechLlama, architecture: Any, batch: BatchShape, is_amp: bool, is_distilled: bool = False
+) -> MemoryEstimate:
     """Memory of training a Speech-LLaMA (stages `train` and `lora`).
 
     Args:
@@ -231,13 +234,15 @@ def training_memory(network: SpeechLlama, architecture: Any, batch: BatchShape, 
         architecture: The LLM's transformers config.
         batch: What one GPU gets of a batch.
         is_amp: ESPnet's `use_amp`.
+        is_distilled: Whether the LLM also reads the transcripts, as a teacher.
     """
     config: SpeechLlamaConfig = network.config
     kept, layer = llm_activations(config.llm, architecture, batch)
     kept += audio_encoder_activations(network, batch, is_amp)
     if not config.freeze_encoder:
         kept += encoder_activations(EncoderShape(config.encoder, 0, batch.features), batch, is_amp)
-    scratch = float(batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size * BYTES_LOGIT)
+    num_logits = batch.num_utterances * (batch.num_text + 1) * architecture.vocab_size
+    scratch = float(num_logits * (BYTES_LOGIT + BYTES_TAUGHT * is_distilled))
     if config.llm.gradient_checkpointing:
         scratch = max(scratch, layer)  # the layer that is computed again when the logits are long gone
     trained = num_parameters(network, trainable_only=True) * BYTES_TRAINED

@@ -21,6 +21,7 @@ from speechllama.frontend.trainable import Waveform
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.text_llm import TextLLMConfig
 from speechllama.model.meta_model import EncoderShape
+from speechllama.recipe.options import Options
 from speechllama.recipe.preflight.amounts import Amount
 from speechllama.recipe.preflight.baselines import joint_search_seconds, rereading_seconds, seq2seq_seconds
 from speechllama.recipe.preflight.front_end import front_end_seconds
@@ -94,10 +95,12 @@ def estimate_times(
             rows.append(_row("ctc", f"{1 / step:.0f} x real time", total))
             rows.append(_row("compress", f"{1 / forward:.0f} x real time", everything * forward / jobs))
             continue
-        step, prefix, token = _system_seconds(training, architecture, run)
+        step = _system_seconds(training, architecture, run)
         updates = seen / training.batch.num_utterances / run.options.num_processes
         rate = training.batch.num_utterances * training.batch.num_positions / step
         rows.append(_row(training.stage, f"{rate:,.0f} positions/s a process", updates * epochs * step))
+    if run.plan.teacher and trainings and architecture:
+        rows.append(_teaching_row(run, run.plan.teacher.options, architecture, train))
     if trainings:
         test, dev = (part_of(amount, run.options.subset) for amount in (amounts["test"] if known else hour, dev))
         rows += _decoding_rows(run, trainings[-1], architecture, test, dev)
@@ -162,17 +165,30 @@ def _own_llm_row(run: CheckedRun, architecture: Any) -> list[str]:
     return _row("llm", f"{1 / step:.1f} updates/s", settings.num_steps * step)
 
 
-def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRun) -> tuple[float, float, float]:
+def _teaching_row(run: CheckedRun, options: Options, architecture: Any, train: Amount) -> list[str]:
+    """Row of a teacher that writes the texts of the training set."""
+    shape = dataclasses.replace(run.decoded, num_utterances=options.batch_size, num_hypotheses=options.beam_size)
+    _, prefix, token = llm_seconds(LLMConfig(), architecture, shape, run.device)
+    batch = prefix + shape.num_text * token
+    jobs = options.num_processes if options.ngpu else 1
+    total = train.num_utterances / options.batch_size * batch / jobs
+    return _row("teach", f"{shape.seconds / batch:.0f} x real time", total)
+
+
+def _system_seconds(training: PlannedTraining, architecture: Any, run: CheckedRun) -> float:
+    """Seconds of a training step of a speech LLM."""
     assert training.network is not None
     config, batch = training.network.config, training.batch
-    step, prefix, token = llm_seconds(config.llm, architecture, batch, run.device)
+    step, prefix, _ = llm_seconds(config.llm, architecture, batch, run.device)
+    if training.is_distilled:  # the teacher's pass, over the text too
+        step += prefix * batch.num_positions / (batch.num_positions - batch.num_text)
     if not has_audio_encoder(training.network):
-        return step, prefix, token  # embeddings in its place
+        return step  # embeddings in its place
     if training.encoder is None:  # E0 and D train their own
         own, _ = encoder_seconds(EncoderShape(config.encoder, 0, batch.features), batch, run.device)
         step += (own + _front_end_seconds(training, run)[0]) * batch.seconds
     dims = (training.network.encoder.dim, training.network.llm.dim)
-    return step + audio_encoder_seconds(config.audio_encoder, *dims, batch, run.device), prefix, token
+    return step + audio_encoder_seconds(config.audio_encoder, *dims, batch, run.device)
 
 
 def _front_end_seconds(training: PlannedTraining, run: CheckedRun) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_me
 from speechllama.recipe.preflight.front_end import front_end_memory, front_end_weights
 from speechllama.recipe.preflight.memory import BatchShape, MemoryEstimate, ctc_memory, decoding_memory, training_memory
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
-from speechllama.recipe.system import System
+from speechllama.recipe.system import System, is_distilled
 from speechllama.registry import Choice
 
 DEFAULT_BINS = 1_000_000  # ESPnet's, where a YAML has no batch_bins
@@ -71,6 +71,11 @@ class PlannedTraining:
         return num_parameters(part) - num_parameters(part, trainable_only=True)
 
     @property
+    def is_distilled(self) -> bool:
+        """Whether its LLM also reads the transcripts, as a teacher."""
+        return is_distilled(self.settings)
+
+    @property
     def is_amp(self) -> bool:
         """Whether ESPnet computes in mixed precision."""
         return bool(self.settings.get("use_amp", False))
@@ -87,7 +92,7 @@ class PlannedTraining:
         if self.network is None:
             assert self.encoder is not None
             return ctc_memory(self.encoder, self.batch, self.is_amp)
-        return training_memory(self.network, architecture, self.batch, self.is_amp)
+        return training_memory(self.network, architecture, self.batch, self.is_amp, self.is_distilled)
 
     def describe(self, num_processes: int) -> str:
         """Say what an update sees."""

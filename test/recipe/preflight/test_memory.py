@@ -128,6 +128,8 @@ def test_more_positions_need_more_memory_and_checkpointing_less(meta_system: Met
     )
     assert large.activations == pytest.approx(2 * small.activations, rel=0.02)
     assert large.trained == 16 * (14_721_032 + 2_097_152)
+    taught = training_memory(network, architecture, BatchShape().of_positions(4096), True, is_distilled=True)
+    assert taught.scratch > 2 * large.scratch - 0.8e9 and taught.activations == large.activations
     network, architecture = meta_system("e6_8bit")
     again = training_memory(network, architecture, BatchShape().of_positions(4096), True)
     assert again.activations < large.activations / 5

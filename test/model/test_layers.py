@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from speechllama.model.layers import REACH, TransformerConfig, TransformerStack, length_mask, sinusoidal_positions
 
@@ -53,6 +54,26 @@ def test_the_bias_is_that_of_each_distance(width: int) -> None:
     weights = torch.randn_like(expected)
     gradients = [torch.autograd.grad((bias * weights).sum(), stack.distance_bias)[0] for bias in (found, expected)]
     torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-4)
+
+
+class LargestIndices(TorchDispatchMode):
+    """Notes the largest tensor of whole numbers that is made."""
+
+    num_entries = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dtype == torch.int64:
+            self.num_entries = max(self.num_entries, result.untyped_storage().nbytes() // 8)
+        return result
+
+
+def test_no_table_of_all_distances_is_made() -> None:
+    """It took 8 bytes for each pair of frames: 64.8 GB for an hour of speech."""
+    stack = TransformerStack(CONFIG)
+    with LargestIndices() as largest, torch.no_grad():
+        assert stack._bias(3000).shape == (2, 3000, 3000)
+    assert largest.num_entries == 2 * 3000 - 1
 
 
 def test_odd_sizes_are_refused() -> None:

@@ -95,7 +95,12 @@ def missing_weights(folder: Path) -> list[str]:
             break  # a whole file goes before one in pieces
         pieces = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         return sorted(piece for piece in pieces if not (folder / piece).is_file())
-    return [] if any(any(folder.glob(kind)) for kind in WEIGHT_FILES) else list(WEIGHT_FILES)
+    return [] if weight_files(folder) else list(WEIGHT_FILES)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Find the weight files of a local model directory, of the kind that transformers reads; [] where there is none."""
+    return next((found for found in (sorted(folder.glob(kind)) for kind in WEIGHT_FILES) if found), [])
 
 
 def fingerprint(path: str, revision: str | None = None) -> bytes:
@@ -113,7 +118,7 @@ def fingerprint(path: str, revision: str | None = None) -> bytes:
     """
     folder = resolve_folder(path, revision)
     digest = hashlib.sha256()
-    files = next((found for found in (sorted(folder.glob(kind)) for kind in WEIGHT_FILES) if found), [])
+    files = weight_files(folder)
     for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())

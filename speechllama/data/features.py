@@ -33,6 +33,7 @@ from speechllama.frontend.front_ends import (
     write_format,
 )
 from speechllama.frontend.trainable import TrainableExtractor, Waveform
+from speechllama.hub import weight_files
 from speechllama.progress import progress
 from speechllama.registry import Choice
 
@@ -137,7 +138,7 @@ def _write_part(
                 skipped[utterance] = Skip(Reason.NO_FEATURES, str(features))
                 continue
             try:
-                check_finite(features, "its features")
+                check_finite(features, f"{recordings.place(utterance)}: its features")
             except ValueError as error:
                 skipped[utterance] = Skip(Reason.NOT_FINITE, str(error))
                 continue
@@ -228,6 +229,9 @@ def _fingerprint(data: DataDir, utterances: list[str], extraction: Extraction) -
     """Digest what a part depends on: settings, utterances, path, size and time of change of each file that is read."""
     choice = extraction.front_end
     digest = hashlib.sha256(json.dumps([choice.record.name, choice.conf()], sort_keys=True).encode())
+    if choice.record.has_weights:
+        weights = weight_files(Path(getattr(choice.settings, "path", "")))
+        digest.update(repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]).encode())
     recordings: Mapping[str, str] = data.table(SOURCES[choice.record.reads])
     for utterance in utterances:
         segment = data.table("segments").get(utterance, "")

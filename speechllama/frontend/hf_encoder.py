@@ -125,6 +125,12 @@ class HfEncoder:
     def _hop(self) -> int:
         return round(self.frame_shift * SAMPLE_RATE)
 
+    @property
+    def _window_samples(self) -> tuple[int, int]:
+        """Samples of a window, and of what two of them share, in whole frames."""
+        size, shared = int(self.window * SAMPLE_RATE), round(self.settings.overlap * SAMPLE_RATE)
+        return size // self._hop * self._hop, shared // self._hop * self._hop
+
     @functools.cached_property
     @torch.no_grad()
     def _offset(self) -> int:
@@ -168,6 +174,14 @@ class HfEncoder:
             raise InputError(f"window {self.settings.window} s: {self.settings.path} reads at most {self.window:.2f} s")
         if self.settings.overlap >= self.window:
             raise InputError(f"overlap {self.settings.overlap} s is not less than the window, {self.window:.2f} s")
+        size, shared = self._window_samples
+        lost = size // self._hop - self.num_frames(size)  # at the end of a window, where a state needs more samples
+        if -(-(shared // self._hop) // 2) < lost:
+            least = (2 * lost - 1) * self.frame_shift
+            raise InputError(
+                f"overlap {self.settings.overlap} s: a window of {self.settings.path} gives {lost} frames less than "
+                f"its length, which would be lost between two windows; expected at least {least:g} s"
+            )
 
     @torch.inference_mode()
     def _check_head(self, model: Any) -> None:
@@ -184,10 +198,10 @@ class HfEncoder:
 
     def _cut(self, num_samples: int) -> list[tuple[int, int]]:
         """Windows of a waveform, from sample to sample; all but the last end are whole frames."""
-        size = int(self.window * SAMPLE_RATE) // self._hop * self._hop
+        size, shared = self._window_samples
         if num_samples <= size:
             return [(0, num_samples)]
-        step = size - round(self.settings.overlap * SAMPLE_RATE) // self._hop * self._hop
+        step = size - shared
         last = -(-(num_samples - size) // self._hop) * self._hop
         return [*((start, start + size) for start in range(0, last, step)), (last, num_samples)]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from speechllama.constants import DEFAULT_FRONT_END
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FRONT_ENDS, FrontEnd, choose_front_end, trains
+from speechllama.hub import weight_files
 from speechllama.options import UsageError
 from speechllama.recipe.system import CONF, TEMPLATE_CONF, ConfFolders, Config
 from speechllama.registry import Choice
@@ -66,9 +67,11 @@ class SelectedFrontEnd:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Files whose change makes its features stale: what describes weights in a directory."""
-        config = Path(getattr(self.choice.settings, "path", "")) / "config.json"
-        return (str(config),) if self.choice.record.has_weights and config.is_file() else ()
+        """Files whose change makes its features stale: a model in a directory."""
+        folder = Path(getattr(self.choice.settings, "path", ""))
+        config = folder / "config.json"
+        is_local = self.choice.record.has_weights and config.is_file()
+        return tuple(map(str, (config, *weight_files(folder)))) if is_local else ()
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 import transformers
 
+from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FeatureFormat, HfSettings, choose_front_end
 from speechllama.frontend.hf_encoder import HfEncoder
 from test.frontend.encoders import ENCODERS, make_encoder, noise
@@ -152,6 +153,23 @@ def test_long_recordings_are_cut_into_windows_that_overlap(build: Callable[..., 
     ]
     np.testing.assert_allclose(states, np.concatenate(expected), atol=1e-5)
     assert len(states) == len(waveform) // shift + 1
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_no_frame_is_lost_between_windows(build: Callable[..., HfEncoder], name: str) -> None:
+    """A window may give fewer states than its length says, since the last ones would need more samples."""
+    waveform, overlaps = noise(4.3), [0.0, 0.02, 0.04, 0.06, 0.1, 0.2, 0.5]
+    needed = 0.0
+    for overlap in overlaps:
+        try:
+            front_end = build(name, window=1.0, overlap=overlap)
+        except InputError as error:
+            needed = float(str(error).rpartition("expected at least ")[2].removesuffix(" s"))
+            assert overlap < needed, "what is enough is not refused"
+            continue
+        assert overlap >= needed - 1e-9
+        assert len(front_end(waveform)) == front_end.num_frames(len(waveform))
+    assert needed < overlaps[-1]
 
 
 @pytest.mark.parametrize(

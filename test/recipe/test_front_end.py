@@ -86,7 +86,9 @@ def test_weights_elsewhere_need_no_yaml(write: Write, tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder/config.json").write_text("{}")
     plan = make_plan([*WORDS, "--frontend", "mine", "--frontend_path", "encoder"])
-    assert "encoder/config.json" in features_stage(plan).inputs  # other weights there make the features stale
+    (tmp_path / "encoder/model.safetensors").write_text("weights")
+    inputs = features_stage(plan).inputs  # others there make the features stale
+    assert "encoder/config.json" in inputs and "encoder/model.safetensors" in inputs
     with pytest.raises(UsageError, match="--frontend_path: the front end fbank has no weights"):
         make_plan([*WORDS, "--frontend_path", "/data/encoder"])
 

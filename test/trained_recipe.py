@@ -44,11 +44,11 @@ TRAINER = {
 
 
 def make_set(path: Path, num_utterances: int, seed: int, front_end: Any = None) -> None:
-    """A data directory with features of noise, 0.6 to 1.2 s each, or with recordings and their features."""
+    """A data directory with features of noise, 0.6 to 1.2 s each, or with what a front end reads and its features."""
     from speechllama.data.ark import ark_writer, merge_parts
     from speechllama.data.data_dir import DataDir, write_data_dir
     from speechllama.data.features import Extraction, make_features
-    from speechllama.files import write_table
+    from speechllama.files import read_table, write_table
 
     random = np.random.default_rng(seed)
     names = [f"de_{seed}-{index:03d}" for index in range(num_utterances)]
@@ -62,11 +62,17 @@ def make_set(path: Path, num_utterances: int, seed: int, front_end: Any = None) 
     }
     frames = {utt: int(random.integers(60, 120)) for utt in texts}
     tables["utt2dur"] = {utt: f"{count / 100:.2f}" for utt, count in frames.items()}
-    tables["wav.scp"] = {utt: str(path / f"{utt}.wav") for utt in texts}
+    if front_end is not None and front_end.record.reads == "features":
+        with ark_writer(path / "given", "feats", 1) as write:
+            for utt, count in frames.items():
+                write(utt, random.normal(size=(count, front_end.settings.dim)).astype(np.float32))
+        tables["feats.scp"] = read_table(path / "given/feats.1.scp")
+    else:
+        tables["wav.scp"] = {utt: str(path / f"{utt}.wav") for utt in texts}
     write_data_dir(DataDir(path / "data", tables), path / "data")
     if front_end is not None:
-        for utt, count in frames.items():
-            soundfile.write(tables["wav.scp"][utt], random.normal(size=160 * count) * 0.1, 16000)
+        for utt, wav in tables.get("wav.scp", {}).items():
+            soundfile.write(wav, random.normal(size=160 * frames[utt]) * 0.1, 16000)
         make_features(path / "data", path / "dump", extraction=Extraction(front_end))
         merge_parts(path / "data", path / "dump", 1, "feats")
         return

@@ -19,6 +19,8 @@ from speechllama.data.ark import ark_writer, part_path, read_batch, split_part, 
 from speechllama.data.data_dir import read_data_dir
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, write_table
+from speechllama.frontend.fitting import check_features
+from speechllama.frontend.front_ends import recorded_format
 from speechllama.model.audio import Features
 from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder, read_settings
 from speechllama.model.compressors import Compressor
@@ -71,6 +73,7 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     feats, lengths = data.table("feats.scp"), data.num_frames
     scp, width = data.path / "feats.scp", stored_width(data.path)
     utterances = split_part(list(feats), job.num_jobs, job.job)
+    check_features(data.path, recorded_format(read_settings(ctc_dir), ctc_dir), ctc_dir)
     encoder = load_ctc_encoder(ctc_dir)
     done = part_path(job.output_dir, "compressed", job.job, "done")
     compressor = choice.build(encoder.dim)

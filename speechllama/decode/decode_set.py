@@ -24,8 +24,11 @@ from speechllama.decode.speech2text import Speech2Text, Translation, Utterance
 from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.files import writing
+from speechllama.frontend.fitting import check_features
+from speechllama.frontend.front_ends import recorded_format
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
+from speechllama.model.audio import Features
 from speechllama.model.weights import weights_path
 from speechllama.progress import progress
 from speechllama.text.tasks import trained_task
@@ -79,6 +82,9 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     task = trained_task(translate.settings)
     audio = find_audio(data, job.control, keeps_language=not (task and task.is_label))
     translate.check_data(data.path, audio.kind)
+    if audio.kind is Features:
+        folder = str(translate.folder)
+        check_features(data.path, recorded_format(translate.settings, folder), folder)
     stamp = make_stamp(translate, job, data, audio)
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)

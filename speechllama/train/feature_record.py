@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from speechllama.frontend.fitting import check_features
 from speechllama.frontend.front_ends import FeatureFormat, read_format
 
 
@@ -17,13 +18,21 @@ def record_features(args: argparse.Namespace, features: FeatureFormat | None = N
 
     Args:
         args: The settings of a training.
-        features: The format; None: what frontend.json says next to the training set's `speech`.
+        features: That of the trained encoder which reads them; None: what frontend.json says next to the training
+            set's `speech`.
 
     Returns:
         The format.
+
+    Raises:
+        ValueError: Features of the training or development set are of another kind.
     """
+    tables = [*args.train_data_path_and_name_and_type, *args.valid_data_path_and_name_and_type]
+    folders = [Path(path).parent for path, name, _ in tables if name == "speech"]
+    owner = str(args.ctc_dir) if features else f"the training set, {folders[0] if folders else ''},"
     if features is None:
-        folders = [Path(path).parent for path, name, _ in args.train_data_path_and_name_and_type if name == "speech"]
         features = read_format(folders[0]) if folders else FeatureFormat()
+    for folder in folders:
+        check_features(folder, features, owner)
     vars(args).update(dataclasses.asdict(features))
     return features

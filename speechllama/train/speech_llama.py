@@ -165,7 +165,8 @@ class SpeechLlamaTask(SpeechTask):
         args.task_conf = {"shares": shares} if shares else {}
         if shares and args.max_cache_size:
             raise InputError(f"--max_cache_size {args.max_cache_size}: a cached utterance keeps its task")
-        record_features(args, recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None)
+        features = recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None
+        record_features(args, features)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")
         expected = describe_cache(network.encoder, network.compressor, network.config.compressor)
         for path, name, _ in (*args.train_data_path_and_name_and_type, *args.valid_data_path_and_name_and_type):

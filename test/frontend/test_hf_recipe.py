@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from speechllama.bin import pack, translate
+from speechllama.bin import llm_train, pack, translate
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import read_audio
 from speechllama.decode.speech2text import Speech2Text, Utterance
+from speechllama.faults import InputError
 from speechllama.files import read_table
 from speechllama.frontend.front_ends import choose_front_end
 from speechllama.model.audio import Features
@@ -41,6 +44,30 @@ def test_training_records_what_its_features_are(hf_recipe: Recipe, encoder: Path
     assert b"CM2 " in (hf_recipe.root / "train/dump/feats.1.ark").read_bytes()[:100]
     weights = hf_recipe.load(hf_recipe.root / "ctc/model.pth")["layer_weights"]
     assert weights.shape == (2,) and weights.abs().max() > 0  # they train
+
+
+@pytest.fixture
+def other_weights(hf_recipe: Recipe) -> Iterator[None]:
+    """The features' record names other weights of the same width."""
+    places = [hf_recipe.root / part / "dump/frontend.json" for part in ("train", "dev", "test")]
+    records = [place.read_text() for place in places]
+    for place, record in zip(places, records, strict=True):
+        place.write_text(json.dumps({**json.loads(record), "weights": "0" * 64}))
+    yield
+    for place, record in zip(places, records, strict=True):
+        place.write_text(record)
+
+
+@pytest.mark.usefixtures("other_weights")
+def test_features_of_other_weights_are_refused_wherever_they_are_read(hf_recipe: Recipe, tmp_path: Path) -> None:
+    message = r"dump: features of another kind than those that .*/{} learned from; .*\n  weights: '0+', expected '[^0]"
+    with pytest.raises(InputError, match=message.format("ctc")):
+        hf_recipe.compress("test", name="others")
+    with pytest.raises(InputError, match=message.format("e6")):
+        hf_recipe.decode("e6", "dump", str(tmp_path / "decoded"))
+    words = hf_recipe.llm_command("from_features", source="dump", compressor="none", freeze_encoder=True)
+    with pytest.raises(InputError, match=message.format("ctc")):
+        llm_train.main([*words, "--ctc_dir", str(hf_recipe.root / "ctc")])
 
 
 def check_packed(recipe: Recipe, archive: Path, capsys: pytest.CaptureFixture[str], *places: Path) -> Speech2Text:

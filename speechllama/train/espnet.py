@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import logging
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ with light_import():
     from espnet2.train.trainer import Trainer, TrainerOptions
     from espnet2.utils.build_dataclass import build_dataclass
     from espnet2.utils.nested_dict_action import NestedDictAction
+
+# Of ESPnet's trainer, in each training.
+warnings.filterwarnings("ignore", r"`torch\.cuda\.amp\.", category=FutureWarning)
 
 __all__ = [
     "AbsESPnetModel",

@@ -163,8 +163,8 @@ class SpeechLlamaTask(SpeechTask):
         check_text_share(vars(args), str(args.config))
         shares = read_shares(args.task_conf, task, f"{args.config}: task_conf")
         args.task_conf = {"shares": shares} if shares else {}
-        if shares and args.max_cache_size:
-            raise InputError(f"--max_cache_size {args.max_cache_size}: a cached utterance keeps its task")
+        if shares:
+            args.max_cache_size = 0.0  # a cached utterance would keep its task
         features = recorded_format(read_settings(args.ctc_dir), args.ctc_dir) if args.ctc_dir else None
         record_features(args, features)
         network = build_speech_llama(vars(args), str(args.config), "cuda" if args.ngpu > 0 else "cpu")

@@ -22,8 +22,11 @@ HEADS = 4
 TEXT = "Der Hund schläft, the café sleeps."
 
 
-def write_gguf(path: Path, model: Any, tokenizer: Any, architecture: str = "llama") -> Path:
-    """Write a LLaMA as llama.cpp's own converter does: its names, and the rows of q and k in its order."""
+def write_gguf(path: Path, model: Any, tokenizer: Any, architecture: str = "llama", kind: str = "F32") -> Path:
+    """Write a LLaMA as llama.cpp's own converter does: its names, and the rows of q and k in its order.
+
+    Of a quantised kind are the matrices whose rows are whole blocks, as in every file of llama.cpp.
+    """
     import gguf
 
     writer, config = gguf.GGUFWriter(str(path), architecture), model.config
@@ -50,13 +53,22 @@ def write_gguf(path: Path, model: Any, tokenizer: Any, architecture: str = "llam
     writer.add_bos_token_id(tokenizer.bos_token_id)
     writer.add_eos_token_id(tokenizer.eos_token_id)
     writer.add_unk_token_id(tokenizer.bos_token_id)
+    stored = gguf.GGMLQuantizationType[kind]
     for name, tensor in gguf_tensors(model).items():
-        writer.add_tensor(name, tensor)
+        if is_quantised(tensor, kind):
+            writer.add_tensor(name, gguf.quants.quantize(tensor, stored), raw_dtype=stored)
+        else:
+            writer.add_tensor(name, tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def is_quantised(tensor: np.ndarray, kind: str) -> bool:
+    """Whether a tensor is of the kind, or in float32."""
+    return kind != "F32" and tensor.ndim > 1 and tensor.shape[-1] % 32 == 0
 
 
 def gguf_tensors(model: Any) -> dict[str, np.ndarray]:
@@ -140,6 +152,30 @@ def test_the_weights_are_written_in_the_precision_that_is_wanted(made: tuple[Pat
         sizes[precision] = (Path(folder) / "model.safetensors").stat().st_size
     num_parameters = sum(weight.numel() for weight in made[1].parameters())
     assert sizes["float32"] - sizes["bfloat16"] == pytest.approx(2 * num_parameters, abs=500)  # the headers differ
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1"])
+def test_quantised_weights_are_written_as_the_numbers_that_they_stand_for(
+    made: tuple[Path, Any, Any], tmp_path: Path, kind: str
+) -> None:
+    import gguf
+
+    model = made[1]
+    path, stored = write_gguf(tmp_path / f"tiny.{kind}.gguf", *made[1:], kind=kind), gguf.GGMLQuantizationType[kind]
+    llm_dir = tmp_path / "llm"
+    prepare_llm.main(["--llm", str(path), "--dtype", "float32", "--output_dir", str(llm_dir)])
+    folder, _ = read_llm_record(str(llm_dir))
+    assert "quantization_config" not in json.loads((Path(folder) / "config.json").read_text())
+    found = gguf_tensors(LLM(LLMConfig(folder)).model)
+    num_quantised = 0
+    for name, tensor in gguf_tensors(model).items():
+        expected = tensor
+        if is_quantised(tensor, kind):
+            expected = gguf.quants.dequantize(gguf.quants.quantize(tensor, stored), stored)
+            num_quantised += 1
+            assert not np.array_equal(expected, tensor)
+        np.testing.assert_allclose(found[name], expected, atol=1e-6)
+    assert num_quantised == 2 + 2 * 6  # of a layer all but `down`, whose rows have 48 numbers
 
 
 def test_a_second_conversion_replaces_the_first(made: tuple[Path, Any, Any], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from speechllama.data.audio import read_audio
 from speechllama.faults import InputError
 from speechllama.frontend.front_ends import FeatureFormat, HfSettings, choose_front_end
 from speechllama.frontend.hf_encoder import HfEncoder
+from test.fake_hub import FakeHub
 from test.frontend.encoders import ENCODERS, make_encoder, noise
 
 
@@ -189,6 +190,30 @@ def test_no_frame_is_lost_between_windows(build: Callable[..., HfEncoder], name:
 def test_what_is_no_waveform_is_refused(build: Callable[..., HfEncoder], shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build("wav2vec2", overlap=1.0)(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("ctc_head", [False, True])
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("org/nothing", None, "org/nothing: the hub knows no such model, or it is private"),
+        ("org/encoder", "v9", "org/encoder: the hub has no such revision of it"),
+    ],
+)
+def test_what_the_hub_refuses_is_said(
+    hub: FakeHub, tmp_path: Path, name: str, revision: str | None, message: str, ctc_head: bool
+) -> None:
+    hub.add_folder("org/encoder", make_encoder(tmp_path / "encoder", "hubert"))
+    with pytest.raises(ValueError, match=message):
+        HfEncoder(HfSettings(name, revision=revision, ctc_head=ctc_head))
+
+
+def test_an_encoder_comes_from_the_hub(hub: FakeHub, tmp_path: Path) -> None:
+    folder = make_encoder(tmp_path / "encoder", "hubert")
+    hub.add_folder("org/encoder", folder)
+    found, expected = (HfEncoder(HfSettings(path)) for path in ("org/encoder", str(folder)))
+    np.testing.assert_array_equal(found(noise(1.0)), expected(noise(1.0)))
+    assert found.weights == expected.weights
 
 
 def test_what_is_no_speech_encoder_is_refused(tmp_path: Path, tiny_llm: Path) -> None:

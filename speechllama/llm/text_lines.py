@@ -18,7 +18,8 @@ from speechllama.faults import InputError, first_ten
 from speechllama.text.prompt import PromptConfig, prompt_conf_of
 from speechllama.text.targets import DEFAULT_TARGET
 
-TRANSLATE, COPY = "st", "asr"  # tasks that pairs of text teach; of the second the sentence itself is the answer
+# Tasks that pairs of text teach; the answer is the translation, the sentence itself, the one and then the other.
+TRANSLATE, COPY, BOTH = "st", "asr", "cot"
 
 
 class Line(NamedTuple):

@@ -25,10 +25,11 @@ from speechllama.files import writing
 from speechllama.llm.files import MODEL_DIR
 from speechllama.llm.scratch_llm import LlamaConfig, build_llama, train_llama_tokenizer
 from speechllama.llm.subword_cuts import SubwordCutter
-from speechllama.llm.text_lines import COPY, TRANSLATE, Line, TextCorpus, mix_lines, read_lines
+from speechllama.llm.text_lines import BOTH, COPY, TRANSLATE, Line, TextCorpus, mix_lines, read_lines
 from speechllama.peak_memory import PeakMemory
 from speechllama.text.padding import PADDING, pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig, PromptText
+from speechllama.text.tasks import TABLES, TASKS
 from speechllama.training_record import describe_machine, record_peak, update_training_record
 
 SECONDS = "training_seconds"  # in the log of transformers' trainer
@@ -47,6 +48,8 @@ class TextLLMConfig(LlamaConfig):
         batch_size: Lines a batch.
         learning_rate: Peak of AdamW's rate; linear warm-up over a twentieth, cosine decay to 0.
         copy_share: Share of the lines that ask for the sentence itself (the recognition task), 0 to 1.
+        both_share: Share of the lines that ask for the sentence and then its translation (the task `cot`), 0 to 1; with
+            `copy_share` at most 1.
         cut_share: Share of the source words that are read in other pieces than the tokenizer's, 0 to 1.
         plain_share: Most that plain text may be of the lines, 0 to below 1: the pairs' translations and the rows
             without a source sentence; where there is more of it, pairs are read more often. 0 reads none. Without
@@ -66,10 +69,23 @@ class TextLLMConfig(LlamaConfig):
     batch_size: int = 48
     learning_rate: float = 3.0e-3
     copy_share: float = 0.15
+    both_share: float = 0.0
     cut_share: float = 0.0
     plain_share: float = 0.0
     seed: int = 1
     min_text_bleu: float = 75.0
+
+    def __post_init__(self) -> None:
+        if min(self.copy_share, self.both_share) < 0 or self.copy_share + self.both_share > 1:
+            raise InputError(
+                f"copy_share {self.copy_share} and both_share {self.both_share}: expected shares of the lines, together "
+                "at most 1"
+            )
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that it teaches."""
+        return (TRANSLATE, COPY, *([BOTH] if self.both_share else []))
 
 
 @dataclass
@@ -87,8 +103,14 @@ class Lines(torch.utils.data.Dataset):
 
     def __post_init__(self) -> None:
         draw = random.Random(self.config.seed)
-        self.tasks = [COPY if draw.random() < self.config.copy_share else TRANSLATE for _ in self.lines]
+        self.tasks = [self._choose(draw.random()) for _ in self.lines]
         self.cutter = SubwordCutter(self.prompts[TRANSLATE].tokenizer, self.config.cut_share)
+
+    def _choose(self, place: float) -> str:
+        """Give the task of a place between 0 and 1."""
+        if place < self.config.copy_share:
+            return COPY
+        return BOTH if place < self.config.copy_share + self.config.both_share else TRANSLATE
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -102,7 +124,9 @@ class Lines(torch.utils.data.Dataset):
             return {"input_ids": start + ids, "labels": [-100] * len(start) + ids}
         before, after = prompt.render(line.language, target=line.target)
         source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
-        target = prompt.encode(line.translation if task == TRANSLATE else line.sentence)
+        target = prompt.encode(
+            TASKS[task].join({TABLES["transcript"]: line.sentence, TABLES["translation"]: line.translation})
+        )
         target.append(prompt.tokenizer.eos_token_id)
         given = before + source + after
         return {"input_ids": given + target, "labels": [-100] * len(given) + target}  # -100: no loss
@@ -211,7 +235,7 @@ def train_text_llm(
     if leaked:
         raise InputError(f"{text}: {len(leaked)} test sentences are among the LLM's text, first: {leaked[:3]}")
     folder, work = Path(llm_dir) / MODEL_DIR, Path(llm_dir) / "train"
-    configs = {task: corpus.prompt_config(task) for task in (TRANSLATE, COPY)}
+    configs = {task: corpus.prompt_config(task) for task in config.tasks}
     tokenizer = train_llm_tokenizer(lines, config.vocab_size, configs)
     prompts = {task: Prompt(prompt_config, task, tokenizer) for task, prompt_config in configs.items()}
     work.mkdir(parents=True, exist_ok=True)
@@ -260,12 +284,13 @@ def last_whole_checkpoint(work: Path) -> str | None:
 def train_llm_tokenizer(
     lines: Sequence[Line], vocab_size: int, configs: Mapping[str, PromptConfig] | None = None
 ) -> Any:
-    """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts of both tasks."""
+    """A byte-pair tokenizer of LLaMA's kind ("▁" for spaces) over both sides and the prompts of the tasks."""
     pairs = sorted({(line.language, line.target) for line in lines if line.sentence}) or [("", "")]
     templates: list[str] = []
-    for task in (TRANSLATE, COPY):
+    for task in configs or (TRANSLATE, COPY):
         text = PromptText((configs or {}).get(task, PromptConfig()), task)
-        templates += dict.fromkeys(" ".join(text.fill(text.choose(pair[0]), *pair)) for pair in pairs)
+        filled = (" ".join(text.fill(text.choose(pair[0]), *pair)) for pair in pairs)
+        templates += dict.fromkeys(f"{prompt} {TASKS[task].separator}".rstrip() for prompt in filled)
     prompts = templates * (len(lines) // 10 + 1)
 
     def texts() -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,35 @@ def test_of_a_pair_only_the_target_is_learned_and_of_plain_english_all(prompts: 
     line = [*prompt.encode(PLAIN.translation), end]
     assert plain["input_ids"] == [prompt.tokenizer.bos_token_id, *line]
     assert plain["labels"] == [-100, *line]
+
+
+def test_each_task_has_its_prompt_and_its_answer(tiny_llm: Path) -> None:
+    tokenizer = load_tokenizer(str(tiny_llm))
+    config = TextLLMConfig(copy_share=0.3, both_share=0.3)
+    prompts = {task: Prompt(PromptConfig(), task, tokenizer) for task in config.tasks}
+    lines = Lines([PAIR] * 200, prompts, config)
+    answers = {
+        "st": PAIR.translation,
+        "asr": PAIR.sentence,
+        "cot": f"{PAIR.sentence} Translation: {PAIR.translation}",
+    }
+    for index, task in enumerate(lines.tasks):
+        prompt, line = prompts[task], lines[index]
+        before, after = prompt.render()
+        target = [*prompt.encode(answers[task]), tokenizer.eos_token_id]
+        assert line["input_ids"] == [*before, *prompt.encode(PAIR.sentence), *after, *target]
+        assert [label for label in line["labels"] if label >= 0] == target
+    counts = Counter(lines.tasks)
+    assert 40 < counts["asr"] < 80 and 40 < counts["cot"] < 80 and 60 < counts["st"] < 100
+    without = Lines([PAIR] * 200, prompts, TextLLMConfig(copy_share=0.3))
+    copied = [task == "asr" for task in lines.tasks]
+    assert copied == [task == "asr" for task in without.tasks], "without it, lines are what they were"
+
+
+@pytest.mark.parametrize(("copied", "both"), [(-0.1, 0.0), (0.0, -0.1), (0.6, 0.5)])
+def test_wrong_shares_of_tasks_are_refused(copied: float, both: float) -> None:
+    with pytest.raises(ValueError, match=f"copy_share {copied} and both_share {both}: expected shares of the lines"):
+        TextLLMConfig(copy_share=copied, both_share=both)
 
 
 def test_a_long_line_of_plain_english_is_cut(prompts: dict[str, Prompt]) -> None:

@@ -13,7 +13,7 @@ from speechllama.config import from_mapping
 from speechllama.constants import SPLITS
 from speechllama.data.data_dir import TARGET_TABLE
 from speechllama.files import read_table
-from speechllama.llm.text_lines import COPY, TRANSLATE, TextCorpus
+from speechllama.llm.text_lines import BOTH, COPY, TRANSLATE, TextCorpus
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.stages import stage_number
 from speechllama.rescore.rescoring import read_rescoring_config
@@ -150,7 +150,8 @@ def compare_with_own_llm(
             text = PromptText(TextCorpus("", [], run.options.target_lang, conf).prompt_config(task), task)
         except ValueError:  # reported where the systems use it, or in stage llm
             continue
-        learned = render(text, uses, "", []) if task in (TRANSLATE, COPY) else {}  # it learns no other task
+        tasks = (TRANSLATE, COPY, *([BOTH] if llm.settings.get("both_share") else []))  # it learns no other one
+        learned = render(text, uses, "", []) if task in tasks else {}
         if learned and prompts and set(prompts) != set(learned):
             called = f"another prompt than {where} has: {next(iter(learned))} (conf/train.yaml)"
             found.append(f"the recipe's own LLM learns {called}")

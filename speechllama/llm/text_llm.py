@@ -78,8 +78,8 @@ class TextLLMConfig(LlamaConfig):
     def __post_init__(self) -> None:
         if min(self.copy_share, self.both_share) < 0 or self.copy_share + self.both_share > 1:
             raise InputError(
-                f"copy_share {self.copy_share} and both_share {self.both_share}: expected shares of the lines, together "
-                "at most 1"
+                f"copy_share {self.copy_share} and both_share {self.both_share}: expected shares of the lines, "
+                "together at most 1"
             )
 
     @property
@@ -124,9 +124,8 @@ class Lines(torch.utils.data.Dataset):
             return {"input_ids": start + ids, "labels": [-100] * len(start) + ids}
         before, after = prompt.render(line.language, target=line.target)
         source = self.cutter.encode(line.sentence, random.Random(f"{self.config.seed} {index}"))
-        target = prompt.encode(
-            TASKS[task].join({TABLES["transcript"]: line.sentence, TABLES["translation"]: line.translation})
-        )
+        texts = {TABLES["transcript"]: line.sentence, TABLES["translation"]: line.translation}
+        target = prompt.encode(TASKS[task].join(texts))
         target.append(prompt.tokenizer.eos_token_id)
         given = before + source + after
         return {"input_ids": given + target, "labels": [-100] * len(given) + target}  # -100: no loss
@@ -290,7 +289,8 @@ def train_llm_tokenizer(
     for task in configs or (TRANSLATE, COPY):
         text = PromptText((configs or {}).get(task, PromptConfig()), task)
         filled = (" ".join(text.fill(text.choose(pair[0]), *pair)) for pair in pairs)
-        templates += dict.fromkeys(f"{prompt} {TASKS[task].separator}".rstrip() for prompt in filled)
+        separator = f" {TASKS[task].separator}" if TASKS[task].separator else ""
+        templates += dict.fromkeys(f"{prompt}{separator}" for prompt in filled)
     prompts = templates * (len(lines) // 10 + 1)
 
     def texts() -> Iterator[str]:

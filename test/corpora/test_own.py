@@ -192,6 +192,14 @@ def test_scripts_are_judged_only_where_that_is_asked_for(tmp_path: Path, make_cl
         assert report.splits["train"].kept == kept
 
 
+def test_scripts_are_those_of_the_target_language_of_the_run(tmp_path: Path, make_clip: Make) -> None:
+    texts = ["Yes.", "Да."]
+    rows = [Utterance(str(n), "a", make_clip(f"{n}.wav"), "de", "Ja.", text) for n, text in enumerate(texts)]
+    options = OwnOptions(langs="de", datadir=str(tmp_path / "data"), target_lang="ru")
+    write_sets({"train": rows}, options, "x", Limits(text=TextFilter(check_characters=True)))
+    assert list(read_table(tmp_path / "data/train/text").values()) == ["Да."]
+
+
 def test_the_counts_of_the_page_are_a_report(tmp_path: Path) -> None:
     from speechllama.data.corpus_report import count_rows
 

@@ -107,6 +107,27 @@ def test_every_option_of_a_command_is_one_of_its_entry_point(
     assert {"make_features", "train_tokenizer", "average_checkpoints", "decode", "score"} <= found
 
 
+@pytest.mark.parametrize(
+    ("holder", "stage", "job"),
+    [
+        ("data_options", "data", 0),
+        ("feature_options", "features", 0),
+        ("ctc_options", "ctc", 0),
+        ("llm_options", "llm", 0),
+        ("train_options", "train", -1),
+    ],
+)
+def test_options_of_a_command_may_have_values_with_spaces(
+    own_plan: MakePlan, holder: str, stage: str, job: int
+) -> None:
+    words = (f"--{holder}", "--column 'my text' --n 3", "--llm", "some/llm")
+    plan = own_plan("--system", "e5", *words, mine="")
+    row = next(row for _, row in plan.stages() if row.name == stage)
+    command = row.jobs[job].command
+    at = command.index("--column")
+    assert command[at : at + 4] == ("--column", "my text", "--n", "3")
+
+
 def test_trainings_have_the_seed_the_search_path_and_the_users_options(mini_plan: MakePlan) -> None:
     plan = mini_plan("--seed", "7", "--ctc_options", "--max_epoch 5", "--train_options", "--max_epoch 6 --patience 2")
     training, average = commands(plan, "ctc")

@@ -291,6 +291,8 @@ def test_a_further_data_directory_is_checked_before_hours_are_spent(
         f"--sets: {place}: no such folder; expected a data directory with wav.scp, text, src_text, utt2lang"
     ]
     assert check("--datadir", str(tmp_path / "real")).faults == []  # stage data may write it
+    named = check("--sets", "test fleurs", "--datadir", str(tmp_path / "real"))
+    assert named.lines == [f"fleurs: {tmp_path}/real/fleurs, which stage data has yet to write"]
     place.mkdir(parents=True)
     for name in ("wav.scp", "text", "utt2lang"):
         (place / name).write_text("u x\n")

@@ -107,6 +107,24 @@ def test_every_option_of_a_command_is_one_of_its_entry_point(
     assert {"make_features", "train_tokenizer", "average_checkpoints", "decode", "score"} <= found
 
 
+def test_commands_of_wav_scp_are_allowed_to_what_reads_recordings_and_to_nothing_else(mini_plan: MakePlan) -> None:
+    words = ("--sets", "test ../real/test_real")
+    allowed = ("--allow_commands", "true")
+    for given in ((), allowed):
+        plan = mini_plan(*words, *given)
+        jobs = [job.command for _, row in plan.stages() if row.name != "preflight" for job in row.jobs]
+        found = [command[2] for command in jobs if "--allow_commands" in command]
+        reading = ["validate_data_dir", "make_features", "validate_data_dir", "make_features"]
+        assert found == [f"speechllama.bin.{name}" for name in (reading if given else ())]
+        assert all(value_of(command, "allow_commands") == "true" for command in jobs if "--allow_commands" in command)
+
+
+def test_the_share_of_utterances_without_units_is_a_limit_of_stage_compress(mini_plan: MakePlan) -> None:
+    for words, limit in (((), None), (("--max_blank_share", "0.3"), "0.3")):
+        reports = [command for command in commands(mini_plan(*words), "compress") if command[0] == "ctc_report"]
+        assert [command[-2:] == ("--max_blank_share", limit) for command in reports] == [limit is not None]
+
+
 @pytest.mark.parametrize(
     ("holder", "stage", "job"),
     [

@@ -38,6 +38,8 @@ EXTRAS = {
     "av": ["av"],  # m4a, webm and what else FFmpeg reads
     "datasets": ["datasets>=5.2"],  # corpora of Hugging Face datasets: --corpus_kind datasets
     "lhotse": ["lhotse>=1.33"],  # corpora of Lhotse's cuts: --corpus_kind lhotse
+    "ja": ["sacrebleu[ja]"],  # BLEU of Japanese: MeCab and a dictionary of 50 MB
+    "ko": ["sacrebleu[ko]"],  # BLEU of Korean: the same, 110 MB
     "vad": ["silero-vad>=6"],  # where speech is in a long recording
     "live": ["sounddevice"],  # the microphone
     "demo": ["gradio>=6"],  # the page in the browser
@@ -52,6 +54,8 @@ EXTRAS = {
         "av",
         "datasets>=5.2",
         "lhotse>=1.33",
+        "sacrebleu[ja]",
+        "sacrebleu[ko]",
         "silero-vad>=6",
         "gradio>=6",
         "fastapi",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import shlex
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import field
 from pathlib import Path
@@ -67,6 +68,27 @@ def whole_numbers(value: str) -> str:
     """Refuse an empty list, and what is no whole number."""
     wrong = [word for word in value.split() if not re.fullmatch(r"[0-9]+", word)]
     return f"expected whole numbers, found {wrong[0]!r}" if wrong else not_empty(value)
+
+
+def split_further(value: str) -> list[str]:
+    """Split an option that holds options of another command as a shell does: quotes keep a value with spaces together.
+
+    Raises:
+        UsageError: A quote does not end.
+    """
+    try:
+        return shlex.split(value)
+    except ValueError as error:
+        raise UsageError(f"{value!r}: {error}") from error
+
+
+def well_quoted(value: str) -> str:
+    """Refuse further options with a quote that does not end."""
+    try:
+        split_further(value)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def parse(kind: type[Record], words: Sequence[str], settings: Sequence[str] = ()) -> Record:

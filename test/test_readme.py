@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from speechllama.corpora.mini.options import MiniOptions
+from tools import write_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +52,25 @@ def test_the_tree_is_written_anew_after_a_change(root: Path) -> None:
     command = [sys.executable, str(root / "tools" / "write_tree.py"), "--check"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_recipe_that_the_tree_does_not_list_is_its_users_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = ("egs/mine/run.sh", "egs/TEMPLATE/cmd.sh", "tools/install.sh")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("#!/usr/bin/env bash\n# What it does\n")
+    listed = [tmp_path / name for name in names]
+    monkeypatch.setattr(write_tree, "ROOT", tmp_path)
+    monkeypatch.setattr(write_tree, "PAGE", tmp_path / "docs/tree.md")
+    monkeypatch.setattr(write_tree, "list_files", lambda: iter(listed))
+    page = write_tree.format_tree(listed[1:])
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/tree.md").write_text(page, encoding="utf-8")
+    assert [write_tree.is_unlisted(path, page) for path in listed] == [True, False, False]
+    assert write_tree.main(["--check"]) == 0
+    (tmp_path / "tools/new.sh").write_text("# Another one\n")
+    listed.append(tmp_path / "tools/new.sh")
+    assert write_tree.main(["--check"]) == 1, "a file of a folder that is listed must be on the page"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -212,13 +212,13 @@ class Recipe:
 
         average_checkpoints.main(["--exp_dir", str(self.root / name), "--num_best", "2"])
 
-    def decode(self, system: str, source: str, output: str, *more: str) -> dict[str, str]:
-        """Decode the test set from the cache ("compressed") or from features ("dump")."""
+    def decode(self, system: str, source: str, output: str, *more: str, part: str = "test") -> dict[str, str]:
+        """Decode a set from the cache ("compressed") or from features ("dump")."""
         from speechllama.bin import decode
         from speechllama.files import read_table
 
         decode.main(
-            ["--exp_dir", str(self.root / system), "--data_dir", str(self.root / "test" / source)]
+            ["--exp_dir", str(self.root / system), "--data_dir", str(self.root / part / source)]
             + ["--output_dir", str(self.root / output), "--beam_size", "3", "--nbest", "2", *self.device, *more]
         )
         return read_table(self.root / output / "text")

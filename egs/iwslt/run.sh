@@ -8,7 +8,7 @@
 #     egs/iwslt/run.sh --corpus DIR --source_lang qu --target_lang es --llm DIR --size small --ctc_units 200 \
 #       --data_options "--dev valid --test test --source_suffix que --target_suffix spa"             # a few hours, a CPU
 #     egs/iwslt/run.sh --corpus DIR --source_lang en --target_lang de --llm DIR --ngpu 1 \
-#       --data_options "--test tst-COMMON,tst-HE" --sets "test data_de/tst-HE"                       # a further test set
+#       --data_options "--test tst-COMMON,tst-HE" --sets "test tst-HE"                               # a further test set
 #
 # --data_options has what `python3 -m speechllama.bin.prepare_data iwslt --help` lists: which splits are train, dev and test,
 # and what training leaves out. Results: exp_de/RESULTS.md. The same command resumes after a stop, and then needs --corpus no

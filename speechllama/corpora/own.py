@@ -28,7 +28,6 @@ from speechllama.options import UsageError, format_help, parse
 from speechllama.progress import setup_logging
 from speechllama.text.clean import normalise_text
 from speechllama.text.filter import TextFilter
-from speechllama.text.targets import DEFAULT_TARGET
 
 TRAIN, TRAINED_ON = "train", ("train", "dev")
 NO_RECORDING, UNREADABLE, BEYOND = (
@@ -102,7 +101,8 @@ class Limits:
     Attributes:
         min_duration: Shortest training utterance in seconds.
         max_duration: Longest one.
-        text: Limits of characters a second; `check_characters` also asks for the scripts of both languages.
+        text: Limits of characters a second; `check_characters` also asks for the scripts of both languages, that of the
+            translation being the utterance's own or `--target_lang`.
         max_bad_share: Share of a set that may be faulty: without a readable recording, or `Unusable`. One always may.
     """
 
@@ -153,8 +153,9 @@ def write_sets(
     Raises:
         ValueError: A set has no utterance left, or too many that are faulty.
     """
-    output_dir, target = Path(options.datadir), str(getattr(options, "target_lang", DEFAULT_TARGET))
-    reading = _Reading(tuple(sets), limits or Limits(), options.nj)
+    limits = limits or Limits()
+    output_dir, target = Path(options.datadir), str(getattr(options, "target_lang", limits.text.target))
+    reading = _Reading(tuple(sets), replace(limits, text=replace(limits.text, target=target)), options.nj)
     written: dict[str, DataDir] = {}
     faults: list[str] = []
     for name, utterances in sets.items():

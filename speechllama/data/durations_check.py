@@ -45,8 +45,18 @@ def spread(items: Sequence[Item], number: int) -> list[Item]:
     return [items[index * len(items) // number] for index in range(number)]
 
 
-def check_audio(wav_scp: ScannedTable, segments: ScannedTable | None, checks: Checks) -> Iterator[Fault]:
-    """Each recording is there, and each segment is inside its recording."""
+def read_lengths(tables: Mapping[str, ScannedTable]) -> dict[str, float]:
+    """Give the seconds of each recording that segments name, from its header; none where there are no segments."""
+    if "segments" not in tables:
+        return {}
+    wav_scp, named = tables["wav.scp"], {value.partition(" ")[0] for value in tables["segments"].values.values()}
+    names = sorted(name for name in named if _is_file(wav_scp.values.get(name, "")))
+    return _read([wav_scp.values[name] for name in names], names)
+
+
+def check_audio(tables: Mapping[str, ScannedTable], lengths: Mapping[str, float], checks: Checks) -> Iterator[Fault]:
+    """Each recording is there, and each segment is inside its recording, whose length `read_lengths` gave."""
+    wav_scp, segments = tables["wav.scp"], tables.get("segments")
     faulty = {key: lost for key, value in wav_scp.values.items() if (lost := _find_missing(value, checks))}
     if segments is None:
         for key, (kind, why) in faulty.items():
@@ -69,11 +79,13 @@ def check_audio(wav_scp: ScannedTable, segments: ScannedTable | None, checks: Ch
             yield Fault(kind, wav_scp.where(segment.recording), f"{key!r} needs {why}", dropped)
         else:
             parsed[key] = segment
-    yield from _check_ends(wav_scp, segments, parsed)
+    yield from _check_ends(segments, parsed, lengths)
 
 
-def check_durations(tables: Mapping[str, ScannedTable], checks: Checks) -> Iterator[Fault]:
-    """The table utt2dur says what segments and recordings say; of recordings a part is looked at."""
+def check_durations(
+    tables: Mapping[str, ScannedTable], lengths: Mapping[str, float], checks: Checks
+) -> Iterator[Fault]:
+    """The table utt2dur says what segments and recordings say; of recordings without segments a part is looked at."""
     utt2dur, wav_scp, segments = (tables.get(name) for name in ("utt2dur", "wav.scp", "segments"))
     if utt2dur is None or wav_scp is None:
         return
@@ -85,8 +97,9 @@ def check_durations(tables: Mapping[str, ScannedTable], checks: Checks) -> Itera
                 segment = Segment.parse(segments.values[key])
             except InputError:
                 continue
-            if segment.end is not None:
-                measured[key] = segment.end - segment.start
+            end = lengths.get(segment.recording, 0.0) if segment.end is None else segment.end
+            if end > segment.start:
+                measured[key] = end - segment.start
     else:
         places = {key: wav_scp.values[key] for key in stated if _is_file(wav_scp.values.get(key, ""))}
         chosen = choose(stated, places, checks.num_headers)
@@ -108,11 +121,8 @@ def choose(stated: Mapping[str, float], among: Mapping[str, str], number: int) -
     return [*ordered[:edge], *spread(ordered[edge:last], number - 2 * edge), *ordered[last:]]
 
 
-def _check_ends(wav_scp: ScannedTable, segments: ScannedTable, parsed: Mapping[str, Segment]) -> Iterator[Fault]:
-    """Segments within their recordings, of which only the headers are read."""
-    names = sorted({segment.recording for segment in parsed.values()})
-    names = [name for name in names if _is_file(wav_scp.values[name])]
-    lengths = _read([wav_scp.values[name] for name in names], names)
+def _check_ends(segments: ScannedTable, parsed: Mapping[str, Segment], lengths: Mapping[str, float]) -> Iterator[Fault]:
+    """Segments within their recordings, of those whose length is known."""
     for key, segment in parsed.items():
         length = lengths.get(segment.recording)
         if length is None:

@@ -17,7 +17,7 @@ from speechllama.data.data_dir import (
     DataDir,
     write_data_dir,
 )
-from speechllama.data.durations_check import Checks, check_audio, check_durations
+from speechllama.data.durations_check import Checks, check_audio, check_durations, read_lengths
 from speechllama.data.scanned_table import (
     BAD_LINES,
     ODD_LINE,
@@ -139,8 +139,9 @@ def _find_faults(path: Path, tables: Mapping[str, ScannedTable], checks: Checks)
     for name, table in tables.items():
         faults += _check_values(name, table, _is_text(name) and _may_lack_texts(path, table))
     if "wav.scp" in tables:
-        faults += check_audio(tables["wav.scp"], tables.get("segments"), checks)
-        faults += check_durations(tables, checks)
+        lengths = read_lengths(tables)
+        faults += check_audio(tables, lengths, checks)
+        faults += check_durations(tables, lengths, checks)
     if "utt2spk" in tables:
         faults += _check_speakers(path, tables["utt2spk"])
         if not tables["utt2spk"].values:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechllama.options import UsageError
+from speechllama.options import UsageError, split_further
 from speechllama.recipe.options import CORPUS_PLACES, Options
 from speechllama.recipe.stages import stage_number
 from speechllama.recipe.system import SYSTEM_KEYS, TEACHER, TEACHER_CONF
@@ -26,7 +26,7 @@ def check_further(options: Options) -> None:
     known = {field.name for field in dataclasses.fields(Options)}
     faults = []
     for holder in FURTHER:
-        for word in getattr(options, holder).split():
+        for word in split_further(getattr(options, holder)):
             name = word.removeprefix("--").partition("=")[0]
             if not word.startswith("--") or name not in {*known, *SYSTEM_KEYS, OF_FRONT_ENDS}:
                 continue

@@ -15,12 +15,21 @@ from pathlib import Path
 
 from speechllama.constants import DEFAULT_FRONT_END, SPLITS
 from speechllama.corpora.covost2.options import DIRECTIONS, EN_X, X_EN, english_targets
-from speechllama.options import UsageError, at_least_one, not_empty, one_of, option, whole_number, whole_numbers
+from speechllama.options import (
+    UsageError,
+    at_least_one,
+    not_empty,
+    one_of,
+    option,
+    well_quoted,
+    whole_number,
+    whole_numbers,
+)
 from speechllama.text.targets import DEFAULT_TARGET, TARGETS
 
 ENGLISH = "en"
 
-FURTHER_OPTIONS = "Further options of single commands, separated by spaces (those of training override the YAML)"
+FURTHER_OPTIONS = "Further options of single commands, read as a shell reads them (those of training override the YAML)"
 # Options with a path of the user's, which is relative to where the user is, not to the recipe.
 # Those that say where a corpus is. A recipe takes those of its kind of corpus; one of its own takes `corpus`.
 CORPUS_PLACES = ("corpus", "common_voice", "covost2", "librispeech")
@@ -70,13 +79,10 @@ def known_corpus(value: str) -> str:
 
 
 def known_sets(value: str) -> str:
-    """Refuse an empty list, unknown sets, and further data directories whose names are taken."""
+    """Refuse an empty list, and further data directories whose names are taken or odd."""
     names = [name_of_set(word) for word in value.split()]
     for word, name in zip(value.split(), names, strict=True):
-        if not is_directory(word) and name not in SPLITS:
-            expected = f"some of {', '.join(SPLITS)}, or a data directory with a slash in its path, as ./{name}"
-            return f"unknown set {word!r}, expected {expected}"
-        if is_directory(word) and (name in SPLITS or not re.fullmatch(r"[\w.-]*\w[\w.-]*", name)):
+        if (is_path(word) and name in SPLITS) or not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
             return f"data directory {word!r} needs a name of its own, of letters, digits, _ and -; found {name!r}"
     twice = sorted(name for name in {*names} if names.count(name) > 1)
     return f"set {twice[0]!r} is named more than once" if twice else not_empty(value)
@@ -87,13 +93,13 @@ def share(value: float) -> str:
     return "" if 0 <= value <= 1 else f"expected a share from 0 to 1, found {value}"
 
 
-def is_directory(word: str) -> bool:
-    """Whether a word of `--sets` is a data directory of the user's, not one that stage `data` writes."""
+def is_path(word: str) -> bool:
+    """Whether a word of `--sets` is the path of a data directory, not the name of one below `--datadir`."""
     return "/" in word
 
 
 def name_of_set(word: str) -> str:
-    """Name a set of `--sets`: of a data directory the last part of its path."""
+    """Name a set of `--sets`: of a path its last part."""
     return word.rstrip("/").rpartition("/")[2]
 
 
@@ -193,20 +199,26 @@ class Options:
         X_EN, "CoVoST 2: x_en, or en_x: English into --target_lang, or else into each of --langs", one_of(*DIRECTIONS)
     )
     librispeech: str = option("", "LibriSpeech: folder or URL of its parts or their archives [DOWNLOADS/librispeech]")
-    data_options: str = option("", "further options of local/data.sh (its --help), separated by spaces")
+    data_options: str = option(
+        "", "further options of local/data.sh (its --help), read as a shell reads them", well_quoted
+    )
     allow_commands: bool = option(False, "run the commands that a wav.scp may have in place of paths; trust them first")
     # Further options of single commands
-    feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", group=FURTHER_OPTIONS)
-    ctc_options: str = option("", "of CTC training, such as '--max_epoch 5'")
+    feature_options: str = option("", "of stage features, such as '--max_bad_share 0.2'", well_quoted, FURTHER_OPTIONS)
+    ctc_options: str = option("", "of CTC training, such as '--max_epoch 5'", well_quoted)
     llm_options: str = option(
-        "", "of stage llm: of the recipe's own LLM's training, or '--dtype float32' of a GGUF file"
+        "", "of stage llm: of the recipe's own LLM's training, or '--dtype float32' of a GGUF file", well_quoted
     )
-    train_options: str = option("", "of audio-encoder and LoRA training")
-    decode_options: str = option("", "of decode, such as '--no_repeat_ngram_size 4'")
+    train_options: str = option("", "of audio-encoder and LoRA training", well_quoted)
+    decode_options: str = option("", "of decode, such as '--no_repeat_ngram_size 4'", well_quoted)
     # Averaging, decoding, scoring
     num_best: int = option(3, "best epochs of the system to average", at_least_one, "Averaging, decoding, scoring")
     ctc_num_best: int = option(3, "best epochs of CTC to average; both at most keep_nbest_models", at_least_one)
-    sets: str = option("test", "sets to decode and score: train, dev, test, or paths of data directories", known_sets)
+    sets: str = option(
+        "test",
+        "sets to decode and score: train, dev, test, others in --datadir, or paths of data directories",
+        known_sets,
+    )
     subset: int = option(0, "decode and score only so many utterances of each set, spread over it; 0: all")
     bleu_tokenizer: str = option("", "tokenizer of BLEU, of sacreBLEU's; empty: that of the target language")
     comet_model: str = option(
@@ -249,8 +261,9 @@ class Options:
 
     @property
     def further_sets(self) -> dict[str, str]:
-        """Those of them that stage `data` does not write: name and data directory."""
-        return {name_of_set(word): word.rstrip("/") for word in self.sets.split() if is_directory(word)}
+        """Those of them that are not train, dev or test: name and data directory."""
+        words = {name_of_set(word): word.rstrip("/") for word in self.sets.split() if word not in SPLITS}
+        return {name: word if is_path(word) else f"{self.datadir}/{name}" for name, word in words.items()}
 
     @property
     def target_words(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from speechllama.corpora.options import DataOptions
 from speechllama.decode.search_config import SearchConfig
-from speechllama.options import UsageError, parse, to_words
+from speechllama.options import UsageError, parse, split_further, to_words
 from speechllama.recipe.contradictions import check_further, check_plan
 from speechllama.recipe.corpora import CORPORA, Corpus, SizeEstimate, Sources
 from speechllama.recipe.front_end import SelectedFrontEnd, select_front_end
@@ -113,7 +113,7 @@ class Plan:
         words += ["--nj", str(options.nj), *options.target_words, *options.direction_words]
         for name, place in self.places.items():
             words += [f"--{name}", place]
-        return (*words, *options.data_options.split())
+        return (*words, *split_further(options.data_options))
 
     @cached_property
     def search(self) -> SearchConfig:

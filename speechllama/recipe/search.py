@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.search_options import add_search_options, given_search
-from speechllama.options import UsageError
+from speechllama.options import UsageError, split_further
 from speechllama.recipe.options import Options
 from speechllama.recipe.system import Selection
 
@@ -34,7 +34,7 @@ def read_search(options: Options, selection: Selection) -> SearchConfig:
     parser = _Parser(prog="decode", add_help=False, allow_abbrev=False)
     add_search_options(parser)
     beam = ["--beam_size", str(options.beam_size), "--nbest", str(options.beam_size)]
-    values = given_search(parser.parse_args([*beam, *options.decode_options.split()]))
+    values = given_search(parser.parse_args([*beam, *split_further(options.decode_options)]))
     ctc_weight, system = values.pop(OF_JOINT_SEARCH), selection.system
     if ctc_weight is not None and not system.is_seq2seq:
         raise UsageError(f"--decode_options: --ctc_weight is for encoder-decoders, and {system.name} is none")

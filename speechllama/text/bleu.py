@@ -33,6 +33,6 @@ def bleu_metric(target: Target, effective_order: bool = False) -> BLEU:
         return BLEU(tokenize=name, effective_order=effective_order)
     except (RuntimeError, ImportError, OSError) as error:
         is_extra = name.endswith("-mecab")
-        advice = f"pip install 'sacrebleu[{name.removesuffix('-mecab')}]'" if is_extra else DOWNLOADED
+        advice = f"pip install -e '.[{name.removesuffix('-mecab')}]'" if is_extra else DOWNLOADED
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise InputError(f"BLEU of {target.language} needs the tokenizer {name} ({lines[0]}): {advice}") from error

@@ -34,7 +34,6 @@ class PromptConfig:
     Attributes:
         template: Text with `{audio}` where the audio goes and, if wanted, `{language}` of the speech and `{target}`,
             the language to write; empty: the task's own. One with words is of the default task, translation.
-        by_task: Templates of single tasks, by the names of TASKS; they replace `template`.
         by_language: Templates of single languages, by the codes of utt2lang; they replace `template`.
         start: Where the LLM's start token comes: first, as LLMs were trained, or last before the text, the <SOS>
             of a decoder-only model from scratch (arXiv 2307.03917, section 4).
@@ -42,7 +41,7 @@ class PromptConfig:
             `start_ids`; `bos` is its `bos_token` in any case, as experiments of older versions have it.
         target: The language to write, a name in TARGETS, where utt2target does not say it.
         language_names: Names of languages by the codes of utt2lang and utt2target; they replace those of TARGETS.
-        by_task: Templates of tasks, by their names.
+        by_task: Templates of single tasks, by the names of TASKS; they replace `template`.
         targets: The languages that training wrote, where utt2target said so: recorded, not to be given.
     """
 

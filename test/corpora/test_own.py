@@ -82,7 +82,51 @@ def test_the_two_files_of_the_page_prepare_a_corpus(tmp_path: Path, make_clip: M
     assert "--corpus" in help_text and "folder or URL of the corpus" in help_text
 
 
-def test_the_one_file_of_the_page_prepares_a_corpus_in_a_known_form(tmp_path: Path, make_clip: Make) -> None:
+def read_corpus(folder: Path) -> dict[str, list[list[str]]]:
+    """The rows of the tables, with the header first."""
+    tables = {name: folder / f"{name}.tsv" for name in ("train", "dev", "test")}
+    return {
+        name: [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()]
+        for name, table in tables.items()
+    }
+
+
+def save_dataset(folder: Path) -> Path:
+    """Save the tables as a Hugging Face dataset, whose audio is paths."""
+    datasets = pytest.importorskip("datasets", reason="needs datasets: pip install -e '.[datasets]'")
+    splits = {}
+    for name, (head, *rows) in read_corpus(folder).items():
+        columns = {column: [row[place] for row in rows] for place, column in enumerate(head)}
+        columns["audio"] = [str(folder / path) for path in columns["audio"]]
+        splits[name] = datasets.Dataset.from_dict(columns).cast_column("audio", datasets.Audio(decode=False))
+    datasets.DatasetDict(splits).save_to_disk(str(folder / "saved"))
+    return folder / "saved"
+
+
+def save_cuts(folder: Path) -> Path:
+    """Save the tables as manifests of Lhotse's cuts."""
+    lhotse = pytest.importorskip("lhotse", reason="needs lhotse: pip install -e '.[lhotse]'")
+    for name, (_, *rows) in read_corpus(folder).items():
+        cuts = []
+        for path, speaker, transcript, translation in rows:
+            cut = lhotse.Recording.from_file(folder / path).to_cut()
+            span = {"id": cut.id, "recording_id": cut.recording_id, "start": 0.0, "duration": cut.duration}
+            said = {"text": transcript, "speaker": speaker, "language": "French"}
+            cut.supervisions = [lhotse.SupervisionSegment(**span, **said, custom={"translation": translation})]
+            cuts.append(cut)
+        lhotse.CutSet.from_cuts(cuts).to_file(folder / f"cuts_{name}.jsonl.gz")
+    return folder
+
+
+FORMS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "tsv": (lambda folder: folder, "--src_text_column transcript --speaker_column speaker"),
+    "datasets": (save_dataset, "--src_text_column transcript --speaker_column speaker --dev dev"),
+    "lhotse": (save_cuts, ""),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_one_file_of_the_page_prepares_a_corpus_in_a_known_form(tmp_path: Path, make_clip: Make, form: str) -> None:
     recipe = tmp_path / "checkout/egs/mine"
     recipe.mkdir(parents=True)
     for name in ("speechllama", "utils", "tools", "egs/TEMPLATE"):
@@ -91,9 +135,11 @@ def test_the_one_file_of_the_page_prepares_a_corpus_in_a_known_form(tmp_path: Pa
     (recipe / "run.sh").chmod(0o755)
     make_clip("x.wav")
     write_corpus(make_clip, tmp_path / "my radio")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    words = ["--corpus", "my radio", "--llm", "some/llm", "--stage", "1", "--stop_stage", "1", "--corpus_kind", "tsv"]
-    words += ["--data_options", "--src_text_column transcript --speaker_column speaker"]
+    save, options = FORMS[form]
+    corpus = save(tmp_path / "my radio").relative_to(tmp_path)
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+    words = ["--corpus", str(corpus), "--llm", "some/llm", "--stage", "1", "--stop_stage", "1", "--corpus_kind", form]
+    words += ["--data_options", options]
     command = ["checkout/egs/mine/run.sh", *words]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, f"{result.stdout}\n{result.stderr}"
@@ -190,6 +236,14 @@ def test_scripts_are_judged_only_where_that_is_asked_for(tmp_path: Path, make_cl
     for text, kept in ((TextFilter(check_characters=False), 2), (TextFilter(), 1)):
         [report] = write_sets({"train": rows}, options, "x", Limits(text=text))
         assert report.splits["train"].kept == kept
+
+
+def test_scripts_are_those_of_the_target_language_of_the_run(tmp_path: Path, make_clip: Make) -> None:
+    texts = ["Yes.", "Да."]
+    rows = [Utterance(str(n), "a", make_clip(f"{n}.wav"), "de", "Ja.", text) for n, text in enumerate(texts)]
+    options = OwnOptions(langs="de", datadir=str(tmp_path / "data"), target_lang="ru")
+    write_sets({"train": rows}, options, "x", Limits(text=TextFilter(check_characters=True)))
+    assert list(read_table(tmp_path / "data/train/text").values()) == ["Да."]
 
 
 def test_the_counts_of_the_page_are_a_report(tmp_path: Path) -> None:

@@ -84,6 +84,19 @@ def test_a_duration_that_the_segment_does_not_have_is_named(make_data_dir: Calla
     assert [fault.where for fault in validate_data_dir(path)] == [f"{path}/utt2dur:2"]
 
 
+def test_a_segment_that_ends_with_its_recording_has_the_duration_of_the_rest(
+    make_data_dir: Callable[..., Path],
+) -> None:
+    path = make_data_dir(num=2)
+    make_segments(path, "0 0.5", "0.5 -1")
+    (path / "utt2dur").write_text((path / "utt2dur").read_text().replace("clip01 0.5", "clip01 999"))
+    (fault,) = validate_data_dir(path)
+    assert fault.where == f"{path}/utt2dur:2" and "has 999, its segment has 1.50 s; --fix writes that" in fault.found
+    assert fix_data_dir(path).repaired == {"wrong duration": 1}
+    assert list(read_table(path / "utt2dur").values()) == ["0.5", "1.500"]
+    assert validate_data_dir(path) == []
+
+
 def test_headers_are_read_of_the_extremes_and_of_others_at_even_distances() -> None:
     stated = {str(number): float(number) for number in range(100)}
     assert choose(stated, dict.fromkeys(stated, ""), 8) == ["0", "1", "2", "26", "50", "74", "98", "99"]

@@ -14,6 +14,7 @@ from speechllama.bin import decode, merge_decoded, pack, rescore
 from speechllama.decode import nbest as nbest_files
 from speechllama.decode.risk import chrf_utility, order_by_risk
 from speechllama.decode.search_config import SearchConfig
+from speechllama.decode.seq2seq2text import Seq2SeqToText
 from speechllama.decode.speech2text import Speech2Text, Translation
 from speechllama.decode.speech_llama2text import SpeechLlamaToText
 from speechllama.decode.systems import change_search
@@ -161,17 +162,23 @@ def test_a_packed_model_keeps_its_search(systems: Path, system: str, tmp_path: P
     shutil.rmtree(systems / system / "decode_test_beam3")
 
 
+@pytest.mark.parametrize(("system", "kind"), [(LLM_SYSTEM, SpeechLlamaToText), (SEQ2SEQ, Seq2SeqToText)])
 def test_texts_that_repeat_themselves_to_the_limit_are_counted_and_shown(
-    systems: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    systems: Path,
+    system: str,
+    kind: type[Speech2Text],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     endings = iter([([1, 2, 3] * 5, True), ([1, 2, 3] * 5, False), ([1, 2, 3, 4], True), *[([1], False)] * 3])
 
     def write(self: Any, audio: Any, utterances: Any) -> list[list[Translation]]:
         return [[Translation("x", tokens, -1.0, cut)] for _, (tokens, cut) in zip(utterances, endings, strict=False)]
 
-    monkeypatch.setattr(SpeechLlamaToText, "translate", write)
-    output = tmp_path / "exp/st_e6/decode_test_beam3"
-    decode_test(systems, LLM_SYSTEM, output)
+    monkeypatch.setattr(kind, "translate", write)
+    output = tmp_path / f"exp/st_{system}/decode_test_beam3"
+    decode_test(systems, system, output)
     report = read_json(output / "decode.json")
     assert (report["num_cut"], report["num_runaway"]) == (2, 1)
     words = (
@@ -181,4 +188,4 @@ def test_texts_that_repeat_themselves_to_the_limit_are_counted_and_shown(
     assert words in caplog.text
     scores = {"task": "st", "set": "test", "bleu": 1.0, "chrf": 1.0, "signature": "a", "chrf_signature": "b"}
     (output / "score.json").write_text(json.dumps({**report, **scores, "per_language": {}}))
-    assert f"* st_e6/decode_test_beam3: {words}\n" in format_results(collect_results(tmp_path / "exp"))
+    assert f"* st_{system}/decode_test_beam3: {words}\n" in format_results(collect_results(tmp_path / "exp"))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from speechllama.bin import take_texts
+from speechllama.config import read_yaml
 from speechllama.data.skipped import Reason, read_skipped
 from speechllama.decode.nbest import read_nbest
 from speechllama.decode.teacher_texts import choose_texts
@@ -88,21 +89,36 @@ def test_a_student_learns_what_its_teacher_wrote(recipe: Any, tmp_path: Path, so
     assert {*read_skipped(output / "skipped")} == {*names[:2]}
     assert "kept 10 of 12 texts of the teacher" in (output / "taught.md").read_text()
     if source == "compressed":
-        train_student(recipe, output, list(written))
+        train_student(recipe, "student", output, list(written))
 
 
-def train_student(recipe: Any, taught: Path, names: list[str]) -> None:
-    """Count the positions of a teacher's training set, then train on it, as stage train does."""
+def test_a_student_learns_what_the_search_of_its_teacher_found(recipe: Any) -> None:
+    search = ("--no_repeat_ngram_size", "1", "--tokens_per_second", "400")  # so that its texts end
+    written = recipe.decode("e6", "compressed", "teach_train", *search, part="train")
+    output = recipe.root / "train/compressed_by_e6"
+    take_texts.main(words(recipe.root / "teach_train", recipe.root / "train/compressed", output))
+    taught, skipped = read_table(output / "text"), read_skipped(output / "skipped")
+    assert taught == {name: text for name, text in written.items() if name not in skipped}
+    assert taught and {*taught} | {*skipped} == {*read_table(recipe.root / "train/compressed/text")}
+    student = train_student(recipe, "student_of_e6", output, list(taught))
+    learned = [entry[0] for entry in student["train_data_path_and_name_and_type"]]
+    assert f"{output}/text" in learned and all(Path(place).parent == output for place in learned)
+
+
+def train_student(recipe: Any, name: str, taught: Path, names: list[str]) -> dict[str, Any]:
+    """Count the positions of a teacher's training set, then train on it, as stage train does; give the config.yaml."""
     from speechllama.bin import collect_llm_stats, llm_train
 
-    command, shape = recipe.llm_command("student", max_epoch=1), recipe.root / "train/taught_shape"
-    words = ["--config", str(recipe.root / "student.yaml"), "--llm_dir", str(recipe.root / "llm")]
+    command, shape = recipe.llm_command(name, max_epoch=1), recipe.root / f"train/{name}_shape"
+    words = ["--config", str(recipe.root / f"{name}.yaml"), "--llm_dir", str(recipe.root / "llm")]
     words += ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(taught), "--output_file", str(shape)]
     collect_llm_stats.main(words)
     assert list(read_table(shape)) == names
     command = [word.replace("train/compressed/", f"train/{taught.name}/") for word in command]
-    llm_train.main([word.replace("train/compressed_llm_shape", "train/taught_shape") for word in command])
-    assert (recipe.root / "student/1epoch.pth").is_file()
+    llm_train.main([word.replace("train/compressed_llm_shape", f"train/{name}_shape") for word in command])
+    assert (recipe.root / name / "1epoch.pth").is_file()
+    config: dict[str, Any] = read_yaml(recipe.root / name / "config.yaml")
+    return config
 
 
 def test_what_is_no_training_set_of_a_teacher_is_refused(recipe: Any, tmp_path: Path) -> None:

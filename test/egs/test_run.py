@@ -102,7 +102,7 @@ def test_a_python_with_some_packages_plans_what_it_can_and_asks_for_the_environm
         (["--beem_size", "2"], "unknown option --beem_size; the nearest is --beam_size"),
         (["--task", "mt"], "--task: unknown value 'mt', expected one of st, asr"),
         (["--system", "e9"], "no system 'e9'"),
-        (["--sets", "tset"], "--sets: unknown set 'tset', expected some of train, dev, test"),
+        (["--sets", "test x/dev"], "--sets: data directory 'x/dev' needs a name of its own"),
         (["--nj", "0"], "at least 1"),
         (["--num_nodes", "2"], "--num_nodes 2 needs launcher=slurm"),
         (["--cmd", "no_cmd.sh"], "--cmd 'no_cmd.sh' is no file"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,8 @@ from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan
 from speechllama.recipe.preflight.prompts import check_prompts
 from speechllama.recipe.preflight.run import CheckedRun
-from test.recipe.conftest import MakePlan, commands, value_of
+from speechllama.recipe.table import plan_table
+from test.recipe.conftest import EGS, MINI_SETTINGS, MakePlan, commands, value_of
 
 
 def test_ctc_writes_the_transcripts_and_the_llm_translates_them(mini_plan: MakePlan) -> None:
@@ -53,6 +55,20 @@ def test_the_prompts_of_both_steps_are_shown(mini_plan: MakePlan) -> None:
     assert any("cascade_e6.yaml" in line for line in shown) and any("e6.yaml" in line for line in shown)
     assert sum("Write down the speech" in line for line in lines) == 2  # of E5 and E6
     assert sum("Translate the speech to English" in line for line in lines) == 1
+
+
+def test_a_cascade_is_a_row_of_the_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(EGS / "mini_covost2")
+    words = ["--systems", "E6 cascade cascade_e6", "--reference", "E6", "--expdir", str(tmp_path)]
+    table = plan_table(words, (), MINI_SETTINGS)
+    rows = {paths.row: paths for paths in table.run_paths()}
+    found = {name: (paths.base_dir, paths.init_dir, paths.decode_dir, paths.llm_dir) for name, paths in rows.items()}
+    own = {name: tuple(place.removeprefix(f"{tmp_path}/") for place in places) for name, places in found.items()}
+    assert own == {
+        "e6": ("st_e6", "st_e5", "st_e6/decode_test_beam4", "llm"),
+        "cascade": ("asr_ctc", "", "st_cascade/decode_test_beam4", "llm"),
+        "cascade_e6": ("asr_e6", "asr_e5", "st_cascade_e6/decode_test_beam4", "llm"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,45 @@ def test_every_option_of_a_command_is_one_of_its_entry_point(
     assert {"make_features", "train_tokenizer", "average_checkpoints", "decode", "score"} <= found
 
 
+def test_commands_of_wav_scp_are_allowed_to_what_reads_recordings_and_to_nothing_else(mini_plan: MakePlan) -> None:
+    words = ("--sets", "test ../real/test_real")
+    allowed = ("--allow_commands", "true")
+    for given in ((), allowed):
+        plan = mini_plan(*words, *given)
+        jobs = [job.command for _, row in plan.stages() if row.name != "preflight" for job in row.jobs]
+        found = [command[2] for command in jobs if "--allow_commands" in command]
+        reading = ["validate_data_dir", "make_features", "validate_data_dir", "make_features"]
+        assert found == [f"speechllama.bin.{name}" for name in (reading if given else ())]
+        assert all(value_of(command, "allow_commands") == "true" for command in jobs if "--allow_commands" in command)
+
+
+def test_the_share_of_utterances_without_units_is_a_limit_of_stage_compress(mini_plan: MakePlan) -> None:
+    for words, limit in (((), None), (("--max_blank_share", "0.3"), "0.3")):
+        reports = [command for command in commands(mini_plan(*words), "compress") if command[0] == "ctc_report"]
+        assert [command[-2:] == ("--max_blank_share", limit) for command in reports] == [limit is not None]
+
+
+@pytest.mark.parametrize(
+    ("holder", "stage", "job"),
+    [
+        ("data_options", "data", 0),
+        ("feature_options", "features", 0),
+        ("ctc_options", "ctc", 0),
+        ("llm_options", "llm", 0),
+        ("train_options", "train", -1),
+    ],
+)
+def test_options_of_a_command_may_have_values_with_spaces(
+    own_plan: MakePlan, holder: str, stage: str, job: int
+) -> None:
+    words = (f"--{holder}", "--column 'my text' --n 3", "--llm", "some/llm")
+    plan = own_plan("--system", "e5", *words, mine="")
+    row = next(row for _, row in plan.stages() if row.name == stage)
+    command = row.jobs[job].command
+    at = command.index("--column")
+    assert command[at : at + 4] == ("--column", "my text", "--n", "3")
+
+
 def test_trainings_have_the_seed_the_search_path_and_the_users_options(mini_plan: MakePlan) -> None:
     plan = mini_plan("--seed", "7", "--ctc_options", "--max_epoch 5", "--train_options", "--max_epoch 6 --patience 2")
     training, average = commands(plan, "ctc")

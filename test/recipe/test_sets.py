@@ -40,6 +40,13 @@ def test_a_further_data_directory_is_decoded_and_scored_and_never_trained_on(min
     assert value_of(score, "corpus_report") == "../covost2/data/real/report.json"
 
 
+def test_a_name_is_that_of_a_set_in_the_folder_of_stage_data(mini_plan: MakePlan) -> None:
+    plan = mini_plan("--sets", "test fleurs", "--target_lang", "de")
+    assert plan.options.further_sets == {"fleurs": "data_de/fleurs"}
+    by_path = mini_plan("--sets", "test data_de/fleurs", "--target_lang", "de")
+    assert [*plan.stages()][1:] == [*by_path.stages()][1:]  # but for the preflight, which gets the words
+
+
 def test_a_subset_is_a_set_of_its_own_that_is_decoded_and_scored(mini_plan: MakePlan) -> None:
     whole, part = mini_plan(), mini_plan("--subset", "20")
     assert rows_of(whole, "subset") == []

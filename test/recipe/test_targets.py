@@ -88,6 +88,15 @@ def test_a_table_of_targets_is_read_where_the_data_have_one(own_plan: OwnPlan, t
         assert any(path.endswith("train/utt2target") for path in rows[name].inputs), "a changed table makes it stale"
 
 
+def test_the_recipes_own_llm_and_the_tuning_of_rescoring_get_the_target_language(own_plan: OwnPlan) -> None:
+    for words, language in (((), "en"), (("--target_lang", "ja"), "ja")):
+        plan = own_plan("--system", "b2", "--llm", "", *words, llm="vocab_size: 100\n")
+        for stage, name in (("llm", "train_text_llm"), ("tune", "tune_rescoring")):
+            command = next(each for each in commands(plan, stage) if each[0] == name)
+            assert ("--target_lang" in command) == (language != "en"), "English is the default"
+            assert language == "en" or value_of(command, "target_lang") == language
+
+
 def test_rescoring_and_the_recipes_own_llm_get_the_prompts_that_the_systems_share(own_plan: OwnPlan) -> None:
     conf = 'include: train.yaml\nprompt_conf: {template: "To German: {audio}"}\n'
     words = ("--system", "b2", "--llm", "")

@@ -213,6 +213,27 @@ def test_the_tuned_weight_is_applied_and_reported(
         assert {"own_score", "llm_score", "llm_length"} <= best.keys()
 
 
+def test_cut_texts_are_counted_among_those_that_rescoring_chose(
+    recipe: Any, decoded: dict[str, Path], tmp_path: Path
+) -> None:
+    run_tuning(recipe, decoded["dev"], tmp_path / "tuned.json", weights=[])
+    shutil.copytree(decoded["test"], tmp_path / "own")
+    stamp, *lines = (tmp_path / "own/nbest.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:  # each first text was cut, and repeats itself to the end; no other was
+        for rank, entry in enumerate(record["nbest"]):
+            entry |= {"is_cut": not rank, "tokens": [5, 6] * 5 if not rank else [5, 6, 7]}
+    texts = "".join(f"{json.dumps(record)}\n" for record in records)
+    (tmp_path / "own/nbest.jsonl").write_text(f"{stamp}\n{texts}", encoding="utf-8")
+    for weight in (0.0, 1000.0):
+        forced, output = tmp_path / f"{weight}.json", tmp_path / f"out{weight}"
+        forced.write_text(json.dumps({**read_json(tmp_path / "tuned.json"), "weight": weight}))
+        report = run_rescoring(recipe, tmp_path / "own", forced, output)
+        chosen = sum(entries[0].get("is_cut", False) for entries in read_nbest(output).entries.values())
+        assert report["num_cut"] == report["num_runaway"] == chosen
+        assert (chosen == len(records)) == (weight == 0.0), "the LLM prefers other texts"
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

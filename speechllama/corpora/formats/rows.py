@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,7 @@ def to_utterance(row: Mapping[str, Any], speech: Speech, options: ColumnOptions,
         transcript if options.text_column == NONE else translation,
         start,
         None if end == math.inf else end,
-        _text(row, options.target_column),
+        _find_code(_text(row, options.target_column), (options.target_lang, *TARGETS)),
         where,
     )
 
@@ -117,12 +117,16 @@ def _find_language(row: Mapping[str, Any], options: ColumnOptions) -> str:
     if not options.lang_column or options.lang_column == NONE:
         return options.only_language("--lang_column says")
     value = _text(row, options.lang_column)
-    if value in options.languages:
-        return value
     if not value and len(options.languages) == 1:
         return options.languages[0]
-    named = [code for code in options.languages if code in TARGETS and TARGETS[code].language == value]
-    return named[0] if named else value
+    return _find_code(value, options.languages)
+
+
+def _find_code(value: str, codes: Sequence[str]) -> str:
+    """Give a code itself, or the first of some codes that has this English name; another value as it is."""
+    if value in codes:
+        return value
+    return next((code for code in codes if code in TARGETS and TARGETS[code].language == value), value)
 
 
 def _seconds(value: Any, default: float) -> float:

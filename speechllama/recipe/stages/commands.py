@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechllama.options import split_further
 from speechllama.recipe.stages.records import Job, module, tables
 from speechllama.recipe.system import Config
 
@@ -89,7 +90,7 @@ def train_on_features(plan: Plan, name: str, config: Config, folder: str, furthe
         layout.cmvn,
         *data_options(layout.dump, lambda _: entries, shapes),
     ]
-    words += ["--output_dir", folder, *further.split()]
+    words += ["--output_dir", folder, *split_further(further)]
     return Job("train", trainer(plan, name, config, words), f"{folder}/train.log")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from speechllama.options import split_further
 from speechllama.recipe.stages.commands import as_seen_here, config_words, given
 from speechllama.recipe.stages.encoder import CACHE_TABLES
 from speechllama.recipe.stages.records import JOB, Clear, Job, Stage, module, tables
@@ -191,7 +192,7 @@ def decode_jobs(plan: Plan, name: str, folder: str, control: bool = False, task:
         *given("task", task),
         *("--beam_size", options.beam_size, "--nbest", options.beam_size, "--batch_size", options.batch_size),
         *("--control", control, "--ngpu", int(options.ngpu > 0), "--num_jobs", options.decode_jobs, "--job", JOB),
-        *options.decode_options.split(),
+        *split_further(options.decode_options),
     )
     jobs = [Job("gpu", work, f"{folder}/log/decode.JOB.log", options.decode_jobs)]
     if options.decode_jobs > 1:  # a single job merges itself
@@ -249,7 +250,7 @@ def _translate_transcripts(plan: Plan, cascade: Config, name: str) -> Stage:
             *("--task", options.task, "--beam_size", options.beam_size, "--nbest", options.beam_size),
             *("--batch_size", options.batch_size, "--ngpu", int(options.ngpu > 0), *options.target_words),
             *given("prompt_config", prompts.path if prompts else ""),
-            *options.decode_options.split(),
+            *split_further(options.decode_options),
         )
         jobs.append(Job("gpu", command, f"{folder}/log/translate_text.log"))
     return Stage(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from speechllama.constants import OWN_HEAD, SPLITS
 from speechllama.data.data_dir import TARGET_TABLE
+from speechllama.options import split_further
 from speechllama.recipe.remembered import corpus_setting, data_marker
 from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
 from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, JobKind, Stage, module, tables
@@ -97,7 +98,7 @@ def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> S
     """Features of some sets; `part` names a further data directory, whose path is `source`."""
     options, layout, front_end = plan.options, plan.layout, plan.front_end
     record, suffix = front_end.choice.record, f"_{part}" if part else ""
-    log, further = f"{layout.dumpdir}/log", options.feature_options.split()
+    log, further = f"{layout.dumpdir}/log", split_further(options.feature_options)
     folders = ["--data_dir", *map(layout.data, sets), "--output_dir", *map(layout.dump, sets)]
     folders += ["--num_jobs", str(options.nj)]
     on_gpu = ["--ngpu", "1"] if front_end.runs_on_gpu and options.ngpu else []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechllama.data.data_dir import TARGET_TABLE
+from speechllama.options import split_further
 from speechllama.recipe.stages.commands import (
     as_seen_here,
     average_job,
@@ -40,7 +41,7 @@ def llm(plan: Plan) -> list[Stage]:
         settings, inputs = "", (*shape.files, text)
     elif options.llm:
         words = ["--llm", options.llm, *given("revision", options.revision), *given("token_file", options.token_file)]
-        further = options.llm_options.split()
+        further = split_further(options.llm_options)
         command = module("prepare_llm", *words, "--output_dir", folder, "--ngpu", on_gpu, *further)
         places = (options.llm, f"{options.llm}/config.json")  # a GGUF file, or a directory's
         inputs = tuple(as_seen_here(place) for place in places if Path(place).is_file())
@@ -48,7 +49,7 @@ def llm(plan: Plan) -> list[Stage]:
         words = ["--text", layout.llm_text, "--dev_dir", layout.data("dev"), "--output_dir", folder]
         prompts = plan.shared_prompts
         further = [*given("prompt_config", prompts.path if prompts else ""), *given("seed", options.seed)]
-        further += [*options.target_words, *options.llm_options.split()]
+        further += [*options.target_words, *split_further(options.llm_options)]
         command = module("train_text_llm", *config_words(plan, layout.llm), *words, "--ngpu", on_gpu, *further)
         dev = tables([layout.data("dev")], ("src_text", "text", "utt2lang", *_optional(layout.data("dev"))))
         inputs = (*layout.llm.files, layout.llm_text, *dev, *(prompts.files if prompts else ()))
@@ -260,6 +261,6 @@ def _train_system(plan: Plan, system: System, folder: str, *start: str) -> list[
     inputs = data_options(place, entries, lambda set_name: [f"{folder}/llm_stats/{set_name}"])
     words = ["--llm_dir", layout.llm_dir, *made_of, "--task_name", task.name, *inputs, "--output_dir", folder, *start]
     words += [f"--prompt_conf=target={target}" for target in plan.options.target_words[1:]]
-    words += plan.options.train_options.split()
+    words += split_further(plan.options.train_options)
     train = trainer(plan, "llm_train", system.config, words)
     return [Job("cpu", shapes, f"{folder}/llm_stats/collect.log"), Job("train", train, f"{folder}/train.log")]

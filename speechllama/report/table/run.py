@@ -210,7 +210,8 @@ def read_identity(
     for name, kind in [("data", "train"), ("development data", "valid")]:
         for entry in settings.get(f"{kind}_data_path_and_name_and_type") or []:
             if list(entry)[1] == "text" and Path(entry[0]).is_file():
-                identity[name] = digest(f"{utt}\t{text}" for utt, text in read_table(entry[0]).items())
+                texts = scored_texts(Path(entry[0]), TASKS[report["task"]].reference)
+                identity[name] = digest(f"{utt}\t{text}" for utt, text in read_table(texts).items())
     if "ctc_dir" in dirs:
         tokenizer = Path(str(read_settings(dirs["ctc_dir"]).get("tokenizer")))
         if tokenizer.is_file():
@@ -221,6 +222,15 @@ def read_identity(
     if facts["average"]:
         identity["selection rule"] = f"{facts['average']['num_best']} by {facts['average']['criterion']}"
     return identity
+
+
+def scored_texts(learned: Path, reference: str) -> Path:
+    """Name the training texts of what is scored: next to the transcripts that a cascade's first system learns.
+
+    What a teacher wrote has references next to it, but these were not learned, so it counts as it is.
+    """
+    scored = learned.with_name(reference)
+    return scored if scored.is_file() and not learned.with_name("taught.json").is_file() else learned
 
 
 def digest(lines: Iterable[str]) -> str:

@@ -110,6 +110,28 @@ def test_parquet_is_read_as_a_stream_and_its_paths_stay_where_they_are(tmp_path:
 
 
 @needs_datasets
+def test_a_dataset_of_the_hub_is_a_stream_of_its_configuration_and_revision(
+    tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def load_dataset(*words: Any, **options: Any) -> Any:
+        asked.append((words, options))
+        return make_dataset(clips)[options["split"]].to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    rows = [*read_split(options_of("org/name", tmp_path, config_name="fr_de", revision="abc"), "validation")]
+    assert [row.translation for row in rows if isinstance(row, Utterance)] == ["de 0", "de 1"]
+    assert len([*read_split(options_of("org/name", tmp_path), "train")]) == 4
+    assert asked == [
+        (("org/name", "fr_de"), {"split": "validation", "revision": "abc", "streaming": True}),
+        (("org/name", None), {"split": "train", "revision": None, "streaming": True}),
+    ]
+
+
+@needs_datasets
 def test_parquet_with_plain_bytes_and_without_an_audio_column(tmp_path: Path, clips: list[Path]) -> None:
     import pyarrow
     import pyarrow.parquet

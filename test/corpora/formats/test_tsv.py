@@ -60,12 +60,22 @@ def test_several_languages_and_targets_are_in_columns(corpus: Path) -> None:
     rows = [*read_split(options_of(corpus, langs="fr es", target_column="lang", id_column="said"), "train")]
     assert [(row.language, row.target, row.name) for row in rows if isinstance(row, Utterance)] == [
         ("fr", "fr", "fr 0"),
-        ("fr", "French", "fr 1"),
+        ("fr", "fr", "fr 1"),
         ("es", "es", "fr 2"),
     ]
     assert [row.reason for row in rows if isinstance(row, Unusable)] == ["language that is not in --langs", "bad row"]
     with pytest.raises(ValueError, match=r"^--langs fr es: which utterance is in which .*\? --lang_column says$"):
         [*read_split(options_of(corpus, langs="fr es", lang_column=""), "train")]
+
+
+def test_a_target_language_may_be_named_in_english(corpus: Path) -> None:
+    table = corpus / "train.tsv"
+    head, *rows = table.read_text().splitlines()
+    names = ("German", "Chinese", "", "sv", "Klingon")
+    table.write_text("\n".join([f"{head}\tinto", *(f"{rows[0]}\t{name}" for name in names)]) + "\n")
+    options = options_of(corpus, target_column="into", target_lang="zh-CN")
+    given = [row.target for row in read_split(options, "train") if isinstance(row, Utterance)]
+    assert given == ["de", "zh-CN", "", "sv", "Klingon"]
 
 
 def test_missing_tables_and_columns_are_told(corpus: Path) -> None:

@@ -258,6 +258,20 @@ def test_a_hub_whose_connection_breaks_is_a_fault(monkeypatch: pytest.MonkeyPatc
     assert faults == ["org/name: the hub did not answer (ConnectError: no route); try again"]
 
 
+def test_a_quarter_is_a_quarter_of_what_e6_trains_in_the_mini_recipe(checked_run: MakeRun) -> None:
+    trained = {}
+    for system in ("e5_quarter", "e5_distilled", "e6"):
+        report = checks.Report()
+        run = checked_run("mini_covost2", "--system", system, "--corpus_kind", "mini_covost2")
+        found = checks.check_llm(run, report)
+        assert found is not None
+        trainings = systems.find_trainings(run, found.architecture, report.faults)
+        trained[system] = trainings[-1].num_trained
+        assert report.faults == []
+    assert trained["e5_distilled"] == trained["e5_quarter"]
+    assert trained["e5_quarter"] / trained["e6"] == pytest.approx(0.25, abs=0.015)  # 100,932 of 420,228
+
+
 def test_an_encoder_decoder_and_its_rescoring_are_checked_too(
     checked_run: MakeRun, make_recipe: Callable[..., Path]
 ) -> None:
@@ -291,6 +305,8 @@ def test_a_further_data_directory_is_checked_before_hours_are_spent(
         f"--sets: {place}: no such folder; expected a data directory with wav.scp, text, src_text, utt2lang"
     ]
     assert check("--datadir", str(tmp_path / "real")).faults == []  # stage data may write it
+    named = check("--sets", "test fleurs", "--datadir", str(tmp_path / "real"))
+    assert named.lines == [f"fleurs: {tmp_path}/real/fleurs, which stage data has yet to write"]
     place.mkdir(parents=True)
     for name in ("wav.scp", "text", "utt2lang"):
         (place / name).write_text("u x\n")

@@ -108,7 +108,7 @@ def test_a_tokenizer_of_bleu_that_is_not_installed_is_a_fault(
     monkeypatch.setitem(sys.modules, "MeCab", None)
     _, faults = check(own_plan("--system", "e5", "--target_lang", "ja", train=SHARED))
     assert len(faults) == 1 and "BLEU of Japanese needs the tokenizer ja-mecab" in faults[0]
-    assert "pip install 'sacrebleu[ja]'" in faults[0]
+    assert "pip install -e '.[ja]'" in faults[0]
     assert check(own_plan("--system", "e5", "--target_lang", "ja", "--stop_stage", "8", train=SHARED))[1] == []
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from speechllama.bin import decode, score
+from speechllama.files import read_table
 from speechllama.report.table.files import figure_path
-from test.report.table.conftest import Experiment
+from test.report.table.conftest import Experiment, row_of
 
 
 @pytest.fixture
@@ -27,6 +32,22 @@ def test_each_set_has_its_rows_scores_controls_and_differences(several: Experime
     for name in ("test", "fleurs"):
         difference = found["e5", name]["difference"]["mean"]
         assert difference == pytest.approx(found["e5", name]["bleu"] - found["e6", name]["bleu"])
+
+
+def test_a_row_says_of_a_set_without_references_that_it_is_not_scored(recipe: Any, tmp_path: Path) -> None:
+    blind = recipe.copy_sets(tmp_path / "dump", {"text": ("",)}) / "test"
+    decoded, control = (tmp_path / f"exp/st_e6/decode_test_beam4{end}" for end in ("", "_control"))
+    for output, is_control in ((decoded, "false"), (control, "true")):
+        words = ["--exp_dir", str(recipe.root / "e6"), "--data_dir", str(blind), "--output_dir", str(output)]
+        decode.main([*words, "--control", is_control])
+        assert len(read_table(output / "text")) == 6
+    score.main(["--hyp_dir", str(decoded), "--control_dir", str(control), "--data_dir", str(blind)])
+    experiment = Experiment(tmp_path / "others")
+    experiment.add("e5", 0.2)
+    experiment.add_paths("e6", 1, system_dir=decoded.parent, decode_dir=decoded, data_dir=blind)
+    row = row_of(experiment.table("e5 e6", reference="e5"), "e6")
+    assert row["missing"] == {"1": f"is not scored: no references in {blind}/text"} and "bleu" not in row
+    assert f"is not scored: no references in {blind}/text" in experiment.page()
 
 
 def test_claims_are_judged_on_each_set_by_itself(several: Experiment) -> None:

@@ -167,6 +167,33 @@ def test_other_conditions_than_the_references_are_flagged(experiment: Experiment
     assert "differs from the reference in: beam, selection rule" in experiment.page()
 
 
+def test_a_cascade_is_a_row_with_the_costs_and_the_data_of_its_first_system(experiment: Experiment) -> None:
+    learned = experiment.root / "exp/ctc/compressed/train"
+    write_table(learned / "text", {"de_1": "the dog"})
+    write_table(learned / "src_text", {"de_1": "der hund"})
+    recognition = experiment.add("e6:asr", 0.1)
+    for folder, table in ((experiment.add("e6", 0.1), "text"), (recognition, "src_text")):
+        entry = f"[{learned / table}, text, text]"
+        (folder / "config.yaml").write_text(f"train_data_path_and_name_and_type: [{entry}]\n", encoding="utf-8")
+    cascade = experiment.add("cascade_e6", 0.3, rtf=0.09, transcript_seconds=2.5, num_parameters=2000)
+    for name in ("training.json", "average.json", "config.yaml"):  # nothing of its own is trained
+        (cascade / name).unlink()
+    experiment.add_paths(
+        "cascade_e6", 1, system_dir=cascade, base_dir=recognition, decode_dir=cascade / "decode_test_beam4"
+    )
+    row = row_of(experiment.table("e6 e6:asr cascade_e6"), "cascade_e6")
+    assert row["differs"] == [] and row["difference"]["mean"] < 0
+    assert row["rtf"] == 0.09 and row["num_updates"] == 280
+    assert "| 2,000 (10) |" in experiment.page() and "| 280 | 2.0 | 1.0 | 0.75 | 0.090 |" in experiment.page()
+    taught = learned.with_name("train_by_asr_e3_beam4")
+    write_table(taught / "text", {"de_1": "the dog"})
+    write_table(taught / "src_text", {"de_1": "der hunt"})
+    (taught / "taught.json").write_text("{}")
+    entry = f"[{taught}/src_text, text, text]"
+    (recognition / "config.yaml").write_text(f"train_data_path_and_name_and_type: [{entry}]\n", encoding="utf-8")
+    assert row_of(experiment.table("e6 cascade_e6"), "cascade_e6")["differs"] == ["data"]
+
+
 def test_another_test_set_is_flagged_and_gives_no_difference(experiment: Experiment) -> None:
     experiment.add("e6", 0.1)
     other = Experiment(experiment.root / "other")

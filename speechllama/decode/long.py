@@ -13,7 +13,7 @@ from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import resample, to_unit_scale
 from speechllama.data.blocks import Counted, read_blocks
 from speechllama.decode.segmenter import CutConfig, cut
-from speechllama.faults import InputError
+from speechllama.faults import InputError, naming_file
 
 if TYPE_CHECKING:
     from speechllama.decode.speech2text import Speech2Text, Translation
@@ -79,6 +79,16 @@ def translate_long(
             yield Segment(piece.start, piece.end, nbest)
     if is_empty:
         yield Segment(0.0, counted.seconds, [])
+
+
+def name_faults(segments: Iterable[Segment], source: object) -> Iterator[Segment]:
+    """Pass segments on; a fault that is met in the middle has the name of the file, if the source is the path of one.
+
+    Raises:
+        ValueError: The fault.
+    """
+    with naming_file(source):
+        yield from segments
 
 
 def open_blocks(

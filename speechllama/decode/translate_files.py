@@ -20,6 +20,7 @@ from speechllama.decode.microphone import load_sounddevice, record
 from speechllama.decode.segmenter import Piece, cut
 from speechllama.decode.speech2text import NBest, Speech2Text
 from speechllama.decode.subtitles import Writer, file_ending
+from speechllama.faults import name_file
 from speechllama.files import atomic_write
 from speechllama.options import UsageError
 from speechllama.progress import print_result, progress
@@ -250,7 +251,7 @@ class _Files:
 def describe(path: str, error: Exception) -> str:
     """Say what is wrong with a recording; faults that are not ours have their kind in front."""
     text = str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
-    return text if path in text else f"{path}: {text}"
+    return name_file(path, text)
 
 
 def total_seconds(paths: Sequence[str]) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 
 from speechllama.decode.long import LongConfig
 from speechllama.decode.speech2text import Speech2Text
-from speechllama.faults import InputError
+from speechllama.faults import InputError, name_file
 from speechllama.page.answer import Controls, Limits, answer, prompt_languages, prompt_targets, read_upload, show_error
 from speechllama.page.uploads import forget, private_folder
 
@@ -127,7 +127,8 @@ class Page:
             for shown in answer(self.translator, kept.waveform, controls, self.config.cutting):
                 yield shown, kept
         except (InputError, OSError) as error:
-            yield shown + show_error(self._without_folders(str(error), path)), kept
+            message = name_file(Path(path).name, self._without_folders(str(error), path))
+            yield shown + show_error(message), kept
         except Exception as error:  # one recording must not end the page
             logging.exception("the page failed on a recording")
             words = f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from speechllama.decode.long import Segment
-from speechllama.faults import InputError
+from speechllama.faults import InputError, name_file
 from speechllama.serve.answer import About, answer
 from speechllama.serve.batcher import Batcher
 from speechllama.serve.form import Body, Form
@@ -147,7 +147,7 @@ class Service:
             recording = await anyio.to_thread.run_sync(model.open, form, longest, endpoint, limiter=self._readers)
             segments = await self._decode(recording, body)
         except InputError as error:
-            raise RequestError(400, str(error), "file", "bad_audio") from error
+            raise RequestError(400, name_file(form.name, str(error)), "file", "bad_audio") from error
         except (RequestError, ClientDisconnect):
             raise
         except Exception as error:

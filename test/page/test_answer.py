@@ -75,6 +75,12 @@ def test_a_fault_of_the_program_ends_neither_the_page_nor_the_promise(
     assert "nbest" in shown
 
 
+def test_a_recording_that_the_system_refuses_is_named(page: Page, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "click.wav", np.full(300, 0.1), 16000)
+    *_, (shown, _) = page.translate(upload(page, tmp_path / "click.wav"), None, None, 1, None)
+    assert 'role="alert">click.wav: 0.0' in shown and "too short for a frame: 300 samples" in shown
+
+
 def test_segments_before_a_fault_stay_on_the_page(
     page: Page, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

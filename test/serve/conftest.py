@@ -26,6 +26,7 @@ from speechllama.serve.service import Service
 
 NAME = "tones"
 BROKEN = 666  # hertz of a tone on which decoding fails
+REFUSED = 888  # hertz of a tone that decoding refuses, as it does what is too short or too large for memory
 
 
 @dataclass
@@ -58,6 +59,8 @@ class Tones:
         pitch = round(int(np.abs(np.fft.rfft(waveform)).argmax()) * SAMPLE_RATE / len(waveform))
         if pitch == BROKEN:
             raise RuntimeError("no kernel for this shape")
+        if pitch == REFUSED:
+            raise InputError("0.5 s of audio is too short for a frame")
         return [Translation(f"{pitch} Hz", [pitch], -0.5)]
 
 

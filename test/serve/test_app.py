@@ -14,7 +14,7 @@ import httpx
 import openai
 import pytest
 
-from test.serve.conftest import BROKEN, NAME, Running, tone, wait_until
+from test.serve.conftest import BROKEN, NAME, REFUSED, Running, tone, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of translations
 Start = Callable[..., Running]
@@ -144,6 +144,7 @@ def test_silence_has_no_text(server: Running, response_format: Any, expected: st
         ({"file": ("bad.mp3", b"nothing")}, (400, "file", "bad_audio"), "bad.mp3: "),
         ({"file": ("empty.wav", b"")}, (400, "file", "bad_audio"), "empty.wav: the recording is empty"),
         ({"file": ("half.wav", tone(440)[:4000])}, (400, "file", "bad_audio"), "half.wav: truncated"),
+        ({"file": ("b.wav", tone(REFUSED))}, (400, "file", "bad_audio"), r"b\.wav: 0\.5 s of audio is too short"),
         ({"file": ("no.wav", tone(BROKEN))}, (500, None, "decoding_failed"), r"decoding failed \(RuntimeError\)"),
     ],
 )

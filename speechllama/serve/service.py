@@ -18,7 +18,7 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from speechllama.decode.long import Segment
+from speechllama.decode.long import Segment, warn_if_cut
 from speechllama.faults import InputError, name_file
 from speechllama.serve.answer import About, answer
 from speechllama.serve.batcher import Batcher
@@ -154,6 +154,8 @@ class Service:
             logging.exception("a request failed")
             message = f"decoding failed ({type(error).__name__}); the server's log says more"
             raise RequestError(500, message, code="decoding_failed") from error
+        for segment in segments:
+            warn_if_cut(repr(form.name), segment, model.translator)  # quoted: the client's name may hold line breaks
         task = "translate" if endpoint == "translations" else "transcribe"
         about = About(task, model.language_name(endpoint, form.language, form.target), recording.duration)
         return answer(segments, form.response_format, about)

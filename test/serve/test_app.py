@@ -14,7 +14,7 @@ import httpx
 import openai
 import pytest
 
-from test.serve.conftest import BROKEN, NAME, REFUSED, Running, tone, wait_until
+from test.serve.conftest import BROKEN, ENDLESS, NAME, REFUSED, Running, tone, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of translations
 Start = Callable[..., Running]
@@ -112,6 +112,18 @@ def test_silence_has_no_text(server: Running, response_format: Any, expected: st
     create = server.client().audio.translations.create
     assert create(file=("a.wav", tone(0)), model=NAME).text == ""
     assert create(file=("a.wav", tone(0)), model=NAME, response_format=response_format) == expected
+
+
+@pytest.mark.parametrize("response_format", ["json", "text", "srt", "vtt", "verbose_json"])
+def test_a_cut_text_is_said_in_a_header_and_in_the_log(
+    server: Running, response_format: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    create = server.client().audio.translations.with_raw_response.create
+    answer = create(file=WAV, model=NAME, response_format=response_format)
+    assert "x-is-cut" not in answer.headers and "was cut" not in caplog.text
+    answer = create(file=("b\n.wav", tone(ENDLESS)), model=NAME, response_format=response_format)
+    assert answer.headers["x-is-cut"] == "true" and f"{ENDLESS} Hz" in answer.text
+    assert ".wav': 0.0 to 0.5 s: the text was cut at max_tokens 1" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import torch
 
 from speechllama.bin import translate
 from speechllama.decode import segmenter, translate_files
-from speechllama.decode.long import LongConfig
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.decode.translate_files import FilesJob, translate_microphone
@@ -175,11 +174,11 @@ def test_without_silero_a_long_recording_is_refused_by_name(
     monkeypatch.chdir(folder)
     for module in ("voice", "segmenter"):
         monkeypatch.setattr(f"speechllama.decode.{module}.has_silero", lambda: False)
-    monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_, **__: FakeToText()))
-    job = FilesJob(["long.wav", "short.wav"])
-    assert translate_files.translate_files(FakeToText(), job) == 1
-    even = FilesJob(["long.wav"], long=LongConfig(segmentation="even"))
-    assert translate_files.translate_files(FakeToText(), even) == 0
+    status, out, err = run(FakeToText(), "long.wav", "short.wav")
+    assert (status, out) == (1, "short.wav\t98 frames\n")
+    (error,) = [line for line in err.splitlines() if line.startswith("ERROR: ")]
+    assert error.startswith("ERROR: long.wav: ") and "pip install -e '.[vad]'" in error and "even" in error
+    assert run(FakeToText(), "long.wav", "--segmentation", "even")[0] == 0
 
 
 def test_what_is_spoken_comes_segment_by_segment(
@@ -198,3 +197,10 @@ def test_what_is_spoken_comes_segment_by_segment(
     assert sum(seen) == 1 and seen.index(1) == pytest.approx(126, abs=2)  # half a second after the first noise ends
     last = capsys.readouterr().out
     assert last.startswith("2\n00:00:13,") and "\nfr" in last
+
+
+def test_the_command_takes_the_microphone(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform, _ = soundfile.read("short.wav", dtype="float32")
+    monkeypatch.setattr(translate_files, "load_sounddevice", lambda: None)
+    monkeypatch.setattr(translate_files, "record", lambda: np.array_split(waveform, 10))
+    assert run(FakeToText(), "--microphone", "--language", "de")[:2] == (0, "de98 frames\n")

@@ -14,6 +14,8 @@ import httpx
 import openai
 import pytest
 
+from speechllama.serve.answer import FORMATS
+from speechllama.serve.form import FIELDS
 from test.serve.conftest import BROKEN, ENDLESS, NAME, REFUSED, Running, tone, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of translations
@@ -223,6 +225,13 @@ def test_the_one_model_is_listed(server: Running) -> None:
     assert server.client().models.retrieve(NAME).object == "model"
     with pytest.raises(openai.NotFoundError):
         server.client().models.retrieve("other")
+
+
+def test_the_description_has_every_field_that_is_read(server: Running) -> None:
+    described = fetch(f"{server.url}/openapi.json")[1]["paths"]["/v1/audio/translations"]["post"]["requestBody"]
+    form = described["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["file", "model"] and set(form["properties"]) == set(FIELDS)
+    assert form["properties"]["response_format"]["enum"] == [*FORMATS]
 
 
 def test_a_page_that_is_not_there_has_an_error_of_the_same_shape(server: Running) -> None:

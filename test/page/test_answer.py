@@ -163,6 +163,26 @@ def test_the_language_is_a_control_where_the_prompt_names_it(page: Page, monkeyp
     assert has_control("Language to write") and not has_control()
 
 
+def test_what_the_controls_say_reaches_the_system(
+    page: Page, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    (clicked,) = [call for call in page.build().fns.values() if getattr(call.fn, "__name__", "") == "translate"]
+    labels = [getattr(part, "label", None) for part in clicked.inputs]
+    assert labels[:4] == ["Speech", "Language of the speech", "Language to write", "Beam size"]
+    asked: list[tuple[Any, ...]] = []
+
+    def batch(waveforms: Any, languages: Any, targets: Any) -> list[Any]:
+        asked.append((*languages, *targets, page.translator.config.beam_size))
+        return [[] for _ in waveforms]
+
+    monkeypatch.setattr(page.translator, "batch", batch)
+    *_, (_, kept) = page.translate(upload(page, noise("a.wav")), "de", "fr", 3, None)
+    assert kept is not None
+    list(page.translate(kept.path, None, None, 2, kept))
+    assert asked == [("de", "fr", 3), ("", "", 2)]
+
+
 def test_only_uploads_are_deleted(tmp_path: Path) -> None:
     mine = tmp_path / "mine" / "a.wav"
     mine.parent.mkdir()

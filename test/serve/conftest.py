@@ -39,6 +39,7 @@ class Tones:
     config: SearchConfig = SearchConfig(max_tokens=1)
     batches: list[int] = field(default_factory=list)
     tasks: set[str] = field(default_factory=set)
+    languages: set[str] = field(default_factory=set)
     targets: set[str] = field(default_factory=set)
     may_go: threading.Event = field(default_factory=threading.Event)
 
@@ -46,6 +47,7 @@ class Tones:
         self, waveforms: Sequence[np.ndarray], languages: Sequence[str], targets: Sequence[str], tasks: Sequence[str]
     ) -> list[list[Translation]]:
         self.batches.append(len(waveforms))
+        self.languages.update(languages)
         self.targets.update(targets)
         self.tasks.update(tasks)
         assert self.may_go.wait(30)

@@ -175,8 +175,10 @@ def test_what_is_wrong_is_said(
 
 
 def test_a_prompt_that_names_the_language_needs_it(start: Start) -> None:
-    client = start(settings={"task_name": "asr", "needs_language": True}).client()
+    running = start(settings={"task_name": "asr", "needs_language": True})
+    client = running.client()
     assert client.audio.transcriptions.create(file=WAV, model=NAME, language="de").text == "440 Hz"
+    assert running.translator.languages == {"de"}
     with pytest.raises(openai.BadRequestError, match="the prompt needs a language") as caught:
         client.audio.transcriptions.create(file=WAV, model=NAME)
     assert error_of(caught) == (400, "language", None)

@@ -245,9 +245,9 @@ def describe(path: str, error: Exception) -> str:
 
 
 def total_seconds(paths: Sequence[str]) -> float:
-    """Duration of all recordings that have one."""
+    """Duration of all recordings that have one; what ends one of them is met again, and said, when its turn comes."""
     total = 0.0
     for path in paths:
-        with contextlib.suppress(ValueError, OSError):
+        with contextlib.suppress(*FILE_FAULTS):
             total += read_duration(path)
     return total

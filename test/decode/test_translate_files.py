@@ -99,6 +99,17 @@ def test_what_breaks_one_recording_ends_only_that(folder: Path, run: Any, error:
     assert all("RuntimeError: a kernel" in line or "does not fit" in line or "do not fit" in line for line in errors)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a decoder gave up"), MemoryError("no memory")])
+def test_what_breaks_while_durations_are_measured_ends_nothing(
+    folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def read_duration(path: str) -> float:
+        raise error
+
+    monkeypatch.setattr(translate_files, "read_duration", read_duration)
+    assert run(FakeToText(), "short.wav")[:2] == (0, "short.wav\t98 frames\n")
+
+
 def test_a_recording_that_breaks_is_not_read_on(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     system = FakeToText(too_long=0.1)
     status, out, err = run(system, "long.wav", "--segmentation", "even", "--max_seconds", "2", "--batch_size", "1")

@@ -206,9 +206,7 @@ def test_what_is_an_extra_is_required_by_nothing_else() -> None:
     assert not BASE & EXTRAS, "a base installation has it: leave it out of EXTRAS"
 
 
-@pytest.mark.parametrize(
-    "module", [module for module in MODULES if layer(module) != "serve"]
-)  # the extra `serve` itself
+@pytest.mark.parametrize("module", [module for module in MODULES if layer(module) != "serve"])  # an extra of its own
 def test_a_base_installation_can_import_every_module(module: str) -> None:
     extra = {target for target in loaded(module) if target.split(".")[0] in EXTRAS}
     assert not extra, f"{module} loads {sorted(extra)} of an extra; import it where it is used, and say what to install"

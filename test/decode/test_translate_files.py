@@ -130,6 +130,29 @@ def test_nothing_heard_is_said_and_nothing_is_written(folder: Path, run: Any, ca
     assert "pause.wav: nothing was heard" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("text", ""),
+        ("srt", ""),
+        ("vtt", "WEBVTT\n\n"),
+        ("tsv", "start\tend\ttext\n0.000\t2.000\t\n"),
+    ],
+)
+def test_the_document_of_a_silent_recording_has_no_text(folder: Path, run: Any, kind: str, written: str) -> None:
+    assert run(FakeToText(), "silence.wav", "--format", kind, "--output_dir", "made")[:2] == (0, "")
+    (document,) = Path("made").iterdir()
+    assert document.name == f"silence.{'txt' if kind == 'text' else kind}" and document.read_text() == written
+
+
+def test_the_json_of_a_silent_recording_has_an_empty_text(folder: Path, run: Any) -> None:
+    for kind in ("json", "jsonl"):
+        run(FakeToText(), "silence.wav", "--format", kind, "--output_dir", "made")
+    whole, line = (json.loads(Path(f"made/silence.{kind}").read_text()) for kind in ("json", "jsonl"))
+    assert (whole["text"], line["text"], line["end"]) == ("", "", 2.0)
+    assert [segment["text"] for segment in whole["segments"]] == [""]
+
+
 def test_a_cut_text_is_said_with_its_time_and_the_limit(
     folder: Path, run: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
 
 from speechllama.bin import serve
 from speechllama.faults import InputError
+from test.serve.conftest import wait_until
 from tools import benchmark_serve
 
 
@@ -66,3 +70,25 @@ def test_32_clients_with_good_and_bad_files_all_get_the_right_answer(
     assert status == 0, page
     assert (answers[1], answers[2], answers[5]) == ("32", "96", "0") and int(answers[4]) > 3
     assert held[4:] == ["0 -> 0", "0"]  # temporary files, exit status after SIGTERM
+
+
+def test_a_server_that_is_told_to_end_answers_what_it_has_accepted(recipe: Any, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"  # of four segments, which take longer than a signal
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 16000 * 25), 16000)
+    served = benchmark_serve.Served(str(recipe.root / "e6"), 1, tmp_path / "served")
+    try:
+
+        def ask(_: int) -> int:
+            files, fields = {"file": ("long.wav", path.read_bytes())}, {"model": benchmark_serve.NAME}
+            return httpx.post(f"{served.url}/v1/audio/translations", files=files, data=fields, timeout=300).status_code
+
+        with ThreadPoolExecutor(3) as pool:
+            asked = [pool.submit(ask, number) for number in range(3)]
+            wait_until(lambda: httpx.get(f"{served.url}/health").json()["queue_length"] == 3)
+            status = served.end()
+        assert [future.result() for future in asked] == [200] * 3 and status == 0
+        log = served.log.read_text()
+        assert f"signal {signal.SIGTERM}: finishing 3 requests" in log and "Traceback" not in log
+    finally:
+        served.process.kill()
+        served.process.wait()

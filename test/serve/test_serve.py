@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -44,6 +46,34 @@ def test_missing_packages_are_said_with_what_installs_them(monkeypatch: pytest.M
 def test_a_limit_of_0_is_refused_before_anything_loads() -> None:
     with pytest.raises(InputError, match="--max_queue 0: expected a number above 0"):
         serve.main(["--model", "exp/st_e6", "--max_queue", "0"])
+
+
+@pytest.mark.parametrize(
+    ("memory", "descriptors", "files", "grown"),
+    [
+        ((900, 930, 910, 940), (7, 7, 7, 7), (0, 0, 0, 0), []),
+        ((900, 920, 940, 960), (7, 7, 7, 7), (0, 0, 0, 0), ["memory: 900 -> 960 kB"]),
+        ((900, 960), (7, 7), (0, 0), []),  # two rounds do not tell
+        ((900, 800, 700, 600), (7, 9, 12, 7), (0, 3, 0, 0), []),  # what was given back
+        ((900, 900), (7, 8), (0, 1), ["descriptors: 7 -> 8", "temporary files: 0 -> 1"]),
+    ],
+)
+def test_what_grows_from_round_to_round_is_a_fault(
+    memory: tuple[int, ...], descriptors: tuple[int, ...], files: tuple[int, ...], grown: list[str]
+) -> None:
+    rounds = zip(memory, descriptors, files, strict=True)
+    held = [Counter({"memory": kb, "descriptors": fds, "temporary files": left}) for kb, fds, left in rounds]
+    assert benchmark_serve.find_growth(held) == grown
+
+
+def test_memory_that_was_swapped_out_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = object.__new__(benchmark_serve.Served)
+    served.temporary = tmp_path
+    served.process = cast("Any", SimpleNamespace(pid="self"))
+    read = Path.read_text
+    status = "VmRSS:\t 100 kB\nVmSwap:\t 23 kB\nThreads:\t 4\n"
+    monkeypatch.setattr(Path, "read_text", lambda path: status if path.name == "status" else read(path))
+    assert served.measure()["memory"] == 123
 
 
 @pytest.fixture

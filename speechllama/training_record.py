@@ -129,8 +129,8 @@ def read_epochs(folder: str | Path) -> Epochs:
         return summarise_epochs(state["reporter"]["stats"])
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{checkpoint}: cannot be read: it is damaged, or holds more than tensors and plain values, which might run "
-            "code; if it is your own, resume the training, which repairs it"
+            f"{checkpoint}: cannot be read: it is damaged, or holds more than tensors and plain values, which might "
+            "run code; if it is your own, resume the training, which repairs it"
         ) from error
     except Exception as error:  # a truncated zip fails as RuntimeError, EOFError, OSError ...
         raise InputError(f"{checkpoint}: cannot be read ({error}); resume the training, which repairs it") from error

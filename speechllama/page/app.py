@@ -25,6 +25,7 @@ from speechllama.page.uploads import forget, private_folder
 
 TITLE = "speechllama"
 KEPT_SECONDS = 600  # of a recording that was uploaded and never translated; of samples in memory, for another try
+SWEEP_SECONDS = 60  # between looks for such recordings
 MAX_BEAM = 10
 STYLE = """
 .segment { border-top: 1px solid var(--border-color-primary); padding: 0.6em 0; }
@@ -152,7 +153,7 @@ class Page:
         limits, languages = self.config.limits, prompt_languages(self.translator)
         targets = prompt_targets(self.translator)
         beam_size = self.config.beam_size or min(self.translator.config.beam_size, MAX_BEAM)
-        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as blocks:
+        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as blocks:
             name = Path(self.translator.folder).resolve().name.removesuffix(".unpacked")
             gradio.Markdown(f"# {TITLE}: {name}")
             with gradio.Row():

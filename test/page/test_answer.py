@@ -6,13 +6,16 @@ import dataclasses
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -196,6 +199,40 @@ def test_only_uploads_are_deleted(tmp_path: Path) -> None:
         forget(inside, folder)  # gradio has a folder for each upload
         assert mine.exists() and inside.exists()
     assert not folder.exists() and UPLOADS not in os.environ and tempfile.gettempdir() != str(folder)
+
+
+def test_the_page_asks_no_other_machine_and_forgets_what_is_never_translated(
+    translator: Speech2Text, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    asked: list[str] = []
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def record_connect(self: socket.socket, address: Any) -> None:
+        asked.append(str(address[0]))
+        connect(self, address)
+
+    def record_look_up(host: Any, *more: Any, **options: Any) -> Any:
+        asked.append(str(host))
+        return look_up(host, *more, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", record_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", record_look_up)
+    for name in ("SWEEP_SECONDS", "KEPT_SECONDS"):
+        monkeypatch.setattr(f"speechllama.page.app.{name}", 1)
+    with private_folder() as folder:
+        blocks, address = Page(translator, PageConfig(port=0), folder).launch()
+        with noise("a.wav").open("rb") as file:
+            answered = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.wav", file)})
+        (kept,) = map(Path, answered.json())
+        assert kept.is_relative_to(folder)
+        for _ in range(300):
+            if not kept.exists():
+                break
+            time.sleep(0.1)
+        assert not kept.exists(), "nobody translated it"
+        blocks.close()
+    assert asked and {*asked} <= {"127.0.0.1", "localhost"}
 
 
 def test_a_missing_gradio_is_said_before_the_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:

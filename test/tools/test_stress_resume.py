@@ -1,4 +1,4 @@
-"""Killed stages: one real kill, and what it left half-written."""
+"""Killed stages: a real kill of three of them, and what it left half-written."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from tools.stress_resume import find_half_written
 
 
 @pytest.mark.recipe
-def test_a_killed_training_ends_with_the_parameters_of_an_unbroken_one(
-    stress_dir: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--work_dir", str(stress_dir), "--stages", "lora", "--kills", "1", "--seed", "2"]
+def test_killed_stages_end_as_unbroken_ones(stress_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["--work_dir", str(stress_dir), "--stages", "lora", "ctc", "decode", "--kills", "3", "--seed", "2"]
     status = stress_resume.main(words)
     printed, errors = capfd.readouterr()
     assert status == 0, errors
-    assert "| lora | 1 |" in printed
+    assert all(f"| {stage} | 1 |" in printed for stage in ("lora", "ctc", "decode"))
     assert stress_resume.main(words) == 0  # from the report
 
 

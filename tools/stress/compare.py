@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load
 
-# Of JSON: what differs from run to run. `input` of a part's record and `stamp` of hypotheses tell when their inputs were
-# written.
+# Of JSON: what differs from run to run; `input` of a part and `stamp` of hypotheses hold times of their inputs.
 PASSING_KEYS = ("seconds", "spent", "rtf", "peak_gb", "commit", "input", "stamp")
 
 

@@ -6,7 +6,9 @@ other one is a fault of the program or of a library, and keeps its traceback.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 NUM_SHOWN = 10
 
@@ -17,6 +19,26 @@ class InputError(ValueError):
 
 class MissingFileError(FileNotFoundError):
     """A file that should be there, and which stage or option puts it there."""
+
+
+def name_file(path: str | Path, message: str) -> str:
+    """Put a file's name in front of a message, unless the message has it."""
+    return message if str(path) in message else f"{path}: {message}"
+
+
+@contextlib.contextmanager
+def naming_file(source: object) -> Iterator[None]:
+    """Let a fault in this context have the name of the file, if the source is the path of one.
+
+    Raises:
+        ValueError: The fault.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(source, (str, Path)):
+            raise InputError(name_file(source, str(error))) from error
+        raise
 
 
 def first_ten(lines: Sequence[str], limit: int = NUM_SHOWN) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ def read_epochs(folder: str | Path) -> Epochs:
         The values by epoch and phase; none where no epoch is finished, or it is no training of ESPnet's.
 
     Raises:
-        ValueError: The checkpoint is truncated.
+        ValueError: The checkpoint is truncated, or holds more than tensors and plain values.
     """
     record = training_record_path(folder)
     epochs = read_json(record).get("epochs") if record.is_file() else None
@@ -123,10 +124,29 @@ def read_epochs(folder: str | Path) -> Epochs:
     import torch
 
     try:  # mmap: only the statistics are read, not the weights next to them
-        state = torch.load(checkpoint, map_location="cpu", weights_only=False, mmap=True)
+        with torch.serialization.safe_globals(plain_values()):
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
         return summarise_epochs(state["reporter"]["stats"])
-    except Exception as error:  # a truncated zip fails as RuntimeError, EOFError, UnpicklingError, OSError ...
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{checkpoint}: cannot be read: it is damaged, or holds more than tensors and plain values, which might "
+            "run code; if it is your own, resume the training, which repairs it"
+        ) from error
+    except Exception as error:  # a truncated zip fails as RuntimeError, EOFError, OSError ...
         raise InputError(f"{checkpoint}: cannot be read ({error}); resume the training, which repairs it") from error
+
+
+def plain_values() -> list[Any]:
+    """What a checkpoint of ESPnet's holds besides tensors: numbers of numpy's and durations.
+
+    With these, `weights_only` can read it, and nothing in the checkpoint of a stranger is run.
+    """
+    import numpy as np
+
+    scalar = np.float64(0).__reduce__()[0]
+    names = [f"numpy.{package}.multiarray.scalar" for package in ("core", "_core")]  # before version 2 of numpy, since
+    kinds = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64)]
+    return [datetime.timedelta, np.dtype, *kinds, *((scalar, name) for name in names)]
 
 
 def to_seconds(value: Any) -> float:

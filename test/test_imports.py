@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +54,20 @@ ALLOWED: dict[str, set[str]] = {
 }
 ESPNET = "speechllama.train.espnet"
 ESPNET_PACKAGES = {"espnet", "espnet2", "espnetez"}
-EXTRAS = {"datasets", "lhotse", "pyarrow", "fsspec"}  # of which a base installation may lack some
+
+
+def distributions(name: str) -> dict[str, set[str]]:
+    """What setup.py asks for in REQUIREMENTS (under the key ""), or in each of EXTRAS, named as Python imports it."""
+    body = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body
+    (value,) = [node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name]
+    lines = ast.literal_eval(value)
+    found = lines if isinstance(lines, dict) else {"": lines}
+    return {key: {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in found[key]} for key in found}
+
+
+BASE = distributions("REQUIREMENTS")[""]
+# What a base installation may lack: the extras, and what they bring along.
+EXTRAS = set[str]().union(*distributions("EXTRAS").values()) | {"pyarrow", "fsspec", "starlette", "anyio", "pydantic"}
 HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | ESPNET_PACKAGES | EXTRAS  # seconds to import
 
 
@@ -185,6 +199,17 @@ def test_data_and_reports_cost_no_heavy_import(module: str) -> None:
 def test_the_options_of_an_entry_point_cost_no_heavy_import(module: str) -> None:
     heavy = {target for target in loaded(module) if target.split(".")[0] in HEAVY}
     assert not heavy, f"{module} loads {sorted(heavy)} before its options are read; import them in main"
+
+
+def test_what_is_an_extra_is_required_by_nothing_else() -> None:
+    assert {"gradio", "av", "silero_vad", "python_multipart"} <= EXTRAS and {"torch", "soundfile"} <= BASE
+    assert not BASE & EXTRAS, "a base installation has it: leave it out of EXTRAS"
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if layer(module) != "serve"])  # an extra of its own
+def test_a_base_installation_can_import_every_module(module: str) -> None:
+    extra = {target for target in loaded(module) if target.split(".")[0] in EXTRAS}
+    assert not extra, f"{module} loads {sorted(extra)} of an extra; import it where it is used, and say what to install"
 
 
 @pytest.mark.parametrize("module", ["speechllama.recipe.plan", "speechllama.recipe.table"])

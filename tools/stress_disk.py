@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from speechllama.markdown import format_table  # noqa: E402
+from tools.stress.compare import compare_files  # noqa: E402
 from tools.stress.forked import Ended, preload  # noqa: E402
 from tools.stress.recipe import TimeLeft, TinyRecipe  # noqa: E402
 
@@ -35,7 +36,6 @@ STAGES = (
 )
 # Share of what the stage writes that there is room for; None: read-only.
 ROOMS: dict[str, float | None] = {"full": 0.0, "half full": 0.5, "nearly full": 0.9, "read-only": None}
-TEXTS = ("text", "ctc_hyp", "feats.scp", "compressed.scp", "speech_shape", "bpe.model")
 
 
 class NoMountError(Exception):
@@ -177,16 +177,11 @@ class Bench:
         return "said" if str(self.base.folder) in ended.message else "unnamed"
 
     def differs(self, stage: str, path: str) -> bool:
-        """Whether an output is another one than that of the undisturbed run; of checkpoints, any tensor."""
+        """Whether an output is another one than that of the undisturbed run; see `compare_files`."""
         found, expected = self.base.folder / path, self.kept / stage / "recipe" / path
-        if not found.is_file():
-            return not is_passing(path)
-        if path.endswith("model.pth"):
-            import torch
-
-            one, other = (torch.load(file, map_location="cpu", weights_only=True) for file in (found, expected))
-            return any(not torch.equal(one[name], other[name]) for name in other)
-        return Path(path).name in TEXTS and found.read_bytes() != expected.read_bytes()
+        if is_passing(path):
+            return False
+        return not found.is_file() or bool(compare_files(found, expected))
 
 
 def is_passing(path: str) -> bool:

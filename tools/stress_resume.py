@@ -23,14 +23,12 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import torch  # noqa: E402
-
 from speechllama.markdown import format_table  # noqa: E402
+from tools.stress.compare import compare_decoded, compare_training  # noqa: E402
 from tools.stress.forked import preload  # noqa: E402
 from tools.stress.processes import kill_session, session_members  # noqa: E402
 from tools.stress.recipe import RECIPE, TimeLeft, TinyRecipe, describe_run, digest_code  # noqa: E402
@@ -125,57 +123,6 @@ def find_half_written(folder: Path) -> list[str]:
         if not is_whole:
             found.append(path.name)
     return sorted(set(found))
-
-
-def compare_tensors(found: Any, expected: Any, where: str) -> list[str]:
-    """Name what differs between two saved states: every tensor bit for bit, other values by ==."""
-    if isinstance(expected, torch.Tensor):
-        is_same = isinstance(found, torch.Tensor) and found.dtype == expected.dtype and torch.equal(found, expected)
-        return [] if is_same else [where]
-    if isinstance(expected, dict):
-        if not isinstance(found, dict) or found.keys() != expected.keys():
-            return [f"{where}: other keys"]
-        return [line for key in expected for line in compare_tensors(found[key], expected[key], f"{where}.{key}")]
-    if isinstance(expected, list):
-        if not isinstance(found, list) or len(found) != len(expected):
-            return [f"{where}: another length"]
-        pairs = enumerate(zip(found, expected, strict=True))
-        return [line for index, (one, other) in pairs for line in compare_tensors(one, other, f"{where}[{index}]")]
-    return [] if found == expected else [f"{where}: {found!r}, expected {expected!r}"]
-
-
-def compare_training(found: Path, expected: Path) -> list[str]:
-    """Compare the checkpoints of two experiments: weights of every epoch, optimizers and schedulers."""
-    names = sorted(path.name for path in expected.glob("*.pth") if "previous" not in path.name)
-    differing = [f"{name} is missing" for name in names if not (found / name).is_file()]
-    for name in names if not differing else []:
-        one, other = (torch.load(folder / name, map_location="cpu", weights_only=False) for folder in (found, expected))
-        if name == "checkpoint.pth":  # the rest, such as times, differs from run to run
-            kept = ("model", "optimizers", "schedulers")
-            one, other = ({key: state[key] for key in kept} for state in (one, other))
-        differing += compare_tensors(one, other, name)
-    return differing
-
-
-def compare_decoded(found: Path, expected: Path) -> list[str]:
-    """Compare the hypotheses of two decoded experiments: texts, tokens and scores of every utterance."""
-    differing = []
-    folders = sorted(path.name for path in expected.glob("decode_*") if path.is_dir())
-    for name in folders:
-        one, other = (read_hypotheses(folder / name) for folder in (found, expected))
-        differing += [f"{name}: {utt}" for utt in sorted(one.keys() | other.keys()) if one.get(utt) != other.get(utt)]
-        texts = [folder / name / "text" for folder in (found, expected)]
-        if not texts[0].is_file() or texts[0].read_bytes() != texts[1].read_bytes():
-            differing.append(f"{name}/text")
-    return differing if folders else [f"{expected}: nothing is decoded there"]
-
-
-def read_hypotheses(folder: Path) -> dict[str, Any]:
-    """N-best hypotheses by utterance, without the seconds that they took."""
-    if not (folder / "nbest.jsonl").is_file():
-        return {}
-    records = [json.loads(line) for line in (folder / "nbest.jsonl").read_text(encoding="utf-8").splitlines()[1:]]
-    return {record["utt"]: record["nbest"] for record in records}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,8 @@ from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import resample, to_unit_scale
 from speechllama.data.blocks import Counted, read_blocks
 from speechllama.decode.segmenter import CutConfig, cut
-from speechllama.faults import InputError
+from speechllama.faults import InputError, naming_file
+from speechllama.text.runaway import ADVICE, is_runaway
 
 if TYPE_CHECKING:
     from speechllama.decode.speech2text import Speech2Text, Translation
@@ -62,6 +64,15 @@ class Segment:
         return bool(self.nbest) and self.nbest[0].is_cut
 
 
+def warn_if_cut(name: str, segment: Segment, translator: Speech2Text) -> None:
+    """Say that a segment's text is not whole."""
+    if segment.is_cut:
+        tokens = segment.nbest[0].tokens
+        why = translator.config.explain_cut(len(tokens), segment.end - segment.start)
+        why += f"; it repeats itself to the end, which --{ADVICE} forbids" if is_runaway(tokens) else ""
+        logging.warning("%s: %.1f to %.1f s: the text was cut at %s", name, segment.start, segment.end, why)
+
+
 def translate_long(
     translator: Speech2Text,
     blocks: Iterable[np.ndarray],
@@ -79,6 +90,16 @@ def translate_long(
             yield Segment(piece.start, piece.end, nbest)
     if is_empty:
         yield Segment(0.0, counted.seconds, [])
+
+
+def name_faults(segments: Iterable[Segment], source: object) -> Iterator[Segment]:
+    """Pass segments on; a fault that is met in the middle has the name of the file, if the source is the path of one.
+
+    Raises:
+        ValueError: The fault.
+    """
+    with naming_file(source):
+        yield from segments
 
 
 def open_blocks(

@@ -23,7 +23,7 @@ from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import read_audio, resample, to_unit_scale
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.split_on_oom import split_on_oom
-from speechllama.faults import InputError
+from speechllama.faults import InputError, naming_file
 from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor, recorded_format
 from speechllama.model.audio import AudioInput, Features
 from speechllama.text.tasks import trained_task
@@ -169,10 +169,8 @@ class Speech2Text(abc.ABC):
                 for the task.
         """
         waveform = as_waveform(speech, rate)
-        try:
+        with naming_file(speech):
             return self.batch([waveform], [language], [target], [task])[0]
-        except ValueError as error:
-            raise InputError(f"{speech}: {error}" if isinstance(speech, (str, Path)) else str(error)) from error
 
     def batch(
         self,
@@ -270,10 +268,15 @@ class Speech2Text(abc.ABC):
 
         Yields:
             Its segments in order, with their times; one without text if nothing is heard.
-        """
-        from speechllama.decode.long import LongConfig, open_blocks, translate_long
 
-        return translate_long(self, open_blocks(speech, rate), config or LongConfig(), language, target)
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: As of `read_blocks` and `batch`, with the name of a file.
+        """
+        from speechllama.decode.long import LongConfig, name_faults, open_blocks, translate_long
+
+        segments = translate_long(self, open_blocks(speech, rate), config or LongConfig(), language, target)
+        return name_faults(segments, speech)
 
     def check_task(self, task: str) -> None:
         """Refuse a task that the system was not trained for; "" asks for none.

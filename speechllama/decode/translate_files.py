@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 from speechllama.data.audio import read_duration
 from speechllama.data.blocks import Counted, read_blocks
-from speechllama.decode.long import LongConfig, Segment
+from speechllama.decode.long import LongConfig, Segment, warn_if_cut
 from speechllama.decode.microphone import load_sounddevice, record
 from speechllama.decode.segmenter import Piece, cut
 from speechllama.decode.speech2text import NBest, Speech2Text
 from speechllama.decode.subtitles import Writer, file_ending
+from speechllama.faults import name_file
 from speechllama.files import atomic_write
 from speechllama.options import UsageError
 from speechllama.progress import print_result, progress
-from speechllama.text.runaway import ADVICE, is_runaway
 
 # What ends one recording and not the run. torch raises RuntimeError for what a GPU or a kernel refuses.
 FILE_FAULTS = (ValueError, OSError, RuntimeError, MemoryError)
@@ -124,15 +124,6 @@ def translate_microphone(translator: Speech2Text, job: FilesJob) -> int:
         writer.write(segment)
     writer.close()
     return 0
-
-
-def warn_if_cut(name: str, segment: Segment, translator: Speech2Text) -> None:
-    """Say that a segment's text is not whole."""
-    if segment.is_cut:
-        tokens = segment.nbest[0].tokens
-        why = translator.config.explain_cut(len(tokens), segment.end - segment.start)
-        why += f"; it repeats itself to the end, which --{ADVICE} forbids" if is_runaway(tokens) else ""
-        logging.warning("%s: %.1f to %.1f s: the text was cut at %s", name, segment.start, segment.end, why)
 
 
 class _Document:
@@ -250,13 +241,13 @@ class _Files:
 def describe(path: str, error: Exception) -> str:
     """Say what is wrong with a recording; faults that are not ours have their kind in front."""
     text = str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
-    return text if path in text else f"{path}: {text}"
+    return name_file(path, text)
 
 
 def total_seconds(paths: Sequence[str]) -> float:
-    """Duration of all recordings that have one."""
+    """Duration of all recordings that have one; what ends one of them is met again, and said, when its turn comes."""
     total = 0.0
     for path in paths:
-        with contextlib.suppress(ValueError, OSError):
+        with contextlib.suppress(*FILE_FAULTS):
             total += read_duration(path)
     return total

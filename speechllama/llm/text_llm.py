@@ -264,7 +264,9 @@ def train_text_llm(
     with writing(work):
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(work))
     seconds = max((entry.get(SECONDS, 0.0) for entry in trainer.state.log_history), default=0.0)
-    facts = {"seconds": round(seconds, 3), "num_updates": trainer.state.global_step, **describe_machine(memory)}
+    # Resumed after its last update, the trainer makes one more, at a learning rate of 0: it changes nothing.
+    num_updates = min(trainer.state.global_step, config.num_steps)
+    facts = {"seconds": round(seconds, 3), "num_updates": num_updates, **describe_machine(memory)}
     record_peak(Path(llm_dir), memory)
     update_training_record(llm_dir, **facts)
     with writing(folder):

@@ -19,12 +19,13 @@ import numpy as np
 
 from speechllama.decode.long import LongConfig
 from speechllama.decode.speech2text import Speech2Text
-from speechllama.faults import InputError
+from speechllama.faults import InputError, name_file
 from speechllama.page.answer import Controls, Limits, answer, prompt_languages, prompt_targets, read_upload, show_error
 from speechllama.page.uploads import forget, private_folder
 
 TITLE = "speechllama"
 KEPT_SECONDS = 600  # of a recording that was uploaded and never translated; of samples in memory, for another try
+SWEEP_SECONDS = 60  # between looks for such recordings
 MAX_BEAM = 10
 STYLE = """
 .segment { border-top: 1px solid var(--border-color-primary); padding: 0.6em 0; }
@@ -127,7 +128,8 @@ class Page:
             for shown in answer(self.translator, kept.waveform, controls, self.config.cutting):
                 yield shown, kept
         except (InputError, OSError) as error:
-            yield shown + show_error(self._without_folders(str(error), path)), kept
+            message = name_file(Path(path).name, self._without_folders(str(error), path))
+            yield shown + show_error(message), kept
         except Exception as error:  # one recording must not end the page
             logging.exception("the page failed on a recording")
             words = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -151,7 +153,7 @@ class Page:
         limits, languages = self.config.limits, prompt_languages(self.translator)
         targets = prompt_targets(self.translator)
         beam_size = self.config.beam_size or min(self.translator.config.beam_size, MAX_BEAM)
-        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as blocks:
+        with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(SWEEP_SECONDS, KEPT_SECONDS)) as blocks:
             name = Path(self.translator.folder).resolve().name.removesuffix(".unpacked")
             gradio.Markdown(f"# {TITLE}: {name}")
             with gradio.Row():

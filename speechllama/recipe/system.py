@@ -119,7 +119,7 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         if self.beam_size < 1:
-            raise ValueError(f"beam_size: expected at least 1, found {self.beam_size}")
+            raise UsageError(f"beam_size: expected at least 1, found {self.beam_size}")
 
 
 def is_distilled(settings: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ FORMATS = {
     "vtt": "text/vtt",
 }
 SEEKS_PER_SECOND = 100  # OpenAI counts `seek` in frames of 10 ms
+CUT = {"X-Is-Cut": "true"}  # header of an answer with a text that ended at the limit of tokens; not OpenAI's
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,15 @@ def answer(segments: Sequence[Segment], response_format: str, about: About) -> R
     """
     heard = [segment for segment in segments if segment.text]
     text = " ".join(segment.text for segment in heard)
+    headers = CUT if any(segment.is_cut for segment in heard) else None
     if response_format == "json":
-        return JSONResponse({"text": text})
+        return JSONResponse({"text": text}, headers=headers)
     if response_format == "verbose_json":
         described = [describe(index, segment) for index, segment in enumerate(heard)]
         whole = {"task": about.task, "language": about.language, "duration": round(about.duration, 3), "text": text}
-        return JSONResponse({**whole, "segments": described})
+        return JSONResponse({**whole, "segments": described}, headers=headers)
     content = f"{text}\n" if response_format == "text" else render(heard, response_format)
-    return PlainTextResponse(content, media_type=FORMATS[response_format])
+    return PlainTextResponse(content, headers=headers, media_type=FORMATS[response_format])
 
 
 def describe(index: int, segment: Segment) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from speechllama.serve.answer import FORMATS
+from speechllama.serve.form import FIELDS
 from speechllama.serve.limits import RequestError
 from speechllama.serve.recording import Endpoint
 from speechllama.serve.service import Service
@@ -18,13 +18,7 @@ from speechllama.serve.service import Service
 FORM: dict[str, Any] = {
     "type": "object",
     "required": ["file", "model"],
-    "properties": {
-        "file": {"type": "string", "format": "binary"},
-        "model": {"type": "string"},
-        "language": {"type": "string", "description": "code of the source language, if the model's prompt names it"},
-        "response_format": {"type": "string", "enum": list(FORMATS), "default": "json"},
-        "temperature": {"type": "number", "enum": [0], "default": 0},
-    },
+    "properties": FIELDS,
 }
 TAKES_FORM: dict[str, Any] = {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}}
 

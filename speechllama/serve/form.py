@@ -18,18 +18,18 @@ from starlette.requests import Request
 from speechllama.serve.answer import FORMATS
 from speechllama.serve.limits import Limits, RequestError
 
-# Fields of OpenAI's API that are read here, and one of ours: what a model of several target languages should write. A
-# client learns of any other that it does nothing.
-FIELDS = (
-    "file",
-    "model",
-    "language",
-    "prompt",
-    "response_format",
-    "temperature",
-    "timestamp_granularities[]",
-    "target_language",
-)
+# Fields of OpenAI's API that are read here, and one of ours, each as openapi.json describes it. A client learns of any
+# other that it does nothing.
+FIELDS: dict[str, dict[str, Any]] = {
+    "file": {"type": "string", "format": "binary"},
+    "model": {"type": "string"},
+    "language": {"type": "string", "description": "code of the source language, if the model's prompt names it"},
+    "prompt": {"type": "string", "maxLength": 0, "description": "to be left out: the prompt is that of the training"},
+    "response_format": {"type": "string", "enum": [*FORMATS], "default": "json"},
+    "temperature": {"type": "number", "enum": [0], "default": 0},
+    "timestamp_granularities[]": {"type": "string", "enum": ["segment"]},
+    "target_language": {"type": "string", "description": "code of the language to write, if the model writes several"},
+}
 MAX_FIELD_BYTES = 16_000  # of each field that is no file
 OVERHEAD_BYTES = 100_000  # what fields and boundaries may add to the file
 DISCARD_SECONDS = 5.0  # how long the rest of a refused body is read, so that the client can read the answer

@@ -18,8 +18,8 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from speechllama.decode.long import Segment
-from speechllama.faults import InputError
+from speechllama.decode.long import Segment, warn_if_cut
+from speechllama.faults import InputError, name_file
 from speechllama.serve.answer import About, answer
 from speechllama.serve.batcher import Batcher
 from speechllama.serve.form import Body, Form
@@ -147,13 +147,15 @@ class Service:
             recording = await anyio.to_thread.run_sync(model.open, form, longest, endpoint, limiter=self._readers)
             segments = await self._decode(recording, body)
         except InputError as error:
-            raise RequestError(400, str(error), "file", "bad_audio") from error
+            raise RequestError(400, name_file(form.name, str(error)), "file", "bad_audio") from error
         except (RequestError, ClientDisconnect):
             raise
         except Exception as error:
             logging.exception("a request failed")
             message = f"decoding failed ({type(error).__name__}); the server's log says more"
             raise RequestError(500, message, code="decoding_failed") from error
+        for segment in segments:
+            warn_if_cut(repr(form.name), segment, model.translator)  # quoted: the client's name may hold line breaks
         task = "translate" if endpoint == "translations" else "transcribe"
         about = About(task, model.language_name(endpoint, form.language, form.target), recording.duration)
         return answer(segments, form.response_format, about)

@@ -15,10 +15,12 @@ import pytest
 import soundfile
 
 from speechllama.corpora.own import Limits, OwnOptions, Utterance, write_sets
+from speechllama.data.audio import read_audio
 from speechllama.data.validation import validate_data_dir
 from speechllama.files import read_json, read_table
 from speechllama.text.filter import TextFilter
 from test.conftest import ROOT
+from test.data.containers.makers import MP3, encode, make_tone, with_flac_total, with_sizes, write
 
 PAGE = (ROOT / "docs/your_own_corpus.md").read_text(encoding="utf-8")
 Make = Callable[..., str]
@@ -201,6 +203,22 @@ def test_parts_of_long_recordings_are_segments_and_no_audio_is_copied(tmp_path: 
     }
     assert list(read_table(folder / "utt2dur").values()) == ["2.500", "4.500", "3.000"]
     assert validate_data_dir(folder) == []
+
+
+def test_the_duration_of_an_odd_file_is_that_of_its_samples(tmp_path: Path) -> None:
+    files = {
+        "pipe.wav": [with_sizes(encode(make_tone(1.5)), 0x7FFFF024, 0x7FFFF000)],
+        "killed.wav": [with_sizes(encode(make_tone(1.25)), 0, 0)],
+        "unknown.flac": [with_flac_total(encode(make_tone(1.75), format="FLAC"), 0)],
+        "joined.mp3": [encode(make_tone(seconds), **MP3) for seconds in (1.0, 2.0)],
+    }
+    clips = {name: write(tmp_path / name, *pieces) for name, pieces in files.items()}
+    rows = [Utterance(str(number), "ann", str(clip), "qu", "Ari", "Yes.") for number, clip in enumerate(clips.values())]
+    write_sets({"train": rows}, OwnOptions(langs="qu", datadir=str(tmp_path / "data")), "Quechua")
+    durations = [float(value) for value in read_table(tmp_path / "data/train/utt2dur").values()]
+    assert durations == pytest.approx([len(read_audio(clip)) / 16000 for clip in clips.values()], abs=0.001)
+    assert durations == pytest.approx([1.5, 1.25, 1.75, 3.0], abs=0.2)  # mp3 keeps its encoder's padding
+    assert validate_data_dir(tmp_path / "data/train") == []
 
 
 def test_an_utterance_may_say_what_language_its_translation_is_in(tmp_path: Path, make_clip: Make) -> None:

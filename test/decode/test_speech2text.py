@@ -193,10 +193,18 @@ def test_memory_that_ends_halves_the_batch_and_names_what_does_not_fit_by_itself
     assert translate.batches == [[1.0] * 3, [1.0, 2.0], [1.0], [2.0]]
 
 
-def test_a_recording_too_short_for_a_frame_is_named(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "x.wav", noise(0.01), SAMPLE_RATE)
-    with pytest.raises(ValueError, match=r"x\.wav: "):
-        FakeToText()(tmp_path / "x.wav")
+def test_a_recording_that_fails_is_named_alone_and_at_length(tmp_path: Path) -> None:
+    for seconds, system, message in (
+        (0.01, FakeToText(), "too short for a frame"),
+        (2.0, FakeToText(too_long=1.0, error=torch.OutOfMemoryError("no memory")), "do not fit into memory"),
+    ):
+        soundfile.write(tmp_path / "x.wav", noise(seconds), SAMPLE_RATE)
+        with pytest.raises(ValueError, match=rf"x\.wav: .*{message}"):
+            system(tmp_path / "x.wav")
+        with pytest.raises(ValueError, match=rf"x\.wav: .*{message}"):
+            list(system.long(str(tmp_path / "x.wav")))
+        with pytest.raises(ValueError, match=message):
+            list(system.long(noise(seconds)))
 
 
 def test_long_takes_a_file_a_waveform_of_any_rate_or_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ import torch
 
 from speechllama.bin import translate
 from speechllama.decode import segmenter, translate_files
-from speechllama.decode.long import LongConfig
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.decode.translate_files import FilesJob, translate_microphone
@@ -100,6 +99,17 @@ def test_what_breaks_one_recording_ends_only_that(folder: Path, run: Any, error:
     assert all("RuntimeError: a kernel" in line or "does not fit" in line or "do not fit" in line for line in errors)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("a decoder gave up"), MemoryError("no memory")])
+def test_what_breaks_while_durations_are_measured_ends_nothing(
+    folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def read_duration(path: str) -> float:
+        raise error
+
+    monkeypatch.setattr(translate_files, "read_duration", read_duration)
+    assert run(FakeToText(), "short.wav")[:2] == (0, "short.wav\t98 frames\n")
+
+
 def test_a_recording_that_breaks_is_not_read_on(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     system = FakeToText(too_long=0.1)
     status, out, err = run(system, "long.wav", "--segmentation", "even", "--max_seconds", "2", "--batch_size", "1")
@@ -118,6 +128,29 @@ def test_nothing_heard_is_said_and_nothing_is_written(folder: Path, run: Any, ca
     status, out, _ = run(FakeToText(), "pause.wav", "--format", "tsv")
     assert (status, out) == (0, "file\tstart\tend\ttext\npause.wav\t0.000\t40.000\t\n")
     assert "pause.wav: nothing was heard" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("text", ""),
+        ("srt", ""),
+        ("vtt", "WEBVTT\n\n"),
+        ("tsv", "start\tend\ttext\n0.000\t2.000\t\n"),
+    ],
+)
+def test_the_document_of_a_silent_recording_has_no_text(folder: Path, run: Any, kind: str, written: str) -> None:
+    assert run(FakeToText(), "silence.wav", "--format", kind, "--output_dir", "made")[:2] == (0, "")
+    (document,) = Path("made").iterdir()
+    assert document.name == f"silence.{'txt' if kind == 'text' else kind}" and document.read_text() == written
+
+
+def test_the_json_of_a_silent_recording_has_an_empty_text(folder: Path, run: Any) -> None:
+    for kind in ("json", "jsonl"):
+        run(FakeToText(), "silence.wav", "--format", kind, "--output_dir", "made")
+    whole, line = (json.loads(Path(f"made/silence.{kind}").read_text()) for kind in ("json", "jsonl"))
+    assert (whole["text"], line["text"], line["end"]) == ("", "", 2.0)
+    assert [segment["text"] for segment in whole["segments"]] == [""]
 
 
 def test_a_cut_text_is_said_with_its_time_and_the_limit(
@@ -175,11 +208,11 @@ def test_without_silero_a_long_recording_is_refused_by_name(
     monkeypatch.chdir(folder)
     for module in ("voice", "segmenter"):
         monkeypatch.setattr(f"speechllama.decode.{module}.has_silero", lambda: False)
-    monkeypatch.setattr(Speech2Text, "from_pretrained", staticmethod(lambda *_, **__: FakeToText()))
-    job = FilesJob(["long.wav", "short.wav"])
-    assert translate_files.translate_files(FakeToText(), job) == 1
-    even = FilesJob(["long.wav"], long=LongConfig(segmentation="even"))
-    assert translate_files.translate_files(FakeToText(), even) == 0
+    status, out, err = run(FakeToText(), "long.wav", "short.wav")
+    assert (status, out) == (1, "short.wav\t98 frames\n")
+    (error,) = [line for line in err.splitlines() if line.startswith("ERROR: ")]
+    assert error.startswith("ERROR: long.wav: ") and "pip install -e '.[vad]'" in error and "even" in error
+    assert run(FakeToText(), "long.wav", "--segmentation", "even")[0] == 0
 
 
 def test_what_is_spoken_comes_segment_by_segment(
@@ -198,3 +231,10 @@ def test_what_is_spoken_comes_segment_by_segment(
     assert sum(seen) == 1 and seen.index(1) == pytest.approx(126, abs=2)  # half a second after the first noise ends
     last = capsys.readouterr().out
     assert last.startswith("2\n00:00:13,") and "\nfr" in last
+
+
+def test_the_command_takes_the_microphone(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform, _ = soundfile.read("short.wav", dtype="float32")
+    monkeypatch.setattr(translate_files, "load_sounddevice", lambda: None)
+    monkeypatch.setattr(translate_files, "record", lambda: np.array_split(waveform, 10))
+    assert run(FakeToText(), "--microphone", "--language", "de")[:2] == (0, "de98 frames\n")

@@ -9,15 +9,18 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from speechllama.files import read_json
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.text_lines import Line, mix_lines, read_lines
 from speechllama.llm.text_llm import (
     MAX_PLAIN_TOKENS,
     Lines,
+    TextCorpus,
     TextLLMConfig,
     collate,
     last_whole_checkpoint,
     target_loss,
+    train_text_llm,
 )
 from speechllama.text.prompt import Prompt, PromptConfig
 
@@ -32,6 +35,19 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-1200").mkdir()  # killed before the state, which is written last
     (tmp_path / "checkpoint-1200/model.safetensors").write_bytes(b"")
     assert last_whole_checkpoint(tmp_path) == str(tmp_path / "checkpoint-1000")
+
+
+def test_a_training_that_resumes_after_its_last_update_stays_as_it_is(tmp_path: Path) -> None:
+    text = tmp_path / "llm_text.tsv"
+    text.write_text("lang\tsentence\ttranslation\n" + "de\tDer Hund trinkt.\tThe dog drinks.\n" * 40)
+    sizes = {"vocab_size": 80, "width": 16, "num_layers": 1, "num_heads": 2, "ffn_dim": 16}
+    config = TextLLMConfig(**sizes, num_steps=3, batch_size=4)
+    made = []
+    for _ in range(2):
+        folder = train_text_llm(config, TextCorpus(text, ()), tmp_path / "llm")
+        made.append(((folder / "model.safetensors").read_bytes(), read_json(tmp_path / "llm/training.json")))
+    assert (tmp_path / "llm/train/checkpoint-3").is_dir() and made[0][0] == made[1][0]
+    assert [record["num_updates"] for _, record in made] == [3, 3]
 
 
 @pytest.fixture(scope="module")

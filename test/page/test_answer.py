@@ -6,13 +6,16 @@ import dataclasses
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -73,6 +76,12 @@ def test_a_fault_of_the_program_ends_neither_the_page_nor_the_promise(
     assert "Traceback" in caplog.text and not Path(path).exists()
     *_, (shown, _) = page.translate(upload(page, noise("a.wav")), None, None, 2, None)
     assert "nbest" in shown
+
+
+def test_a_recording_that_the_system_refuses_is_named(page: Page, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "click.wav", np.full(300, 0.1), 16000)
+    *_, (shown, _) = page.translate(upload(page, tmp_path / "click.wav"), None, None, 1, None)
+    assert 'role="alert">click.wav: 0.0' in shown and "too short for a frame: 300 samples" in shown
 
 
 def test_segments_before_a_fault_stay_on_the_page(
@@ -157,6 +166,26 @@ def test_the_language_is_a_control_where_the_prompt_names_it(page: Page, monkeyp
     assert has_control("Language to write") and not has_control()
 
 
+def test_what_the_controls_say_reaches_the_system(
+    page: Page, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    (clicked,) = [call for call in page.build().fns.values() if getattr(call.fn, "__name__", "") == "translate"]
+    labels = [getattr(part, "label", None) for part in clicked.inputs]
+    assert labels[:4] == ["Speech", "Language of the speech", "Language to write", "Beam size"]
+    asked: list[tuple[Any, ...]] = []
+
+    def batch(waveforms: Any, languages: Any, targets: Any) -> list[Any]:
+        asked.append((*languages, *targets, page.translator.config.beam_size))
+        return [[] for _ in waveforms]
+
+    monkeypatch.setattr(page.translator, "batch", batch)
+    *_, (_, kept) = page.translate(upload(page, noise("a.wav")), "de", "fr", 3, None)
+    assert kept is not None
+    list(page.translate(kept.path, None, None, 2, kept))
+    assert asked == [("de", "fr", 3), ("", "", 2)]
+
+
 def test_only_uploads_are_deleted(tmp_path: Path) -> None:
     mine = tmp_path / "mine" / "a.wav"
     mine.parent.mkdir()
@@ -170,6 +199,40 @@ def test_only_uploads_are_deleted(tmp_path: Path) -> None:
         forget(inside, folder)  # gradio has a folder for each upload
         assert mine.exists() and inside.exists()
     assert not folder.exists() and UPLOADS not in os.environ and tempfile.gettempdir() != str(folder)
+
+
+def test_the_page_asks_no_other_machine_and_forgets_what_is_never_translated(
+    translator: Speech2Text, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio")
+    asked: list[str] = []
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+
+    def record_connect(self: socket.socket, address: Any) -> None:
+        asked.append(str(address[0]))
+        connect(self, address)
+
+    def record_look_up(host: Any, *more: Any, **options: Any) -> Any:
+        asked.append(str(host))
+        return look_up(host, *more, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", record_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", record_look_up)
+    for name in ("SWEEP_SECONDS", "KEPT_SECONDS"):
+        monkeypatch.setattr(f"speechllama.page.app.{name}", 1)
+    with private_folder() as folder:
+        blocks, address = Page(translator, PageConfig(port=0), folder).launch()
+        with noise("a.wav").open("rb") as file:
+            answered = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.wav", file)})
+        (kept,) = map(Path, answered.json())
+        assert kept.is_relative_to(folder)
+        for _ in range(300):
+            if not kept.exists():
+                break
+            time.sleep(0.1)
+        assert not kept.exists(), "nobody translated it"
+        blocks.close()
+    assert asked and {*asked} <= {"127.0.0.1", "localhost"}
 
 
 def test_a_missing_gradio_is_said_before_the_model_loads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from speechllama.constants import SAMPLE_RATE
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.segmenter import CutConfig
 from speechllama.decode.speech2text import Speech2Text, Translation
 from speechllama.faults import InputError
@@ -26,6 +27,8 @@ from speechllama.serve.service import Service
 
 NAME = "tones"
 BROKEN = 666  # hertz of a tone on which decoding fails
+ENDLESS = 770  # hertz of a tone whose text ends at the limit of tokens
+REFUSED = 888  # hertz of a tone that decoding refuses, as it does what is too short or too large for memory
 
 
 @dataclass
@@ -33,8 +36,10 @@ class Tones:
     """Has the interface of Speech2Text, and writes the pitch of a tone: "440 Hz"; nothing of silence."""
 
     settings: dict[str, Any] = field(default_factory=lambda: {"task_name": "st"})
+    config: SearchConfig = SearchConfig(max_tokens=1)
     batches: list[int] = field(default_factory=list)
     tasks: set[str] = field(default_factory=set)
+    languages: set[str] = field(default_factory=set)
     targets: set[str] = field(default_factory=set)
     may_go: threading.Event = field(default_factory=threading.Event)
 
@@ -42,6 +47,7 @@ class Tones:
         self, waveforms: Sequence[np.ndarray], languages: Sequence[str], targets: Sequence[str], tasks: Sequence[str]
     ) -> list[list[Translation]]:
         self.batches.append(len(waveforms))
+        self.languages.update(languages)
         self.targets.update(targets)
         self.tasks.update(tasks)
         assert self.may_go.wait(30)
@@ -58,7 +64,9 @@ class Tones:
         pitch = round(int(np.abs(np.fft.rfft(waveform)).argmax()) * SAMPLE_RATE / len(waveform))
         if pitch == BROKEN:
             raise RuntimeError("no kernel for this shape")
-        return [Translation(f"{pitch} Hz", [pitch], -0.5)]
+        if pitch == REFUSED:
+            raise InputError("0.5 s of audio is too short for a frame")
+        return [Translation(f"{pitch} Hz", [pitch], -0.5, is_cut=pitch == ENDLESS)]
 
 
 def tone(pitch: int, seconds: float = 0.5, container: str = "WAV") -> bytes:

@@ -14,7 +14,9 @@ import httpx
 import openai
 import pytest
 
-from test.serve.conftest import BROKEN, NAME, Running, tone, wait_until
+from speechllama.serve.answer import FORMATS
+from speechllama.serve.form import FIELDS
+from test.serve.conftest import BROKEN, ENDLESS, NAME, REFUSED, Running, tone, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the client's, of translations
 Start = Callable[..., Running]
@@ -114,6 +116,18 @@ def test_silence_has_no_text(server: Running, response_format: Any, expected: st
     assert create(file=("a.wav", tone(0)), model=NAME, response_format=response_format) == expected
 
 
+@pytest.mark.parametrize("response_format", ["json", "text", "srt", "vtt", "verbose_json"])
+def test_a_cut_text_is_said_in_a_header_and_in_the_log(
+    server: Running, response_format: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    create = server.client().audio.translations.with_raw_response.create
+    answer = create(file=WAV, model=NAME, response_format=response_format)
+    assert "x-is-cut" not in answer.headers and "was cut" not in caplog.text
+    answer = create(file=("b\n.wav", tone(ENDLESS)), model=NAME, response_format=response_format)
+    assert answer.headers["x-is-cut"] == "true" and f"{ENDLESS} Hz" in answer.text
+    assert ".wav': 0.0 to 0.5 s: the text was cut at max_tokens 1" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("fields", "expected", "message"),
     [
@@ -144,6 +158,7 @@ def test_silence_has_no_text(server: Running, response_format: Any, expected: st
         ({"file": ("bad.mp3", b"nothing")}, (400, "file", "bad_audio"), "bad.mp3: "),
         ({"file": ("empty.wav", b"")}, (400, "file", "bad_audio"), "empty.wav: the recording is empty"),
         ({"file": ("half.wav", tone(440)[:4000])}, (400, "file", "bad_audio"), "half.wav: truncated"),
+        ({"file": ("b.wav", tone(REFUSED))}, (400, "file", "bad_audio"), r"b\.wav: 0\.5 s of audio is too short"),
         ({"file": ("no.wav", tone(BROKEN))}, (500, None, "decoding_failed"), r"decoding failed \(RuntimeError\)"),
     ],
 )
@@ -160,8 +175,10 @@ def test_what_is_wrong_is_said(
 
 
 def test_a_prompt_that_names_the_language_needs_it(start: Start) -> None:
-    client = start(settings={"task_name": "asr", "needs_language": True}).client()
+    running = start(settings={"task_name": "asr", "needs_language": True})
+    client = running.client()
     assert client.audio.transcriptions.create(file=WAV, model=NAME, language="de").text == "440 Hz"
+    assert running.translator.languages == {"de"}
     with pytest.raises(openai.BadRequestError, match="the prompt needs a language") as caught:
         client.audio.transcriptions.create(file=WAV, model=NAME)
     assert error_of(caught) == (400, "language", None)
@@ -210,6 +227,13 @@ def test_the_one_model_is_listed(server: Running) -> None:
     assert server.client().models.retrieve(NAME).object == "model"
     with pytest.raises(openai.NotFoundError):
         server.client().models.retrieve("other")
+
+
+def test_the_description_has_every_field_that_is_read(server: Running) -> None:
+    described = fetch(f"{server.url}/openapi.json")[1]["paths"]["/v1/audio/translations"]["post"]["requestBody"]
+    form = described["content"]["multipart/form-data"]["schema"]
+    assert form["required"] == ["file", "model"] and set(form["properties"]) == set(FIELDS)
+    assert form["properties"]["response_format"]["enum"] == [*FORMATS]
 
 
 def test_a_page_that_is_not_there_has_an_error_of_the_same_shape(server: Running) -> None:

@@ -49,8 +49,8 @@ def test_the_page_can_be_followed(
         elif kind == "python":
             found: dict[str, Any] = {}
             exec(compile(text, "docs/sharing.md", "exec"), found)
-            assert found.get("llm") is not None or found.get("translate") is not None
+            assert any(found.get(name) is not None for name in ("llm", "translate", "commit"))
         else:
             assert kind == "yaml" and yaml.safe_load(text)
-    assert (kinds.count("sh"), kinds.count("python"), kinds.count("yaml")) == (8, 3, 1)
-    assert ("ORGANISATION/NAME", "v1") in hub.names
+    assert (kinds.count("sh"), kinds.count("python"), kinds.count("yaml")) == (8, 4, 1)
+    assert {("ORGANISATION/NAME", tag) for tag in ("v1", "v2")} <= hub.names.keys()

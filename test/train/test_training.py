@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 from speechllama.bin import average_checkpoints, collect_llm_stats, pack
+from speechllama.data.ark import read_matrix
 from speechllama.decode.experiment import load_experiment
+from speechllama.decode.speech2text import Speech2Text, Utterance
+from speechllama.files import read_table
+from speechllama.model.audio import Features
 from speechllama.model.build import build_speech_llama, read_settings
 from speechllama.train.average import rank_epochs
 from speechllama.train.speech_llama import start_from
@@ -102,9 +107,19 @@ def test_e0_trains_encoder_and_convolutions_on_features(recipe: Any) -> None:
     average_checkpoints.main(["--exp_dir", str(recipe.root / "e0")])
     recipe.decode("e0", "dump", "e0/decoded")
     packed = recipe.root / "e0.zip"
-    pack.main(["--exp_dir", str(recipe.root / "e0"), "--output", str(packed), "--include_llm", "true"])
-    network = load_experiment(packed).network
-    assert network.encoder.get_buffer("std").tolist() != [1.0] * 80  # the statistics travel along
+    pack.main(
+        ["--exp_dir", str(recipe.root / "e0"), "--output", str(packed), "--include_llm", "true"]
+        + ["--decode_dir", str(recipe.root / "e0/decoded")]
+    )
+    translate = Speech2Text.from_pretrained(packed)
+    assert translate.network.encoder.get_buffer("std").tolist() != [1.0] * 80  # the statistics travel along
+    durations, texts = (read_table(recipe.root / name) for name in ("test/dump/utt2dur", "e0/decoded/text"))
+    for utt, place in read_table(recipe.root / "test/dump/feats.scp").items():
+        nbest = translate.translate(Features.pad([read_matrix(place)]), [Utterance(float(durations[utt]), "de")])[0]
+        assert nbest[0].text == texts[utt]
+    assert any(texts.values())
+    (segment,) = translate.long(np.random.default_rng(1).normal(0, 0.1, 16000).astype(np.float32))
+    assert segment.text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from speechllama.bin import plot, write_results
 from speechllama.faults import InputError, MissingFileError
@@ -64,6 +65,18 @@ def test_curves_are_those_of_the_checkpoint_at_the_end_and_before(recipe: Any, t
     with pytest.raises(InputError, match=r"checkpoint\.pth: cannot be read .*resume the training"):
         read_epochs(tmp_path)
     assert read_epochs(tmp_path / "nothing") == {}
+
+
+def test_nothing_of_a_strangers_checkpoint_is_run(recipe: Any, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    state = torch.load(recipe.root / "e5/checkpoint.pth", weights_only=False)
+    torch.save({**state, "schedulers": [Evil()]}, tmp_path / "checkpoint.pth")
+    with pytest.raises(InputError, match=r"checkpoint\.pth: cannot be read: .* which might run code"):
+        read_epochs(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_averaged_epochs_are_marked(system: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
 def test_a_training_that_resumes_after_its_last_update_stays_as_it_is(tmp_path: Path) -> None:
     text = tmp_path / "llm_text.tsv"
     text.write_text("lang\tsentence\ttranslation\n" + "de\tDer Hund trinkt.\tThe dog drinks.\n" * 40)
-    config = TextLLMConfig(80, width=16, num_layers=1, num_heads=2, ffn_dim=16, num_steps=3, batch_size=4)
+    config = TextLLMConfig(vocab_size=80, width=16, num_layers=1, num_heads=2, ffn_dim=16, num_steps=3, batch_size=4)
     made = []
     for _ in range(2):
         folder = train_text_llm(config, TextCorpus(text, ()), tmp_path / "llm")

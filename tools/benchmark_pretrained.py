@@ -74,9 +74,10 @@ def main() -> None:
     compare_features(extractor, waveforms, args.repeats)
     with tempfile.TemporaryDirectory() as folder:
         for name, path in (("the mini recipe's size", make_small_llm(folder)), (Path(args.llm).name, args.llm)):
-            llm = LLM(LLMConfig(path, dtype="float32"))
-            network = build_network(args.ctc_dir, llm)
+            network = build_network(args.ctc_dir, LLM(LLMConfig(path, dtype="float32", train="lora")))
             compare_epochs(name, network, extractor, waveforms, args.repeats)
+    llm = LLM(LLMConfig(args.llm, dtype="float32"))
+    network = build_network(args.ctc_dir, llm)
     compare_losses(network, to_features(extractor, waveforms), args.repeats)
     for beam in (1, 4):
         compare_decoding(llm, beam, args.max_tokens, args.repeats)
@@ -114,7 +115,7 @@ def make_small_llm(folder: str) -> str:
 
 
 def build_network(ctc_dir: str, llm: LLM) -> SpeechLlama:
-    """E5 on a trained CTC encoder."""
+    """E5 on a trained CTC encoder; E6 if the LLM has adapters."""
     encoder = choose_encoder(read_settings(ctc_dir), ctc_dir)
     config = SpeechLlamaConfig(encoder=encoder, audio_encoder=AUDIO_ENCODER, prefix_mask="non_causal")
     return SpeechLlama(config, load_ctc_encoder(ctc_dir), llm).train()
@@ -139,7 +140,7 @@ def to_features(extractor: FeatureExtractor, waveforms: list[np.ndarray]) -> Fea
 def compare_epochs(
     name: str, network: SpeechLlama, extractor: FeatureExtractor, waveforms: list[np.ndarray], repeats: int
 ) -> None:
-    """A training step of E5, from compressed vectors and from waveforms."""
+    """A training step of E6, from compressed vectors and from waveforms."""
     cached = network.compress(to_features(extractor, waveforms))
     batch, text, lengths = make_batch(network.llm, cached)
 
@@ -154,7 +155,7 @@ def compare_epochs(
     assert abs(step(cached) - from_waveforms()) < 1e-3, "the two steps have different losses"
     pairs = alternate(lambda: step(cached), from_waveforms, repeats)
     ours, other = (statistics.median(side) for side in pairs)
-    row(f"step of a later epoch, E5, LLM: {name}", ours, other, pairs.ratio(is_faster=True))
+    row(f"step of a later epoch, E6, LLM: {name}", ours, other, pairs.ratio(is_faster=True))
 
 
 def compare_losses(network: SpeechLlama, features: Features, repeats: int) -> None:

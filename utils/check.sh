@@ -3,7 +3,7 @@
 #
 #     utils/check.sh                     # everything
 #     utils/check.sh -k compressor -x    # arguments go to pytest
-#     utils/check.sh --all_pythons       # also the unit tests on Python 3.12, with the other ESPnet line
+#     utils/check.sh --all_pythons       # also the unit tests on Python 3.12, with the other ESPnet line, at the same time
 #
 # tools/install.sh makes the environment on first use. All checkers run even if one fails; the exit status says whether
 # all passed. pytest comes last, with its own summary.
@@ -16,6 +16,7 @@ all_pythons=false
 pytest_arguments=()
 num_failed=0
 skipped=""
+bin312=""
 
 # check NAME COMMAND...: run a checker, print its verdict, count its failure.
 check() {
@@ -55,11 +56,10 @@ find_python312() {
   done
 }
 
-# test_python312: the unit tests on Python 3.12, where there is one.
-test_python312() {
-  local bin
+# prepare_python312: an environment of Python 3.12, where there is one -> bin312, or why there is none -> skipped.
+prepare_python312() {
   if [[ $(python3 -V) == "Python 3.12."* ]]; then
-    echo "== pytest on Python 3.12: is the Python of all checks here"
+    skipped="== pytest on Python 3.12: is the Python of all checks here"
     return 0
   fi
   find_python312
@@ -67,8 +67,19 @@ test_python312() {
     skipped="== pytest on Python 3.12: SKIPPED, no Python 3.12 was found on the PATH or among pyenv's versions"
     return 0
   fi
-  bin=$(tools/install.sh --venv tools/venv-3.12 --python "$python312" --print_bin)
-  check "pytest on Python 3.12" env PATH="$bin:$PATH" "$bin/python" -m pytest -m "not recipe" "${pytest_arguments[@]}"
+  bin312=$(tools/install.sh --venv tools/venv-3.12 --python "$python312" --print_bin)
+}
+
+# test_both: all tests in the background, and the unit tests on Python 3.12; each has one thread.
+test_both() {
+  main_log=$(mktemp)
+  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+  set -m # with a process group of its own: otherwise all of its processes would ignore Ctrl-C, which tests send
+  python3 -m pytest "${pytest_arguments[@]}" >"$main_log" 2>&1 </dev/null &
+  main_pid=$!
+  set +m
+  trap 'kill -- "-$main_pid" 2>/dev/null || true; rm -f "$main_log"' EXIT
+  check "pytest on Python 3.12" env PATH="$bin312:$PATH" "$bin312/python" -m pytest -m "not recipe" "${pytest_arguments[@]}"
 }
 
 while (($#)); do
@@ -96,10 +107,16 @@ check "docs/tree.md" python3 tools/write_tree.py --check
 check mypy python3 -m mypy
 mapfile -d "" scripts < <(shell_scripts)
 check shellcheck shellcheck "${scripts[@]}"
-if $all_pythons; then test_python312; fi
+if $all_pythons; then prepare_python312; fi
+if [[ -n $bin312 ]]; then test_both; fi
 if [[ -n $skipped ]]; then echo "$skipped"; fi
 if ((num_failed)); then echo "== $num_failed checks FAILED before pytest; see above"; fi
 status=0
 echo "== pytest"
-python3 -m pytest "${pytest_arguments[@]}" || status=$?
+if [[ -n $bin312 ]]; then
+  tail -n +1 -f --pid="$main_pid" "$main_log"
+  wait "$main_pid" || status=$?
+else
+  python3 -m pytest "${pytest_arguments[@]}" || status=$?
+fi
 exit $((status != 0 ? status : num_failed > 0))

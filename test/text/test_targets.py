@@ -127,8 +127,9 @@ def test_a_tokenizer_in_an_extra_of_sacrebleu_says_what_to_install(
     code: str, package: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    for name in [name for name in sys.modules if name.endswith(f"tokenizer_{code}_mecab")]:
-        monkeypatch.delitem(sys.modules, name)
+    name = f"sacrebleu.tokenizers.tokenizer_{code}_mecab"  # read anew, and afterwards what it was
+    monkeypatch.setitem(sys.modules, name, sys)
+    monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ValueError, match=rf"needs the tokenizer {code}-mecab .*: pip install -e '\.\[{extra}\]'"):
         bleu_metric(TARGETS[code])
 

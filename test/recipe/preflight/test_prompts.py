@@ -106,6 +106,9 @@ def test_a_tokenizer_of_bleu_that_is_not_installed_is_a_fault(
     own_plan: OwnPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "MeCab", None)
+    name = "sacrebleu.tokenizers.tokenizer_ja_mecab"  # read anew, and afterwards what it was
+    monkeypatch.setitem(sys.modules, name, sys)
+    monkeypatch.delitem(sys.modules, name)
     _, faults = check(own_plan("--system", "e5", "--target_lang", "ja", train=SHARED))
     assert len(faults) == 1 and "BLEU of Japanese needs the tokenizer ja-mecab" in faults[0]
     assert "pip install -e '.[ja]'" in faults[0]

@@ -189,7 +189,7 @@ class Speech2Text(abc.ABC):
 
         Returns:
             N-best hypotheses of each recording, best first; none for one in which nothing is heard: it is silent, or
-            CTC finds only blanks, in a system that has CTC.
+            every frame is blank to CTC, in a system that has it.
 
         Raises:
             ValueError: A recording is shorter than one frame, or does not fit into memory by itself; or the model was
@@ -312,7 +312,7 @@ class Speech2Text(abc.ABC):
 
     @abc.abstractmethod
     def translate_heard(self, features: Features, utterances: Sequence[Utterance]) -> list[NBest]:
-        """Translate a batch as `translate`, with no hypothesis where CTC, if there is one, finds only blanks."""
+        """Translate a batch as `translate`, with no hypothesis where every frame is blank to CTC, if there is one."""
 
     @abc.abstractmethod
     def check_language(self, language: str, target: str = "") -> None:

@@ -31,7 +31,7 @@ VECTOR_COMPRESSORS = [name for name in COMPRESSORS if name not in OTHERS]
 
 
 def make_batch(seed: int = 0, all_blank_row: bool = True) -> Encoded:
-    """Six utterances of few labels, so that runs are long; one holds only blanks."""
+    """Six utterances of few labels, so that runs are long; one is all blank."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 3, (6, 20), generator=generator).repeat_interleave(2, dim=1)
     logits = torch.nn.functional.one_hot(labels, 5).float() * 4 + torch.rand(6, 40, 5, generator=generator)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -156,3 +157,26 @@ def wait_until(condition: Callable[[], bool]) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it did not happen")
+
+
+def error_of(caught: pytest.ExceptionInfo[openai.APIStatusError]) -> tuple[int, str | None, str | None]:
+    """Status, param and code of an error."""
+    return caught.value.status_code, caught.value.param, caught.value.code
+
+
+def fetch(url: str) -> tuple[int, Any]:
+    """Status and JSON of a page."""
+    answer = httpx.get(url)
+    return answer.status_code, answer.json()
+
+
+def form(*parts: tuple[str, bytes]) -> bytes:
+    """A body of parts with their headers."""
+    lines = [f"--x\r\nContent-Disposition: form-data; {name}\r\n\r\n".encode() + value for name, value in parts]
+    return b"\r\n".join([*lines, b"--x--\r\n"])
+
+
+def post(url: str, body: bytes | Iterator[bytes], kind: str) -> tuple[int, Any]:
+    """Send a body that OpenAI's client would not."""
+    answer = httpx.post(f"{url}/v1/audio/translations", content=body, headers={"Content-Type": kind})
+    return answer.status_code, answer.json()["error"]

@@ -12,8 +12,11 @@ REQUIREMENTS = [
     "espnet==202611; python_version >= '3.12'",
     # torch 2.13 needs setuptools 77, espnet 202511 one below 74: without the bound, pip downloads torch after torch.
     "torch<2.13; python_version < '3.12'",
-    "torch; python_version >= '3.12'",
-    "torchaudio",  # espnet 202511 imports it and forgets to declare it
+    "torch>=2.13; python_version >= '3.12'",
+    # espnet 202511 imports torchaudio and forgets to declare it. 2.11.1 asks for torch 2.11 or later, but loads only
+    # with 2.13 or later (its library needs torch_exception_get_what).
+    "torchaudio<2.11.1; python_version < '3.12'",
+    "torchaudio; python_version >= '3.12'",
     "kaldi-native-fbank",
     "soxr",
     "soundfile",

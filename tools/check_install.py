@@ -21,8 +21,10 @@ from typing import NamedTuple
 
 SETUP = Path(__file__).resolve().parents[1] / "setup.py"
 PYTHON_RANGE = ((3, 10), (3, 14))  # first good, first too new
-# Modules that load in a moment; torch, transformers and espnet take seconds and are judged by their version.
-LIGHT_MODULES = (
+# Modules with a native library, which can be installed in the version asked for and still not load. transformers and
+# espnet take seconds and are judged by their version.
+NATIVE_MODULES = (
+    "torchaudio",
     "soundfile",
     "soxr",
     "kaldiio",
@@ -108,7 +110,7 @@ def check_module(name: str) -> Finding:
     try:
         importlib.import_module(name)
     except Exception as error:  # whatever a broken package raises belongs in the report
-        to_do = "run tools/install.sh, or reinstall the package"
+        to_do = "run tools/install.sh, or install a release that goes with the others"
         return Finding(f"import {name}", False, f"{type(error).__name__}: {error}: {to_do}")
     return Finding(f"import {name}", True, "loads")
 
@@ -151,7 +153,7 @@ def main(cmd: Sequence[str] | None = None) -> int:
     findings = [check_python(sys.version_info[:2])]
     findings += check_requirements(read_requirements(args.setup, args.extra))
     if not args.quiet:
-        findings += [check_module(name) for name in LIGHT_MODULES]
+        findings += [check_module(name) for name in NATIVE_MODULES]
         findings += [check_espeak(), check_gpu()]
     for finding in findings:
         if not (args.quiet and finding.is_ok):

@@ -120,6 +120,16 @@ refuse_foreign() {
   exit 1
 }
 
+# refuse_unloadable VENV: packages can be installed in the versions asked for and still not load together.
+refuse_unloadable() {
+  local report
+  if report=$("$1/bin/python" "$root/tools/check_install.py" --extra test 2>&1); then return 0; fi
+  say "pip was done, but not everything loads:"
+  printf '%s\n' "$report" | { grep -v '^ok ' || true; } | sed 's/^/  | /' >&2
+  say "Install a release of it that goes with the others ($1/bin/python -m pip install 'NAME<VERSION'), then run this again."
+  exit 1
+}
+
 # make_venv: the environment with the project in it; the marker comes last.
 make_venv() {
   refuse_foreign "$venv"
@@ -135,6 +145,7 @@ make_venv() {
   fi
   trap 'if [[ -n ${pip_pid:-} ]]; then kill "$pip_pid" 2>/dev/null; fi' EXIT
   run_pip --editable "${root}[test]"
+  refuse_unloadable "$venv"
   state_of "$venv" >"$venv/.installed.part"
   mv "$venv/.installed.part" "$venv/.installed"
 }

@@ -81,6 +81,16 @@ def test_an_interrupted_installation_is_repaired(machine: Machine) -> None:
     assert machine.calls() == ["pip"]
 
 
+def test_an_environment_that_does_not_load_is_not_called_finished(machine: Machine) -> None:
+    result = machine.install(FAKE_UNLOADABLE="torchaudio")
+    assert result.returncode == 1
+    assert "not everything loads" in result.stderr and "| MISSING import torchaudio OSError" in result.stderr
+    assert "| ok" not in result.stderr
+    machine.calls()
+    assert machine.install().returncode == 0  # the cause is gone: tried again, and finished
+    assert machine.calls() == ["pip"]
+
+
 def test_a_changed_setup_py_updates_the_environment(machine: Machine) -> None:
     machine.install()
     machine.calls()

@@ -210,6 +210,39 @@ def test_real_recordings_go_through_every_stage(
     assert all(f"| test | {language} |" in report for language in ("de", "es", "zh-CN"))
 
 
+def write_part_of_librispeech(shared_data: Path, folder: Path) -> None:
+    """Link the first five utterances of each speaker that the sample holds out, and of two more speakers."""
+    for speaker in ("226", "2136", "3242", "6272", "7859", "19", "1088"):
+        place = shared_data / "librispeech_sample/LibriSpeech/train-clean-5" / speaker
+        chapter = sorted(place.iterdir())[0]
+        part = folder / "LibriSpeech/train-clean-5" / speaker / chapter.name
+        part.mkdir(parents=True)
+        (transcripts,) = chapter.glob("*.trans.txt")
+        lines = transcripts.read_text(encoding="utf-8").splitlines(keepends=True)[:5]
+        (part / transcripts.name).write_text("".join(lines), encoding="utf-8")
+        for line in lines:
+            (audio,) = chapter.glob(f"{line.split()[0]}.*")
+            (part / audio.name).symlink_to(audio)
+
+
+def test_real_english_speech_with_whispers_encoder_goes_through_every_stage(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory, root: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("librispeech recipe")
+    write_part_of_librispeech(shared_data, folder / "part")
+    settings = ["--librispeech", str(folder / "part"), "--data_options", "--division sample", "--size", "small"]
+    settings += ["--frontend", "whisper_base", "--frontend_path", str(shared_data / "whisper_base_encoder")]
+    settings += ["--llm", str(shared_data / "llama/stories260K"), "--ctc_units", "40", "--nj", "1"]
+    settings += ["--ctc_options", "--max_epoch 1", "--train_options", "--max_epoch 1", "--num_best", "1"]
+    settings += ["--ctc_num_best", "1", "--beam_size", "2", "--decode_options", "--max_tokens 20"]
+    recipe = RecipeRun(folder, root, "librispeech", settings)
+    states = stage_states(recipe.run())
+    assert list(states) == STAGES
+    assert all(state.startswith("done in") for state in states.values()), states
+    score = read_json(recipe.exp / "asr_e6_whisper_base_small_stories260K/decode_test_beam2/score.json")
+    assert score["num_utterances"] == 15 and {"wer", "control_wer", "cer"} <= set(score)
+
+
 def write_pair_without_english(shared_data: Path, folder: Path) -> None:
     """Write a corpus in the form of IWSLT: French clips and long Italian recordings, with German lines.
 

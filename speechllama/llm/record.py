@@ -36,7 +36,8 @@ def prepare_llm(
     """Load an LLM and its tokenizer once, check that they fit, test what it can be used for, and record them.
 
     It is loaded in bfloat16 whatever the device: one copy of the weights, in half the memory of float32. The test
-    computes in float32, on a few layers of a large LLM; see `admit`.
+    computes in float32, on a few layers of a large LLM; see `admit`. An LLM that has sdpa is tested with eager, too,
+    which a system's `llm_conf` may ask for.
 
     Args:
         path: Local directory or hub id; a directory inside `llm_dir` is recorded relative to it.
@@ -47,7 +48,7 @@ def prepare_llm(
 
     Returns:
         The record: path, revision (of a hub id the whole commit, so that the LLM cannot change under the experiments),
-        fingerprint, sizes, load time and memory, the prefix masks that it is admitted for.
+        fingerprint, sizes, load time and memory, the prefix masks that it is admitted for, with sdpa and eager.
 
     Raises:
         FileNotFoundError, ValueError: It is no causal LM, its tokenizer does not fit, the hub refuses it, or it is not
@@ -79,6 +80,8 @@ def prepare_llm(
     }
     admission = admit(llm, tokenizer)
     record |= admission.entries()
+    if record["attention"] != "eager":
+        record["eager"] = _admit_eager(llm, tokenizer)
     write_llm_record(folder, record)
     if admission.causal_only:
         logging.warning("LLM %s is admitted for systems with prefix_mask: causal only: %s", path, admission.causal_only)
@@ -88,24 +91,45 @@ def prepare_llm(
     return record
 
 
+def _admit_eager(llm: LLM, tokenizer: Any) -> dict[str, Any]:
+    """What an LLM that was just tested with sdpa is admitted for with eager attention; it may be for nothing."""
+    try:
+        llm.model.set_attn_implementation("eager")
+        return admit(llm, tokenizer).entries()
+    except ValueError as error:
+        return {"prefix_masks": [], "refused": str(error)}
+
+
 def write_llm_record(llm_dir: str | Path, record: Mapping[str, Any]) -> None:
     """Write llm.json, atomically."""
     write_json(Path(llm_dir) / LLM_FILE, record)
 
 
-def check_prefix_mask(llm_dir: str, prefix_mask: str) -> None:
-    """Refuse a mask that a prepared LLM is not admitted for; a record from before admission allows all.
+def check_admission(llm_dir: str, prefix_mask: str, attention: str) -> None:
+    """Refuse a mask or an attention that a prepared LLM is not admitted for; a record from before admission allows all.
+
+    Args:
+        llm_dir: Where llm.json is.
+        prefix_mask: The system's.
+        attention: `attention` of the system's `llm_conf`.
 
     Raises:
-        ValueError: The LLM is admitted for other masks only.
+        ValueError: The LLM is admitted for other masks only, or not with this attention.
     """
     record_file = Path(llm_dir) / LLM_FILE
     record = read_json(record_file)
-    admitted = record.get("prefix_masks", [prefix_mask])
+    if "prefix_masks" not in record:
+        return
+    is_tested = attention in ("auto", record["attention"])
+    tested, place = (record, "") if is_tested else (record.get(attention, {}), f" with attention: {attention}")
+    admitted = tested.get("prefix_masks", [])
+    if not admitted:
+        reason = tested.get("refused", f"stage llm did not test {record['architecture']} with it; run it again")
+        raise InputError(f"attention: {attention}, but {record_file} does not admit {record['path']} with it: {reason}")
     if prefix_mask not in admitted:
         raise InputError(
-            f"prefix_mask: {prefix_mask}, but {record_file} admits {record['path']} for {', '.join(admitted)} only, "
-            f"since {record.get('causal_only')}; set prefix_mask: causal, or choose another LLM"
+            f"prefix_mask: {prefix_mask}, but {record_file} admits {record['path']} for {', '.join(admitted)} only"
+            f"{place}, since {tested.get('causal_only')}; set prefix_mask: causal, or choose another LLM"
         )
 
 

@@ -19,7 +19,7 @@ from speechllama.faults import InputError, MissingFileError
 from speechllama.frontend.front_ends import recorded_format
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
-from speechllama.llm.record import check_prefix_mask, read_llm_record
+from speechllama.llm.record import check_admission, read_llm_record
 from speechllama.model.checkpoint import keep_only_trainable
 from speechllama.model.compressor import UnitCompressor
 from speechllama.model.compressors import COMPRESSORS, DEFAULT_COMPRESSOR, Compressor
@@ -49,8 +49,8 @@ def speech_llama_config(
         The config.
 
     Raises:
-        FileNotFoundError, ValueError: No llm_dir, a setting that does not exist or fit, or a prefix mask that the LLM
-            is not admitted for.
+        FileNotFoundError, ValueError: No llm_dir, a setting that does not exist or fit, or a prefix mask or
+            an attention that the LLM is not admitted for.
     """
     path, revision = read_llm_record(str(settings.get("llm_dir") or "")) if llm is None else llm
     values: dict[str, Any] = {
@@ -65,7 +65,7 @@ def speech_llama_config(
     config = from_mapping(SpeechLlamaConfig, values, where)
     if llm is None:
         try:
-            check_prefix_mask(str(settings["llm_dir"]), config.prefix_mask)
+            check_admission(str(settings["llm_dir"]), config.prefix_mask, config.llm.attention)
         except ValueError as error:
             raise InputError(f"{where}: {error}") from error
     return config

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.models.llama import modeling_llama
 
 from speechllama.llm.admission import ROUGH_TOLERANCE, TOLERANCE, Trial, admit, check_text, narrow
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
-from speechllama.llm.record import check_prefix_mask, prepare_llm
+from speechllama.llm.record import check_admission, prepare_llm
 from speechllama.llm.shallow import shorten
 from speechllama.model.build import speech_llama_config
 from test.llm.families import BOTH, FAMILIES, HEADS, SLIDING, Family, find
@@ -136,8 +137,9 @@ def test_the_record_says_what_an_llm_is_admitted_for(tiny_llm: Path, tmp_path: P
     record = prepare_llm(str(tiny_llm), None, tmp_path / "llama")
     assert (record["prefix_masks"], record["attention"]) == (["causal", "non_causal"], "sdpa")
     assert record["admission_layers"] == 2 and "causal_only" not in record
+    assert record["eager"]["prefix_masks"] == ["causal", "non_causal"]
     record = prepare_llm(save(find("xglm"), tmp_path / "xglm", tiny_llm), None, tmp_path / "exp")
-    assert record["attention"] == "eager"
+    assert record["attention"] == "eager" and "eager" not in record
 
 
 def test_a_non_causal_system_of_a_causal_llm_is_refused_with_the_reason(
@@ -153,9 +155,32 @@ def test_a_non_causal_system_of_a_causal_llm_is_refused_with_the_reason(
     assert speech_llama_config({**settings, "prefix_mask": "causal"}, "e3.yaml").prefix_mask == "causal"
 
 
+def test_another_attention_than_the_tested_one_needs_a_test_of_its_own(
+    tiny_llm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_llm(str(tiny_llm), None, tmp_path)
+    settings = {"llm_dir": str(tmp_path), "prefix_mask": "non_causal", "llm_conf": {"attention": "eager"}}
+    assert speech_llama_config(settings, "e5.yaml").llm.attention == "eager"
+    own = modeling_llama.eager_attention_forward
+
+    def without_mask(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **more: Any) -> Any:
+        return own(module, query, key, value, None, **more)
+
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", without_mask)
+    prepare_llm(str(tiny_llm), None, tmp_path)
+    with pytest.raises(ValueError, match=r"e5.yaml: attention: eager, but .*llm.json does not admit .* with it: "):
+        speech_llama_config(settings, "e5.yaml")
+    assert speech_llama_config({**settings, "llm_conf": {}}, "e5.yaml").llm.attention == "auto"
+    record = json.loads((tmp_path / "llm.json").read_text())
+    del record["eager"]
+    (tmp_path / "llm.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="stage llm did not test LlamaForCausalLM with it; run it again"):
+        speech_llama_config(settings, "e5.yaml")
+
+
 def test_a_record_from_before_admission_allows_every_mask(tmp_path: Path) -> None:
     (tmp_path / "llm.json").write_text(json.dumps({"path": "llama", "revision": None}))
-    check_prefix_mask(str(tmp_path), "non_causal")
+    check_admission(str(tmp_path), "non_causal", "eager")
 
 
 def test_an_llm_that_is_refused_leaves_no_record(tiny_llm: Path, tmp_path: Path) -> None:

@@ -81,6 +81,9 @@ class PretrainedExtractor(FeatureExtractor, Protocol):
     def to(self, device: str) -> PretrainedExtractor:
         """Move it to a device."""
 
+    def weight_bytes(self, device: str) -> int:
+        """Bytes of its weights there."""
+
     def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute features of several waveforms; each gets those that it has by itself."""
 

@@ -77,6 +77,11 @@ class HfEncoder:
         self.encoder = self.encoder.to(device, choose_dtype(self.settings, self.encoder, device))
         return self
 
+    def weight_bytes(self, device: str) -> int:
+        """Bytes of its weights on a device, in the dtype for it."""
+        size = choose_dtype(self.settings, self.encoder, device).itemsize
+        return size * sum(weight.numel() for weight in self.encoder.parameters())
+
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
         """Compute the states of one waveform (S,): (T, F), float32.
 

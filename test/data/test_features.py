@@ -140,6 +140,9 @@ def test_a_recording_that_is_too_short_for_a_frame_is_named(
             def to(self, device: str) -> Short:
                 return self
 
+            def weight_bytes(self, device: str) -> int:
+                return 0
+
             def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
                 return [self(waveform) for waveform in waveforms]
 
@@ -314,6 +317,9 @@ class Doubling:
 
     def to(self, device: str) -> Doubling:
         return self
+
+    def weight_bytes(self, device: str) -> int:
+        return 0
 
     def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.batches.append([len(waveform) for waveform in waveforms])

@@ -1,6 +1,6 @@
-"""Memory and time of a front end that trains, on top of those of the network after it.
+"""Memory and time of a front end: of the jobs that compute features, or in a training, on top of the network after it.
 
-TrainedFrontEnd with its weights, batch -> MemoryEstimate; seconds of a training step and of a forward pass
+FeatureExtractor, or TrainedFrontEnd with its weights and a batch -> MemoryEstimate; seconds of a step, of a forward pass
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from speechllama.constants import SAMPLE_RATE
+from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor
 from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.model.meta_model import num_parameters
+from speechllama.recipe.plan import Plan
 from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP
 from speechllama.recipe.preflight.memory import (
     BYTES_TRAINED,
     FRAGMENTATION,
+    RESERVE,
     BatchShape,
     MemoryEstimate,
     kept_bytes,
@@ -27,6 +30,16 @@ from speechllama.recipe.preflight.speed import seconds_of
 def front_end_weights(front_end: TrainedFrontEnd | None) -> MemoryEstimate:
     """Memory of a front end that only computes: its weights, in float32; nothing where it is no part of the network."""
     return MemoryEstimate(num_parameters(front_end.model) * 4.0 if front_end else 0.0, 0.0, 0.0, 0.0)
+
+
+def extraction_memory(front_end: FeatureExtractor | Exception, plan: Plan, num_jobs: int) -> list[MemoryEstimate]:
+    """Memory of the jobs of stage features, which share a card; nothing where none is used.
+
+    A batch of utterances without gradients is small next to the reserve of each job.
+    """
+    if not plan.front_end.runs_on_gpu or not isinstance(front_end, PretrainedExtractor):
+        return []
+    return [MemoryEstimate(float(num_jobs * front_end.weight_bytes("cuda")), 0.0, 0.0, num_jobs * RESERVE)]
 
 
 def front_end_memory(

@@ -68,9 +68,7 @@ def estimate_times(
     seen = train.num_utterances + VALIDATION * dev.num_utterances
     rows: list[list[str]] = []
 
-    reader = Waveform() if run.trained_front_end else run.front_end
-    reading = feature_seconds(reader) + reading_seconds(run.options.datadir)
-    rows.append(_row("features", f"{1 / reading:.0f} x real time a process", everything * reading / run.options.nj))
+    rows.append(_features_row(run, everything))
     if run.layout.llm and run.uses_llm:
         rows.append(_own_llm_row(run, architecture))
     if run.plan.selection.system.freezes_encoder and run.layout.has_own_units:  # no CTC training
@@ -105,6 +103,15 @@ def estimate_times(
         test, dev = (part_of(amount, run.options.subset) for amount in (amounts["test"] if known else hour, dev))
         rows += _decoding_rows(run, trainings[-1], architecture, test, dev)
     return rows
+
+
+def _features_row(run: CheckedRun, seconds: float) -> list[str]:
+    """Stage features: its jobs read side by side; on a GPU, they compute one after the other."""
+    reading, jobs = reading_seconds(run.options.datadir), run.options.nj
+    computing = feature_seconds(Waveform() if run.trained_front_end else run.front_end, run.device)
+    share_a_card = run.device != "cpu" and run.plan.front_end.runs_on_gpu
+    total = seconds * (reading / jobs + computing / (1 if share_a_card else jobs))
+    return _row("features", f"{1 / (reading + computing):.0f} x real time a process", total)
 
 
 def part_of(amount: Amount, subset: int) -> Amount:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.frontend.front_ends import FeatureExtractor, Given
+from speechllama.frontend.front_ends import FeatureExtractor, Given, PretrainedExtractor
 from speechllama.llm.architecture import causal_lm_class, running
 from speechllama.llm.attention import choose_attention
 from speechllama.llm.config import LLMConfig
@@ -48,15 +48,19 @@ def seconds_of(call: Callable[[], Any], device: str) -> float:
     return min(times[1:])
 
 
-def feature_seconds(front_end: FeatureExtractor | Exception) -> float:
+def feature_seconds(front_end: FeatureExtractor | Exception, device: str) -> float:
     """Seconds that one process needs for the features of a second of speech, without reading it.
 
-    Nothing where there is no front end, or where it only checks features.
+    Nothing where there is no front end, or where it only checks features. One without weights computes on the CPU.
     """
     if isinstance(front_end, (Exception, Given)):
         return 0.0
     waveform = np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE).astype(np.float32) * 0.1
-    return seconds_of(lambda: front_end(waveform), "cpu") / 10
+    if not isinstance(front_end, PretrainedExtractor) or device == "cpu":
+        return seconds_of(lambda: front_end(waveform), "cpu") / 10
+    seconds = seconds_of(lambda: front_end.to(device)(waveform), device) / 10
+    front_end.to("cpu")  # what is estimated next needs the card
+    return seconds
 
 
 def encoder_seconds(shape: EncoderShape, batch: BatchShape, device: str) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from speechllama.model.meta_model import EncoderShape, meta_encoder, meta_speech
 from speechllama.model.seq2seq import Seq2SeqConfig
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.recipe.preflight.baselines import Seq2SeqShape, joint_search_memory, rescoring_memory, seq2seq_memory
-from speechllama.recipe.preflight.front_end import front_end_memory, front_end_weights
+from speechllama.recipe.preflight.front_end import extraction_memory, front_end_memory, front_end_weights
 from speechllama.recipe.preflight.memory import BatchShape, MemoryEstimate, ctc_memory, decoding_memory, training_memory
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.system import System, is_distilled
@@ -234,7 +234,7 @@ def system_training(
 def check_gpu(
     run: CheckedRun, trainings: list[PlannedTraining], architecture: Any, faults: list[str]
 ) -> list[list[str]]:
-    """Compare the memory of each training, and of decoding, with the card's.
+    """Compare the memory of features, of each training and of decoding with the card's.
 
     Args:
         run: The run.
@@ -255,14 +255,16 @@ def check_gpu(
         faults.append(f"--ngpu {ngpu}: torch finds no GPU here; take --ngpu 0, or see tools/check_install.py")
     if not ngpu:
         return []
-    needs = [(f"stage {training.stage}, {training.path}", training.memory(architecture)) for training in trainings]
+    jobs = run.options.nj
+    needs = [(f"stage features, {jobs} jobs", memory) for memory in extraction_memory(run.front_end, run.plan, jobs)]
+    needs += [(f"stage {training.stage}, {training.path}", training.memory(architecture)) for training in trainings]
     needs += decoding_needs(run, trainings, architecture)
     for what, memory in needs:
         if card and memory.total > card:
             faults.append(
                 f"{what}: about {memory.total / 1e9:.1f} GB of GPU memory, the card has {card / 1e9:.1f}: "
                 "smaller batch_bins with more accum_grad, llm_conf: gradient_checkpointing or quantize; "
-                "for decoding a smaller --batch_size"
+                "for decoding a smaller --batch_size, for features a smaller --nj"
             )
     return [[what, *memory_cells(memory)] for what, memory in needs]
 

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import transformers
 
 from speechllama.frontend.front_ends import FeatureFormat
 from speechllama.model.meta_model import read_architecture
-from speechllama.recipe.preflight import checks, systems
+from speechllama.recipe.preflight import checks, schedule, systems
 from speechllama.recipe.preflight.amounts import Amount, feature_bytes
+from speechllama.recipe.preflight.front_end import extraction_memory
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.system import ConfFolders, Config
@@ -180,6 +182,50 @@ def test_a_run_with_a_front_end_that_trains_is_timed(checked_run: MakeRun, tmp_p
         assert report.faults == []
         rows = [row.split(" | ")[0].removeprefix("| ") for row in report.tables[-1].splitlines()[2:]]
         assert rows == ["features", *stages, "decode"]
+
+
+def test_jobs_that_compute_features_share_a_card(
+    checked_run: MakeRun, tmp_path: Path, tiny_llm: Path, install_card: Callable[[float], None]
+) -> None:
+    encoder = make_encoder(tmp_path / "hubert", "hubert")
+    folder = a_recipe(tmp_path / "recipe", frozen=f"frontend: hf\nfrontend_conf: {{path: {encoder}}}\n")
+    words = ("--size", "small", "--llm", str(tiny_llm), "--frontend", "frozen", "--nj", "5")
+    run = checked_run(folder, *words, "--ngpu", "1")
+    model = transformers.AutoModel.from_pretrained(encoder)
+    (memory,) = extraction_memory(run.front_end, run.plan, 5)
+    assert memory.weights == 5 * 4 * sum(weight.numel() for weight in model.parameters()) and memory.scratch == 4e9
+    install_card(3e9)
+    faults = list[str]()
+    systems.check_gpu(run, [], None, faults)
+    assert faults[0].startswith("stage features, 5 jobs: about 4.0 GB of GPU memory, the card has 3.0")
+    assert faults[0].endswith("for features a smaller --nj")
+    on_cpu = checked_run(folder, *words)
+    assert extraction_memory(on_cpu.front_end, checked_run("mini_covost2", "--system", "b1").plan, 5) == []
+    assert systems.check_gpu(on_cpu, [], None, []) == []
+
+
+def test_a_gpu_computes_the_features_of_all_jobs_one_after_the_other(
+    checked_run: MakeRun, tmp_path: Path, tiny_llm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make_encoder(tmp_path / "hubert", "hubert")
+    folder = a_recipe(tmp_path / "recipe", frozen=f"frontend: hf\nfrontend_conf: {{path: {encoder}}}\n")
+    asked = []
+
+    def computing(front_end: object, device: str) -> float:
+        asked.append(device)
+        return 0.01
+
+    monkeypatch.setattr(schedule, "feature_seconds", computing)
+    monkeypatch.setattr(schedule, "reading_seconds", lambda datadir: 0.01)
+    words = ("--size", "small", "--llm", str(tiny_llm), "--nj", "6")
+    found = [
+        estimate_times(checked_run(folder, *words, *more, "--ngpu", str(ngpu)), [], None, {})[0]
+        for more in (("--frontend", "frozen"), ())
+        for ngpu in (0, 1)
+    ]
+    assert asked == ["cpu", "cuda"] * 2
+    minutes = [row[2] for row in found]  # an hour of speech: 36 s of reading, and 36 s of computing
+    assert minutes == ["0.2 min", "0.7 min", "0.2 min", "0.2 min"]
 
 
 def test_a_front_end_that_cannot_be_built_is_a_fault(checked_run: MakeRun, tmp_path: Path, tiny_llm: Path) -> None:

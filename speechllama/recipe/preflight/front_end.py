@@ -1,6 +1,6 @@
-"""Memory and time of a front end: of the jobs that compute features, or in a training, on top of the network after it.
+"""Memory and time of a front end: in the jobs that compute features, and in a training, on top of the network after it.
 
-FeatureExtractor, or TrainedFrontEnd with its weights and a batch -> MemoryEstimate; seconds of a step, of a forward pass
+FeatureExtractor, or TrainedFrontEnd with a batch -> MemoryEstimate; seconds of a training step, and of a forward pass
 """
 
 from __future__ import annotations

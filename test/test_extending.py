@@ -23,7 +23,8 @@ from speechllama.constants import SAMPLE_RATE, SPLITS
 from speechllama.corpora.covost2.files import table_name
 from speechllama.corpora.options import DataOptions
 from speechllama.feature_shape import FeatureShape
-from speechllama.frontend.front_ends import FRONT_ENDS, read_format
+from speechllama.frontend.feature_format import read_format
+from speechllama.frontend.front_ends import FRONT_ENDS
 from speechllama.model.audio import Encoded
 from speechllama.model.compressors import COMPRESSORS, Compressor
 from speechllama.model.encoders import ENCODERS, choose_encoder

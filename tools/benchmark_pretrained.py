@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tool also ru
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import read_audio
 from speechllama.decode.search import SearchConfig, search
-from speechllama.frontend.front_ends import FeatureExtractor, choose_front_end, recorded_format
+from speechllama.frontend.feature_format import recorded_format
+from speechllama.frontend.front_ends import FeatureExtractor, choose_front_end
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.llm import LLM
 from speechllama.llm.prefix_mask import Prefix

@@ -40,7 +40,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.data.ark import check_maker
     from speechllama.data.data_dir import read_data_dir
     from speechllama.data.llm_shapes import PositionCounter, check_separator, write_llm_shapes
-    from speechllama.frontend.front_ends import read_format
+    from speechllama.frontend.feature_format import read_format
     from speechllama.llm.context import read_context
     from speechllama.llm.files import load_tokenizer
     from speechllama.llm.record import read_llm_record

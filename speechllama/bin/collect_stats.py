@@ -29,7 +29,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     """Collect."""
     args = get_parser().parse_args(cmd)
     from speechllama.data.stats import collect_stats
-    from speechllama.frontend.front_ends import read_format
+    from speechllama.frontend.feature_format import read_format
     from speechllama.model.encoders import ENCODERS
     from speechllama.progress import setup_logging
 

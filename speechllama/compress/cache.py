@@ -19,8 +19,8 @@ from speechllama.data.ark import ark_writer, part_path, read_batch, split_part, 
 from speechllama.data.data_dir import read_data_dir
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, write_table
+from speechllama.frontend.feature_format import recorded_format
 from speechllama.frontend.fitting import check_features
-from speechllama.frontend.front_ends import recorded_format
 from speechllama.model.audio import Features
 from speechllama.model.build import check_device, describe_cache, load_centroids, load_ctc_encoder, read_settings
 from speechllama.model.compressors import Compressor

@@ -19,7 +19,7 @@ from speechllama.data.data_dir import DataDir, is_copied, read_data_dir, write_d
 from speechllama.data.skipped import Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import read_table, read_utf8, write_table, writing
-from speechllama.frontend.front_ends import read_format
+from speechllama.frontend.feature_format import read_format
 
 TWO_BYTES = 3  # kTwoByteAuto of Kaldi's CompressedMatrix
 Storage = Literal["float32", "int16"]

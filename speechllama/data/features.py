@@ -24,14 +24,8 @@ from speechllama.data.recordings import Recordings, is_command
 from speechllama.data.skipped import Reason, Skip, read_skipped, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import read_json, write_json, write_table
-from speechllama.frontend.front_ends import (
-    FeatureExtractor,
-    FrontEnd,
-    PretrainedExtractor,
-    choose_front_end,
-    describe_features,
-    write_format,
-)
+from speechllama.frontend.feature_format import describe_features, write_format
+from speechllama.frontend.front_ends import FeatureExtractor, FrontEnd, PretrainedExtractor, choose_front_end
 from speechllama.frontend.trainable import TrainableExtractor, Waveform
 from speechllama.hub import weight_files
 from speechllama.progress import progress

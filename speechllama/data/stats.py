@@ -16,7 +16,7 @@ from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.skipped import Reason, Skip, write_skipped
 from speechllama.faults import InputError, first_ten
 from speechllama.files import write_table, writing
-from speechllama.frontend.front_ends import read_format
+from speechllama.frontend.feature_format import read_format
 from speechllama.progress import progress
 from speechllama.text.checkpoint_units import CTCUnits, read_units
 

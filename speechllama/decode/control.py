@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from speechllama.data.ark import read_batch, stored_width
 from speechllama.data.data_dir import TARGET_TABLE, DataDir
 from speechllama.faults import InputError
-from speechllama.frontend.front_ends import read_format
+from speechllama.frontend.feature_format import read_format
 
 if TYPE_CHECKING:
     from speechllama.model.audio import AudioInput, Compressed, Features

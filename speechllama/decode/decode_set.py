@@ -24,8 +24,8 @@ from speechllama.decode.speech2text import Speech2Text, Translation, Utterance
 from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.files import writing
+from speechllama.frontend.feature_format import recorded_format
 from speechllama.frontend.fitting import check_features
-from speechllama.frontend.front_ends import recorded_format
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.model.audio import Features

@@ -11,7 +11,8 @@ from typing import Any
 
 from speechllama.constants import DEFAULT_FRONT_END
 from speechllama.faults import InputError, first_ten
-from speechllama.frontend.front_ends import FeatureFormat, choose_front_end, read_format
+from speechllama.frontend.feature_format import FeatureFormat, read_format
+from speechllama.frontend.front_ends import choose_front_end
 
 # Settings that say where weights are, how states are stored and how long recordings are cut, not what the states are.
 NOT_COMPARED = ("path", "revision", "dtype", "storage", "window", "overlap", "ctc_head")

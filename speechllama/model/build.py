@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from speechllama.config import from_mapping, read_yaml
 from speechllama.constants import SEQ2SEQ
 from speechllama.faults import InputError, MissingFileError
-from speechllama.frontend.front_ends import recorded_format
+from speechllama.frontend.feature_format import recorded_format
 from speechllama.hub import fingerprint
 from speechllama.llm.llm import LLM
 from speechllama.llm.record import check_admission, read_llm_record

@@ -17,7 +17,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.faults import InputError
-from speechllama.frontend.front_ends import FeatureFormat, choose_front_end
+from speechllama.frontend.feature_format import FeatureFormat
+from speechllama.frontend.front_ends import choose_front_end
 from speechllama.frontend.trainable import TrainableExtractor
 from speechllama.llm.adapters import AdapterStarts, adapted_layers, add_lora
 from speechllama.lora import ALL_LINEAR, LoRAConfig

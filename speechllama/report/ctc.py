@@ -14,7 +14,7 @@ from typing import Any
 from speechllama.constants import SUBSAMPLING
 from speechllama.faults import InputError, first_ten
 from speechllama.files import atomic_write, read_table, write_json
-from speechllama.frontend.front_ends import read_format
+from speechllama.frontend.feature_format import read_format
 from speechllama.markdown import format_signatures, format_table
 from speechllama.report.score import Pairs, has_texts, pair, score_recognition, split_by_language
 

@@ -9,8 +9,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
+from speechllama.frontend.feature_format import FeatureFormat, read_format
 from speechllama.frontend.fitting import check_features
-from speechllama.frontend.front_ends import FeatureFormat, read_format
 
 
 def record_features(args: argparse.Namespace, features: FeatureFormat | None = None) -> FeatureFormat:

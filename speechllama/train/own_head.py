@@ -18,7 +18,7 @@ from speechllama.constants import OWN_HEAD
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, writing
 from speechllama.frontend.ctc_head import CTCHead
-from speechllama.frontend.front_ends import read_format
+from speechllama.frontend.feature_format import read_format
 from speechllama.model.build import CONFIG_FILE, MODEL_FILE
 from speechllama.model.encoders import choose_encoder
 from speechllama.text.checkpoint_units import read_units

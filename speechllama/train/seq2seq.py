@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.faults import InputError, MissingFileError
-from speechllama.frontend.front_ends import recorded_format
+from speechllama.frontend.feature_format import recorded_format
 from speechllama.model.build import CONFIG_FILE, check_device, read_cmvn, read_settings
 from speechllama.model.front_end import build_front_end
 from speechllama.model.seq2seq import Parts, Seq2Seq, Seq2SeqConfig

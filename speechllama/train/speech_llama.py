@@ -21,7 +21,7 @@ from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_json, read_table
-from speechllama.frontend.front_ends import recorded_format
+from speechllama.frontend.feature_format import recorded_format
 from speechllama.llm.adapter_files import SETTINGS_FILE, Base, adapter_fingerprint, load_adapter
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.record import LLM_FILE, read_llm_record

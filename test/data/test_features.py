@@ -24,7 +24,8 @@ from speechllama.data.skipped import Reason, read_skipped
 from speechllama.feature_shape import FeatureShape
 from speechllama.files import read_table
 from speechllama.frontend.fbank import Fbank
-from speechllama.frontend.front_ends import FRONT_ENDS, FbankSettings, FrontEnd, choose_front_end, read_format
+from speechllama.frontend.feature_format import read_format
+from speechllama.frontend.front_ends import FRONT_ENDS, FbankSettings, FrontEnd, choose_front_end
 from speechllama.frontend.trainable import Waveform
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from speechllama.faults import InputError
+from speechllama.frontend.feature_format import FeatureFormat, write_format
 from speechllama.frontend.fitting import check_features
-from speechllama.frontend.front_ends import FeatureFormat, write_format
 
 
 def hf(weights: str = "ab", width: int = 32, **conf: Any) -> FeatureFormat:

@@ -10,14 +10,8 @@ import pytest
 from speechllama.bin import make_features
 from speechllama.data.ark import read_matrix
 from speechllama.files import read_table
-from speechllama.frontend.front_ends import (
-    FRONT_ENDS,
-    FeatureFormat,
-    FrontEnd,
-    read_format,
-    recorded_format,
-    write_format,
-)
+from speechllama.frontend.feature_format import FeatureFormat, read_format, recorded_format, write_format
+from speechllama.frontend.front_ends import FRONT_ENDS, FrontEnd
 from test.toys import ENERGY
 
 

@@ -13,7 +13,8 @@ import transformers
 
 from speechllama.data.audio import read_audio
 from speechllama.faults import InputError
-from speechllama.frontend.front_ends import FeatureFormat, HfSettings, choose_front_end
+from speechllama.frontend.feature_format import FeatureFormat
+from speechllama.frontend.front_ends import HfSettings, choose_front_end
 from speechllama.frontend.hf_encoder import HfEncoder
 from test.fake_hub import FakeHub
 from test.frontend.encoders import ENCODERS, make_encoder, noise

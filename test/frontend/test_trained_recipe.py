@@ -17,7 +17,8 @@ from speechllama.data.ark import read_matrix
 from speechllama.data.audio import read_audio
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_table
-from speechllama.frontend.front_ends import choose_front_end, read_format
+from speechllama.frontend.feature_format import read_format
+from speechllama.frontend.front_ends import choose_front_end
 from speechllama.frontend.hf_encoder import HfEncoder
 from speechllama.model.build import load_ctc_encoder
 from speechllama.model.checkpoint import FINGERPRINT

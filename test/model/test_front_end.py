@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from speechllama.frontend.front_ends import FRONT_ENDS, FeatureFormat, HfSettings, choose_front_end, describe_features
+from speechllama.frontend.feature_format import FeatureFormat, describe_features
+from speechllama.frontend.front_ends import FRONT_ENDS, HfSettings, choose_front_end
 from speechllama.frontend.hf_encoder import HfEncoder
 from speechllama.frontend.trainable import Waveform
 from speechllama.model.audio import Features

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from speechllama.constants import SAMPLE_RATE, SPLITS
 from speechllama.files import read_table
-from speechllama.frontend.front_ends import FRONT_ENDS, FeatureFormat
+from speechllama.frontend.feature_format import FeatureFormat
+from speechllama.frontend.front_ends import FRONT_ENDS
 
 SECONDS_PER_CLIP = 5.0  # if durations are unknown; CoVoST 2's clips have 4 to 6 s on average
 VECTORS_PER_SECOND = 7.5  # compressed: CTC units, and the pauses between them

@@ -13,7 +13,8 @@ from types import NoneType
 from typing import Any, NamedTuple
 
 from speechllama.faults import InputError
-from speechllama.frontend.front_ends import FeatureExtractor, FeatureFormat, FrontEnd, describe_features
+from speechllama.frontend.feature_format import FeatureFormat, describe_features
+from speechllama.frontend.front_ends import FeatureExtractor, FrontEnd
 from speechllama.frontend.trainable import TrainableExtractor
 from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.recipe.layout import Layout

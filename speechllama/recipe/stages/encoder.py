@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from speechllama.constants import SPLITS
-from speechllama.frontend.front_ends import FORMAT_FILE
+from speechllama.frontend.feature_format import FORMAT_FILE
 from speechllama.model.compressors import CompressorSettings
 from speechllama.recipe.stages.commands import given, statistics_files, train_on_features, training_features
 from speechllama.recipe.stages.records import JOB, Clear, Job, Stage, module, tables

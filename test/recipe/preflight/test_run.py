@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import transformers
 
-from speechllama.frontend.front_ends import FeatureFormat
+from speechllama.frontend.feature_format import FeatureFormat
 from speechllama.model.meta_model import read_architecture
 from speechllama.recipe.preflight import checks, schedule, systems
 from speechllama.recipe.preflight.amounts import Amount, feature_bytes

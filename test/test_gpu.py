@@ -18,7 +18,6 @@ import torch
 
 from speechllama.bin import llm_train
 from speechllama.decode.speech2text import Speech2Text
-from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.frontend.hf_encoder import HfEncoder
 from speechllama.llm.admission import TOLERANCE, admit
 from speechllama.llm.config import LLMConfig
@@ -26,6 +25,7 @@ from speechllama.llm.files import load_tokenizer
 from speechllama.llm.llm import LLM
 from speechllama.llm.text_lines import TextCorpus
 from speechllama.llm.text_llm import TextLLMConfig, train_text_llm
+from speechllama.split_on_oom import split_on_oom
 from test.frontend.encoders import ENCODERS, noise
 from test.frontend.test_hf_encoder import build
 from test.llm.families import BOTH, FAMILIES, Family

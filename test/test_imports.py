@@ -28,6 +28,7 @@ COMMON = {
     "peak_memory",
     "progress",
     "registry",
+    "split_on_oom",
 }
 COMMON |= {"training_record"}
 BELOW_RECIPE = "common text frontend data corpora llm model compress decode rescore report train share".split()

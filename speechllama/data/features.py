@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -207,16 +207,35 @@ def _batches(waveforms: Mapping[str, np.ndarray]) -> Iterator[list[str]]:
 
 def _extract(waveforms: Mapping[str, np.ndarray], extractor: FeatureExtractor) -> dict[str, np.ndarray | Exception]:
     """Extract a batch; if something is wrong with it, one by one, so that only the faulty utterance is lost."""
-    if isinstance(extractor, PretrainedExtractor) and len(waveforms) > 1:
-        with contextlib.suppress(ValueError):
-            return dict(zip(waveforms, extractor.many([*waveforms.values()]), strict=True))
+    try:
+        return dict(zip(waveforms, _compute([*waveforms.values()], extractor), strict=True))
+    except ValueError as error:
+        if len(waveforms) == 1:
+            return dict.fromkeys(waveforms, error)
     results: dict[str, np.ndarray | Exception] = {}
     for utterance, waveform in waveforms.items():
-        try:
-            results[utterance] = extractor(waveform)
-        except ValueError as error:
-            results[utterance] = error
+        results.update(_extract({utterance: waveform}, extractor))
     return results
+
+
+def _compute(waveforms: Sequence[np.ndarray], extractor: FeatureExtractor) -> list[np.ndarray]:
+    """Compute the features of a batch, in parts where memory runs out.
+
+    Raises:
+        ValueError: Something is wrong with a waveform, or one alone is too long for the memory.
+    """
+    if not isinstance(extractor, PretrainedExtractor):
+        return [extractor(waveform) for waveform in waveforms]
+    from speechllama.split_on_oom import split_on_oom
+
+    def work(part: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return extractor.many(part) if len(part) > 1 else [extractor(part[0])]
+
+    def describe(waveform: np.ndarray) -> str:
+        seconds = len(waveform) / SAMPLE_RATE
+        return f"its {seconds:.1f} s do not fit into memory; set a shorter `window` in frontend_conf"
+
+    return [features for _, features in split_on_oom(work, waveforms, describe)]
 
 
 def _fingerprint(data: DataDir, utterances: list[str], extraction: Extraction) -> str:

@@ -21,7 +21,6 @@ from speechllama.data.data_dir import TARGET_TABLE, DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
 from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
 from speechllama.decode.speech2text import Speech2Text, Translation, Utterance
-from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.files import writing
 from speechllama.frontend.feature_format import recorded_format
@@ -31,6 +30,7 @@ from speechllama.llm.llm import LLM
 from speechllama.model.audio import Features
 from speechllama.model.weights import weights_path
 from speechllama.progress import progress
+from speechllama.split_on_oom import split_on_oom
 from speechllama.text.tasks import trained_task
 
 

@@ -22,11 +22,11 @@ import torch
 from speechllama.constants import SAMPLE_RATE
 from speechllama.data.audio import read_audio, resample, to_unit_scale
 from speechllama.decode.search_config import SearchConfig
-from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError, naming_file
 from speechllama.frontend.feature_format import recorded_format
 from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor
 from speechllama.model.audio import AudioInput, Features
+from speechllama.split_on_oom import split_on_oom
 from speechllama.text.tasks import trained_task
 
 if TYPE_CHECKING:

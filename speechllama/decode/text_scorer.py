@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import torch
 
 from speechllama.config import from_mapping
-from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError
 from speechllama.llm.config import LLMConfig
 from speechllama.llm.files import load_tokenizer
@@ -21,6 +20,7 @@ from speechllama.llm.record import read_llm_record
 from speechllama.model.build import check_device
 from speechllama.model.text_logits import read_text
 from speechllama.progress import progress
+from speechllama.split_on_oom import split_on_oom
 from speechllama.text.padding import PADDING, pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig
 

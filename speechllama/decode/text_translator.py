@@ -23,7 +23,6 @@ from speechllama.decode.risk import choose_by_risk
 from speechllama.decode.search import LLMSearch
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import NBest, Translation, Utterance
-from speechllama.decode.split_on_oom import split_on_oom
 from speechllama.faults import InputError, first_ten
 from speechllama.files import read_json, read_table, write_json, write_table
 from speechllama.hub import fingerprint
@@ -35,6 +34,7 @@ from speechllama.llm.prefix_mask import join_right_aligned
 from speechllama.llm.record import read_llm_record
 from speechllama.model.build import check_device
 from speechllama.progress import progress
+from speechllama.split_on_oom import split_on_oom
 from speechllama.text.clean import is_blank
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import Prompt, PromptConfig

@@ -28,6 +28,8 @@ DEFAULT_WINDOW = 30.0  # seconds; attention over more takes memory by its square
 SHORT, LONG = 0.4, 2.0  # seconds of noise that frames are counted in; multiples of every frame shift in use
 MASKS = ("attention_mask", "padding_mask")  # what encoders call the valid part of a batch; omniASR the second
 AGREEMENT = 1e-2  # how far a state of a batch may be from the same one by itself, in standard deviations of the states
+HALF_AGREEMENT = 0.1  # the same in half precision, which rounds
+TOGETHER = 120.0  # seconds of speech, padding included, that go through the encoder at once
 
 
 class HfEncoder:
@@ -38,6 +40,7 @@ class HfEncoder:
         device: Where it computes.
 
     Attributes:
+        stored: The dtype of the weights in their file.
         ctc_head: The checkpoint's own CTC head, on the CPU; None unless the settings ask for it.
 
     Raises:
@@ -49,7 +52,9 @@ class HfEncoder:
         self.settings, self.device = settings, device
         self.extractor = load_extractor(settings)
         model, missing = load_model(settings)
-        self.encoder = take_encoder(model, missing, settings, device)
+        encoder = take_encoder(model, missing, settings)
+        self.stored: torch.dtype = encoder.dtype
+        self.encoder = encoder.to(device, choose_dtype(settings, self.stored, device))
         self.ctc_head = take_head(model, missing, settings.path) if settings.ctc_head else None
         self.num_layers = len(settings.layers)
         short, long = (self._measure(seconds) for seconds in (SHORT, LONG))
@@ -74,12 +79,12 @@ class HfEncoder:
     def to(self, device: str) -> HfEncoder:
         """Move it to a device, in the dtype for it."""
         self.device = device
-        self.encoder = self.encoder.to(device, choose_dtype(self.settings, self.encoder, device))
+        self.encoder = self.encoder.to(device, choose_dtype(self.settings, self.stored, device))
         return self
 
     def weight_bytes(self, device: str) -> int:
         """Bytes of its weights on a device, in the dtype for it."""
-        size = choose_dtype(self.settings, self.encoder, device).itemsize
+        size = choose_dtype(self.settings, self.stored, device).itemsize
         return size * sum(weight.numel() for weight in self.encoder.parameters())
 
     def __call__(self, waveform: np.ndarray) -> np.ndarray:
@@ -105,7 +110,8 @@ class HfEncoder:
         windows = [self._cut(len(waveform)) for waveform in waveforms]
         pieces = [waveform[start:end] for waveform, cuts in zip(waveforms, windows, strict=True) for start, end in cuts]
         together = len(pieces) > 1 and self.device != "cpu" and self._is_batchable
-        states = iter(self._run(pieces) if together else [self._run([piece])[0] for piece in pieces])
+        batches = group(pieces, round(TOGETHER * SAMPLE_RATE)) if together else [[piece] for piece in pieces]
+        states = (row for batch in batches for row in self._run(batch))
         return [self._join([next(states) for _ in cuts], cuts) for cuts in windows]
 
     def measure(self) -> None:
@@ -160,9 +166,13 @@ class HfEncoder:
         alone, padded = self._run(pair[1:])[0].double(), self._run(pair)[1].double()
         spread = alone.std(correction=0) + 1e-9
         worst = float((padded - alone).abs().max() / spread) if padded.shape == alone.shape else np.inf
-        if worst > AGREEMENT:
+        if worst > self._agreement:
             logging.info("%s: padding changes its states by %.2g, so it gets one at a time", self.settings.path, worst)
-        return worst <= AGREEMENT
+        return worst <= self._agreement
+
+    @property
+    def _agreement(self) -> float:
+        return AGREEMENT if self.encoder.dtype == torch.float32 else HALF_AGREEMENT
 
     @torch.no_grad()
     def _measure(self, seconds: float) -> Tensor:
@@ -198,8 +208,7 @@ class HfEncoder:
         order = unit_numbers(model.config, self.settings.path).order()
         ours = self.ctc_head(self._run([noise])[0].float().cpu())
         # The head of a model in half precision rounds its logits; ours does not.
-        tolerance = AGREEMENT if dtype == torch.float32 else 10 * AGREEMENT
-        check_logits(ours, logits[:, order], self.settings.path, tolerance)
+        check_logits(ours, logits[:, order], self.settings.path, self._agreement)
 
     def _cut(self, num_samples: int) -> list[tuple[int, int]]:
         """Windows of a waveform, from sample to sample; all but the last end are whole frames."""
@@ -255,6 +264,18 @@ class HfEncoder:
         # Frames at the end that the extractor itself calls padding (Parakeet's one too many) are no states of speech.
         lengths = [int(batch[mask].sum()) for mask in masks if batch[mask].shape == batch[name].shape[:2]]
         return {name: inputs[name][:, : lengths[0]]} if lengths else inputs
+
+
+def group(pieces: Sequence[np.ndarray], limit: int) -> Iterator[list[np.ndarray]]:
+    """Group neighbouring waveforms, up to `limit` samples with the padding; one may be longer by itself."""
+    batch: list[np.ndarray] = []
+    for piece in pieces:
+        if batch and (len(batch) + 1) * max(len(piece), *map(len, batch)) > limit:
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch
 
 
 def pick_layer(output: Any, layer: int, path: str) -> Tensor:

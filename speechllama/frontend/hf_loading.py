@@ -1,6 +1,6 @@
 """Load a speech encoder of transformers: its extractor, its model, and of that the encoder without the rest.
 
-directory or hub id -> what makes the encoder's input; the model; its encoder, in the dtype to compute in
+directory or hub id -> what makes the encoder's input; the model; its encoder; the dtype to compute in
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from speechllama.constants import SAMPLE_RATE
 from speechllama.faults import InputError
 from speechllama.frontend.ctc_head import bare_encoder, read_unit_numbers
-from speechllama.frontend.front_ends import HfSettings
+from speechllama.frontend.front_ends import FROZEN, HfSettings
 from speechllama.hub import explain_hub_error
 
 
@@ -56,8 +56,8 @@ def load_model(settings: HfSettings) -> tuple[Any, set[str]]:
     return model.eval(), set(report["missing_keys"])
 
 
-def take_encoder(model: Any, missing: set[str], settings: HfSettings, device: str) -> Any:
-    """Take the encoder of a model, without the decoder or the CTC head where there is one.
+def take_encoder(model: Any, missing: set[str], settings: HfSettings) -> Any:
+    """Take the encoder of a model, in the dtype of its file, without the decoder or the CTC head where there is one.
 
     Raises:
         ValueError: It reads no audio, or weights are missing.
@@ -70,14 +70,14 @@ def take_encoder(model: Any, missing: set[str], settings: HfSettings, device: st
     lost = sorted(own & missing)
     if lost:
         raise InputError(f"{settings.path}: {len(lost)} weights of the encoder are missing, first {lost[:3]}")
-    encoder = encoder.requires_grad_(False).eval()
-    return encoder.to(device, choose_dtype(settings, encoder, device))
+    return encoder.requires_grad_(False).eval()
 
 
-def choose_dtype(settings: HfSettings, encoder: Any, device: str) -> torch.dtype:
-    """Return the dtype to compute in: `auto` is float32 on a CPU, and on a GPU what the weights are stored in."""
-    if settings.dtype != "auto":
-        dtype: torch.dtype = getattr(torch, settings.dtype)
-        return dtype
-    own: torch.dtype = encoder.dtype
-    return torch.float32 if device == "cpu" else own
+def choose_dtype(settings: HfSettings, stored: torch.dtype, device: str) -> torch.dtype:
+    """Return the dtype to compute in.
+
+    `auto` is float32 on a CPU, and on a GPU what the weights are stored in; weights that train are float32.
+    """
+    if settings.train != FROZEN or (settings.dtype == "auto" and device == "cpu"):
+        return torch.float32
+    return stored if settings.dtype == "auto" else getattr(torch, settings.dtype)

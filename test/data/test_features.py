@@ -13,7 +13,6 @@ import soundfile
 
 from speechllama.bin import make_features as entry
 from speechllama.bin import merge_parts
-from speechllama.data import features as features_module
 from speechllama.data.ark import merge_parts as ark_merge
 from speechllama.data.ark import read_matrix
 from speechllama.data.audio import read_audio
@@ -306,48 +305,3 @@ def test_given_features_that_do_not_fit_are_named(tmp_path: Path) -> None:
         make_features(data, tmp_path / "dump", extraction=given)
     with pytest.raises(ValueError, match="has no wav.scp .*, which the front end fbank reads"):
         make_features(data, tmp_path / "dump2")
-
-
-class Doubling:
-    """A front end with weights that counts how many waveforms it gets at once; too loud ones are refused."""
-
-    dim, frame_shift, num_layers, weights = 1, 0.01, 1, "00"
-
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    def to(self, device: str) -> Doubling:
-        return self
-
-    def weight_bytes(self, device: str) -> int:
-        return 0
-
-    def many(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-        self.batches.append([len(waveform) for waveform in waveforms])
-        return [self(waveform) for waveform in waveforms]
-
-    def __call__(self, waveform: np.ndarray) -> np.ndarray:
-        if len(waveform) == 9600:
-            raise ValueError("of an odd length")
-        return 2 * waveform[:: len(waveform) // 10, None]
-
-
-def test_a_front_end_with_weights_gets_utterances_of_like_length(
-    add: Callable[..., FrontEnd],
-    make_data_dir: Callable[..., Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    doubling = Doubling()
-    add(FRONT_ENDS, FrontEnd("doubling", FbankSettings, lambda _: doubling, has_weights=True))
-    monkeypatch.setattr(features_module, "BATCH_SECONDS", 1.3)  # 20,800 samples
-    data = make_data_dir(num=4)  # of 8,000, 8,800, 9,600 and 10,400 samples
-    make_features(data, tmp_path / "dump", extraction=Extraction(choose_front_end("doubling", {})))
-    assert doubling.batches == [[8000, 8800], [9600, 10400]]
-    (lost,) = read_skipped(tmp_path / "dump/skipped.1").values()
-    assert lost.detail.endswith("clips/fr_0-clip02.wav: of an odd length")
-    places = read_table(tmp_path / "dump/feats.1.scp")
-    assert list(places) == sorted(places) and len(places) == 3
-    for utterance, place in places.items():
-        waveform = read_audio(read_table(data / "wav.scp")[utterance])
-        np.testing.assert_array_equal(read_matrix(place), doubling(waveform))

@@ -13,9 +13,11 @@ import transformers
 
 from speechllama.data.audio import read_audio
 from speechllama.faults import InputError
+from speechllama.frontend import hf_encoder
 from speechllama.frontend.feature_format import FeatureFormat
 from speechllama.frontend.front_ends import HfSettings, choose_front_end
 from speechllama.frontend.hf_encoder import HfEncoder
+from speechllama.frontend.hf_loading import choose_dtype
 from test.fake_hub import FakeHub
 from test.frontend.encoders import ENCODERS, make_encoder, noise
 
@@ -140,6 +142,45 @@ def test_layers_with_different_numbers_of_states_are_refused(build: Callable[...
     assert build("granite", layers=(0,), overlap=1.0).frame_shift == 0.02
     with pytest.raises(ValueError, match=r"layers \[0, 4\] have \[20, 5\] states of the same speech"):
         build("granite", layers=(0, 4), overlap=1.0)
+
+
+def test_a_gpu_computes_in_the_precision_of_the_file(tmp_path: Path) -> None:
+    folder = make_encoder(tmp_path, "whisper")
+    transformers.AutoModel.from_pretrained(folder, dtype=torch.float16).save_pretrained(folder)
+    front_end = HfEncoder(HfSettings(str(folder), overlap=1.0))
+    count = sum(weight.numel() for weight in front_end.encoder.parameters())
+    assert (front_end.stored, front_end.encoder.dtype) == (torch.float16, torch.float32)
+    assert (front_end.weight_bytes("cpu"), front_end.weight_bytes("cuda")) == (4 * count, 2 * count)
+    for settings, expected in (
+        ({}, torch.float16),
+        ({"dtype": "bfloat16"}, torch.bfloat16),
+        ({"dtype": "float32"}, torch.float32),
+        ({"train": "full"}, torch.float32),
+    ):
+        assert choose_dtype(HfSettings("it", **settings), front_end.stored, "cuda") == expected
+
+
+def test_the_windows_of_a_long_recording_go_through_a_gpu_in_batches(
+    build: Callable[..., HfEncoder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front_end = build("wav2vec2", overlap=1.0, window=3.0)
+    waveforms = [noise(0.9, 1), noise(17.0, 2), noise(2.0, 3)]
+    expected = [front_end(waveform) for waveform in waveforms]
+    front_end.measure()
+    run, sizes = run_on_cpu(front_end), []
+
+    def counting(batch: Any) -> list[torch.Tensor]:
+        sizes.append((len(batch), max(map(len, batch)) / 16000))
+        return run(batch)
+
+    monkeypatch.setattr(hf_encoder, "TOGETHER", 10.0)
+    monkeypatch.setattr(front_end, "_run", counting)
+    monkeypatch.setattr(front_end, "device", "batched")
+    found = front_end.many(waveforms)
+    assert len(sizes) > 2 and sum(number for number, _ in sizes) == 10  # windows, eight of them of the long one
+    assert all(number * longest <= 10.0 for number, longest in sizes)
+    for alone, together in zip(expected, found, strict=True):
+        np.testing.assert_allclose(together, alone, atol=1e-2 * alone.std())
 
 
 def test_long_recordings_are_cut_into_windows_that_overlap(build: Callable[..., HfEncoder]) -> None:

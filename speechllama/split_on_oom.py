@@ -13,6 +13,14 @@ import torch
 
 from speechllama.faults import InputError
 
+# What torch says of the CPU's memory, and of a GPU's that CUDA's libraries or other processes have taken.
+OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -54,5 +62,5 @@ def split_on_oom(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out: the GPU's or, for which torch raises a plain RuntimeError, the CPU's."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    """Whether memory ran out, the GPU's or the CPU's; of some of it, only the message of a RuntimeError tells."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in OUT_OF_MEMORY)

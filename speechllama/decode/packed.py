@@ -8,6 +8,7 @@ outside its folder.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import stat
@@ -21,6 +22,7 @@ from speechllama.faults import InputError, MissingFileError, raise_all
 from speechllama.hub import explain_hub_error
 from speechllama.model.weights import PACKED_FILE
 
+ORIGIN_FILE = ".unpacked_from"  # in an unpacked folder: size and time of the zip
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # What is fetched of a page of a hub: all that a package holds, and no pickle or Python among it.
 FETCHED = ("*.json", "*.yaml", "*.safetensors", "*.npz", "*.model", "*.txt", "*.jinja", "*.md", "LICENSE*")
@@ -119,7 +121,9 @@ def _is_inside(name: str) -> bool:
 
 
 def unpack(archive: Path) -> Path:
-    """Unpack a zip next to itself, once; a newer zip is unpacked again.
+    """Unpack a zip next to itself, once; another zip in its place is unpacked again.
+
+    Several processes may do so at the same time: each unpacks for itself, and the first one's folder stays.
 
     Raises:
         FileNotFoundError: There is no such zip.
@@ -127,20 +131,40 @@ def unpack(archive: Path) -> Path:
     """
     if not archive.is_file():
         raise MissingFileError(f"{archive}: no such packed model")
-    folder = archive.with_suffix(".unpacked")
-    if folder.is_dir() and folder.stat().st_mtime >= archive.stat().st_mtime:
+    folder, state = archive.with_suffix(".unpacked"), archive.stat()
+    # mv and cp -p keep times, so a newer folder may still be of another zip.
+    origin = f"{state.st_size} {state.st_mtime_ns}"
+    if _is_of(folder, origin):
         return folder
-    partial = archive.with_suffix(".unpacked.tmp")
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as packed:
             check_members(packed, archive)
             packed.extractall(partial)
+        partial.joinpath(ORIGIN_FILE).write_text(origin)
+        _put(partial, folder, origin)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise InputError(f"{archive}: not a packed model ({error}); pack it again (stage `pack`)") from error
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _is_of(folder: Path, origin: str) -> bool:
+    """Whether a folder was unpacked from the zip of that size and time."""
+    mark = folder / ORIGIN_FILE
+    return mark.is_file() and mark.read_text() == origin
+
+
+def _put(partial: Path, folder: Path, origin: str) -> None:
+    """Give an unpacked folder its name, unless another process was faster."""
+    try:
+        partial.rename(folder)
+    except OSError:  # there is one
+        if not _is_of(folder, origin):
+            shutil.rmtree(folder)
+            partial.rename(folder)
 
 
 def check_members(packed: zipfile.ZipFile, archive: Path) -> None:

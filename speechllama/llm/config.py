@@ -27,6 +27,8 @@ class LLMConfig:
         train: `frozen`; `lora` (adapters train); `full` (everything trains).
         dtype: `auto` is bfloat16 on a GPU that has it, else float32; or a torch dtype's name. Not for `full`, whose
             weights stay in float32.
+        without_weights: Take only the architecture from `path`, since a packed checkpoint has all of the weights; only
+            for `full`.
         random_weights: Take only the architecture from `path` and draw weights (decoder-only from scratch); only
             for `full`, since frozen weights are in no checkpoint and would be drawn anew for decoding.
         attention: Attention implementation of transformers; `auto` is sdpa where the LLM has it, else eager.
@@ -41,6 +43,7 @@ class LLMConfig:
     revision: str | None = None
     train: TrainMode = "frozen"
     dtype: str = "auto"
+    without_weights: bool = False
     random_weights: bool = False
     attention: Literal["auto", "sdpa", "eager"] = "auto"
     quantize: Quantization = "none"
@@ -50,8 +53,9 @@ class LLMConfig:
     def __post_init__(self) -> None:
         if self.train not in ("frozen", "lora", "full"):
             raise InputError(f"unknown llm train {self.train!r}, expected one of frozen, lora, full")
-        if self.random_weights and self.train != "full":
-            raise InputError(f"llm random_weights needs train: full, found {self.train}, which saves no such weights")
+        for name in ("without_weights", "random_weights"):
+            if getattr(self, name) and self.train != "full":
+                raise InputError(f"llm {name} needs train: full, found {self.train}, which saves no such weights")
         if self.quantize not in ("none", "8bit", "4bit"):
             raise InputError(f"unknown llm quantize {self.quantize!r}, expected one of none, 8bit, 4bit")
         if self.quantize != "none" and self.train == "full":

@@ -92,7 +92,7 @@ def load_causal_lm(config: LLMConfig, device: str | torch.device) -> Any:
     attention = choose_attention(config.attention, model_class)
     settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": attention}
     with _explained(config.path):
-        if config.random_weights:
+        if config.random_weights or config.without_weights:
             return AutoModelForCausalLM.from_config(text, **settings)
         settings |= _placement(device) | _quantization_settings(config, dtype)
         settings |= {"revision": config.revision, "output_loading_info": True}

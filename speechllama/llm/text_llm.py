@@ -23,6 +23,7 @@ from torch import Tensor
 from speechllama.faults import InputError
 from speechllama.files import writing
 from speechllama.llm.files import MODEL_DIR
+from speechllama.llm.loading import choose_dtype
 from speechllama.llm.scratch_llm import LlamaConfig, build_llama, train_llama_tokenizer
 from speechllama.llm.subword_cuts import SubwordCutter
 from speechllama.llm.text_lines import BOTH, COPY, TRANSLATE, Line, TextCorpus, mix_lines, read_lines
@@ -223,9 +224,10 @@ def train_text_llm(
 
     class TargetTrainer(Trainer):
         def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Tensor:
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=on_gpu and torch.cuda.is_bf16_supported()):
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=has_bf16):
                 return target_loss(model, **inputs)
 
+    has_bf16 = choose_dtype("auto", "cuda" if on_gpu else "cpu") is torch.bfloat16
     text = corpus.text
     lines = read_lines(text)
     mixed = mix_lines(lines, config.plain_share)

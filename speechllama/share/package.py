@@ -259,7 +259,7 @@ def _llm_contents(folder: Path, include_llm: bool) -> Contents:
     llm_conf = settings.get("llm_conf") or {}
     record, llm_files = pack_llm(settings["llm_dir"], include_llm, has_weights=llm_conf.get("train") != "full")
     if llm_files and llm_conf.get("train") == "full":
-        settings["llm_conf"] = {**llm_conf, "random_weights": True}  # all of them are in model.pth
+        settings["llm_conf"] = {**llm_conf, "without_weights": True}  # all weights are in model.pth
     settings["llm_dir"] = "llm"
     texts |= {CONFIG_FILE: _portable(settings), f"llm/{LLM_FILE}": json.dumps(record, indent=2)}
     return Contents(texts, files + llm_files)

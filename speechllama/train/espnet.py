@@ -326,10 +326,12 @@ class SpeechTask(AbsTask):
         """Fail where ESPnet would continue silently.
 
         Raises:
-            ValueError: `--freeze_param` names no parameter, ESPnet's `--init_param` is used, a setting is unknown
-                to the scheduler, there is no GPU, or a training with other settings would be resumed.
+            ValueError: `--freeze_param` names no parameter, ESPnet's `--init_param` is used, the scheduler has no such
+                setting, there is no GPU or one process asks for several, or other settings would be resumed.
         """
         check_device("cuda" if args.ngpu > 0 else "cpu")
+        if args.ngpu > 1 and num_processes() == 1:  # ESPnet would take DataParallel, which ours does not bear
+            raise InputError(f"--ngpu {args.ngpu}: a process has one GPU; use torchrun --nproc_per_node {args.ngpu}")
         names = [name for name, _ in model.named_parameters()]
         for frozen in args.freeze_param:
             if not any(name == frozen or name.startswith(f"{frozen}.") for name in names):

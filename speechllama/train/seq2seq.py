@@ -75,6 +75,8 @@ class Seq2SeqTask(CTCTask):
 def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
     """Make ESPnet's modules of a config's sizes."""
     shared = {"attention_heads": config.num_heads, "linear_units": config.ffn_dim, "dropout_rate": config.dropout}
+    # ESPnet's flash attention drops attention's dropout, and looks for a GPU even in a run on the CPU.
+    shared["use_flash_attn"] = False
     # ESPnet's Conformer, less convolutions and second feed-forward layer, is its Transformer, and has both positions.
     position_types = {"absolute": ("abs_pos", "selfattn"), "relative": ("rel_pos", "rel_selfattn")}[config.positions]
     classes = seq2seq_classes()
@@ -89,7 +91,6 @@ def make_parts(config: Seq2SeqConfig, num_units: int) -> Parts:
         positional_dropout_rate=config.dropout,
         activation_type="relu",
         use_cnn_module=False,
-        use_flash_attn=False,
         **shared,
     )
     decoder = classes.decoder(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import stat
 import zipfile
 from collections.abc import Callable
@@ -70,6 +71,40 @@ def test_a_damaged_zip_and_one_that_is_not_there_are_named(tmp_path: Path) -> No
         find_folder(tmp_path / "other.zip")
     with pytest.raises(ValueError, match="packed.zip: revision v1 is of a page of the hub, and this is none"):
         find_folder(tmp_path / "packed.zip", "v1")
+
+
+def zip_text(path: Path, text: str) -> None:
+    """Write a zip of one file."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.yaml", text)
+
+
+def test_another_zip_in_its_place_is_unpacked_whatever_its_time(tmp_path: Path) -> None:
+    zip_text(tmp_path / "m.zip", "a: 1")
+    zip_text(tmp_path / "other.zip", "a: 23")
+    folder = unpack(tmp_path / "m.zip")
+    before = folder.stat().st_ino
+    assert unpack(tmp_path / "m.zip").stat().st_ino == before
+    (tmp_path / "other.zip").rename(tmp_path / "m.zip")  # older than the folder
+    assert (unpack(tmp_path / "m.zip") / "config.yaml").read_text() == "a: 23"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.unpacked", "m.zip"]
+
+
+def test_processes_that_unpack_at_the_same_time_leave_each_other_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zip_text(tmp_path / "m.zip", "a: 1")
+    extract = zipfile.ZipFile.extractall
+
+    def while_another_unpacks(archive: zipfile.ZipFile, folder: Path) -> None:
+        extract(archive, folder)
+        monkeypatch.setattr(zipfile.ZipFile, "extractall", extract)
+        monkeypatch.setattr(os, "getpid", lambda: 77)
+        (unpack(tmp_path / "m.zip") / "loaded").touch()
+
+    monkeypatch.setattr(zipfile.ZipFile, "extractall", while_another_unpacks)
+    assert (unpack(tmp_path / "m.zip") / "loaded").is_file()  # the first one's folder stays
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.unpacked", "m.zip"]
 
 
 class Evil:

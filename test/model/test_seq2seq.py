@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,16 @@ def test_the_papers_size_has_240_million_parameters() -> None:
     vocabulary = 16002 * 768 + 16002 * 769
     assert counts["decoder"] == 12 * (2 * layer + ffn + 3 * norm) + norm + vocabulary
     assert sum(counts.values()) == pytest.approx(240e6, rel=0.01)
+
+
+def test_attention_drops_out_whatever_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("espnet2.torch_utils.get_flash_attn_compatability.is_flash_attn_supported", lambda: True)
+    monkeypatch.setitem(sys.modules, "flash_attn", ModuleType("flash_attn"))
+    config = replace(Seq2SeqConfig(), num_encoder_layers=1, num_decoder_layers=1)
+    parts = make_parts(config, 8)
+    modules = [*parts.encoder.modules(), *parts.decoder.modules()]
+    found = [module for module in modules if hasattr(module, "linear_q")]
+    assert len(found) == 3 and all(isinstance(module.dropout, torch.nn.Dropout) for module in found)
 
 
 def test_the_loss_is_that_of_a_loop_over_units(tiny_seq2seq: Any, speech: torch.Tensor) -> None:

@@ -11,16 +11,19 @@ import pytest
 import yaml
 
 from speechllama.bin import pack
-from speechllama.decode.packed import unpack
+from speechllama.decode.experiment import load_experiment
+from speechllama.decode.packed import ORIGIN_FILE, unpack
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.systems import load_system
 from speechllama.share.package import PackOptions, write_package
 from test.seq2seq_recipe import train_b1, tune_b2
+from test.share.test_llm import make_experiment
 from test.trained_recipe import hidden
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ORIGIN_FILE]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def test_the_zip_is_the_folder(scored: Path, tmp_path: Path) -> None:
@@ -62,6 +65,14 @@ def test_a_packed_model_is_packed_again(scored: Path, tmp_path: Path) -> None:
     assert {name: one[name] for name in one if name.endswith("safetensors")} == {
         name: two[name] for name in two if name.endswith("safetensors")
     }
+
+
+def test_a_fully_trained_llm_keeps_its_context(recipe: Any, tmp_path: Path) -> None:
+    system = make_experiment(recipe, tmp_path / "full", train="full")
+    pack.main(["--exp_dir", str(system), "--output", str(tmp_path / "full.zip"), "--include_llm", "true"])
+    trained, packed = (load_experiment(place).network.llm for place in (system, unpack(tmp_path / "full.zip")))
+    assert packed.config.without_weights and not packed.config.random_weights
+    assert packed.context == trained.context is not None
 
 
 def test_code_next_to_an_llm_stays_there(scored: Path, tmp_path: Path, recipe: Any, edit_settings: Any) -> None:

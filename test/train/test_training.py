@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from speechllama.files import read_table
 from speechllama.model.audio import Features
 from speechllama.model.build import build_speech_llama, read_settings
 from speechllama.train.average import rank_epochs
+from speechllama.train.espnet import SpeechTask
 from speechllama.train.speech_llama import start_from
 
 
@@ -128,6 +130,12 @@ def test_a_gpu_that_is_not_there_is_named(recipe: Any) -> None:
         recipe.decode("e5", "compressed", "f4", "--ngpu", "1")
     with pytest.raises(ValueError, match="torch finds no GPU here"):
         recipe.train_llm("gpu", "--ngpu", "1")
+
+
+def test_a_process_has_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechllama.train.espnet.check_device", lambda device: None)  # as on a machine with two GPUs
+    with pytest.raises(ValueError, match="--ngpu 2: a process has one GPU; use torchrun --nproc_per_node 2"):
+        SpeechTask.check_options(Namespace(ngpu=2), torch.nn.Linear(1, 1))
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,8 @@ def _shallow_seconds(
     labels = torch.zeros(size * (batch.num_text + 1), device=device, dtype=torch.long)
 
     def step() -> None:
-        logits = llm(embeddings, seen, positions, num_logits=batch.num_text + 1)
+        with torch.autocast("cuda", torch.bfloat16, enabled=device == "cuda"):
+            logits = llm(embeddings, seen, positions, num_logits=batch.num_text + 1)
         nn.functional.cross_entropy(logits.float().flatten(0, 1), labels).backward()
 
     @torch.no_grad()

@@ -18,6 +18,10 @@ from speechllama.faults import InputError
 REPORTED = ("speechllama", "torch", "transformers", "peft", "espnet")  # whose versions a report of a fault should hold
 
 
+MODEL_HELP = "trained experiment directory, packed zip, or repository on the Hugging Face hub"
+REVISION_HELP = "branch, tag or commit of the repository"
+
+
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Keep the description's own lines and show every default."""
 

@@ -11,14 +11,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import MODEL_HELP, REVISION_HELP, new_parser, run_main
 from speechllama.progress import setup_logging
 
 
 def get_parser() -> argparse.ArgumentParser:
     """Describe the options."""
     parser = new_parser(__doc__)
-    parser.add_argument("--model", required=True, help="trained experiment directory, or a packed zip")
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
+    parser.add_argument("--revision", default=None, help=REVISION_HELP)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is the whole network")
     parser.add_argument("--port", type=int, default=7860, help="0: the first free one from 7860 on")
     parser.add_argument("--max_megabytes", type=float, default=20.0, help="largest file that is accepted")
@@ -42,7 +43,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     check_gradio()
     limits = Limits(args.max_megabytes, args.max_seconds)
     config = PageConfig(args.host, args.port, limits, args.beam_size, LongConfig(segmentation=args.segmentation))
-    serve_page(Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu"), config)
+    device = "cuda" if args.ngpu else "cpu"
+    serve_page(Speech2Text.from_pretrained(args.model, device, revision=args.revision), config)
 
 
 if __name__ == "__main__":

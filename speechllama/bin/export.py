@@ -29,9 +29,11 @@ def get_parser() -> argparse.ArgumentParser:
     kinds = ["auto", "float32", "bfloat16", "float16"]
     parser.add_argument("--dtype", default="auto", choices=kinds, help="of --merged_llm; auto: the original LLM's")
     group = parser.add_argument_group("of --hub_dir and --push")
+    called = "of --hub_dir: what its card calls the system"
+    group.add_argument("--name", metavar="ORGANISATION/NAME", default="ORGANISATION/NAME", help=called)
     group.add_argument("--include_llm", type=str2bool, default=False, help="put the LLM's weights inside too")
     group.add_argument("--license", default="", help="of the system as published; empty: the LLM's, if it names one")
-    group.add_argument("--private", type=str2bool, default=False, help="a new page is seen by its owners only")
+    group.add_argument("--private", type=str2bool, default=False, help="a new repository is seen by its owners only")
     group.add_argument("--tag", default="", help="name for this version, which from_pretrained takes as revision")
     group.add_argument("--token_file", default=None, help="file with the hub's token; or put it into HF_TOKEN")
     return parser
@@ -43,8 +45,8 @@ def main(cmd: Sequence[str] | None = None) -> None:
     setup_logging()
     from speechllama.hub import use_token_file
     from speechllama.share.llm import export_adapter, export_merged_llm
-    from speechllama.share.package import PackOptions, write_page
-    from speechllama.share.push import Page, push
+    from speechllama.share.package import PackOptions, write_repository
+    from speechllama.share.push import Repository, push
 
     use_token_file(args.token_file)
     options = PackOptions(include_llm=args.include_llm, licence=args.license)
@@ -53,9 +55,9 @@ def main(cmd: Sequence[str] | None = None) -> None:
     elif args.merged_llm:
         export_merged_llm(args.exp_dir, args.merged_llm, args.dtype)
     elif args.hub_dir:
-        write_page(args.exp_dir, args.hub_dir, "ORGANISATION/NAME", options)
+        write_repository(args.exp_dir, args.hub_dir, args.name, options)
     else:
-        push(args.exp_dir, Page(args.push, args.private, args.tag), options)
+        push(args.exp_dir, Repository(args.push, args.private, args.tag), options)
 
 
 if __name__ == "__main__":

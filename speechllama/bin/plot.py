@@ -13,7 +13,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import MODEL_HELP, REVISION_HELP, new_parser, run_main
 from speechllama.decode.search_options import add_search_options, given_search
 from speechllama.figure import FORMATS
 from speechllama.progress import setup_logging
@@ -23,12 +23,13 @@ def get_parser() -> argparse.ArgumentParser:
     """Describe the options."""
     parser = new_parser(__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--model", help="of an utterance: trained experiment directory, or a packed zip")
+    what.add_argument("--model", help=f"of an utterance: {MODEL_HELP}")
     what.add_argument("--exp_dir", help="of a system: its experiment directory, or that of a CTC encoder")
     system = parser.add_argument_group("a system")
     system.add_argument("--output_dir", default="", help="where its pictures go; empty: pictures/ in --exp_dir")
     system.add_argument("--format", default="svg", choices=FORMATS, help="of its pictures")
     utterance = parser.add_argument_group("an utterance")
+    utterance.add_argument("--revision", default=None, help=REVISION_HELP)
     utterance.add_argument("--audio", help="the recording")
     utterance.add_argument("--output", help="the picture, .svg, .pdf or .png; or its numbers, .json")
     utterance.add_argument("--start", type=float, default=0.0, help="begin of the part to draw, in seconds")
@@ -56,7 +57,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     from speechllama.decode.systems import change_search
     from speechllama.page.utterance import Part, draw_utterance
 
-    translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu")
+    translator = Speech2Text.from_pretrained(args.model, "cuda" if args.ngpu else "cpu", revision=args.revision)
     translator.config = change_search(translator.config, given_search(args))
     part = Part(args.audio, args.start, args.end, args.language)
     logging.info("wrote %s", draw_utterance(translator, part, args.output, args.width))

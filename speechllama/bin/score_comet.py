@@ -27,7 +27,7 @@ def get_parser() -> argparse.ArgumentParser:
     tasks = [name for name, task in TASKS.items() if COMET in task.metrics]
     parser.add_argument("--task", choices=tasks, default=DEFAULT_TASK, help="what was decoded")
     parser.add_argument(
-        "--model", required=True, help="checkpoint, directory, or page of the hub, NAME or NAME@REVISION"
+        "--model", required=True, help="checkpoint, directory, or repository on the hub, NAME or NAME@REVISION"
     )
     parser.add_argument(
         "--python", default="", help="interpreter of an environment with unbabel-comet; empty: this one"

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import MODEL_HELP, REVISION_HELP, new_parser, run_main
 from speechllama.decode.search_options import add_search_options, given_search
 from speechllama.faults import InputError
 from speechllama.progress import setup_logging
@@ -27,7 +27,8 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart")
 def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
-    parser.add_argument("--model", required=True, help="trained experiment directory, or a packed zip")
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
+    parser.add_argument("--revision", default=None, help=REVISION_HELP)
     parser.add_argument("--name", default="", help="what clients call the model; empty: its folder's name")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: every one of this machine")
     parser.add_argument("--port", type=int, default=8000)
@@ -68,15 +69,16 @@ def main(cmd: Sequence[str] | None = None) -> int:
     config = CutConfig(**{name: getattr(args, name) for name in ("segmentation", "max_seconds", "min_pause")})
 
     def load() -> ServedModel:
-        return load_model(args.model, "cuda" if args.ngpu else "cpu", given_search(args), config)
+        device = "cuda" if args.ngpu else "cpu"
+        return load_model(args.model, device, given_search(args), config, args.revision)
 
     return Server(Service(name, load, limits, api_key), args.host, args.port).serve_until_ended()
 
 
 def default_name(model: str) -> str:
-    """Name a model by the folder of its experiment: exp/st_e6/packed.zip is st_e6."""
+    """Name a model by the folder of its experiment: exp/st_e6/packed.zip is st_e6, ORG/e6-1.5 is e6-1.5."""
     path = Path(model).resolve()
-    return path.parent.name if path.name == "packed.zip" else path.stem
+    return path.parent.name if path.name == "packed.zip" else path.name.removesuffix(".zip")
 
 
 def read_key(value: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from speechllama.cli import new_parser, run_main
+from speechllama.cli import MODEL_HELP, REVISION_HELP, new_parser, run_main
 from speechllama.decode.search_options import add_search_options, given_search
 from speechllama.decode.subtitles import FORMATS
 from speechllama.options import UsageError
@@ -24,8 +24,8 @@ def get_parser() -> argparse.ArgumentParser:
     """Options."""
     parser = new_parser(__doc__)
     parser.add_argument("audio", nargs="*", help="recordings: wav, flac, mp3, opus, ...")
-    parser.add_argument("--model", required=True, help="trained experiment directory, packed zip or page of the hub")
-    parser.add_argument("--revision", default=None, help="branch, tag or commit of a page of the hub")
+    parser.add_argument("--model", required=True, help=MODEL_HELP)
+    parser.add_argument("--revision", default=None, help=REVISION_HELP)
     parser.add_argument("--language", default="", help="source language code, if the model's prompt names it")
     parser.add_argument("--target_lang", default="", help="language to write, if the model writes several")
     parser.add_argument("--task", default="", help="st or asr, if the model was trained for both; empty: its own way")

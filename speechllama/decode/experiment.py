@@ -59,7 +59,7 @@ def load_experiment(path: str | Path, device: str = "cpu") -> Experiment:
     """Load a trained experiment.
 
     Args:
-        path: Experiment directory, packed zip or page of the hub; see `find_folder`.
+        path: Experiment directory, packed zip or repository on the hub; see `find_folder`.
         device: torch device.
 
     Returns:

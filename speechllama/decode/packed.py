@@ -1,4 +1,4 @@
-"""Where a trained system is: a directory, a packed zip, or a page of a hub.
+"""Where a trained system is: a directory, a packed zip, or a repository on a hub.
 
 exp/st_e6, packed.zip or organisation/name -> folder
 
@@ -24,7 +24,7 @@ from speechllama.model.weights import PACKED_FILE
 
 ORIGIN_FILE = ".unpacked_from"  # in an unpacked folder: size and time of the zip
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# What is fetched of a page of a hub: all that a package holds, and no pickle or Python among it.
+# What is fetched of a repository on a hub: all that a package holds, and no pickle or Python among it.
 FETCHED = ("*.json", "*.yaml", "*.safetensors", "*.npz", "*.model", "*.txt", "*.jinja", "*.md", "LICENSE*")
 # Settings of a package that are paths, in config.yaml, llm.json and rescoring.json; a hub id may stand for an LLM.
 PLACES = ("llm_dir", "ctc_dir", "cmvn_file", "centroids_file", "tokenizer", "base", "path")
@@ -34,15 +34,15 @@ def find_folder(path: str | Path, revision: str | None = None) -> Path:
     """Find the folder of a trained system; fetch or unpack it if need be.
 
     Args:
-        path: Experiment directory, packed zip, or the name of a page of the hub, "organisation/name".
-        revision: Branch, tag or commit of the page; None: its main branch.
+        path: Experiment directory, packed zip, or the name of a repository on the hub, "organisation/name".
+        revision: Branch, tag or commit of the repository; None: its main branch.
 
     Raises:
         FileNotFoundError: There is no such zip.
         ValueError: It is no packed model, holds what a packed model does not, or the hub refuses it.
     """
     if revision and (Path(path).exists() or not HUB_ID.fullmatch(str(path))):
-        raise InputError(f"{path}: revision {revision} is of a page of the hub, and this is none; leave it out")
+        raise InputError(f"{path}: revision {revision} is of a repository on the hub, and this is none; leave it out")
     if Path(path).suffix == ".zip":
         return unpack(Path(path))
     if isinstance(path, str) and not Path(path).exists() and HUB_ID.fullmatch(path):

@@ -120,10 +120,10 @@ class Speech2Text(abc.ABC):
         """Load a trained system of any kind.
 
         Args:
-            path: Experiment directory, a zip that stage `pack` wrote, or a page of the hub, "organisation/name".
+            path: Experiment directory, a zip that stage `pack` wrote, or a repository on the hub, "organisation/name".
             device: torch device.
             config: Settings of the search; None: those that a packed model keeps, or the defaults.
-            revision: Branch, tag or commit of the page of the hub.
+            revision: Branch, tag or commit of the repository on the hub.
 
         Raises:
             FileNotFoundError: It is not a finished experiment, or what it is built on is missing.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+
+from speechllama.decode.cues import cut_into_cues
 
 if TYPE_CHECKING:
     from speechllama.decode.long import Segment
@@ -67,8 +69,7 @@ class Writer:
             fields = [f"{segment.start:.3f}", f"{segment.end:.3f}", _one_line(segment.text)]
             self.emit("\t".join([*self._named.values(), *fields]) + "\n")
         elif segment.text:
-            self.num_written += 1
-            self.emit(self._cue(segment))
+            self.emit(self._as_text(segment) if self.kind == "text" else "".join(self._as_cues(segment)))
 
     def close(self) -> None:
         """Write what ends the document."""
@@ -81,17 +82,20 @@ class Writer:
     def _named(self) -> dict[str, str]:
         return {"file": self.name} if self.name else {}
 
-    def _cue(self, segment: Segment) -> str:
-        """A segment with text, as text or as a subtitle."""
-        if self.kind == "text":
-            scores = [[f"{entry.score:.4f}"] if len(segment.nbest) > 1 else [] for entry in segment.nbest]
-            lines = zip(segment.nbest, scores, strict=True)
-            return "".join("\t".join([*self._named.values(), _one_line(e.text), *score]) + "\n" for e, score in lines)
+    def _as_text(self, segment: Segment) -> str:
+        """A line for each hypothesis."""
+        scores = [[f"{entry.score:.4f}"] if len(segment.nbest) > 1 else [] for entry in segment.nbest]
+        lines = zip(segment.nbest, scores, strict=True)
+        return "".join("\t".join([*self._named.values(), _one_line(e.text), *score]) + "\n" for e, score in lines)
+
+    def _as_cues(self, segment: Segment) -> Iterator[str]:
+        """Subtitles of two lines at most."""
         point = "," if self.kind == "srt" else "."
-        number = f"{self.num_written}\n" if self.kind == "srt" else ""
-        # "-->" would end a cue's text early.
-        text = _one_line(segment.text).replace("-->", "->")
-        return f"{number}{clock(segment.start, point)} --> {clock(segment.end, point)}\n{text}\n\n"
+        text = _one_line(segment.text).replace("-->", "->")  # which would end a cue's text early
+        for cue in cut_into_cues(segment.start, segment.end, text):
+            self.num_written += 1
+            number = f"{self.num_written}\n" if self.kind == "srt" else ""
+            yield "\n".join([f"{number}{clock(cue.start, point)} --> {clock(cue.end, point)}", *cue.lines, "", ""])
 
 
 def to_record(segment: Segment) -> dict[str, Any]:

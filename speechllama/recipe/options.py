@@ -114,10 +114,10 @@ def local_or_hub(value: str) -> str:
 
 
 def comet_checkpoint(value: str) -> str:
-    """Refuse what is no checkpoint of COMET that is here, and no page of the hub."""
+    """Refuse what is no checkpoint of COMET that is here, and no repository on the hub."""
     if not value or Path(value).exists() or re.fullmatch(r"[^./~@][^/@]*/[^/@]+(@[^/@]+)?", value):
         return ""
-    return f"{value!r} is no file or directory, nor a page of the hub such as organisation/name@revision"
+    return f"{value!r} is no file or directory, nor a repository on the hub such as organisation/name@revision"
 
 
 def adapter_directory(value: str) -> str:
@@ -222,7 +222,7 @@ class Options:
     subset: int = option(0, "decode and score only so many utterances of each set, spread over it; 0: all")
     bleu_tokenizer: str = option("", "tokenizer of BLEU, of sacreBLEU's; empty: that of the target language")
     comet_model: str = option(
-        "", "score COMET with this checkpoint, directory or page of the hub, NAME or NAME@REVISION", comet_checkpoint
+        "", "score COMET with this checkpoint, directory or repository on the hub, NAME[@REVISION]", comet_checkpoint
     )
     comet_python: str = option("", "interpreter of an environment with unbabel-comet; empty: the recipe's own")
     beam_size: int = option(4, "1 is greedy", at_least_one)

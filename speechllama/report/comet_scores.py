@@ -38,7 +38,7 @@ class CometConfig:
     """What computes COMET.
 
     Attributes:
-        model: Its checkpoint, a directory in the hub's form, or a page of the hub, perhaps with @REVISION.
+        model: Its checkpoint, a directory in the hub's form, or a repository on the hub, perhaps with @REVISION.
         python: The interpreter of an environment with unbabel-comet; "" is this one.
         batch_size: Segments at once.
         ngpu: GPUs, 0 or 1.

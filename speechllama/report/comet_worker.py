@@ -35,7 +35,7 @@ def find_version() -> str:
 
 
 def find_checkpoint(model: str) -> Path:
-    """Find a checkpoint: a file, a directory in the hub's form, or a page of the hub, perhaps with @REVISION."""
+    """Find a checkpoint: a file, a directory in the hub's form, or a repository on the hub, perhaps with @REVISION."""
     place = Path(model)
     if place.is_file():
         return place

@@ -186,20 +186,23 @@ class ServedModel:
         ]
 
 
-def load_model(path: str, device: str, search: Mapping[str, Any], config: CutConfig) -> ServedModel:
+def load_model(
+    path: str, device: str, search: Mapping[str, Any], config: CutConfig, revision: str | None = None
+) -> ServedModel:
     """Load a trained system.
 
     Args:
-        path: Experiment directory, or a packed zip.
+        path: Experiment directory, packed zip or repository on the hub.
         device: torch device.
         search: Settings of the search that differ from the model's.
         config: How recordings are cut.
+        revision: Branch, tag or commit of the repository.
 
     Raises:
         ValueError: As of `Speech2Text.from_pretrained`; or what finds speech is not installed.
     """
     if config.segmentation == "vad":
         silero_detector()
-    translator = Speech2Text.from_pretrained(path, device)
+    translator = Speech2Text.from_pretrained(path, device, revision=revision)
     translator.config = change_search(translator.config, search)
     return ServedModel(translator, config)

@@ -1,1 +1,1 @@
-"""What leaves an experiment: its adapters, its LLM, its package, and the page of a hub that describes it."""
+"""What leaves an experiment: its adapters, its LLM, its package, and the repository on a hub that describes it."""

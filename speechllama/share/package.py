@@ -116,7 +116,7 @@ def write_package(
     Args:
         exp_dir: The experiment, at stage `average` or later; of a rescoring system, at stage `tune`.
         folder: An empty folder.
-        name: What README.md calls it: the name of a zip, or of a page of the hub.
+        name: What README.md calls it: the name of a zip, or of a repository on the hub.
         options: What it gets besides.
         copy: Brings a file that is already as it should be to its place.
 
@@ -149,13 +149,13 @@ def write_package(
     return sorted([*contents.texts, *(inside for _, inside in contents.files)])
 
 
-def write_page(exp_dir: str | Path, output: str | Path, name: str, options: PackOptions) -> None:
-    """Write a system as the folder that a page of the hub shows.
+def write_repository(exp_dir: str | Path, output: str | Path, name: str, options: PackOptions) -> None:
+    """Write a system as the folder that a repository on the hub shows.
 
     Args:
         exp_dir: As for `write_package`.
         output: Directory, new or empty.
-        name: Of the page, "organisation/name".
+        name: Of the repository, "organisation/name".
         options: What it gets besides; all it needs must be inside, or have a hub id.
 
     Raises:
@@ -177,7 +177,7 @@ def write_page(exp_dir: str | Path, output: str | Path, name: str, options: Pack
                 f"{error}. On another machine it is not there: give --include_llm true, or prepare the LLM and the "
                 "front end by their hub ids"
             ) from error
-    logging.info("%s: the page %s, %d files", output, name, len(files))
+    logging.info("%s: the repository %s, %d files", output, name, len(files))
 
 
 def _link(source: Path, target: Path) -> None:

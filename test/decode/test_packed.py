@@ -1,4 +1,4 @@
-"""Where a system is: zips and pages of a hub that are not ours are refused by name, and nothing of them runs."""
+"""Where a system is: zips and repositories on a hub that are not ours are refused by name, and nothing of them runs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_damaged_zip_and_one_that_is_not_there_are_named(tmp_path: Path) -> No
         unpack(tmp_path / "packed.zip")
     with pytest.raises(FileNotFoundError, match="other.zip: no such packed model"):
         find_folder(tmp_path / "other.zip")
-    with pytest.raises(ValueError, match="packed.zip: revision v1 is of a page of the hub, and this is none"):
+    with pytest.raises(ValueError, match="packed.zip: revision v1 is of a repository on the hub, and this is none"):
         find_folder(tmp_path / "packed.zip", "v1")
 
 

@@ -62,7 +62,7 @@ def test_comet_is_a_job_of_stage_score_and_recognition_has_none(mini_plan: MakeP
     recognition = next(row for _, row in mini_plan(*words, "--task", "asr").stages() if row.name == "score")
     assert len(recognition.jobs) == 2 and recognition.settings == ""
     with pytest.raises(
-        UsageError, match="--comet_model: 'wmt22' is no file or directory, nor a page of the hub such as"
+        UsageError, match="--comet_model: 'wmt22' is no file or directory, nor a repository on the hub such as"
     ):
         mini_plan("--comet_model", "wmt22")
 

@@ -1,4 +1,4 @@
-"""A recipe whose systems are decoded and scored, as a page of a hub describes them."""
+"""A recipe whose systems are decoded and scored, as a repository on a hub describes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A packed model is the folder that a page of a hub shows, with everything in it and nothing of the machine."""
+"""A packed model is the folder that a repository on a hub shows, with everything in it and nothing of the machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A system goes onto a page of a hub and comes back from it, to translate as before."""
+"""A system goes onto a repository on a hub and comes back from it, to translate as before."""
 
 from __future__ import annotations
 

@@ -108,10 +108,22 @@ class Batcher(Generic[Piece, Result]):
             decoded one by one, so that only the job that is to blame fails.
         batch_size: Most pieces of a batch.
         max_wait: Seconds that a batch that is not full waits for further jobs.
+        is_fatal: Whether after an error of `decode` nothing can be decoded any more; None: it always can.
+
+    Attributes:
+        failure: The fatal error, with which all jobs have ended; None as long as there is none.
     """
 
-    def __init__(self, decode: Callable[[Sequence[Piece]], Sequence[Result]], batch_size: int, max_wait: float) -> None:
+    def __init__(
+        self,
+        decode: Callable[[Sequence[Piece]], Sequence[Result]],
+        batch_size: int,
+        max_wait: float,
+        is_fatal: Callable[[Exception], bool] | None = None,
+    ) -> None:
         self._decode, self._batch_size, self._max_wait = decode, batch_size, max_wait
+        self._is_fatal = is_fatal or (lambda _error: False)
+        self.failure: Exception | None = None
         self._turns: deque[Job[Piece, Result]] = deque()  # jobs with pieces left to read
         self._changed = threading.Condition()
         self._is_closed = False
@@ -122,14 +134,17 @@ class Batcher(Generic[Piece, Result]):
         """Queue a recording; the batcher closes it.
 
         Raises:
-            RuntimeError: The batcher is closed.
+            RuntimeError: The batcher is closed, or has failed.
         """
         job: Job[Piece, Result] = Job(source)
         with self._changed:
-            if self._is_closed:
-                raise RuntimeError("the batcher is closed")
-            self._turns.append(job)
-            self._changed.notify()
+            is_closed = self._is_closed
+            if not is_closed:
+                self._turns.append(job)
+                self._changed.notify()
+        if is_closed:
+            self._close_source(job)
+            raise RuntimeError("the batcher is closed")
         return job.future
 
     def close(self) -> None:
@@ -185,20 +200,31 @@ class Batcher(Generic[Piece, Result]):
             with self._changed:
                 self._turns.append(job)
             return item
+        self._close_source(job)
+        return item
+
+    @staticmethod
+    def _close_source(job: Job[Piece, Result]) -> None:
+        """Close what a job reads."""
         try:
             job.source.close()
         except Exception:
             logging.exception("a recording could not be closed")
-        return item
 
     def _decode_items(self, items: Sequence[Item[Piece, Result]]) -> None:
-        """Decode a batch; after an error, each piece by itself."""
+        """Decode a batch; after an error that is not fatal, each piece by itself."""
         items = [item for item in items if not item.job.future.done()]  # others were dropped, or failed before
-        if not items:
+        if self.failure is not None:
+            for item in items:
+                item.job.fail(self.failure)
+        if self.failure is not None or not items:
             return
         try:
             results = self._decode([item.piece for item in items])
         except Exception as error:
+            if self._is_fatal(error):
+                self._end([item.job for item in items], error)
+                return
             if len(items) == 1:
                 items[0].job.fail(error)
                 return
@@ -210,3 +236,15 @@ class Batcher(Generic[Piece, Result]):
             return
         for item, result in zip(items, results, strict=True):
             item.job.put(item.index, result)
+
+    def _end(self, decoded: Sequence[Job[Piece, Result]], error: Exception) -> None:
+        """End all jobs with a fatal error: those that were being decoded, and those that wait."""
+        with self._changed:
+            self.failure, self._is_closed = error, True
+            waiting = list(self._turns)
+            self._turns.clear()
+        logging.error("nothing more can be decoded; %d recordings wait", len(waiting), exc_info=error)
+        for job in waiting:
+            self._close_source(job)
+        for job in (*decoded, *waiting):
+            job.fail(error)

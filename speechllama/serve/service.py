@@ -1,6 +1,6 @@
 """One model behind an endpoint: a request in -> its place in the queue, its file, its batches -> its answer.
 
-state: loading -> ok -> draining
+state: loading -> ok -> draining, or failed
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from speechllama.serve.answer import About, answer
 from speechllama.serve.batcher import Batcher
 from speechllama.serve.form import Body, Form
 from speechllama.serve.limits import Limits, RequestError
+from speechllama.serve.lost_gpu import is_lost_gpu
 from speechllama.serve.recording import Endpoint, Recording, ServedModel, Spoken
 
-State = Literal["loading", "ok", "draining"]
+State = Literal["loading", "ok", "draining", "failed"]
 NUM_READERS = 4  # threads that open uploads: enough to keep the batcher busy, few enough to leave it a core
 CLIENT_GONE = 499  # nginx's status, for the log; no client reads this answer
 
@@ -58,14 +59,16 @@ class Service:
     @property
     def state(self) -> State:
         """Whether it takes requests, or why not."""
+        if self._batcher is not None and self._batcher.failure is not None:
+            return "failed"
         if self._is_draining:
             return "draining"
         return "loading" if self._batcher is None else "ok"
 
     @property
     def has_ended(self) -> bool:
-        """Whether it can end: the model cannot be loaded, or it drains and all accepted requests have answers."""
-        return self.failure is not None or (self._is_draining and self.num_active == 0)
+        """Whether it can end: the model cannot be loaded, or nothing more is taken and all accepted is answered."""
+        return self.failure is not None or (self.state in ("draining", "failed") and self.num_active == 0)
 
     def drain(self) -> None:
         """Accept nothing more; accepted requests are finished."""
@@ -87,7 +90,7 @@ class Service:
             self.failure = error
             return
         size, wait = self.limits.batch_size, self.limits.max_wait_ms / 1000
-        self._batcher = Batcher(self._model.decode, size, wait)
+        self._batcher = Batcher(self._model.decode, size, wait, is_lost_gpu)
         logging.info("%s is ready; it answers /v1/audio/%s", self.name, " and ".join(self._model.endpoints))
 
     def check_key(self, request: Request) -> None:
@@ -127,7 +130,7 @@ class Service:
     def _admit(self, endpoint: Endpoint) -> Iterator[ServedModel]:
         """Give a request its place in the queue."""
         if self._model is None or self.state != "ok":
-            raise RequestError(503, f"the server is {self.state}; try again later", code=self.state)
+            raise self._refusal()
         if endpoint not in self._model.endpoints:
             trained = " and ".join(self._model.endpoints)
             message = f"{self.name} does not answer /v1/audio/{endpoint}; it was trained for {trained}"
@@ -140,6 +143,11 @@ class Service:
         finally:
             self.num_active -= 1
 
+    def _refusal(self) -> RequestError:
+        """Say that nothing is decoded in this state."""
+        why = "has lost its GPU, and ends" if self.state == "failed" else f"is {self.state}"
+        return RequestError(503, f"the server {why}; try again later", code=self.state)
+
     async def _answer(self, model: ServedModel, form: Form, body: Body, endpoint: Endpoint) -> Response:
         """Answer a form; the recording belongs to the batcher once it is submitted."""
         try:
@@ -151,6 +159,8 @@ class Service:
         except (RequestError, ClientDisconnect):
             raise
         except Exception as error:
+            if self.state == "failed":  # the batcher has logged why
+                raise self._refusal() from error
             logging.exception("a request failed")
             message = f"decoding failed ({type(error).__name__}); the server's log says more"
             raise RequestError(500, message, code="decoding_failed") from error

@@ -15,6 +15,7 @@ import numpy as np
 import openai
 import pytest
 import soundfile
+import torch
 
 from speechllama.constants import SAMPLE_RATE
 from speechllama.decode.search_config import SearchConfig
@@ -29,6 +30,7 @@ from speechllama.serve.service import Service
 NAME = "tones"
 BROKEN = 666  # hertz of a tone on which decoding fails
 ENDLESS = 770  # hertz of a tone whose text ends at the limit of tokens
+LOSES_GPU = 550  # hertz of a tone after which every call to the GPU fails
 REFUSED = 888  # hertz of a tone that decoding refuses, as it does what is too short or too large for memory
 
 
@@ -43,6 +45,7 @@ class Tones:
     languages: set[str] = field(default_factory=set)
     targets: set[str] = field(default_factory=set)
     may_go: threading.Event = field(default_factory=threading.Event)
+    has_gpu: bool = True
 
     def batch(
         self, waveforms: Sequence[np.ndarray], languages: Sequence[str], targets: Sequence[str], tasks: Sequence[str]
@@ -58,16 +61,24 @@ class Tones:
         if self.settings.get("needs_language") and not language:
             raise InputError("the prompt needs a language")
 
-    @staticmethod
-    def listen(waveform: np.ndarray) -> list[Translation]:
+    def listen(self, waveform: np.ndarray) -> list[Translation]:
         if np.abs(waveform).max() < 1e-3:
             return []
         pitch = round(int(np.abs(np.fft.rfft(waveform)).argmax()) * SAMPLE_RATE / len(waveform))
         if pitch == BROKEN:
             raise RuntimeError("no kernel for this shape")
+        self.has_gpu = self.has_gpu and pitch != LOSES_GPU
+        if not self.has_gpu:
+            raise lost_gpu("device-side assert triggered")
         if pitch == REFUSED:
             raise InputError("0.5 s of audio is too short for a frame")
         return [Translation(f"{pitch} Hz", [pitch], -0.5, is_cut=pitch == ENDLESS)]
+
+
+def lost_gpu(what: str) -> Exception:
+    """What torch raises of the GPU; releases without a class of such errors raise a plain one."""
+    kind: type[Exception] = getattr(torch, "AcceleratorError", RuntimeError)
+    return kind(f"CUDA error: {what}\nCUDA kernel errors might be asynchronously reported")
 
 
 def tone(pitch: int, seconds: float = 0.5, container: str = "WAV") -> bytes:

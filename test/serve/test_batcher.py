@@ -14,7 +14,7 @@ Made = Batcher[str, str]
 
 
 class Words:
-    """A recording of words: each is a piece. "!" cannot be read, "?" cannot be decoded."""
+    """A recording of words: each is a piece. "!" cannot be read, "?" cannot be decoded, "#" is fatal."""
 
     def __init__(self, words: str) -> None:
         self.words, self.num_closed, self.num_read = words.split(), 0, 0
@@ -43,6 +43,8 @@ class Decoder:
         assert self.may_go.acquire(timeout=10)
         if "?" in pieces:
             raise RuntimeError("no kernel for this shape")
+        if "#" in pieces:
+            raise MemoryError("the GPU is lost")
         return [piece.upper() for piece in pieces]
 
     def go(self, times: int = 1) -> None:
@@ -57,7 +59,7 @@ def decoder() -> Decoder:
 @pytest.fixture
 def batcher(decoder: Decoder) -> Iterator[Made]:
     """A batcher of three pieces that decodes only when `decoder.go` lets it, with `first` in work."""
-    made: Made = Batcher(decoder, batch_size=3, max_wait=0.0)
+    made: Made = Batcher(decoder, 3, 0.0, lambda error: isinstance(error, MemoryError))
     yield made
     decoder.go(100)
     made.close()
@@ -148,6 +150,24 @@ def test_closing_finishes_what_is_queued_and_accepts_nothing_more(decoder: Decod
     assert [future.result(0) for future in futures] == [["A"], ["B"], ["C"]]
     with pytest.raises(RuntimeError, match="closed"):
         batcher.submit(Words("d"))
+
+
+@pytest.mark.parametrize("words", ["# y z", "? #"])  # fatal at once; or when its batch is decoded one by one
+def test_a_fatal_error_ends_all_jobs_and_nothing_more_is_decoded(batcher: Made, decoder: Decoder, words: str) -> None:
+    first = occupy(batcher, decoder)
+    sources = [Words("a b c d"), *(Words(word) for word in words.split()), Words("waits")]
+    futures = [batcher.submit(source) for source in sources]
+    decoder.go(20)
+    assert first.result(10) == ["FIRST"]
+    errors = [type(future.exception(10)) for future in futures]
+    assert errors == [RuntimeError if word == "?" else MemoryError for word in ["a", *words.split(), "waits"]]
+    assert isinstance(batcher.failure, MemoryError)
+    num_batches = len(decoder.batches)
+    with pytest.raises(RuntimeError, match="closed"):
+        batcher.submit(late := Words("late"))
+    batcher.close()
+    assert len(decoder.batches) == num_batches and decoder.batches[-1].split()[-1] in "#y"
+    assert [source.num_closed for source in [*sources, late]] == [1] * (len(sources) + 1)
 
 
 def test_a_batch_that_is_not_full_waits_for_others(decoder: Decoder) -> None:

@@ -21,7 +21,7 @@ from speechllama.decode.long import LongConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.faults import InputError, name_file
 from speechllama.page.answer import Controls, Limits, answer, prompt_languages, prompt_targets, read_upload, show_error
-from speechllama.page.uploads import forget, private_folder
+from speechllama.page.uploads import forget, private_folder, separate_uploads
 
 TITLE = "speechllama"
 KEPT_SECONDS = 600  # of a recording that was uploaded and never translated; of samples in memory, for another try
@@ -72,10 +72,15 @@ def check_gradio() -> None:
 
 
 def import_gradio() -> Any:
-    """Import gradio, with nothing that it would tell its makers; inside `private_folder`, where it keeps its files."""
+    """Import gradio, with nothing that it would tell its makers; inside `private_folder`, where it keeps its files.
+
+    Each upload gets a folder of its own.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio
+    from gradio import route_utils
 
+    separate_uploads(route_utils)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it asks its own server whether that answers
     return gradio
 

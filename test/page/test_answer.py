@@ -201,6 +201,24 @@ def test_only_uploads_are_deleted(tmp_path: Path) -> None:
     assert not folder.exists() and UPLOADS not in os.environ and tempfile.gettempdir() != str(folder)
 
 
+def test_an_upload_stays_until_its_own_request_is_answered(translator: Speech2Text, noise: Callable[..., Path]) -> None:
+    pytest.importorskip("gradio")
+    clip = noise("a.wav").read_bytes()
+    with private_folder() as folder:
+        page = Page(translator, PageConfig(port=0, cutting=EVEN), folder)
+        blocks, address = page.launch()
+        uploads = []
+        for _ in range(2):  # the same recording, from two browsers
+            answered = httpx.post(f"{address}gradio_api/upload", files={"files": ("a.wav", clip)})
+            uploads += answered.json()
+        for number, path in enumerate(uploads):
+            assert [Path(each).exists() for each in uploads] == [each >= number for each in range(2)]
+            *_, (shown, _) = page.translate(path, None, None, 1, None)
+            assert "nbest" in shown and "no longer on the server" not in shown
+        assert not [path for path in folder.rglob("*") if path.is_file()]
+        blocks.close()
+
+
 def test_the_page_asks_no_other_machine_and_forgets_what_is_never_translated(
     translator: Speech2Text, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

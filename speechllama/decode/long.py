@@ -16,6 +16,7 @@ from speechllama.data.blocks import Counted, read_blocks
 from speechllama.decode.segmenter import CutConfig, cut
 from speechllama.faults import InputError, naming_file
 from speechllama.text.runaway import ADVICE, is_runaway
+from speechllama.text.tasks import num_texts
 
 if TYPE_CHECKING:
     from speechllama.decode.speech2text import Speech2Text, Translation
@@ -68,7 +69,8 @@ def warn_if_cut(name: str, segment: Segment, translator: Speech2Text) -> None:
     """Say that a segment's text is not whole."""
     if segment.is_cut:
         tokens = segment.nbest[0].tokens
-        why = translator.config.explain_cut(len(tokens), segment.end - segment.start)
+        seconds = segment.end - segment.start
+        why = translator.config.explain_cut(len(tokens), seconds, num_texts(translator.settings))
         why += f"; it repeats itself to the end, which --{ADVICE} forbids" if is_runaway(tokens) else ""
         logging.warning("%s: %.1f to %.1f s: the text was cut at %s", name, segment.start, segment.end, why)
 

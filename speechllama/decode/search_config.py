@@ -26,8 +26,9 @@ class SearchConfig:
         length_penalty: A finished hypothesis scores log-probability / length ** length_penalty, the length with
             its end of sequence; above 0 favours longer text.
         max_tokens: Most tokens of any utterance, the end of sequence included; None: as many as its duration allows.
-        tokens_per_second: Most tokens per second of audio; speech has 2 to 4 words a second.
-        min_tokens: Limit that even the shortest audio gets.
+            The texts of a task that writes several into one output have it together.
+        tokens_per_second: Most tokens of a text per second of audio; speech has 2 to 4 words a second.
+        min_tokens: Limit of a text that even the shortest audio gets.
         repetition_penalty: Scores of tokens that a hypothesis has already are divided by it where they are positive,
             and multiplied by it where negative; 1 changes nothing.
         no_repeat_ngram_size: No n-gram of so many tokens comes twice in a hypothesis; 0: any may.
@@ -111,18 +112,25 @@ class SearchConfig:
         """Hypotheses that the search returns; minimum Bayes risk reads all of them, whatever `nbest` is."""
         return self.num_hypotheses if self.mbr != "none" else self.nbest
 
-    def limit(self, audio_seconds: float) -> int:
-        """Return the most tokens of an utterance, which depend on its duration, not on its compressed length."""
-        allowed = max(self.min_tokens, int(audio_seconds * self.tokens_per_second))
+    def limit(self, audio_seconds: float, num_texts: int = 1) -> int:
+        """Return the most tokens of an utterance, which depend on its duration, not on its compressed length.
+
+        Args:
+            audio_seconds: Its duration.
+            num_texts: Texts in one output, each of which may be as long as one by itself.
+        """
+        allowed = num_texts * max(self.min_tokens, int(audio_seconds * self.tokens_per_second))
         return allowed if self.max_tokens is None else min(self.max_tokens, allowed)
 
-    def explain_cut(self, num_tokens: int, audio_seconds: float) -> str:
-        """Name what cut the text of an utterance at so many tokens."""
-        limit = self.limit(audio_seconds)
+    def explain_cut(self, num_tokens: int, audio_seconds: float, num_texts: int = 1) -> str:
+        """Name what cut the output of an utterance at so many tokens; the other arguments are those of `limit`."""
+        limit = self.limit(audio_seconds, num_texts)
         if num_tokens < limit:
             return f"{num_tokens} tokens, all that the LLM's context leaves"
-        is_bound = self.max_tokens == limit < replace(self, max_tokens=None).limit(audio_seconds)
-        return f"max_tokens {limit}" if is_bound else f"{limit} tokens, tokens_per_second {self.tokens_per_second:g}"
+        if self.max_tokens == limit < replace(self, max_tokens=None).limit(audio_seconds, num_texts):
+            return f"max_tokens {limit}"
+        each = f" for each of {num_texts} texts" if num_texts > 1 else ""
+        return f"{limit} tokens, tokens_per_second {self.tokens_per_second:g}{each}"
 
 
 def default_of(name: str) -> Any:

@@ -30,7 +30,7 @@ from speechllama.model.speech_llama import Batch
 from speechllama.text.padding import pad_ids
 from speechllama.text.prompt import TARGET
 from speechllama.text.targets import TARGETS, Target
-from speechllama.text.tasks import TASKS, trained_task
+from speechllama.text.tasks import TASKS, num_texts, trained_task
 
 
 class SpeechLlamaToText(Speech2Text):
@@ -146,10 +146,8 @@ class SpeechLlamaToText(Speech2Text):
             )
             prefix = Prefix(prefix.embeddings[rows], prefix.lengths[rows])
         if len(rows):
-            task = trained_task(self.settings)
-            num_parts = len(task.parts) if task and task.separator else 1  # each as long as a text by itself
             fitting = [utterances[row] for row in rows.tolist()]
-            allowed = [num_parts * self.config.limit(each.seconds) for each in fitting]
+            allowed = [self.config.limit(each.seconds, num_texts(self.settings)) for each in fitting]
             limits = torch.tensor(allowed, device=self.device)
             search = LLMSearch(network.llm, network.config.prefix_mask, self.config)
             found = search(prefix, limits, [each.name for each in fitting])

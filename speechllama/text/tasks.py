@@ -314,6 +314,12 @@ def trained_task(settings: Mapping[str, Any]) -> Task | None:
     return next((task for task in TASKS.values() if task.reference in tables), None)
 
 
+def num_texts(settings: Mapping[str, Any]) -> int:
+    """Count the texts that each output of a system holds, by its config.yaml: those of all parts if it joins them."""
+    task = trained_task(settings)
+    return len(task.parts) if task and task.separator else 1
+
+
 def task_of(report: Mapping[str, Any]) -> Task:
     """The task of a score.json, ranked as its languages need it."""
     return TASKS[report["task"]].ranked_by(str(report.get("ranks_by", "")))

@@ -77,19 +77,25 @@ def test_nbest_is_sorted_and_without_twins(llm: LLM) -> None:
 def test_limits_follow_the_audio_from_an_absolute_number_on(seconds: float, limit: int) -> None:
     assert SearchConfig().limit(seconds) == limit
     assert SearchConfig(max_tokens=20).limit(seconds) == min(20, limit)
+    assert SearchConfig().limit(seconds, 2) == 2 * limit, "two texts in one output"
+    assert SearchConfig(max_tokens=20).limit(seconds, 2) == 20, "together, they have no more than the maximum"
 
 
 @pytest.mark.parametrize(
-    ("config", "num_tokens", "words"),
+    ("config", "num_texts", "num_tokens", "words"),
     [
-        (SearchConfig(max_tokens=200), 200, "max_tokens 200"),
-        (SearchConfig(max_tokens=2000), 900, "900 tokens, tokens_per_second 15"),
-        (SearchConfig(), 900, "900 tokens, tokens_per_second 15"),
-        (SearchConfig(), 256, "256 tokens, all that the LLM's context leaves"),
+        (SearchConfig(max_tokens=200), 1, 200, "max_tokens 200"),
+        (SearchConfig(max_tokens=2000), 1, 900, "900 tokens, tokens_per_second 15"),
+        (SearchConfig(), 1, 900, "900 tokens, tokens_per_second 15"),
+        (SearchConfig(), 1, 256, "256 tokens, all that the LLM's context leaves"),
+        (SearchConfig(max_tokens=200), 2, 200, "max_tokens 200"),
+        (SearchConfig(max_tokens=1000), 2, 1000, "max_tokens 1000"),
+        (SearchConfig(), 2, 1800, "1800 tokens, tokens_per_second 15 for each of 2 texts"),
+        (SearchConfig(), 2, 900, "900 tokens, all that the LLM's context leaves"),
     ],
 )
-def test_the_limit_that_cut_a_text_is_named(config: SearchConfig, num_tokens: int, words: str) -> None:
-    assert config.explain_cut(num_tokens, 60.0) == words
+def test_the_limit_that_cut_a_text_is_named(config: SearchConfig, num_texts: int, num_tokens: int, words: str) -> None:
+    assert config.explain_cut(num_tokens, 60.0, num_texts) == words
 
 
 @pytest.mark.parametrize("arguments", [{"beam_size": 0}, {"beam_size": 2, "nbest": 3}, {"max_tokens": 0}])

@@ -12,7 +12,9 @@ import torch
 import yaml
 
 from speechllama.bin import collect_llm_stats, pack, score, split_outputs
+from speechllama.decode.long import Segment, warn_if_cut
 from speechllama.decode.output_parts import take_part
+from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.segmenter import CutConfig
 from speechllama.decode.speech2text import Speech2Text
 from speechllama.files import read_json, read_table, write_table
@@ -148,6 +150,22 @@ def test_the_parts_of_an_output_are_scored_each_as_what_it_is(trained: Any, tmp_
         assert (report["task"], report[NUM_WITHOUT]) == (part, num_without)
     with pytest.raises(ValueError, match="parts of the task cot: expected asr, st, found mt"):
         split_outputs.main([*split, "--part", "mt", "--part_dir", str(tmp_path)])
+
+
+def test_the_texts_of_an_output_have_the_maximum_of_tokens_together(
+    trained: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = trained.root / "e5_cot"
+    noise = torch.randn(16000, generator=torch.Generator().manual_seed(1)).numpy() * 0.1
+    counts = {}
+    for config in (SearchConfig(1, max_tokens=3), SearchConfig(1, tokens_per_second=0.1, min_tokens=2)):
+        translate = Speech2Text.from_pretrained(folder, config=config)
+        (entry,) = translate(noise)
+        counts[config] = len(entry.tokens), entry.is_cut
+        warn_if_cut("a.wav", Segment(0.0, 1.0, [entry]), translate)
+    assert [*counts.values()] == [(3, True), (4, True)]
+    assert "the text was cut at max_tokens 3" in caplog.text
+    assert "the text was cut at 4 tokens, tokens_per_second 0.1 for each of 2 texts" in caplog.text
 
 
 def test_outputs_without_the_separator_are_counted_on_the_page(recipe: Any, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 
 from speechllama.data.data_dir import TARGET_TABLE, DataDir, read_data_dir
 from speechllama.decode.control import Audio, find_audio
-from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part
+from speechllama.decode.nbest import Part, decoded_part_path, merge_decoded, read_parts, start_part, warn_of_changes
 from speechllama.decode.speech2text import Speech2Text, Translation, Utterance
 from speechllama.faults import InputError
 from speechllama.files import writing
@@ -61,7 +61,7 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     """Decode one part of a data directory.
 
     The batches are those of a single job, and each part takes some of them, so scores do not depend on the number of
-    parts. Finished utterances of any part are not decoded again if model, search and audio are the same.
+    parts. Finished utterances of any part are not decoded again if model, search, audio and precision are the same.
 
     Args:
         translate: The model and its search settings.
@@ -89,7 +89,9 @@ def decode_set(translate: Speech2Text, job: DecodeJob, words: Sequence[str] = ()
     output = Path(job.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     own = decoded_part_path(output, job.job)
-    known = {utt for part in read_parts(output) if part.stamp == stamp for utt in part.records}
+    parts = read_parts(output)
+    warn_of_changes(output, parts, stamp)
+    known = {utt for part in parts if part.stamp == stamp for utt in part.records}
     start_part(own, Part(stamp, describe(translate, job, words)))
     batches = list(own_batches(audio.seconds, job))
     # A batch of which some are known is decoded whole: with other padding, scores would be rounded differently.
@@ -135,12 +137,19 @@ def make_stamp(translate: Speech2Text, job: DecodeJob, data: DataDir, audio: Aud
         "data_dir": job.data_dir,
         "control": job.control,
         "model": weights_path(translate.folder).stat().st_mtime_ns,
+        "dtype": name_dtypes(translate.network),
         "num_utterances": len(audio.places),
         "audio": (data.path / audio.table).stat().st_mtime_ns,
     }
     stamp |= {"task": job.task} if job.task else {}
     read_back: dict[str, Any] = json.loads(json.dumps(stamp))
     return read_back
+
+
+def name_dtypes(network: torch.nn.Module) -> str:
+    """Name what a network computes in: an LLM is in bfloat16 on a GPU, in float32 on a CPU, and scores differ."""
+    found = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    return " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found))
 
 
 def describe(translate: Speech2Text, job: DecodeJob, words: Sequence[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from speechllama.files import atomic_write, write_json, write_table
 from speechllama.text.runaway import describe_cut, is_runaway
 
 MERGED = "nbest.jsonl"
+TIMES = ("model", "audio")  # what a stamp has only the time of
 
 
 @dataclass
@@ -101,6 +102,27 @@ def start_part(path: Path, part: Part) -> None:
     if before and before.stamp == part.stamp:
         part = before
     write_part(path, part)
+
+
+def warn_of_changes(output: Path, parts: Iterable[Part], stamp: Mapping[str, Any]) -> None:
+    """Say of utterances that were decoded before why they are decoded again.
+
+    Args:
+        output: Where they are, for the message.
+        parts: What is there.
+        stamp: What hypotheses depend on now.
+    """
+    for part in parts:
+        if part.stamp == stamp or not part.records or not isinstance(part.stamp, dict):
+            continue
+        before, now = ({**each, **each.get("search", {}), "search": None} for each in (part.stamp, stamp))
+        changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        reasons = [
+            f"another {name}" if name in TIMES else f"{name} {before.get(name)}, now {now.get(name)}"
+            for name in changed
+        ]
+        count = len(part.records)
+        logging.warning("%s: %d utterances are decoded again, they had %s", output, count, "; ".join(reasons))
 
 
 def write_part(path: Path, part: Part) -> None:

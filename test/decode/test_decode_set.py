@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from speechllama.bin import merge_decoded
 from speechllama.data.subset import take_subset
@@ -90,6 +91,25 @@ def test_decoding_resumes_after_the_utterances_it_has(recipe: Any, caplog: pytes
     assert again == {**whole, kept: f"STILL {whole[kept]}".strip()}
     # other settings start anew
     assert "STILL" not in "".join(recipe.decode("e5", "compressed", "d", "--length_penalty", "0.9").values())
+    assert "d: 6 utterances are decoded again, they had length_penalty 1.0, now 0.9" in caplog.text
+
+
+def test_decoding_in_another_precision_starts_anew(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
+    recipe.decode("e5", "compressed", "precision")
+    lines = (recipe.root / "precision/nbest.jsonl").read_text().splitlines(keepends=True)
+    (recipe.root / "precision/nbest.jsonl").unlink()
+    half = "".join(lines[:4]).replace('"text": "', '"text": "KEPT ')
+    (recipe.root / "precision/nbest.1.jsonl").write_text(half)
+    # as on a GPU, where `auto` is bfloat16; the weights are the same file
+    folder = shutil.copytree(recipe.root / "e5", recipe.root / "e5_bfloat16")
+    settings = yaml.safe_load((folder / "config.yaml").read_text())
+    settings["llm_conf"] = {**settings["llm_conf"], "dtype": "bfloat16"}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    assert "KEPT" not in "".join(recipe.decode("e5_bfloat16", "compressed", "precision").values())
+    message = "precision: 3 utterances are decoded again, they had dtype float32, now bfloat16 and float32"
+    assert message in caplog.text
+    network = torch.nn.Linear(1, 1)  # as an encoder-decoder, without an LLM
+    assert (decode_set.name_dtypes(network), decode_set.name_dtypes(network.half())) == ("float32", "float16")
 
 
 def test_the_shortest_audio_gets_the_least_limit(recipe: Any) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from speechllama.data.ark import ark_writer, part_path, read_batch, split_part, stored_width
+from speechllama.data.ark import ark_writer, digest_places, part_path, read_batch, split_part, stored_width
 from speechllama.data.data_dir import read_data_dir
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, write_table
@@ -55,7 +55,7 @@ class CacheJob:
 def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: CacheJob, device: str) -> None:
     """Write one part: compressed.J.ark/.scp, utt2num_frames.J, ctc_hyp.J and, last, compressed.J.done.
 
-    A part that is done with the same model and settings is kept.
+    A part that is done with the same model, settings and features is kept, if its files are there.
 
     Args:
         ctc_dir: Trained CTC experiment.
@@ -75,13 +75,15 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     utterances = split_part(list(feats), job.num_jobs, job.job)
     check_features(data.path, recorded_format(read_settings(ctc_dir), ctc_dir), ctc_dir)
     encoder = load_ctc_encoder(ctc_dir)
-    done = part_path(job.output_dir, "compressed", job.job, "done")
     compressor = choice.build(encoder.dim)
     load_centroids(compressor, job.centroids_file)
-    stamp = json.dumps([describe_cache(encoder, compressor, choice), asdict(job)], sort_keys=True)
-    if done.is_file() and done.read_bytes() == stamp.encode():
+    source = {"input": digest_places({utterance: feats[utterance] for utterance in utterances})}
+    stamp = json.dumps([describe_cache(encoder, compressor, choice), asdict(job), source], sort_keys=True)
+    done = part_path(job.output_dir, "compressed", job.job, "done")
+    if _is_finished(job, stamp):
         logging.info("part %d of %d is finished: %s", job.job, job.num_jobs, done)
         return
+    done.unlink(missing_ok=True)  # it must not vouch for what is written from here on
     units = read_units(tokenizer)
     if read_settings(ctc_dir)["num_units"] != units.num_units:
         raise InputError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
@@ -102,6 +104,13 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     write_table(Path(job.output_dir) / f"ctc_hyp.{job.job}", hypotheses)
     with atomic_write(done) as stream:
         stream.write(stamp)
+
+
+def _is_finished(job: CacheJob, stamp: str) -> bool:
+    """Whether a part was written with this stamp, and none of its files is missing."""
+    done, *written = (part_path(job.output_dir, "compressed", job.job, kind) for kind in ("done", "scp", "ark"))
+    written += [Path(job.output_dir) / f"{table}.{job.job}" for table in ("utt2num_frames", "ctc_hyp")]
+    return all(path.is_file() for path in (done, *written)) and done.read_bytes() == stamp.encode()
 
 
 def batch_by_frames(utterances: Sequence[str], num_frames: dict[str, int], limit: int) -> Iterator[list[str]]:

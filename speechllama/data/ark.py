@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -106,6 +107,18 @@ def check_finite(array: np.ndarray, what: str) -> None:
         f"{what} hold NaN or infinity in {len(rows):,} of {len(array):,} frames, the first is {rows[0]}; expected "
         "finite numbers: look at the recording, or at the weights of what made them"
     )
+
+
+def digest_places(places: Mapping[str, str]) -> str:
+    """Digest what an scp says to read: utterances, places, size and time of change of each ark."""
+    states: dict[Path, tuple[int, int] | None] = {}
+    digest = hashlib.sha256()
+    for utterance, place in places.items():
+        path = Path(place.rpartition(":")[0])
+        if path not in states:
+            states[path] = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
+        digest.update(repr((utterance, place, states[path])).encode())
+    return digest.hexdigest()
 
 
 def read_matrix(place: str) -> np.ndarray:

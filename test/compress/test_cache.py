@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from speechllama.bin import collect_llm_stats, ctc_compress
-from speechllama.data.ark import read_matrix
+from speechllama.data.ark import ark_writer, merge_parts, read_matrix
 from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.experiment import load_experiment
+from speechllama.files import read_table
 from speechllama.model.audio import Features
 from speechllama.text.tokenizer import train_tokenizer
 
@@ -67,3 +68,64 @@ def test_units_of_another_tokenizer_are_refused(recipe: Any, tmp_path: Path) -> 
             ["--ctc_dir", str(recipe.root / "ctc"), "--data_dir", str(recipe.root / "test/dump")]
             + ["--output_dir", str(tmp_path), "--tokenizer", str(tmp_path / "bpe.model")]
         )
+
+
+class Cache:
+    """A cache of features that can be made anew."""
+
+    def __init__(self, recipe: Any, folder: Path) -> None:
+        self.recipe, self.source, self.dump, self.folder = recipe, recipe.root / "test/dump", folder / "dump", folder
+        shutil.copytree(self.source, self.dump)
+        self.make_features(1.0)
+
+    def make_features(self, scale: float) -> None:
+        with ark_writer(self.dump, "feats", 1) as write:
+            for utterance, place in read_table(self.source / "feats.scp").items():
+                write(utterance, read_matrix(place) * scale)
+        shutil.copy(self.dump / "feats.1.scp", self.dump / "feats.scp")
+
+    def compress(self) -> dict[str, bytes]:
+        """The vectors of each utterance."""
+        ctc_compress.main(
+            ["--ctc_dir", str(self.recipe.root / "ctc"), "--tokenizer", str(self.recipe.root / "bpe/bpe.model")]
+            + ["--data_dir", str(self.dump), "--output_dir", str(self.folder / "compressed")]
+        )
+        merged = merge_parts(self.dump, self.folder / "compressed", 1, "compressed")
+        return {utt: read_matrix(place).tobytes() for utt, place in merged.table("compressed.scp").items()}
+
+
+@pytest.fixture
+def cache(recipe: Any, tmp_path: Path) -> Cache:
+    return Cache(recipe, tmp_path)
+
+
+def test_a_finished_part_is_kept_unless_a_file_of_it_is_missing(cache: Cache, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    first = cache.compress()
+    assert "part 1 of 1 is finished" not in caplog.text
+    assert cache.compress() == first and "part 1 of 1 is finished" in caplog.text
+    for name in ("compressed.1.scp", "compressed.1.ark", "utt2num_frames.1", "ctc_hyp.1", "compressed.1.done"):
+        (cache.folder / "compressed" / name).unlink()
+        assert cache.compress() == first
+        assert (cache.folder / "compressed" / name).is_file()
+
+
+def test_a_part_of_older_features_is_written_again(cache: Cache) -> None:
+    first = cache.compress()
+    cache.make_features(0.5)
+    second = cache.compress()
+    assert second.keys() == first.keys() and all(second[utterance] != first[utterance] for utterance in first)
+
+
+def test_a_record_is_gone_while_its_part_is_written(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.compress()
+    cache.make_features(0.5)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("speechllama.compress.cache.write_table", stop)  # after the ark
+        with pytest.raises(KeyboardInterrupt):
+            cache.compress()
+    assert not (cache.folder / "compressed/compressed.1.done").exists()

@@ -10,6 +10,7 @@ the sums hold what made the weights, each part once, however often the training 
 from __future__ import annotations
 
 import datetime
+import logging
 import os
 import pickle
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from speechllama.peak_memory import PeakMemory
 
 Epochs = dict[int, dict[str, dict[str, float]]]  # epoch -> "train", "valid" -> values
+Statistics = Mapping[int, Mapping[str, Mapping[str, Any]]]  # ESPnet's, in the same way, with many more values
 VALUES = {"loss": "loss", "acc": "accuracy", "optim0_lr0": "learning_rate"}  # ESPnet's name -> ours
 CHECKPOINT = "checkpoint.pth"  # ESPnet's, with the values of every epoch so far
 
@@ -65,7 +67,7 @@ def describe_cpu() -> str:
     return f"{name}, {num_cores} cores"
 
 
-def sum_epochs(stats: Mapping[int, Mapping[str, Mapping[str, Any]]], accum_grad: int) -> tuple[float, int]:
+def sum_epochs(stats: Statistics, accum_grad: int) -> tuple[float, int]:
     """Add up the epochs of a training.
 
     Args:
@@ -84,7 +86,7 @@ def sum_epochs(stats: Mapping[int, Mapping[str, Mapping[str, Any]]], accum_grad:
     return seconds, num_updates
 
 
-def summarise_epochs(stats: Mapping[int, Mapping[str, Mapping[str, Any]]]) -> Epochs:
+def summarise_epochs(stats: Statistics) -> Epochs:
     """Take loss, accuracy and learning rate out of ESPnet's statistics by epoch and phase."""
     epochs: Epochs = {}
     for epoch in sorted(stats):
@@ -118,15 +120,23 @@ def read_epochs(folder: str | Path) -> Epochs:
     epochs = read_json(record).get("epochs") if record.is_file() else None
     if epochs:
         return {int(epoch): values for epoch, values in epochs.items()}
-    checkpoint = Path(folder) / CHECKPOINT
-    if not checkpoint.is_file():
-        return {}
+    return summarise_epochs(read_statistics(folder)) if (Path(folder) / CHECKPOINT).is_file() else {}
+
+
+def read_statistics(folder: str | Path) -> Statistics:
+    """Read what ESPnet's checkpoint holds of every epoch; nothing in the checkpoint of a stranger is run.
+
+    Raises:
+        ValueError: The checkpoint is truncated, or holds more than tensors and plain values.
+    """
     import torch
 
+    checkpoint = Path(folder) / CHECKPOINT
     try:  # mmap: only the statistics are read, not the weights next to them
         with torch.serialization.safe_globals(plain_values()):
             state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        return summarise_epochs(state["reporter"]["stats"])
+        found: Statistics = state["reporter"]["stats"]
+        return found
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{checkpoint}: cannot be read: it is damaged, or holds more than tensors and plain values, which might "
@@ -163,17 +173,23 @@ def record_peak(folder: Path, memory: PeakMemory) -> None:
     update_training_record(folder, peak_gb=round(memory.highest() / 1e9, 3), peak_of=memory.what)
 
 
-def record_training(folder: Path, stats: Mapping[int, Any], accum_grad: int, memory: PeakMemory) -> None:
-    """Write training.json.
+def record_training(folder: Path, accum_grad: int, memory: PeakMemory) -> None:
+    """Write training.json, from what the checkpoint holds of every epoch; without one there is nothing to write.
 
     Args:
         folder: The experiment.
-        stats: What its checkpoint holds of every epoch.
         accum_grad: Batches an update.
         memory: Of this process, which is the first of several.
     """
     import torch
 
+    if not (folder / CHECKPOINT).is_file():
+        return
+    try:
+        stats = read_statistics(folder)
+    except InputError as error:  # the training itself is done
+        logging.warning("%s is not written: %s", training_record_path(folder), error)
+        return
     seconds, num_updates = sum_epochs(stats, accum_grad)
     is_shared = torch.distributed.is_initialized()
     update_training_record(

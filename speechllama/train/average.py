@@ -9,7 +9,6 @@ import logging
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +17,7 @@ from speechllama.faults import InputError, MissingFileError
 from speechllama.files import write_json, writing
 from speechllama.model.build import MODEL_FILE
 from speechllama.model.weights import read_weight_file
-from speechllama.train.recovery import load_whole
-from speechllama.training_record import average_record_path
+from speechllama.training_record import CHECKPOINT, Statistics, average_record_path, read_statistics
 
 
 def average_checkpoints(
@@ -44,19 +42,15 @@ def average_checkpoints(
 
     Raises:
         FileNotFoundError: The experiment has no checkpoint, or no epoch file is left.
-        ValueError: The criterion is not one that training recorded, no epoch is wanted, or all of them diverged.
+        ValueError: The criterion is not one that training recorded, no epoch is wanted, all of them diverged, or the
+            checkpoint is damaged or might run code.
     """
     folder = Path(exp_dir)
     if num_best < 1:
         raise InputError(f"num_best {num_best} must be at least 1")
-    if not (folder / "checkpoint.pth").is_file():
-        raise MissingFileError(f"{folder / 'checkpoint.pth'}: no trained experiment there; run its training stage")
-    checkpoint = load_whole(folder / "checkpoint.pth")
-    if checkpoint is None:
-        raise InputError(
-            f"{folder / 'checkpoint.pth'}: damaged; start the training again, which repairs it and resumes"
-        )
-    stats = checkpoint["reporter"]["stats"]
+    if not (folder / CHECKPOINT).is_file():
+        raise MissingFileError(f"{folder / CHECKPOINT}: no trained experiment there; run its training stage")
+    stats = read_statistics(folder)
     epochs = [epoch for epoch in rank_epochs(stats, criterion) if (folder / f"{epoch}epoch.pth").is_file()]
     chosen = epochs[:num_best]
     diverged = [epoch for epoch in sorted(stats) if (folder / f"{epoch}epoch.pth").is_file() and not chosen]
@@ -86,7 +80,7 @@ def average_checkpoints(
     return chosen
 
 
-def rank_epochs(stats: dict[int, Any], criterion: str) -> list[int]:
+def rank_epochs(stats: Statistics, criterion: str) -> list[int]:
     """Epochs by a recorded statistic, best first; an epoch that diverged (NaN, infinite) is left out.
 
     Raises:

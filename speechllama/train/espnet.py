@@ -27,7 +27,7 @@ from speechllama.train.data_files import check_data_files, explain_failure
 from speechllama.train.light_import import light_import
 from speechllama.train.options import ADD_OPTIONS, Kind, add_trainer_options, check_keys, option, resolve_includes
 from speechllama.train.outcome import check_gradients, check_loss
-from speechllama.train.recovery import CHECKPOINT, keep_previous, load_whole, recover
+from speechllama.train.recovery import CHECKPOINT, keep_previous, recover
 from speechllama.train.resume import INTERRUPTED, EpochInFlight, Training, num_processes, rank
 from speechllama.train.same_settings import check_same_settings
 from speechllama.train.stop import StopRequest, only_training
@@ -133,9 +133,7 @@ class ResumableTrainer(Trainer):
                 record_peak(folder, cls.memory)
         if rank() == 0:
             (folder / INTERRUPTED).unlink(missing_ok=True)
-            state = load_whole(folder / CHECKPOINT)
-            if state is not None:
-                record_training(folder, state["reporter"]["stats"], options.accum_grad, cls.memory)
+            record_training(folder, options.accum_grad, cls.memory)
 
     @classmethod
     def train_one_epoch(cls, *args: Any, **kwargs: Any) -> bool:

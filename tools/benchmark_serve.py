@@ -264,7 +264,8 @@ def read_text(answer: str, response_format: str) -> str:
     if response_format == "text":
         return answer.removesuffix("\n")
     cues = answer.removeprefix("WEBVTT\n\n").split("\n\n")
-    return " ".join(cue.rpartition("\n")[2] for cue in cues if cue)
+    lines = [cue.splitlines()[1 if response_format == "vtt" else 2 :] for cue in cues if cue]
+    return " ".join(line for cue in lines for line in cue)
 
 
 def choose(good: Sequence[Request], bad: Sequence[Request], number: int, dice: random.Random) -> list[Request]:

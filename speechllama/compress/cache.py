@@ -13,10 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import nn
 
 from speechllama.data.ark import ark_writer, digest_places, part_path, read_batch, split_part, stored_width
-from speechllama.data.data_dir import read_data_dir
+from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.faults import InputError
 from speechllama.files import atomic_write, write_table
 from speechllama.frontend.feature_format import recorded_format
@@ -27,6 +29,7 @@ from speechllama.model.compressors import Compressor
 from speechllama.model.ctc_encoder import greedy_units
 from speechllama.progress import progress
 from speechllama.registry import Choice
+from speechllama.split_on_oom import split_on_oom
 from speechllama.text.checkpoint_units import read_units
 
 
@@ -71,7 +74,6 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     check_device(device)
     data = read_data_dir(job.data_dir)
     feats, lengths = data.table("feats.scp"), data.num_frames
-    scp, width = data.path / "feats.scp", stored_width(data.path)
     utterances = split_part(list(feats), job.num_jobs, job.job)
     check_features(data.path, recorded_format(read_settings(ctc_dir), ctc_dir), ctc_dir)
     encoder = load_ctc_encoder(ctc_dir)
@@ -87,23 +89,42 @@ def write_cache(ctc_dir: str, tokenizer: str, choice: Choice[Compressor], job: C
     units = read_units(tokenizer)
     if read_settings(ctc_dir)["num_units"] != units.num_units:
         raise InputError(f"{tokenizer}: {units.num_units} CTC units, but {ctc_dir} was trained with another number")
-    encoder, compressor = encoder.to(device), compressor.to(device)
+    compression = _Compression(data, encoder.to(device), compressor.to(device), device)
     num_vectors, hypotheses = {}, {}
     with ark_writer(job.output_dir, "compressed", job.job) as write:
         batches = list(batch_by_frames(utterances, {utt: lengths[utt] for utt in utterances}, job.batch_frames))
         for batch in progress(batches, len(batches), "batches"):
-            encoded = encoder(*Features.pad(read_batch(feats, batch, scp, width)).to(device))
-            compressed = compressor(encoded)
-            for index, utterance in enumerate(batch):
-                count = int(compressed.lengths[index])
-                write(utterance, compressed.vectors[index, :count].cpu().numpy())
-                num_vectors[utterance] = str(count)
-            for utterance, best in zip(batch, greedy_units(encoded), strict=True):
-                hypotheses[utterance] = units.decode(best)
+            for utterance, (vectors, best) in split_on_oom(compression, batch, compression.too_long):
+                write(utterance, vectors)
+                num_vectors[utterance], hypotheses[utterance] = str(len(vectors)), units.decode(best)
     write_table(Path(job.output_dir) / f"utt2num_frames.{job.job}", num_vectors)
     write_table(Path(job.output_dir) / f"ctc_hyp.{job.job}", hypotheses)
     with atomic_write(done) as stream:
         stream.write(stamp)
+
+
+@dataclass(frozen=True)
+class _Compression:
+    """Vectors and best CTC units of utterances of a data directory."""
+
+    data: DataDir
+    encoder: nn.Module
+    compressor: nn.Module
+    device: str
+
+    def __call__(self, batch: Sequence[str]) -> list[tuple[np.ndarray, list[int]]]:
+        scp, width = self.data.path / "feats.scp", stored_width(self.data.path)
+        features = Features.pad(read_batch(self.data.table("feats.scp"), batch, scp, width))
+        encoded = self.encoder(*features.to(self.device))
+        compressed = self.compressor(encoded)
+        vectors = zip(compressed.vectors.cpu().numpy(), compressed.lengths.tolist(), strict=True)
+        return [(row[:count], best) for (row, count), best in zip(vectors, greedy_units(encoded), strict=True)]
+
+    def too_long(self, utterance: str) -> str:
+        """What to do about an utterance that does not fit into memory by itself."""
+        frames = self.data.num_frames[utterance]
+        place = self.data.path / "feats.scp"
+        return f"{place}: {utterance}: its {frames:,} frames do not fit into memory; cut it, or leave it out"
 
 
 def _is_finished(job: CacheJob, stamp: str) -> bool:

@@ -7,10 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from speechllama.bin import collect_llm_stats, ctc_compress
+from speechllama.compress import cache as cache_module
 from speechllama.data.ark import ark_writer, merge_parts, read_matrix
 from speechllama.data.data_dir import read_data_dir
 from speechllama.decode.experiment import load_experiment
@@ -129,3 +131,27 @@ def test_a_record_is_gone_while_its_part_is_written(cache: Cache, monkeypatch: p
         with pytest.raises(KeyboardInterrupt):
             cache.compress()
     assert not (cache.folder / "compressed/compressed.1.done").exists()
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = cache.compress()
+    read, sizes = cache_module.read_batch, []
+
+    def read_few(feats: Any, batch: Any, *more: Any) -> Any:
+        sizes.append(len(batch))
+        if len(batch) > most:
+            raise RuntimeError("CUDA error: out of memory")
+        return read(feats, batch, *more)
+
+    monkeypatch.setattr(cache_module, "read_batch", read_few)
+    most = 2
+    cache.make_features(1.0)
+    halved = cache.compress()
+    assert max(sizes) > 2 and halved.keys() == whole.keys()
+    for utterance, found in halved.items():
+        expected = np.frombuffer(whole[utterance], np.float32)
+        np.testing.assert_allclose(np.frombuffer(found, np.float32), expected, atol=1e-4)
+    most = 0
+    cache.make_features(1.0)
+    with pytest.raises(ValueError, match=r"feats.scp: .*: its \d+ frames do not fit into memory; cut it, or leave it"):
+        cache.compress()

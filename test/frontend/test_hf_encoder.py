@@ -152,12 +152,12 @@ def test_a_gpu_computes_in_the_precision_of_the_file(tmp_path: Path) -> None:
     assert (front_end.stored, front_end.encoder.dtype) == (torch.float16, torch.float32)
     assert (front_end.weight_bytes("cpu"), front_end.weight_bytes("cuda")) == (4 * count, 2 * count)
     for settings, expected in (
-        ({}, torch.float16),
-        ({"dtype": "bfloat16"}, torch.bfloat16),
-        ({"dtype": "float32"}, torch.float32),
-        ({"train": "full"}, torch.float32),
+        (HfSettings("it"), torch.float16),
+        (HfSettings("it", dtype="bfloat16"), torch.bfloat16),
+        (HfSettings("it", dtype="float32"), torch.float32),
+        (HfSettings("it", train="full"), torch.float32),
     ):
-        assert choose_dtype(HfSettings("it", **settings), front_end.stored, "cuda") == expected
+        assert choose_dtype(settings, front_end.stored, "cuda") == expected
 
 
 def test_the_windows_of_a_long_recording_go_through_a_gpu_in_batches(

@@ -49,10 +49,10 @@ def separate_uploads(routes: Any) -> None:
 
     Args:
         routes: gradio's module `route_utils`, whose class of an uploaded file is replaced by one that differs in
-            nothing but the folder.
+            nothing but the folder. The class is gradio's own: a release without it keeps one folder for equal files.
     """
-    shared: Any = routes.GradioUploadFile
-    if getattr(shared, "is_separate", False):
+    shared: Any = getattr(routes, "GradioUploadFile", None)
+    if shared is None or getattr(shared, "is_separate", False):
         return
 
     class SeparateUpload(shared):

@@ -120,6 +120,7 @@ def test_a_killed_training_resumes_after_its_last_epoch(mini: RecipeRun) -> None
 
 
 def test_every_stage_leaves_what_the_user_looks_for(mini: RecipeRun) -> None:
+    assert (mini.exp.with_name("data") / "report.md").read_text().startswith("# Mini CoVoST 2: what was kept")
     decoded = mini.exp / "st_e6" / "decode_test_beam2"
     score = read_json(decoded / "score.json")
     assert {"bleu", "chrf", "signature", "control_bleu", "num_utterances"} <= set(score)

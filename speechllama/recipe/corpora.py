@@ -93,15 +93,20 @@ class Corpus:
     estimate: Callable[[Any], SizeEstimate] = lambda options: SizeEstimate()
 
 
-def _prepare_covost2(options: CovostOptions) -> None:
+def _prepare_covost2(options: CovostOptions, title: str = "CoVoST 2") -> None:
     from speechllama.corpora.covost2.prepare import CorpusOptions, prepare_covost2
     from speechllama.data.corpus_report import log_reports
     from speechllama.text.filter import TextFilter
 
-    names = {entry.name for entry in dataclasses.fields(CorpusOptions)} - {"text", "pseudo_labels", "num_threads"}
+    names = {entry.name for entry in dataclasses.fields(CorpusOptions)} - {
+        "text",
+        "pseudo_labels",
+        "num_threads",
+        "title",
+    }
     limits = (options.check_characters, options.min_chars_per_second, options.max_chars_per_second)
     taken: dict[str, Any] = {name: getattr(options, name) for name in names}
-    taken |= {"text": TextFilter(*limits), "num_threads": options.nj}
+    taken |= {"text": TextFilter(*limits), "num_threads": options.nj, "title": title}
     taken["pseudo_labels"] = Path(options.pseudo_labels) if options.pseudo_labels else None
     places = _covost2_pairs(options).sources
     if options.all_as:  # for other recipes, which run in other directories
@@ -164,7 +169,7 @@ def _prepare_mini(options: MiniOptions) -> None:
     sizes = {name: getattr(options, name) for name in names}
     settings = Settings(langs=options.languages, target=options.target_lang, **sizes)
     make_corpus(settings, Path(options.downloads), options.nj)
-    _prepare_made(options, options.target_lang)
+    _prepare_made(options, "Mini CoVoST 2", options.target_lang)
 
 
 def _prepare_tatoeba(options: TatoebaOptions) -> None:
@@ -174,13 +179,13 @@ def _prepare_tatoeba(options: TatoebaOptions) -> None:
     settings = TatoebaSettings(options.languages, options.hours, options.num_dev, options.num_test, options.seed)
     plain_texts = [Path(options.plain_text)] if options.plain_text else []
     make_tatoeba(settings, options.pairs_place, plain_texts, Path(options.downloads), options.nj)
-    _prepare_made(options)
+    _prepare_made(options, "Spoken Tatoeba")
 
 
-def _prepare_made(options: DataOptions, target: str = DEFAULT_TARGET) -> None:
+def _prepare_made(options: DataOptions, title: str, target: str = DEFAULT_TARGET) -> None:
     """Prepare a generated corpus, which has CoVoST 2's format, as CoVoST 2 is prepared."""
     own = {entry.name: getattr(options, entry.name) for entry in dataclasses.fields(DataOptions)}
-    _prepare_covost2(CovostOptions(**own, target_lang=target))
+    _prepare_covost2(CovostOptions(**own, target_lang=target), title)
 
 
 def _tatoeba_sources(options: TatoebaOptions) -> Sources:

@@ -64,6 +64,7 @@ class CorpusOptions:
         max_bad_share: Clips of a language that may be absent or damaged; one always may.
         max_missing_share: Rows of CoVoST 2 that a language's validated.tsv may lack.
         num_threads: Threads that read headers.
+        title: What the report calls the corpus, which may be another one in this form.
     """
 
     english: EnglishTable = "none"
@@ -77,6 +78,7 @@ class CorpusOptions:
     max_bad_share: float = 0.05
     max_missing_share: float = 0.5
     num_threads: int = 4
+    title: str = "CoVoST 2"
 
     @property
     def sets(self) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ def prepare_covost2(
                 for report in added:
                     check_bad_share(report, place, options.max_bad_share)
         shown = [*reports, untrained] if untrained else reports
-        write_report(shown, output_dir, "CoVoST 2")
+        write_report(shown, output_dir, options.title)
         empty = [report.name for report in reports if not any(split.kept for split in report.splits.values())]
         empty += [split for split in writers if not writers[split].num_utterances]
         if empty:

@@ -197,7 +197,7 @@ def prepared(cluster: Cluster) -> Cluster:
 
 
 def test_a_job_that_fails_shows_its_own_error(prepared: Cluster) -> None:
-    other = ["--dumpdir", str(prepared.folder / "bad"), "--stage", "2"]
+    other = ["--dumpdir", str(prepared.folder / "bad"), "--stage", "2", "--stop_stage", "2"]
     process = prepared.start_recipe(*other, "--feature_options", "--no_such 1")
     said, _ = process.communicate()
     assert process.returncode == 2

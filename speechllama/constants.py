@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SAMPLE_RATE = 16000  # Hz, of every waveform inside the project
+BATCH_SECONDS = 120.0  # of speech, with the padding, that go through a speech encoder at once
 BLANK = 0  # CTC unit 0; unit u > 0 is SentencePiece piece u - 1
 SPLITS = ("train", "dev", "test")  # the sets that stage `data` writes
 

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "speechllama"
 # Modules that know nothing of ours; every layer may import them.
 COMMON = {
+    "batches",
     "cli",
     "config",
     "constants",

@@ -26,11 +26,11 @@ def get_parser() -> argparse.ArgumentParser:
         "--hub_dir", metavar="DIR", help="the whole system as --push puts it onto a hub, to look at first"
     )
     what.add_argument("--push", metavar="ORG/NAME", help="the whole system onto the Hugging Face hub")
+    called = "of --hub_dir, what its card calls the system; empty: ORGANISATION/NAME"
+    parser.add_argument("--name", default="", help=called)
     kinds = ["auto", "float32", "bfloat16", "float16"]
     parser.add_argument("--dtype", default="auto", choices=kinds, help="of --merged_llm; auto: the original LLM's")
     group = parser.add_argument_group("of --hub_dir and --push")
-    called = "of --hub_dir: what its card calls the system"
-    group.add_argument("--name", metavar="ORGANISATION/NAME", default="ORGANISATION/NAME", help=called)
     group.add_argument("--include_llm", type=str2bool, default=False, help="put the LLM's weights inside too")
     group.add_argument("--license", default="", help="of the system as published; empty: the LLM's, if it names one")
     group.add_argument("--private", type=str2bool, default=False, help="a new repository is seen by its owners only")
@@ -41,7 +41,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 def main(cmd: Sequence[str] | None = None) -> None:
     """Export."""
-    args = get_parser().parse_args(cmd)
+    parser = get_parser()
+    args = parser.parse_args(cmd)
+    if args.name and not args.hub_dir:
+        parser.error("--name goes with --hub_dir; --push has a name of its own")
     setup_logging()
     from speechllama.hub import use_token_file
     from speechllama.share.llm import export_adapter, export_merged_llm
@@ -55,7 +58,7 @@ def main(cmd: Sequence[str] | None = None) -> None:
     elif args.merged_llm:
         export_merged_llm(args.exp_dir, args.merged_llm, args.dtype)
     elif args.hub_dir:
-        write_repository(args.exp_dir, args.hub_dir, args.name, options)
+        write_repository(args.exp_dir, args.hub_dir, args.name or "ORGANISATION/NAME", options)
     else:
         push(args.exp_dir, Repository(args.push, args.private, args.tag), options)
 

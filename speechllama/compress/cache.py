@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from speechllama.batches import padded_batches
 from speechllama.data.ark import ark_writer, digest_places, part_path, read_batch, split_part, stored_width
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.faults import InputError
@@ -136,11 +137,5 @@ def _is_finished(job: CacheJob, stamp: str) -> bool:
 
 def batch_by_frames(utterances: Sequence[str], num_frames: dict[str, int], limit: int) -> Iterator[list[str]]:
     """Group utterances of like length, longest first, so that a batch holds at most `limit` frames with padding."""
-    batch: list[str] = []
-    for utterance in sorted(utterances, key=lambda utt: (-num_frames[utt], utt)):
-        if batch and (len(batch) + 1) * num_frames[batch[0]] > limit:
-            yield batch
-            batch = []
-        batch.append(utterance)
-    if batch:
-        yield batch
+    ordered = sorted(utterances, key=lambda utt: (-num_frames[utt], utt))
+    return padded_batches(ordered, num_frames.__getitem__, limit)

@@ -16,8 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from speechllama.constants import DEFAULT_FRONT_END, SAMPLE_RATE
-from speechllama.data.ark import ark_writer, check_finite, num_allowed, part_path, read_matrix, split_part
+from speechllama.batches import padded_batches
+from speechllama.constants import BATCH_SECONDS, DEFAULT_FRONT_END, SAMPLE_RATE
+from speechllama.data.ark import (
+    ark_writer,
+    check_finite,
+    digest_places,
+    num_allowed,
+    part_path,
+    read_matrix,
+    split_part,
+)
 from speechllama.data.data_dir import DataDir, read_data_dir
 from speechllama.data.findings import Tally
 from speechllama.data.recordings import Recordings, is_command
@@ -33,7 +42,6 @@ from speechllama.registry import Choice
 
 SOURCES = {"audio": "wav.scp", "features": "feats.scp"}  # what a front end reads -> the table with it
 READ_AHEAD = 64  # recordings, from which batches of like length are made for a front end with weights
-BATCH_SECONDS = 120.0  # of speech, with the padding
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def make_features(
     output_dir = Path(output_dir)
     done = part_path(output_dir, "feats", job, "done")
     fingerprint = _fingerprint(data, utterances, extraction)
-    if _is_finished(output_dir, job, fingerprint):
+    if _is_finished(output_dir, job, fingerprint, has_ark=choice.record.reads != "features"):
         logging.info("part %d of %d is finished: %s", job, num_jobs, done)
     else:
         done.unlink(missing_ok=True)
@@ -183,7 +191,9 @@ def _extract_all(
                 tally.add(utterance, recording.findings)
             except (ValueError, OSError) as error:
                 results[utterance] = error
-        for batch in _batches(waveforms):
+        lengths = {utterance: len(waveform) for utterance, waveform in waveforms.items()}
+        by_length = sorted(lengths, key=lengths.__getitem__)
+        for batch in padded_batches(by_length, lengths.__getitem__, BATCH_SECONDS * SAMPLE_RATE):
             results.update(_extract({utterance: waveforms[utterance] for utterance in batch}, extractor))
         for utterance in utterances[start : start + size]:
             result = results[utterance]
@@ -191,18 +201,6 @@ def _extract_all(
             if isinstance(result, ValueError) and place not in str(result):  # too short, mostly
                 result = InputError(f"{place}: {result}")
             yield utterance, result
-
-
-def _batches(waveforms: Mapping[str, np.ndarray]) -> Iterator[list[str]]:
-    """Group utterances by length, up to BATCH_SECONDS with the padding."""
-    batch: list[str] = []
-    for utterance in sorted(waveforms, key=lambda utterance: len(waveforms[utterance])):
-        if batch and (len(batch) + 1) * len(waveforms[utterance]) > BATCH_SECONDS * SAMPLE_RATE:
-            yield batch
-            batch = []
-        batch.append(utterance)
-    if batch:
-        yield batch
 
 
 def _extract(waveforms: Mapping[str, np.ndarray], extractor: FeatureExtractor) -> dict[str, np.ndarray | Exception]:
@@ -246,12 +244,13 @@ def _fingerprint(data: DataDir, utterances: list[str], extraction: Extraction) -
         weights = weight_files(Path(getattr(choice.settings, "path", "")))
         digest.update(repr([(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]).encode())
     recordings: Mapping[str, str] = data.table(SOURCES[choice.record.reads])
+    if choice.record.reads == "features":
+        digest.update(digest_places({utterance: recordings.get(utterance, "") for utterance in utterances}).encode())
+        return digest.hexdigest()
     for utterance in utterances:
         segment = data.table("segments").get(utterance, "")
         place = recordings.get(segment.split()[0] if segment else utterance, "")
         path = Path(place)
-        if choice.record.reads == "features":
-            path = Path(recordings.get(utterance, "").rpartition(":")[0])
         state = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else None
         facts: tuple[object, ...] = (utterance, segment, str(path), state)
         if is_command(place):
@@ -260,9 +259,9 @@ def _fingerprint(data: DataDir, utterances: list[str], extraction: Extraction) -
     return digest.hexdigest()
 
 
-def _is_finished(output_dir: Path, job: int, fingerprint: str) -> bool:
+def _is_finished(output_dir: Path, job: int, fingerprint: str, has_ark: bool) -> bool:
     done = part_path(output_dir, "feats", job, "done")
-    written = [part_path(output_dir, "feats", job, "scp")]
+    written = [part_path(output_dir, "feats", job, kind) for kind in ("scp", *(["ark"] if has_ark else []))]
     written += [output_dir / f"utt2num_frames.{job}", output_dir / f"skipped.{job}"]
     if not done.is_file() or not all(path.is_file() for path in written):
         return False

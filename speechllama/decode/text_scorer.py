@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from speechllama.batches import padded_batches
 from speechllama.config import from_mapping
 from speechllama.faults import InputError
 from speechllama.llm.config import LLMConfig
@@ -87,12 +88,7 @@ class TextScorer:
         keys = [(tuple(item.prefix), tuple(item.text)) for item in items]
         unique = {key: item for key, item in zip(keys, items, strict=True)}
         ordered = sorted(unique, key=lambda key: (-len(key[0]) - len(key[1]), key))
-        batches: list[list[tuple[tuple[int, ...], tuple[int, ...]]]] = []
-        for key in ordered:
-            longest = len(batches[-1][0][0]) + len(batches[-1][0][1]) if batches else 0
-            if not batches or (len(batches[-1]) + 1) * longest > self.batch_tokens:
-                batches.append([])
-            batches[-1].append(key)
+        batches = list(padded_batches(ordered, lambda key: len(key[0]) + len(key[1]), self.batch_tokens))
         scores: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
         shown = progress(batches, len(batches), "batches") if len(batches) > 1 else batches
         for batch in shown:

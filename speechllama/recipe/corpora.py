@@ -98,12 +98,8 @@ def _prepare_covost2(options: CovostOptions, title: str = "CoVoST 2") -> None:
     from speechllama.data.corpus_report import log_reports
     from speechllama.text.filter import TextFilter
 
-    names = {entry.name for entry in dataclasses.fields(CorpusOptions)} - {
-        "text",
-        "pseudo_labels",
-        "num_threads",
-        "title",
-    }
+    others = {"text", "pseudo_labels", "num_threads", "title"}
+    names = {entry.name for entry in dataclasses.fields(CorpusOptions)} - others
     limits = (options.check_characters, options.min_chars_per_second, options.max_chars_per_second)
     taken: dict[str, Any] = {name: getattr(options, name) for name in names}
     taken |= {"text": TextFilter(*limits), "num_threads": options.nj, "title": title}

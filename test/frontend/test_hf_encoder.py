@@ -173,7 +173,7 @@ def test_the_windows_of_a_long_recording_go_through_a_gpu_in_batches(
         sizes.append((len(batch), max(map(len, batch)) / 16000))
         return run(batch)
 
-    monkeypatch.setattr(hf_encoder, "TOGETHER", 10.0)
+    monkeypatch.setattr(hf_encoder, "BATCH_SECONDS", 10.0)
     monkeypatch.setattr(front_end, "_run", counting)
     monkeypatch.setattr(front_end, "device", "batched")
     found = front_end.many(waveforms)

@@ -99,6 +99,17 @@ def test_a_page_can_be_looked_at_first_and_is_what_would_be_pushed(scored: Path,
     assert (tmp_path / "page/README.md").is_file()
 
 
+def test_the_name_of_a_folder_is_refused_where_it_would_not_be_read(
+    scored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--exp_dir", str(scored / "e6"), "--include_llm", "true", "--name", "lab/e6"]
+    with pytest.raises(SystemExit):
+        export.main([*command, "--push", "lab/other"])
+    assert "--name goes with --hub_dir" in capsys.readouterr().err
+    export.main([*command, "--hub_dir", str(tmp_path / "folder")])
+    assert "lab/e6" in (tmp_path / "folder/README.md").read_text()
+
+
 def test_a_page_that_would_work_on_this_machine_only_is_refused(
     scored: Path, tmp_path: Path, recipe: Any, edit_settings: Any
 ) -> None:

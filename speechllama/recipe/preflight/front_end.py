@@ -1,6 +1,6 @@
 """Memory and time of a front end: in the jobs that compute features, and in a training, on top of the network after it.
 
-FeatureExtractor, or TrainedFrontEnd with a batch -> MemoryEstimate; seconds of a training step, and of a forward pass
+PretrainedExtractor, or TrainedFrontEnd with a batch -> MemoryEstimate; seconds of a training step and of a forward pass
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from speechllama.constants import SAMPLE_RATE
-from speechllama.frontend.front_ends import FeatureExtractor, PretrainedExtractor
+from speechllama.frontend.front_ends import PretrainedExtractor
 from speechllama.model.front_end import TrainedFrontEnd
 from speechllama.model.meta_model import num_parameters
-from speechllama.recipe.plan import Plan
 from speechllama.recipe.preflight.amounts import SECONDS_PER_CLIP
 from speechllama.recipe.preflight.memory import (
     BYTES_TRAINED,
@@ -32,14 +31,12 @@ def front_end_weights(front_end: TrainedFrontEnd | None) -> MemoryEstimate:
     return MemoryEstimate(num_parameters(front_end.model) * 4.0 if front_end else 0.0, 0.0, 0.0, 0.0)
 
 
-def extraction_memory(front_end: FeatureExtractor | Exception, plan: Plan, num_jobs: int) -> list[MemoryEstimate]:
-    """Memory of the jobs of stage features, which share a card; nothing where none is used.
+def extraction_memory(front_end: PretrainedExtractor, num_jobs: int) -> MemoryEstimate:
+    """Memory of the jobs of stage features that share a card.
 
-    A batch of utterances without gradients is small next to the reserve of each job.
+    What they compute is not counted: the stage halves a batch that does not fit.
     """
-    if not plan.front_end.runs_on_gpu or not isinstance(front_end, PretrainedExtractor):
-        return []
-    return [MemoryEstimate(float(num_jobs * front_end.weight_bytes("cuda")), 0.0, 0.0, num_jobs * RESERVE)]
+    return MemoryEstimate(float(num_jobs * front_end.weight_bytes("cuda")), 0.0, 0.0, num_jobs * RESERVE)
 
 
 def front_end_memory(

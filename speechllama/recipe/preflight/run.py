@@ -76,6 +76,12 @@ class CheckedRun:
         """The paths of the run."""
         return self.plan.layout
 
+    @property
+    def jobs_on_a_card(self) -> int:
+        """Jobs of stage features that share a GPU; a cluster gives each its own."""
+        cards = self.options.ngpu if self.launcher == "local" else self.options.nj
+        return -(-self.options.nj // max(1, cards))
+
     @cached_property
     def _built(self) -> BuiltFrontEnd | Exception:
         """The front end with what it writes, or why it cannot be built."""

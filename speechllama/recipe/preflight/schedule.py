@@ -106,11 +106,11 @@ def estimate_times(
 
 
 def _features_row(run: CheckedRun, seconds: float) -> list[str]:
-    """Stage features: its jobs read side by side; on a GPU, they compute one after the other."""
+    """Stage features: its jobs read side by side; those that share a GPU compute one after the other."""
     reading, jobs = reading_seconds(run.options.datadir), run.options.nj
     computing = feature_seconds(Waveform() if run.trained_front_end else run.front_end, run.device)
-    share_a_card = run.device != "cpu" and run.plan.front_end.runs_on_gpu
-    total = seconds * (reading / jobs + computing / (1 if share_a_card else jobs))
+    on_gpu = run.device != "cpu" and run.plan.front_end.runs_on_gpu
+    total = seconds * (reading + computing * (run.jobs_on_a_card if on_gpu else 1)) / jobs
     return _row("features", f"{1 / (reading + computing):.0f} x real time a process", total)
 
 

@@ -15,6 +15,7 @@ import torch
 from speechllama.config import from_mapping
 from speechllama.constants import OWN_HEAD
 from speechllama.faults import InputError
+from speechllama.frontend.front_ends import PretrainedExtractor
 from speechllama.llm.loading import check_quantization
 from speechllama.model.encoders import Encoder, choose_encoder
 from speechllama.model.front_end import TrainedFrontEnd
@@ -255,8 +256,7 @@ def check_gpu(
         faults.append(f"--ngpu {ngpu}: torch finds no GPU here; take --ngpu 0, or see tools/check_install.py")
     if not ngpu:
         return []
-    jobs = run.options.nj
-    needs = [(f"stage features, {jobs} jobs", memory) for memory in extraction_memory(run.front_end, run.plan, jobs)]
+    needs = feature_needs(run)
     needs += [(f"stage {training.stage}, {training.path}", training.memory(architecture)) for training in trainings]
     needs += decoding_needs(run, trainings, architecture)
     for what, memory in needs:
@@ -267,6 +267,16 @@ def check_gpu(
                 "for decoding a smaller --batch_size, for features a smaller --nj"
             )
     return [[what, *memory_cells(memory)] for what, memory in needs]
+
+
+def feature_needs(run: CheckedRun) -> list[tuple[str, MemoryEstimate]]:
+    """GPU memory of stage features; nothing where it is finished or uses none."""
+    if "features" in run.finished or not run.plan.front_end.runs_on_gpu:
+        return []
+    if not isinstance(run.front_end, PretrainedExtractor):
+        return []
+    jobs = run.jobs_on_a_card
+    return [(f"stage features, {jobs} jobs on a GPU", extraction_memory(run.front_end, jobs))]
 
 
 def decoding_needs(

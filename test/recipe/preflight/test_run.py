@@ -13,7 +13,6 @@ from speechllama.frontend.feature_format import FeatureFormat
 from speechllama.model.meta_model import read_architecture
 from speechllama.recipe.preflight import checks, schedule, systems
 from speechllama.recipe.preflight.amounts import Amount, feature_bytes
-from speechllama.recipe.preflight.front_end import extraction_memory
 from speechllama.recipe.preflight.run import CheckedRun, read_settings
 from speechllama.recipe.preflight.schedule import estimate_times
 from speechllama.recipe.system import ConfFolders, Config
@@ -192,16 +191,28 @@ def test_jobs_that_compute_features_share_a_card(
     words = ("--size", "small", "--llm", str(tiny_llm), "--frontend", "frozen", "--nj", "5")
     run = checked_run(folder, *words, "--ngpu", "1")
     model = transformers.AutoModel.from_pretrained(encoder)
-    (memory,) = extraction_memory(run.front_end, run.plan, 5)
+    ((_, memory),) = systems.feature_needs(run)
     assert memory.weights == 5 * 4 * sum(weight.numel() for weight in model.parameters()) and memory.scratch == 4e9
     install_card(3e9)
     faults = list[str]()
     systems.check_gpu(run, [], None, faults)
-    assert faults[0].startswith("stage features, 5 jobs: about 4.0 GB of GPU memory, the card has 3.0")
+    assert faults[0].startswith("stage features, 5 jobs on a GPU: about 4.0 GB of GPU memory, the card has 3.0")
     assert faults[0].endswith("for features a smaller --nj")
-    on_cpu = checked_run(folder, *words)
-    assert extraction_memory(on_cpu.front_end, checked_run("mini_covost2", "--system", "b1").plan, 5) == []
-    assert systems.check_gpu(on_cpu, [], None, []) == []
+    assert systems.check_gpu(checked_run(folder, *words), [], None, []) == []
+    assert systems.feature_needs(checked_run("mini_covost2", "--system", "b1", "--ngpu", "1")) == []
+    assert systems.feature_needs(checked_run(folder, *words, "--ngpu", "1", finished=["features"])) == []
+
+
+@pytest.mark.parametrize(
+    ("ngpu", "launcher", "expected"), [(1, "local", 5), (2, "local", 3), (8, "local", 1), (1, "slurm", 1)]
+)
+def test_jobs_share_the_gpus_of_this_machine_and_have_their_own_on_a_cluster(
+    checked_run: MakeRun, ngpu: int, launcher: str, expected: int
+) -> None:
+    run = checked_run(
+        "covost2", "--system", "ctc", "--task", "asr", "--nj", "5", "--ngpu", str(ngpu), launcher=launcher
+    )
+    assert run.jobs_on_a_card == expected
 
 
 def test_a_gpu_computes_the_features_of_all_jobs_one_after_the_other(

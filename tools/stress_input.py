@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import re
 import shutil
 import sys
 from collections import Counter
@@ -134,8 +135,23 @@ def judge_ending(ended: Ended, path: Path, named_as: Sequence[str] = ()) -> str:
     if ended.how == "done":
         return "handled"
     if ended.how == "refused":
-        return "refused" if any(name in ended.message for name in (path.name, *named_as)) else "unnamed"
+        is_named = is_file_named(ended.message, path) or any(name in ended.message for name in named_as)
+        return "refused" if is_named else "unnamed"
     return "hang" if ended.how == "hang" else "FAULT"
+
+
+def is_file_named(message: str, path: Path) -> bool:
+    """Whether a message names a file: by a path that ends as its own does, or by its name, and not by a word like it.
+
+    A name without a dot, such as `text`, is also a word; alone it counts only before a colon, as in `text:3: ...`.
+    """
+    for word in re.findall(r"[^\s'\"()<>,;]+", message):
+        place = re.sub(r"(:\d+)*[:.]*$", "", word)
+        if "/" in place and (str(path).endswith(f"/{place.lstrip('./')}") or place == str(path)):
+            return True
+        if place == path.name and ("." in place or ":" in word):
+            return True
+    return False
 
 
 def draw_cases(kinds: Sequence[str], total: int, seed: int) -> list[Drawn]:

@@ -72,6 +72,26 @@ def test_a_message_about_another_file_does_not_name_the_damaged_one() -> None:
     assert stress_input.judge_ending(ended, Path("exp/llm.json")) == "refused"
 
 
+@pytest.mark.parametrize(
+    ("message", "path", "expected"),
+    [
+        ("/tmp/w/dump/text:3: no text", "/tmp/w/dump/text", True),
+        ("dump/text: is empty", "/tmp/w/dump/text", True),
+        ("dump: text:3: is empty", "/tmp/w/dump/text", True),
+        ("exp/llm.json: its text is not JSON", "/tmp/w/dump/text", False),
+        ("dump/src_text:1: is empty", "/tmp/w/dump/text", False),
+        ("ctc/config.yaml: damaged", "/tmp/w/st_e6/config.yaml", False),
+        ("'st_e6/config.yaml' is damaged", "/tmp/w/st_e6/config.yaml", True),
+        ("cannot read config.yaml.", "/tmp/w/st_e6/config.yaml", True),
+        ("old_config.yaml: damaged", "/tmp/w/st_e6/config.yaml", False),
+    ],
+)
+def test_a_file_is_named_by_its_path_or_its_name_and_by_no_word_like_it(
+    message: str, path: str, expected: bool
+) -> None:
+    assert stress_input.is_file_named(message, Path(path)) == expected
+
+
 def test_an_utterance_that_nothing_counts_is_lost(tmp_path: Path) -> None:
     (tmp_path / "feats.scp").write_text("a ark:1\n")
     (tmp_path / "skipped").write_text("b\tno_features\tempty\n")

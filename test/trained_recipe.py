@@ -236,6 +236,15 @@ class Recipe:
             first, second = (model.translate(*audio)[0][0] for model in (one, other))
             assert first.tokens == second.tokens
 
+    def assert_same_segments(self, one: Any, other: Any) -> None:
+        """Two models cut a long recording alike, and write the same for each segment."""
+        from speechllama.decode.long import LongConfig
+
+        waveform = np.random.default_rng(1).normal(0, 0.1, 60_000).astype(np.float32)
+        cutting = LongConfig(segmentation="even", max_seconds=1.5, batch_size=2)
+        first, second = (list(model.long(waveform, cutting)) for model in (one, other))
+        assert len(first) > 2 and first == second and round(first[-1].end, 6) == 3.75
+
     def data(self, folder: str, *tables: str) -> list[str]:
         return [str(self.root / folder / table) for table in tables]
 

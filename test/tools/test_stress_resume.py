@@ -1,4 +1,4 @@
-"""Killed stages: a real kill of three of them, and what it left half-written."""
+"""Killed stages: a real kill of each, and what it left half-written."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ import torch
 from tools import stress_resume
 from tools.stress_resume import find_half_written
 
+STAGES = ("lora", "ctc", "decode", "train")
+
 
 @pytest.mark.recipe
 def test_killed_stages_end_as_unbroken_ones(stress_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    words = ["--work_dir", str(stress_dir), "--stages", "lora", "ctc", "decode", "--kills", "3", "--seed", "2"]
+    words = ["--work_dir", str(stress_dir), "--stages", *STAGES, "--kills", "4", "--seed", "2"]
     status = stress_resume.main(words)
     printed, errors = capfd.readouterr()
     assert status == 0, errors
-    assert all(f"| {stage} | 1 |" in printed for stage in ("lora", "ctc", "decode"))
+    assert all(f"| {stage} | 1 |" in printed for stage in STAGES)
     assert stress_resume.main(words) == 0  # from the report
 
 

@@ -137,6 +137,7 @@ def test_a_packed_model_needs_no_tokenizer_of_units(recipe: Any, system: Path, t
     with hidden(recipe.root / "bpe"):
         packed = Speech2Text.from_pretrained(tmp_path / "l.zip")
     recipe.assert_same_texts(packed, own)
+    recipe.assert_same_segments(packed, own)
 
 
 def test_a_fully_trained_llm_keeps_the_embeddings_that_it_started_with(recipe: Any, system: Path) -> None:

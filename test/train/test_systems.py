@@ -83,6 +83,7 @@ def test_a_packed_decoder_from_scratch_needs_nothing_else(recipe: Any, scratch: 
     with hidden(recipe.root / "llm_d"):
         translate = Speech2Text.from_pretrained(tmp_path / "d.zip")
     recipe.assert_same_texts(translate, own)
+    recipe.assert_same_segments(translate, own)
 
 
 def test_a_fully_trained_llm_is_packed_without_the_weights_it_started_from(recipe: Any, tmp_path: Path) -> None:
@@ -143,7 +144,9 @@ def test_a_packed_model_of_units_decodes_as_the_experiment(recipe: Any, units: P
     pack.main(["--exp_dir", str(units), "--output", str(tmp_path / "u.zip"), "--include_llm", "true"])
     translate = Speech2Text.from_pretrained(tmp_path / "u.zip")
     assert translate.settings["centroids_file"] == str(tmp_path / "u.unpacked/centroids.npz")
-    recipe.assert_same_texts(translate, Speech2Text.from_pretrained(units))
+    own = Speech2Text.from_pretrained(units)
+    recipe.assert_same_texts(translate, own)
+    recipe.assert_same_segments(translate, own)
 
 
 def test_other_units_than_the_model_was_trained_on_are_refused(recipe: Any, units: Path, tmp_path: Path) -> None:

@@ -145,8 +145,9 @@ def read_data_dir(path: str | Path) -> DataDir:
     for name, table in data.tables.items():
         if name == "wav.scp" and "segments" in names:
             continue
-        differing = sorted(table.keys() ^ data.table("utt2spk").keys())
-        faults += [f"{path / name}: {utt!r} is in only one of {name} and utt2spk" for utt in differing]
+        for utt in sorted(table.keys() ^ data.table("utt2spk").keys()):
+            lacking, other = ("utt2spk", name) if utt in table else (name, "utt2spk")
+            faults.append(f"{path / lacking}: lacks {utt!r}, which {other} has")
     if faults:
         raise InputError(f"{path}: {len(faults):,} faults; repair with validate_data_dir --fix:{first_ten(faults)}")
     return data

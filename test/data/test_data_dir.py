@@ -146,7 +146,10 @@ def test_the_entry_point_checks_several_directories_and_names_each(
 def test_reading_refuses_tables_that_differ(make_data_dir: Callable[..., Path], tmp_path: Path) -> None:
     path = make_data_dir(num=4)
     edit(path / "text", "fr_0-clip02 Hello there.\n", "")
-    with pytest.raises(ValueError, match="'fr_0-clip02' is in only one of text and utt2spk"):
+    with pytest.raises(ValueError, match=f"{path}/text: lacks 'fr_0-clip02', which utt2spk has"):
+        read_data_dir(path)
+    edit(path / "utt2spk", "fr_1-clip03 fr_1\n", "")
+    with pytest.raises(ValueError, match=f"{path}/utt2spk: lacks 'fr_1-clip03', which text has"):
         read_data_dir(path)
     (path / "utt2dur").unlink()
     with pytest.raises(FileNotFoundError, match="utt2dur missing; found src_text"):

@@ -68,6 +68,30 @@ def drop_blank(logits: Tensor) -> Tensor:
     return logits[:, :, BLANK + 1 :].float()
 
 
+@torch.no_grad()
+def embed_units(spelling: Sequence[Sequence[int]], llm: LLM, num_units: int) -> Tensor:
+    """Embed each CTC unit as the mean of its tokens' embeddings (C, H), float32; zero where it has no tokens.
+
+    Args:
+        spelling: The LLM's tokens of each CTC unit, of blank the first.
+        llm: Whose embeddings.
+        num_units: The encoder's CTC units C.
+
+    Raises:
+        ValueError: There are more or fewer units than the encoder's.
+    """
+    if len(spelling) != num_units:
+        raise InputError(
+            f"{len(spelling)} CTC units have a text, the CTC encoder has {num_units} units; "
+            "its tokenizer is another one than it was trained with: run stage ctc again"
+        )
+    table = torch.zeros(num_units, llm.dim)
+    for row, tokens in zip(table, spelling, strict=True):
+        if tokens:
+            row.copy_(llm.embed(torch.tensor(tokens, device=llm.model.device)).float().mean(0))
+    return table
+
+
 class PosteriorEmbedding(nn.Module):
     """Embeds posteriors: the mean of the units' embeddings, weighted by probability.
 
@@ -116,15 +140,7 @@ class PosteriorEmbedding(nn.Module):
         Raises:
             ValueError: There are more or fewer units than the encoder's.
         """
-        if len(spelling) != len(self.table):
-            raise InputError(
-                f"{len(spelling)} CTC units have a text, the CTC encoder has {len(self.table)} units; "
-                "its tokenizer is another one than it was trained with: run stage ctc again"
-            )
-        self.table.zero_()
-        for row, tokens in zip(self.table, spelling, strict=True):
-            if tokens:
-                row.copy_(llm.embed(torch.tensor(tokens, device=llm.model.device)).float().mean(0))
+        self.table.copy_(embed_units(spelling, llm, len(self.table)))
 
     def forward(self, compressed: Tensor, lengths: Tensor) -> Tensor:
         """Embed audio.

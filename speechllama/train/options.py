@@ -122,6 +122,8 @@ def add_system_options(parser: argparse.ArgumentParser, nested: NestedAction = "
     group.add_argument("--encoder_conf", action=nested, default={}, help="its sizes (E0, D)")
     add_feature_options(group, nested)
     group.add_argument("--audio_encoder_conf", action=nested, default={}, help="see TransformerConfig")
+    group.add_argument("--audio_encoder_start", default="random", choices=["random", "embeddings"],
+                       help="how a new audio encoder starts; embeddings: near the words that CTC heard")  # fmt: skip
     group.add_argument("--train_audio_encoder", type=str2bool, default=True, help="false freezes it (LoRA stage)")
     group.add_argument("--llm_conf", action=nested, default={}, help="see LLMConfig")
     group.add_argument("--prefix_mask", default="non_causal", help="causal or non_causal: who sees whom in the prefix")

@@ -29,7 +29,7 @@ from speechllama.llm.spelling import spell
 from speechllama.model.audio import AudioInput, Compressed, Features, Words
 from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
 from speechllama.model.checkpoint import FINGERPRINT
-from speechllama.model.posteriors import PosteriorEmbedding
+from speechllama.model.posteriors import PosteriorEmbedding, embed_units
 from speechllama.model.speech_llama import Batch, Loss, SpeechLlama
 from speechllama.model.weights import read_weights
 from speechllama.text.checkpoint_units import read_units
@@ -44,6 +44,7 @@ from speechllama.train.distillation import (
     distilled_loss,
     read_distillation,
 )
+from speechllama.train.embedding_start import can_start_at_embeddings, start_at_embeddings
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
 from speechllama.train.feature_record import record_features
 from speechllama.train.options import Kind
@@ -186,9 +187,12 @@ class SpeechLlamaTask(SpeechTask):
         llm = dataclasses.asdict(network.config.llm)
         args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
         check_context([*args.train_shape_file, *args.valid_shape_file], network.llm.context)
-        spell_units(network, str(args.ctc_dir), str(args.llm_dir))
+        if isinstance(network.audio_encoder, PosteriorEmbedding):  # checkpoints have its table from then on
+            network.audio_encoder.set_table(spell_units(str(args.ctc_dir), str(args.llm_dir)), network.llm)
         if args.init_from:
             start_from(network, Path(args.init_from))
+        elif args.audio_encoder_start == "embeddings":
+            start_at_words(network, args)
         args.init_adapter_fingerprint = start_from_adapter(network, args)
         model = SpeechLlamaModel(network, distill)
         cls.check_options(args, model)
@@ -250,25 +254,19 @@ def check_context(shape_files: Sequence[str], context: int | None) -> None:
             )
 
 
-def spell_units(network: SpeechLlama, ctc_dir: str, llm_dir: str) -> None:
-    """Give the CTC units the embeddings that their texts have in the LLM, where the audio encoder needs them.
-
-    Checkpoints have them from then on.
+def spell_units(ctc_dir: str, llm_dir: str) -> list[list[int]]:
+    """Find the LLM's tokens of each CTC unit, of blank the first.
 
     Args:
-        network: The network; if its compressor is another than `posteriors`, nothing happens.
         ctc_dir: CTC experiment, whose config.yaml names the units' tokenizer.
         llm_dir: Prepared LLM, whose tokenizer reads the texts.
 
     Raises:
         FileNotFoundError, ValueError: The units' tokenizer is not there, or is another one; no unit has a text.
     """
-    if not isinstance(network.audio_encoder, PosteriorEmbedding):
-        return
     units = read_units(str(read_settings(ctc_dir)["tokenizer"]))
     tokenizer = load_tokenizer(*read_llm_record(llm_dir))
     spelling = [spell(text, tokenizer) for text in units.texts]
-    network.audio_encoder.set_table(spelling, network.llm)
     num_tokens = [len(tokens) for tokens in spelling if tokens]
     if not num_tokens:
         raise InputError(f"{units.path}: the LLM of {llm_dir} has tokens for none of the CTC units; choose another LLM")
@@ -276,6 +274,21 @@ def spell_units(network: SpeechLlama, ctc_dir: str, llm_dir: str) -> None:
         "%d of %d CTC units have tokens of the LLM, %.2f on average; the others, such as blank, are embedded as zero",
         len(num_tokens), len(spelling), sum(num_tokens) / len(num_tokens),
     )  # fmt: skip
+    return spelling
+
+
+def start_at_words(network: SpeechLlama, args: argparse.Namespace) -> None:
+    """Start an audio encoder that reads CTC states at the LLM's embeddings; another one starts at random.
+
+    Raises:
+        FileNotFoundError, ValueError: As `spell_units` and `start_at_embeddings`.
+    """
+    if not can_start_at_embeddings(network):
+        logging.info("audio_encoder_start: embeddings needs vectors of a frozen CTC encoder; the start is random here")
+        return
+    spelling = spell_units(str(args.ctc_dir), str(args.llm_dir))
+    table = embed_units(spelling, network.llm, network.encoder.head.out_features)
+    start_at_embeddings(network, table, args.train_data_path_and_name_and_type)
 
 
 def start_from(network: SpeechLlama, experiment: Path) -> None:

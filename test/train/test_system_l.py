@@ -171,7 +171,7 @@ def test_units_without_their_tokenizer_or_with_another_are_refused(
 
     def use(tokenizer: Path) -> None:
         config.write_text(yaml.safe_dump({**settings, "tokenizer": str(tokenizer)}))
-        spell_units(network, str(tmp_path / "ctc"), llm_dir)
+        network.audio_encoder.set_table(spell_units(str(tmp_path / "ctc"), llm_dir), network.llm)
 
     with pytest.raises(FileNotFoundError, match="gone.model: no such SentencePiece model; run the tokenizer stage"):
         use(tmp_path / "gone.model")

@@ -1,12 +1,11 @@
 """Start an audio encoder at the LLM's embeddings: each vector near the words that CTC heard in it.
 
-    compressed vectors (U, D) -> hidden states of the audio encoder (U, D'), posteriors of the CTC head (U, C)
-      posteriors x embeddings of the units (C, H) -> targets (U, H)
-      hidden states, targets -> projection (D' -> H), by ridge regression
+    compressed vectors (U, D) -> audio encoder (U, H)
+    compressed vectors (U, D) -> posteriors of the CTC head (U, C) x embeddings of the units (C, H) -> targets (U, H)
 
 A new audio encoder has to be found by gradients through a frozen LLM, which takes more speech than a small corpus has.
-The projection that comes nearest to embeddings the LLM knows is found in seconds, without the LLM; training goes on
-from there with what CTC's units leave out.
+Learning embeddings that the LLM knows needs no LLM, and so minutes. Training goes on from there with what CTC's units
+leave out.
 
 Source: ours. The targets are close to what system L reads, LegoSLM's way (arXiv 2505.11352).
 """
@@ -14,63 +13,73 @@ Source: ours. The targets are close to what system L reads, LegoSLM's way (arXiv
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import random
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechllama.batches import padded_batches
 from speechllama.constants import BLANK
 from speechllama.data.ark import read_features
 from speechllama.files import read_table
 from speechllama.model.audio import Compressed, Features
 from speechllama.model.audio_encoder import AudioEncoder
+from speechllama.model.layers import length_mask
 from speechllama.model.speech_llama import SpeechLlama
+from speechllama.progress import progress
 
-MAX_VECTORS = 100_000  # a regression of some hundred numbers needs no more
-RIDGE = 1e-3  # of the mean square of a hidden number
-
-
-class Fit(NamedTuple):
-    """How near a projection comes: share of the targets' variance that it explains, and number of vectors."""
-
-    explained: float
-    num_vectors: int
+NUM_UPDATES = 1500
+BATCH_VECTORS = 2000  # with the padding
+LEARNING_RATE = 1e-3  # the highest; it goes up and down once
+MAX_VECTORS = 200_000  # kept in memory
 
 
-def can_start_at_embeddings(network: SpeechLlama) -> bool:
-    """Whether an audio encoder reads states of a frozen encoder, whose CTC head says what was heard in them."""
-    has_head = isinstance(getattr(network.encoder, "head", None), nn.Linear)
-    return network.config.freeze_encoder and has_head and isinstance(network.audio_encoder, AudioEncoder)
+def find_head(network: SpeechLlama) -> nn.Linear | None:
+    """Return the CTC head of a frozen encoder, if an audio encoder reads the states that it scores; else None."""
+    head = getattr(network.encoder, "head", None)
+    is_read = network.config.freeze_encoder and isinstance(network.audio_encoder, AudioEncoder)
+    return head if is_read and isinstance(head, nn.Linear) else None
 
 
-def start_at_embeddings(network: SpeechLlama, table: Tensor, data: Sequence[tuple[str, str, str]]) -> Fit:
-    """Set the projection of a network's audio encoder.
+def start_at_embeddings(
+    network: SpeechLlama, table: Tensor, data: Sequence[tuple[str, str, str]], device: str = "cpu", seed: int = 1
+) -> float:
+    """Teach a network's audio encoder the embeddings of what CTC heard.
 
     Args:
-        network: On the CPU; see `can_start_at_embeddings`.
+        network: On the CPU, with a head that `find_head` finds; only its audio encoder changes.
         table: Embedding of each CTC unit in the LLM (C, H); zero of units that have none, such as blank.
         data: Training data as ESPnet names it: (path, name, type).
+        device: Where to compute.
+        seed: Of the batches and the dropout; the caller's generators are left as they are.
 
     Returns:
-        How near it comes.
+        The distance that is left, see `distance_to`; the mean over the last tenth of the updates.
 
     Raises:
         FileNotFoundError, ValueError: The data cannot be read.
     """
-    table = fill_with_mean(table)
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            fit = fit_projection(network.audio_encoder, _read_pairs(network, table, data))
-    finally:
-        network.train(was_training)
+    found = find_head(network)
+    assert found is not None
+    weight, bias, table = (each.detach().to(device) for each in (found.weight, found.bias, fill_with_mean(table)))
+    utterances = read_vectors(network, data)
+    audio_encoder, is_training = network.audio_encoder, network.audio_encoder.training
+    with torch.random.fork_rng([torch.cuda.current_device()] if device.startswith("cuda") else []):
+        torch.manual_seed(seed)
+        distance = learn(
+            audio_encoder.to(device).train(),
+            lambda vectors: F.linear(vectors, weight, bias).softmax(-1) @ table,
+            utterances,
+            random.Random(seed),
+        )
+    audio_encoder.to("cpu").train(is_training).zero_grad(set_to_none=True)
     logging.info(
-        "the audio encoder starts at the LLM's embeddings: %.0f %% of the variance of %d vectors explained",
-        100 * fit.explained, fit.num_vectors,
+        "the audio encoder starts at the LLM's embeddings: %.2f of their variance away, %d updates on %d utterances",
+        distance, NUM_UPDATES, len(utterances),
     )  # fmt: skip
-    return fit
+    return distance
 
 
 def fill_with_mean(table: Tensor) -> Tensor:
@@ -80,56 +89,66 @@ def fill_with_mean(table: Tensor) -> Tensor:
     return torch.where(is_empty[:, None], table[~is_empty].mean(0), table)
 
 
-def fit_projection(audio_encoder: nn.Module, pairs: Iterator[tuple[Tensor, Tensor]]) -> Fit:
-    """Set the projection so that the squared distance to the targets is smallest, with a little weight decay.
-
-    Args:
-        audio_encoder: An `AudioEncoder`, in evaluation mode; only its projection changes.
-        pairs: Of each utterance the compressed vectors (U, D) and their targets (U, H).
-
-    Returns:
-        How near it comes, before the LayerNorm.
-    """
-    assert isinstance(audio_encoder, AudioEncoder)
-    projection = audio_encoder.projection
-    width, llm_dim = projection.in_features + 1, projection.out_features
-    square, product = torch.zeros(width, width).double(), torch.zeros(width, llm_dim).double()
-    total, energy, num_vectors = torch.zeros(llm_dim).double(), 0.0, 0
-    for vectors, targets in pairs:
-        lengths = torch.tensor([len(vectors)])
-        hidden = audio_encoder.transformer(audio_encoder.input(vectors[None].float()), lengths)[0].double()
-        hidden = torch.cat((hidden, hidden.new_ones(len(hidden), 1)), 1)  # the last is the bias
-        targets = targets.double()
-        square += hidden.T @ hidden
-        product += hidden.T @ targets
-        total += targets.sum(0)
-        energy += float(targets.square().sum())
-        num_vectors += len(targets)
-    decay = RIDGE * square.diagonal()[:-1].mean() * torch.ones(width).double()
-    decay[-1] = 0.0  # the bias is free
-    solution = torch.linalg.solve(square + decay.diag(), product)  # (D' + 1, H)
-    projection.weight.copy_(solution[:-1].T)
-    projection.bias.copy_(solution[-1])
-    # |t - W h|^2 from the sums alone, so that the vectors need not stay in memory
-    residual = energy - 2 * float((solution * product).sum()) + float((solution * (square @ solution)).sum())
-    variance = energy - float(total.square().sum()) / num_vectors
-    return Fit(1.0 - residual / variance, num_vectors)
-
-
-def _read_pairs(
-    network: SpeechLlama, table: Tensor, data: Sequence[tuple[str, str, str]]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Compressed vectors and targets of utterances from all of the corpus, MAX_VECTORS vectors at most."""
+@torch.no_grad()
+def read_vectors(network: SpeechLlama, data: Sequence[tuple[str, str, str]]) -> list[Tensor]:
+    """Read the compressed vectors (U, D) of utterances from all of the corpus, until there are MAX_VECTORS."""
     (path, name), *_ = [(path, name) for path, name, _ in data if name in ("compressed", "speech")]
     places = list(read_table(path).items())
+    random.Random(0).shuffle(places)
+    utterances: list[Tensor] = []
     num_vectors = 0
-    for utterance, place in places[:: max(1, len(places) // MAX_VECTORS)]:
+    for utterance, place in places:
         array = read_features(place, f"{path}: {utterance}")
-        if name == "compressed":
-            vectors = Compressed.pad([array]).vectors[0]
-        else:
-            vectors = network.compress(Features.pad([array])).vectors[0]
-        yield vectors, network.encoder.head(vectors).softmax(-1) @ table
-        num_vectors += len(vectors)
+        audio = Compressed.pad([array]) if name == "compressed" else network.compress(Features.pad([array]))
+        utterances.append(audio.vectors[0].float())
+        num_vectors += len(utterances[-1])
         if num_vectors >= MAX_VECTORS:
-            return
+            break
+    return utterances
+
+
+def learn(
+    audio_encoder: nn.Module,
+    embed: Callable[[Tensor], Tensor],
+    utterances: Sequence[Tensor],
+    dice: random.Random,
+) -> float:
+    """Train an audio encoder to give the embeddings that a function finds in compressed vectors (B, U, D).
+
+    Returns:
+        As `start_at_embeddings`.
+    """
+    optimizer = torch.optim.AdamW(audio_encoder.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=NUM_UPDATES)
+    batches, distances = _endless(utterances, dice), []
+    for _ in progress(range(NUM_UPDATES), NUM_UPDATES, "updates of the start at the LLM's embeddings"):
+        distance = distance_to(embed, audio_encoder, next(batches))
+        optimizer.zero_grad()
+        distance.backward()
+        nn.utils.clip_grad_norm_(audio_encoder.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        distances.append(distance.detach())
+    return float(torch.stack(distances[-max(1, NUM_UPDATES // 10) :]).mean())
+
+
+def distance_to(embed: Callable[[Tensor], Tensor], audio_encoder: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+    """Measure how far an audio encoder is from the embeddings of utterances (U, D): a mean squared distance, a scalar.
+
+    Embeddings are compared after a LayerNorm, with which an audio encoder ends: 1 is their variance.
+    """
+    device = next(audio_encoder.parameters()).device
+    vectors = nn.utils.rnn.pad_sequence(list(batch), batch_first=True).to(device)
+    lengths = torch.tensor([len(each) for each in batch], device=device)
+    output: Tensor = audio_encoder(vectors, lengths)
+    valid = length_mask(lengths, output.shape[1])
+    width = output.shape[-1:]
+    return F.mse_loss(F.layer_norm(output[valid], width), F.layer_norm(embed(vectors)[valid], width))
+
+
+def _endless(utterances: Sequence[Tensor], dice: random.Random) -> Iterator[list[Tensor]]:
+    """Batches of utterances of similar length, in a new order in each round."""
+    batches = list(padded_batches(sorted(utterances, key=len), len, BATCH_VECTORS))
+    while True:
+        dice.shuffle(batches)
+        yield from batches

@@ -44,7 +44,7 @@ from speechllama.train.distillation import (
     distilled_loss,
     read_distillation,
 )
-from speechllama.train.embedding_start import can_start_at_embeddings, start_at_embeddings
+from speechllama.train.embedding_start import find_head, start_at_embeddings
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
 from speechllama.train.feature_record import record_features
 from speechllama.train.options import Kind
@@ -191,7 +191,7 @@ class SpeechLlamaTask(SpeechTask):
             network.audio_encoder.set_table(spell_units(str(args.ctc_dir), str(args.llm_dir)), network.llm)
         if args.init_from:
             start_from(network, Path(args.init_from))
-        elif args.audio_encoder_start == "embeddings":
+        elif args.audio_encoder_start == "embeddings" and not recorded_settings(args):  # a checkpoint has it
             start_at_words(network, args)
         args.init_adapter_fingerprint = start_from_adapter(network, args)
         model = SpeechLlamaModel(network, distill)
@@ -283,12 +283,14 @@ def start_at_words(network: SpeechLlama, args: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: As `spell_units` and `start_at_embeddings`.
     """
-    if not can_start_at_embeddings(network):
+    head = find_head(network)
+    if head is None:
         logging.info("audio_encoder_start: embeddings needs vectors of a frozen CTC encoder; the start is random here")
         return
     spelling = spell_units(str(args.ctc_dir), str(args.llm_dir))
-    table = embed_units(spelling, network.llm, network.encoder.head.out_features)
-    start_at_embeddings(network, table, args.train_data_path_and_name_and_type)
+    table = embed_units(spelling, network.llm, head.out_features)
+    device = "cuda" if args.ngpu > 0 else "cpu"
+    start_at_embeddings(network, table, args.train_data_path_and_name_and_type, device, args.seed)
 
 
 def start_from(network: SpeechLlama, experiment: Path) -> None:

@@ -1,11 +1,11 @@
-"""The start of an audio encoder at the LLM's embeddings: the regression against numpy's, and a training with it."""
+"""The start of an audio encoder at the LLM's embeddings: the distance against a loop, and trainings that begin so."""
 
 from __future__ import annotations
 
 import logging
+import random
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,54 +13,56 @@ from torch import Tensor
 from speechllama.decode.experiment import load_experiment
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.layers import TransformerConfig
-from speechllama.train.embedding_start import RIDGE, fill_with_mean, fit_projection, start_at_embeddings
+from speechllama.train import embedding_start
+from speechllama.train.embedding_start import distance_to, fill_with_mean, learn, read_vectors, start_at_embeddings
 
 SIZES = TransformerConfig(num_layers=1, dim=8, num_heads=2, ffn_dim=16, dropout=0.0)
 
 
+@pytest.fixture(autouse=True)
+def few_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedding_start, "NUM_UPDATES", 30)
+
+
 @pytest.fixture
-def pairs() -> list[tuple[Tensor, Tensor]]:
-    """Vectors (U, 8) and targets (U, 6) of 40 utterances."""
+def utterances() -> list[Tensor]:
+    """40 utterances of vectors (U, 8)."""
     generator = torch.Generator().manual_seed(3)
-    draw = [torch.randn(5 + index % 4, 14, generator=generator) for index in range(40)]
-    return [(both[:, :8], both[:, 8:] + 2.0) for both in draw]
+    return [torch.randn(5 + index % 4, 8, generator=generator) for index in range(40)]
 
 
-def hidden_of(encoder: AudioEncoder, vectors: Tensor) -> np.ndarray:
-    with torch.no_grad():
-        hidden = encoder.transformer(encoder.input(vectors[None]), torch.tensor([len(vectors)]))[0]
-    return hidden.double().numpy()  # type: ignore[no-any-return]
+@pytest.fixture
+def encoder() -> AudioEncoder:
+    torch.manual_seed(2)
+    return AudioEncoder(SIZES, 8, 6, 0.1)
 
 
-def test_the_projection_is_that_of_a_ridge_regression(pairs: list[tuple[Tensor, Tensor]]) -> None:
-    encoder = AudioEncoder(SIZES, 8, 6, 0.1).eval()
-    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    with torch.no_grad():
-        fit = fit_projection(encoder, iter(pairs))
-    hidden = np.concatenate([hidden_of(encoder, vectors) for vectors, _ in pairs])
-    targets = torch.cat([each for _, each in pairs]).double().numpy()
-    # As least squares: each hidden number has one more row, which pulls its weights towards 0.
-    decay = np.sqrt(RIDGE * np.square(hidden).sum(0).mean())
-    rows = np.block([[hidden, np.ones((len(hidden), 1))], [decay * np.eye(8), np.zeros((8, 1))]])
-    solution = np.linalg.lstsq(rows, np.concatenate([targets, np.zeros((8, 6))]), rcond=None)[0]
-    np.testing.assert_allclose(encoder.projection.weight.detach().numpy(), solution[:-1].T, atol=1e-5)
-    np.testing.assert_allclose(encoder.projection.bias.detach().numpy(), solution[-1], atol=1e-5)
-    residual = np.square(targets - hidden @ solution[:-1] - solution[-1]).sum()
-    assert fit.num_vectors == len(targets)
-    assert fit.explained == pytest.approx(1 - residual / np.square(targets - targets.mean(0)).sum())
-    changed = {name for name, tensor in encoder.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == {"projection.weight", "projection.bias"}
+def embed(vectors: Tensor) -> Tensor:
+    """Something that can be learned: the best of six units, each with an embedding of its own."""
+    table = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+    return (4 * vectors[..., :6]).softmax(-1) @ table
 
 
-def test_targets_that_are_linear_are_found(pairs: list[tuple[Tensor, Tensor]]) -> None:
-    encoder = AudioEncoder(SIZES, 8, 6, 0.1).eval()
-    matrix = np.random.default_rng(1).normal(size=(8, 6))
-    linear = [(each, torch.tensor(hidden_of(encoder, each) @ matrix).float()) for each, _ in pairs]
-    with torch.no_grad():
-        assert fit_projection(encoder, iter(linear)).explained > 0.999
-        vectors, targets = linear[0]
+def test_the_distance_is_that_of_a_loop_over_vectors(utterances: list[Tensor], encoder: AudioEncoder) -> None:
+    encoder.eval()
+    squares = []
+    for vectors in utterances[:5]:
         output = encoder(vectors[None], torch.tensor([len(vectors)]))[0]
-    assert torch.nn.functional.cosine_similarity(output, targets - targets.mean(1, keepdim=True)).min() > 0.99
+        for one, other in zip(output, embed(vectors), strict=True):
+            pair = [(each - each.mean()) / each.std(unbiased=False) for each in (one, other)]
+            squares += (pair[0] - pair[1]).square().tolist()
+    expected = sum(squares) / len(squares)
+    assert float(distance_to(embed, encoder, utterances[:5]).detach()) == pytest.approx(expected, rel=1e-3)
+
+
+def test_what_can_be_learned_is_learned(
+    utterances: list[Tensor], encoder: AudioEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding_start, "NUM_UPDATES", 600)
+    monkeypatch.setattr(embedding_start, "LEARNING_RATE", 1e-2)
+    before = float(distance_to(embed, encoder, utterances).detach())
+    after = learn(encoder, embed, utterances, random.Random(1))
+    assert before > 1.0 and after < 0.2
 
 
 def test_units_without_a_text_are_embedded_as_the_mean_of_the_others() -> None:
@@ -68,28 +70,51 @@ def test_units_without_a_text_are_embedded_as_the_mean_of_the_others() -> None:
     assert fill_with_mean(table).tolist() == [[2.0, 3.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]]
 
 
-def test_a_training_starts_there(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        experiment = recipe.train_llm("near", audio_encoder_start="embeddings")
-    assert "the audio encoder starts at the LLM's embeddings: " in caplog.text
-    recipe.average("near")
-    assert load_experiment(experiment).settings["audio_encoder_start"] == "embeddings"
-    caplog.clear()
-    start = ["--init_from", str(experiment)]
-    with caplog.at_level(logging.INFO):
-        recipe.train_llm("near_lora", *start, llm_conf=recipe.lora, audio_encoder_start="embeddings")
-    assert "starts at the LLM's embeddings" not in caplog.text and f"started from {experiment}" in caplog.text
+def test_only_the_audio_encoder_learns_and_the_generators_stay(recipe: Any) -> None:
+    starts = []
+    for _ in range(2):
+        network: Any = load_experiment(recipe.root / "e5").network.eval()
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        table = torch.randn(
+            network.encoder.head.out_features, network.llm.dim, generator=torch.Generator().manual_seed(1)
+        )
+        state = torch.get_rng_state()
+        data = [(str(recipe.root / "train/compressed/compressed.scp"), "compressed", "kaldi_ark")]
+        start_at_embeddings(network, table, data, seed=4)
+        assert torch.equal(state, torch.get_rng_state()) and not network.audio_encoder.training
+        changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
+        assert changed and all(name.startswith("audio_encoder.") for name in changed)
+        assert all(parameter.grad is None for parameter in network.parameters())
+        starts.append({name: network.state_dict()[name] for name in changed})
+    assert all(torch.equal(starts[0][name], starts[1][name]) for name in starts[0])
 
 
-def test_features_and_the_cache_give_the_same_start(recipe: Any) -> None:
-    network = load_experiment(recipe.root / "e5").network
-    table = torch.randn(network.encoder.head.out_features, network.llm.dim, generator=torch.Generator().manual_seed(1))
-    found = []
-    for folder, name in (("compressed", "compressed"), ("dump", "feats")):
-        what = "speech" if name == "feats" else name
-        start_at_embeddings(network, table, [(str(recipe.root / f"train/{folder}/{name}.scp"), what, "kaldi_ark")])
-        found.append(network.audio_encoder.projection.weight.detach().clone())
-    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-3)
+def test_features_and_the_cache_hold_the_same_vectors(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load_experiment(recipe.root / "e5").network.eval()
+    cached, computed = (
+        read_vectors(network, [(str(recipe.root / f"train/{place}.scp"), name, "kaldi_ark")])
+        for place, name in (("compressed/compressed", "compressed"), ("dump/feats", "speech"))
+    )
+    assert len(cached) == 12
+    for one, other in zip(cached, computed, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-3)
+    monkeypatch.setattr(embedding_start, "MAX_VECTORS", len(cached[0]) + 1)
+    few = read_vectors(network, [(str(recipe.root / "train/compressed/compressed.scp"), "compressed", "kaldi_ark")])
+    assert len(few) == 2 and torch.equal(few[0], cached[0])
+
+
+def test_a_training_starts_there_and_one_that_goes_on_does_not(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
+    said = "the audio encoder starts at the LLM's embeddings: "
+    with caplog.at_level(logging.INFO):
+        experiment = recipe.train_llm("near", "--max_epoch", "1", audio_encoder_start="embeddings")
+        assert said in caplog.text
+        caplog.clear()
+        recipe.train_llm("near", "--max_epoch", "2", audio_encoder_start="embeddings")
+        recipe.average("near")
+        assert load_experiment(experiment).settings["audio_encoder_start"] == "embeddings"
+        settings = {"llm_conf": recipe.lora, "audio_encoder_start": "embeddings"}
+        recipe.train_llm("near_lora", "--init_from", str(experiment), **settings)
+    assert said not in caplog.text and f"started from {experiment}" in caplog.text
 
 
 def test_an_audio_encoder_that_reads_something_else_starts_at_random(

@@ -234,7 +234,7 @@ hold() {
   fi
   flock "--$1" --nonblock --conflict-exit-code 99 "$fd" || status=$?
   if ((status == 99)); then
-    echo "$PWD/$2: another run is at work there ($(tail -n 1 "$lock"));" \
+    echo "$(realpath -ms "$2"): another run is at work there ($(tail -n 1 "$lock"));" \
       "wait for it, end it, or give this one a directory of its own with --tag" >&2
     exit 1
   fi

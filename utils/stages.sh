@@ -396,7 +396,8 @@ run_stages() {
         printf '## stage %d %s: finished before (%s)\n' "${number%.*}" "${stage_names[$number]}" \
           "${stage_markers[$number]:-so is every later stage}"
         if [[ $number == "$stage" && -n ${stage_markers[$number]} ]]; then # which was asked for by its number
-          printf '   its settings and inputs are the same; to run it all the same, first: rm %q\n' "$PWD/${stage_markers[$number]}"
+          printf '   its settings and inputs are the same; to run it all the same, first: rm %q\n' \
+            "$(realpath -ms "${stage_markers[$number]}")"
         fi
         ;;
       *)

@@ -52,7 +52,8 @@ def test_a_limit_of_0_is_refused_before_anything_loads() -> None:
     ("memory", "descriptors", "files", "grown"),
     [
         ((900, 930, 910, 940), (7, 7, 7, 7), (0, 0, 0, 0), []),
-        ((900, 920, 940, 960), (7, 7, 7, 7), (0, 0, 0, 0), ["memory: 900 -> 960 kB"]),
+        ((900, 930, 960, 1010), (7, 7, 7, 7), (0, 0, 0, 0), ["memory: 960 -> 1010 kB"]),
+        ((800, 900, 960, 970), (7, 7, 7, 7), (0, 0, 0, 0), []),  # until the largest batch has come
         ((900, 960), (7, 7), (0, 0), []),  # two rounds do not tell
         ((900, 800, 700, 600), (7, 9, 12, 7), (0, 3, 0, 0), []),  # what was given back
         ((900, 900), (7, 8), (0, 1), ["descriptors: 7 -> 8", "temporary files: 0 -> 1"]),

@@ -1,7 +1,7 @@
 """Start an audio encoder at the LLM's embeddings: each vector near the words that CTC heard in it.
 
     compressed vectors (U, D) -> audio encoder (U, H)
-    compressed vectors (U, D) -> posteriors of the CTC head (U, C) x embeddings of the units (C, H) -> targets (U, H)
+    compressed vectors (U, D) -> posteriors without blank (U, C - 1) x embeddings of the units (C - 1, H) -> targets (U, H)
 
 A new audio encoder has to be found by gradients through a frozen LLM, which takes more speech than a small corpus has.
 Learning embeddings that the LLM knows needs no LLM, and so minutes. Training goes on from there with what CTC's units
@@ -27,12 +27,13 @@ from speechllama.files import read_table
 from speechllama.model.audio import Compressed, Features
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.layers import length_mask
+from speechllama.model.posteriors import drop_blank
 from speechllama.model.speech_llama import SpeechLlama
 from speechllama.progress import progress
 
-NUM_UPDATES = 1500
+NUM_UPDATES = 3000
 BATCH_VECTORS = 2000  # with the padding
-LEARNING_RATE = 1e-3  # the highest; it goes up and down once
+LEARNING_RATE = 2e-3  # the highest; it goes up and down once
 MAX_VECTORS = 200_000  # kept in memory
 
 
@@ -63,14 +64,14 @@ def start_at_embeddings(
     """
     found = find_head(network)
     assert found is not None
-    weight, bias, table = (each.detach().to(device) for each in (found.weight, found.bias, fill_with_mean(table)))
+    weight, bias, table = (each.detach().to(device) for each in (found.weight, found.bias, table))
     utterances = read_vectors(network, data)
     audio_encoder, is_training = network.audio_encoder, network.audio_encoder.training
     with torch.random.fork_rng([torch.cuda.current_device()] if device.startswith("cuda") else []):
         torch.manual_seed(seed)
         distance = learn(
             audio_encoder.to(device).train(),
-            lambda vectors: F.linear(vectors, weight, bias).softmax(-1) @ table,
+            lambda vectors: embed_best(F.linear(vectors, weight, bias), table),
             utterances,
             random.Random(seed),
         )
@@ -82,11 +83,14 @@ def start_at_embeddings(
     return distance
 
 
-def fill_with_mean(table: Tensor) -> Tensor:
-    """Give units without an embedding, such as blank, the mean of the others: an embedding that says nothing."""
-    is_empty = ~table.any(1)
-    is_empty[BLANK] = True
-    return torch.where(is_empty[:, None], table[~is_empty].mean(0), table)
+def embed_best(logits: Tensor, table: Tensor) -> Tensor:
+    """Embed CTC logits (B, U, C) as the mean of the units' embeddings (C, H), weighted by their posteriors.
+
+    Blank is left out; where it is the best, nothing was said, and the embedding is the mean of all that are not zero.
+    """
+    embedded = drop_blank(logits).softmax(-1) @ table[BLANK + 1 :]
+    is_blank = (logits.argmax(-1) == BLANK)[..., None]
+    return torch.where(is_blank, table[table.any(1)].mean(0), embedded)
 
 
 @torch.no_grad()

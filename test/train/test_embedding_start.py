@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from typing import Any
 
@@ -14,7 +15,7 @@ from speechllama.decode.experiment import load_experiment
 from speechllama.model.audio_encoder import AudioEncoder
 from speechllama.model.layers import TransformerConfig
 from speechllama.train import embedding_start
-from speechllama.train.embedding_start import distance_to, fill_with_mean, learn, read_vectors, start_at_embeddings
+from speechllama.train.embedding_start import distance_to, embed_best, learn, read_vectors, start_at_embeddings
 
 SIZES = TransformerConfig(num_layers=1, dim=8, num_heads=2, ffn_dim=16, dropout=0.0)
 
@@ -65,9 +66,16 @@ def test_what_can_be_learned_is_learned(
     assert before > 1.0 and after < 0.2
 
 
-def test_units_without_a_text_are_embedded_as_the_mean_of_the_others() -> None:
+def test_units_are_embedded_by_their_posteriors_and_blank_as_the_mean_of_all() -> None:
     table = torch.tensor([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0], [3.0, 4.0]])
-    assert fill_with_mean(table).tolist() == [[2.0, 3.0], [1.0, 2.0], [2.0, 3.0], [3.0, 4.0]]
+    logits = torch.tensor([[9.0, 1.0, 1.0, 1.0], [0.0, 2.0, 1.0, 0.5]])
+    posteriors = [math.exp(each) for each in (2.0, 1.0, 0.5)]
+    expected = [
+        sum(share * row[column] for share, row in zip(posteriors, table[1:].tolist(), strict=True)) / sum(posteriors)
+        for column in (0, 1)
+    ]
+    blank, unit = embed_best(logits[None], table)[0]
+    assert blank.tolist() == [2.0, 3.0] and unit.tolist() == pytest.approx(expected)
 
 
 def test_only_the_audio_encoder_learns_and_the_generators_stay(recipe: Any) -> None:

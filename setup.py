@@ -57,6 +57,8 @@ EXTRAS = {
         "av",
         "datasets>=5.2",
         "lhotse>=1.33",
+        "sacrebleu[ja]",
+        "sacrebleu[ko]",
         "silero-vad>=6",
         "gradio>=6",
         "fastapi",

@@ -1,7 +1,7 @@
 """Start an audio encoder at the LLM's embeddings: each vector near the words that CTC heard in it.
 
     compressed vectors (U, D) -> audio encoder (U, H)
-    compressed vectors (U, D) -> posteriors without blank (U, C - 1) x embeddings of the units (C - 1, H) -> targets (U, H)
+    the same -> posteriors without blank (U, C - 1) x embeddings of the units (C - 1, H) -> targets (U, H)
 
 A new audio encoder has to be found by gradients through a frozen LLM, which takes more speech than a small corpus has.
 Learning embeddings that the LLM knows needs no LLM, and so minutes. Training goes on from there with what CTC's units

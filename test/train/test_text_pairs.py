@@ -207,24 +207,29 @@ def test_an_llm_that_trains_on_speech_forgets_to_translate_text_and_keeps_it_wit
     assert mixed < able + 0.3 and alone > able + 0.6
 
 
-def test_training_with_text_resumes_exactly_and_reports_its_loss_apart(recipe: Any) -> None:
-    settings: dict[str, Any] = {"llm_conf": LORA, "prefix_mask": "non_causal", "text_share": 0.4, "batch_bins": 200}
-    start = ("--init_from", str(recipe.root / "e5"))
-    recipe.train_llm("text_whole", *start, max_epoch=3, **settings)
-    recipe.train_llm("text_broken", *start, "--num_workers", "2", max_epoch=1, **settings)
-    recipe.train_llm("text_broken", *start, max_epoch=3, **settings)
-    recipe.train_llm("no_text", *start, max_epoch=3, **{**settings, "text_share": 0.0})
-    names = ("text_whole", "text_broken", "no_text")
+@pytest.mark.parametrize(
+    ("llm_conf", "init"), [pytest.param(LORA, "e5", id="lora"), pytest.param({"train": "full"}, "", id="full")]
+)
+def test_training_with_text_resumes_exactly_and_reports_its_loss_apart(
+    recipe: Any, llm_conf: dict[str, Any], init: str
+) -> None:
+    settings: dict[str, Any] = {"llm_conf": llm_conf, "prefix_mask": "non_causal", "text_share": 0.4, "batch_bins": 200}
+    start = ("--init_from", str(recipe.root / init)) if init else ()
+    names = [f"{llm_conf['train']}_{name}" for name in ("text_whole", "text_broken", "no_text")]
+    recipe.train_llm(names[0], *start, max_epoch=3, **settings)
+    recipe.train_llm(names[1], *start, "--num_workers", "2", max_epoch=1, **settings)
+    recipe.train_llm(names[1], *start, max_epoch=3, **settings)
+    recipe.train_llm(names[2], *start, max_epoch=3, **{**settings, "text_share": 0.0})
     whole, broken, without = (recipe.load(recipe.root / name / "3epoch.pth") for name in names)
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
     assert not all(torch.equal(whole[name], without[name]) for name in whole)
-    stats = torch.load(recipe.root / "text_whole/checkpoint.pth", weights_only=False)["reporter"]["stats"][3]
+    stats = torch.load(recipe.root / names[0] / "checkpoint.pth", weights_only=False)["reporter"]["stats"][3]
     for phase in ("train", "valid"):
         assert {"loss", "loss_text", "acc", "acc_text"} <= stats[phase].keys()
         assert np.isfinite(stats[phase]["loss_text"]) and stats[phase]["loss"] != stats[phase]["loss_text"]
-    others = torch.load(recipe.root / "no_text/checkpoint.pth", weights_only=False)["reporter"]["stats"][3]
+    others = torch.load(recipe.root / names[2] / "checkpoint.pth", weights_only=False)["reporter"]["stats"][3]
     assert "loss_text" not in others["train"]
-    recorded = yaml.safe_load((recipe.root / "text_whole/config.yaml").read_text())
+    recorded = yaml.safe_load((recipe.root / names[0] / "config.yaml").read_text())
     assert (recorded["text_share"], recorded["text_pairs"]) == (0.4, None)
 
 

@@ -77,5 +77,6 @@ def test_a_quantised_llm_is_refused_without_a_gpu_or_without_its_package(
         LLM(config)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=f"quantize {quantize} needs the package bitsandbytes: pip install"):
+    message = rf"quantize {quantize} needs the package bitsandbytes: pip install -e '\.\[quant\]'"
+    with pytest.raises(ValueError, match=message):
         check_quantization(config, "cuda")

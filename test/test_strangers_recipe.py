@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 from pathlib import Path
 
@@ -15,44 +17,65 @@ from test.test_recipes import STAGES, RecipeRun, stage_states
 pytestmark = pytest.mark.recipe
 
 CODE = ("speechllama", "utils", "tools", "egs/TEMPLATE")
+VOICES = "common_voice_sample/cv-corpus-6.1-sample"
+SETTINGS = ["--nj", "1", "--num_best", "1", "--ctc_num_best", "1", "--beam_size", "2"]
+SETTINGS += ["--ctc_units", "60", "--target_units", "60", "--ctc_options", "--max_epoch 1"]
+SETTINGS += ["--train_options", "--max_epoch 1", "--decode_options", "--max_tokens 20"]
 
 
-def write_radio(shared_data: Path, folder: Path) -> None:
-    """Write German clips with English translations in the form that the page's program reads."""
-    place, tables = (
-        shared_data / "common_voice_sample/cv-corpus-6.1-sample/de",
-        shared_data / "common_voice_sample/covost2",
-    )
-    english = {path: text for _, (path, text) in read_tsv(tables / "covost_v2.de_en.tsv", ("path", "translation"), [])}
-    rows = [row for _, row in read_tsv(place / "validated.tsv", ("client_id", "path", "sentence"), [])]
-    rows = [row for row in rows if row[1] in english]
-    folder.mkdir()
-    (folder / "clips").symlink_to(place / "clips")
-    for name, first, last in (("train", 0, 40), ("dev", 40, 46), ("test", 46, 54)):
-        lines = ["audio\tspeaker\ttranscript\ttranslation"]
-        lines += [f"clips/{path}\t{client}\t{text}\t{english[path]}" for client, path, text in rows[first:last]]
-        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+def read_clips(shared_data: Path, language: str) -> list[list[str]]:
+    """Real clips of a language: speaker, path, sentence."""
+    table = shared_data / VOICES / language / "validated.tsv"
+    return [list(row) for _, row in read_tsv(table, ("client_id", "path", "sentence"), [])]
+
+
+def read_english(shared_data: Path) -> dict[str, str]:
+    """English translations of German clips."""
+    table = shared_data / "common_voice_sample/covost2/covost_v2.de_en.tsv"
+    return {path: text for _, (path, text) in read_tsv(table, ("path", "translation"), [])}
+
+
+def write_tables(folder: Path, columns: str, rows: list[str], sizes: tuple[int, int, int] = (40, 6, 8)) -> None:
+    """Write rows as train.tsv, dev.tsv and test.tsv."""
+    ends = list(itertools.accumulate(sizes, initial=0))
+    for name, first, last in zip(("train", "dev", "test"), ends[:-1], ends[1:], strict=True):
+        (folder / f"{name}.tsv").write_text("\n".join([columns, *rows[first:last]]) + "\n", encoding="utf-8")
+
+
+def make_recipe(folder: Path, root: Path, name: str, program: str, more: list[str]) -> RecipeRun:
+    """A checkout whose only recipe has this run.sh."""
+    recipe = folder / "checkout/egs" / name
+    recipe.mkdir(parents=True)
+    for part in CODE:
+        (folder / "checkout" / part).symlink_to(root / part)
+    (recipe / "run.sh").write_text(program)
+    (recipe / "run.sh").chmod(0o755)
+    return RecipeRun(folder, folder / "checkout", name, [*SETTINGS, *more])
+
+
+def run_whole(recipe: RecipeRun) -> None:
+    """Run it from the first stage to the last."""
+    states = stage_states(recipe.run())
+    assert list(states) == STAGES
+    assert all(state.startswith("done in") for state in states.values()), states
 
 
 @pytest.fixture(scope="module")
 def radio(shared_data: Path, tmp_path_factory: pytest.TempPathFactory, root: Path) -> RecipeRun:
     """The recipe of the page in a checkout of its own, run to its end with E6."""
     folder = tmp_path_factory.mktemp("stranger")
-    local = folder / "checkout/egs/radio/local"
-    local.mkdir(parents=True)
-    for name in CODE:
-        (folder / "checkout" / name).symlink_to(root / name)
-    local.with_name("run.sh").write_text(code_of_page("sh", "speech_llama --langs de "))
-    local.with_name("run.sh").chmod(0o755)
+    corpus, english = folder / "my radio", read_english(shared_data)
+    corpus.mkdir()
+    (corpus / "clips").symlink_to(shared_data / VOICES / "de/clips")
+    rows = [row for row in read_clips(shared_data, "de") if row[1] in english]
+    lines = [f"clips/{path}\t{speaker}\t{text}\t{english[path]}" for speaker, path, text in rows]
+    write_tables(corpus, "audio\tspeaker\ttranscript\ttranslation", lines)
+    more = ["--corpus", str(corpus), "--llm", str(shared_data / "llama/stories260K")]
+    recipe = make_recipe(folder, root, "radio", code_of_page("sh", "speech_llama --langs de "), more)
+    local = Path(recipe.command[0]).with_name("local")
+    local.mkdir()
     (local / "prepare.py").write_text(code_of_page("python", "def read_set"))
-    write_radio(shared_data, folder / "my radio")
-    settings = ["--corpus", str(folder / "my radio"), "--llm", str(shared_data / "llama/stories260K"), "--nj", "1"]
-    settings += ["--ctc_units", "60", "--target_units", "60", "--ctc_options", "--max_epoch 1"]
-    settings += ["--train_options", "--max_epoch 1", "--num_best", "1", "--ctc_num_best", "1", "--beam_size", "2"]
-    recipe = RecipeRun(folder, folder / "checkout", "radio", [*settings, "--decode_options", "--max_tokens 20"])
-    states = stage_states(recipe.run())
-    assert list(states) == STAGES
-    assert all(state.startswith("done in") for state in states.values()), states
+    run_whole(recipe)
     return recipe
 
 
@@ -91,3 +114,33 @@ def test_a_part_of_the_test_set_is_decoded_on_request(radio: RecipeRun) -> None:
     radio.run("--subset", "3", "--stage", "10")
     decoded = radio.exp / "st_e6_small_stories260K/decode_test_subset3_beam2"
     assert len(read_table(decoded / "text")) == 3 and read_json(decoded / "score.json")["num_utterances"] == 3
+
+
+def test_several_targets_go_through_every_stage_together(
+    shared_data: Path, tmp_path_factory: pytest.TempPathFactory, root: Path
+) -> None:
+    folder = tmp_path_factory.mktemp("many")
+    corpus, english = folder / "corpus", read_english(shared_data)
+    corpus.mkdir()
+    chinese = [sentence for *_, sentence in read_clips(shared_data, "zh-CN")]  # no translations: does it run
+    german, french = (
+        [(str(shared_data / VOICES / language / "clips" / path), path, sentence) for _, path, sentence in rows]
+        for language, rows in ((each, read_clips(shared_data, each)) for each in ("de", "fr"))
+    )
+    rows = []
+    for one, other, text in zip([row for row in german if row[1] in english], french, chinese, strict=False):
+        rows.append(f"{one[0]}\t{one[2]}\t{english[one[1]]}\tde\ten")
+        rows.append(f"{other[0]}\t{other[2]}\t{text}\tfr\tzh-CN")
+    write_tables(corpus, "audio\tsentence\ttranslation\tlanguage\tinto", rows, (60, 8, 12))
+    lines = ["#!/usr/bin/env bash", "# Two pairs.", "set -euo pipefail", ". ${0%/*}/../TEMPLATE/speech_llama.sh"]
+    call = 'speech_llama --corpus_kind tsv --langs "de fr" --size small -- "$@"'
+    more = ["--corpus", str(corpus), "--llm", str(shared_data / "llama/stories260K")]
+    more += ["--data_options", "--lang_column language --target_column into"]
+    recipe = make_recipe(folder, root, "pairs", "\n".join([*lines, call]) + "\n", more)
+    run_whole(recipe)
+    experiment = recipe.exp / "st_e6_small_stories260K"
+    assert (folder / "dump/test/utt2target").is_file() and "{target}" in (experiment / "config.yaml").read_text()
+    score = read_json(experiment / "decode_test_beam2/score.json")
+    print(json.dumps(score, indent=1))
+    table = (recipe.exp / "RESULTS.md").read_text()
+    assert "tok:zh" in table and "tok:13a" in table

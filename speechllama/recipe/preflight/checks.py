@@ -33,6 +33,7 @@ from speechllama.recipe.preflight.amounts import (
     read_amounts,
 )
 from speechllama.recipe.preflight.comet import check_comet
+from speechllama.recipe.preflight.commands import check_commands
 from speechllama.recipe.preflight.fit import check_context, check_mixtures, check_texts, check_updates
 from speechllama.recipe.preflight.llm_check import FoundLLM, find_llm
 from speechllama.recipe.preflight.prompts import check_prompts
@@ -81,6 +82,7 @@ def run_preflight(run: CheckedRun) -> Report:
     check_texts(run, report.faults)
     check_context(run, trainings, report.lines, report.faults)
     check_rescoring(run, report)
+    check_commands(run, report.faults)
     check_prompts(run, report.lines, report.faults)
     check_comet(run, report.lines, report.faults)
     memory = check_gpu(run, trainings, architecture, report.faults)

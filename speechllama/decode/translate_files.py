@@ -114,16 +114,29 @@ def translate_files(translator: Speech2Text, job: FilesJob) -> int:
 def translate_microphone(translator: Speech2Text, job: FilesJob) -> int:
     """Translate what is spoken now, segment by segment, until Ctrl-C.
 
+    A segment that cannot be translated is one line on stderr; what is said after it is translated.
+
     Returns:
-        The exit status, 0.
+        The exit status, 1 if a segment has failed.
     """
     writer = Writer(job.kind, print_result)
-    config = replace(job.long, keeps_short=False, batch_size=1)
-    for segment in translator.long(record(), config, job.language, target=job.target):
+    num_pieces, status, blocks = 0, 0, Counted(record())
+    for piece in cut(blocks, replace(job.long, keeps_short=False)):
+        num_pieces += 1
+        try:
+            (nbest,) = translator.batch([piece.waveform], [job.language], [job.target])
+        except FILE_FAULTS as error:
+            where = f"microphone, {piece.start:.1f} to {piece.end:.1f} s"
+            print(f"ERROR: {describe(where, error)}", file=sys.stderr)
+            status = 1
+            continue
+        segment = Segment(piece.start, piece.end, nbest)
         warn_if_cut("microphone", segment, translator)
         writer.write(segment)
+    if not num_pieces:
+        writer.write(Segment(0.0, blocks.seconds, []))
     writer.close()
-    return 0
+    return status
 
 
 class _Document:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from speechllama import progress
 from speechllama.bin import translate
 from speechllama.decode import segmenter, translate_files
 from speechllama.decode.search_config import SearchConfig
@@ -238,3 +240,28 @@ def test_the_command_takes_the_microphone(folder: Path, run: Any, monkeypatch: p
     monkeypatch.setattr(translate_files, "load_sounddevice", lambda: None)
     monkeypatch.setattr(translate_files, "record", lambda: np.array_split(waveform, 10))
     assert run(FakeToText(), "--microphone", "--language", "de")[:2] == (0, "de98 frames\n")
+
+
+def test_a_segment_that_breaks_ends_nothing_of_what_is_spoken(
+    folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waveform, _ = soundfile.read("long.wav", dtype="float32")
+    monkeypatch.setattr(translate_files, "load_sounddevice", lambda: None)
+    monkeypatch.setattr(translate_files, "record", lambda: np.array_split(waveform, 100))
+    for error in (RuntimeError("a kernel refused"), torch.OutOfMemoryError("no memory")):
+        status, out, err = run(FakeToText(too_long=11.0, error=error), "--microphone", "--format", "json")
+        (said,) = [line for line in err.splitlines() if line.startswith("ERROR: ")]
+        assert status == 1 and said.startswith("ERROR: microphone, 0.0 to 12.2 s: ")
+        (segment,) = json.loads(out)["segments"]
+        assert segment["text"].endswith("frames") and segment["start"] > 12.2
+
+
+def test_how_far_the_files_are_is_said_with_the_time_left(
+    folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "LOG_INTERVAL_SECONDS", 0.0)
+    with caplog.at_level(logging.INFO):
+        run(FakeToText(), "short.wav", "long.wav", "--batch_size", "1")
+    lines = [record.getMessage() for record in caplog.records if "s of audio" in record.getMessage()]
+    assert lines[0].startswith("1 of 24 s of audio, ") and lines[-1].startswith("24 of 24 s of audio, ")
+    assert all(line.endswith(" s left") for line in lines)

@@ -45,7 +45,7 @@ def check_yaml(name: str, folders: ConfFolders) -> None:
     shapes = {"llm": TextLLMConfig, "decoder": LlamaConfig}
     if name in shapes:
         from_mapping(shapes[name], config.settings, config.path)
-    elif "rescore_system" not in config.settings:
+    elif not {"rescore_system", "transcribe_system"} & config.settings.keys():
         kind = "seq2seq" if config.settings.get("model") == "seq2seq" else "ctc" if name == "ctc" else "system"
         read_settings(config, "", kind)
 
@@ -62,6 +62,7 @@ def test_what_is_wrong_with_a_recipe_is_told(tmp_path: Path) -> None:
     (conf / "ctc.yaml").write_text("include: ctc.yaml\nmax_epochs: 3\n")
     (conf / "small/llm.yaml").write_text("widht: 8\n")
     (conf / "e7.yaml").write_text("include: e5.yaml\n")
+    (conf / "cascade_b1.yaml").write_text("transcribe_system: b1\n")
     run, script, epochs, width = find_faults(tmp_path / "radio")
     assert "chmod +x" in run and "local/prepare.py" in script
     assert "max_epochs" in epochs and "did you mean 'max_epoch'" in epochs and "widht" in width

@@ -105,6 +105,15 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
     return {speaker: " ".join(utterances) for speaker, utterances in spk2utt.items()}
 
 
+def lacks_transcripts(path: str | Path) -> bool:
+    """Whether the transcripts of a data directory are its translations, as where a corpus has none."""
+    transcripts, translations = (Path(path) / name for name in ("src_text", "text"))
+    if not (transcripts.is_file() and translations.is_file()):
+        return False
+    found = read_table(transcripts)
+    return found == read_table(translations) and any(found.values())
+
+
 def is_copied(name: str) -> bool:
     """Say whether a table is copied from one stage's directory to the next."""
     is_known = name in COPIED_TABLES or NAMED_TEXT.fullmatch(name) is not None

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechllama.data.data_dir import lacks_transcripts
 from speechllama.faults import InputError
 from speechllama.files import read_table
 from speechllama.report.decoded_set import DecodedSet, hypothesis_path
@@ -112,9 +113,9 @@ def is_scored(folder: Path, pairs: Pairs, model: str) -> bool:
 
 
 def read_sources(data_dir: Path) -> dict[str, str] | None:
-    """Read the transcripts; None where an utterance has none."""
+    """Read the transcripts; None where an utterance has none, or the corpus."""
     path = data_dir / SOURCE
-    found = read_table(path) if path.is_file() else {}
+    found = read_table(path) if path.is_file() and not lacks_transcripts(data_dir) else {}
     return None if not found or any(map(is_blank, found.values())) else found
 
 

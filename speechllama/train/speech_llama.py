@@ -19,6 +19,7 @@ from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
+from speechllama.data.data_dir import lacks_transcripts
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_json, read_table
 from speechllama.frontend.feature_format import recorded_format
@@ -220,6 +221,15 @@ def check_tables(args: argparse.Namespace, task: Task, is_distilled: bool = Fals
                 f"--{side}_data_path_and_name_and_type: distill_conf: the teacher reads transcripts, and no data is "
                 f"named {TRANSCRIPT_TABLE!r}: give DIR/{TRANSCRIPT_TABLE},{TRANSCRIPT_TABLE},text (a recipe does "
                 "that where the system's YAML has distill_conf)"
+            )
+        needs = is_distilled or TRANSCRIPT_TABLE in task.references
+        folders = {Path(path).parent for path, _, _ in vars(args)[f"{side}_data_path_and_name_and_type"]}
+        copied = sorted(folder for folder in folders if needs and task.is_translation and lacks_transcripts(folder))
+        if copied:
+            raise InputError(
+                f"{copied[0] / TRANSCRIPT_TABLE}: has the translations, as where a corpus has no transcripts; "
+                f"{'a teacher reads them' if is_distilled else f'the task {task.name} writes them'}: choose another "
+                "system or task, or write the transcripts in stage data"
             )
         if "prompt" in names and len(task.prompted) > 1:
             raise InputError(

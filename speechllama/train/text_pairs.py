@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from speechllama.data.data_dir import TARGET_TABLE
+from speechllama.data.data_dir import TARGET_TABLE, lacks_transcripts
 from speechllama.data.sampling import BatchLimits, LanguageSampler
 from speechllama.faults import InputError
 from speechllama.files import read_table
@@ -57,6 +57,8 @@ def read_pairs(text_pairs: str | None, data_dir: Path, task: Task, where: str) -
         tables = [read_table(data_dir / name) if (data_dir / name).is_file() else {} for name in names]
         rows = ([table.get(utterance, "") for table in tables] for utterance in tables[0])
         pairs = [Line(*row) for row in rows if not any(map(is_blank, row[:2]))]
+        if task.is_translation and lacks_transcripts(data_dir):
+            pairs = []
     if not pairs:
         place = text_pairs or f"{data_dir}/{TABLES['transcript']} and {TABLES['translation']}"
         raise InputError(f"{where}: text_share: no pair of texts in {place}; name a TSV of pairs: text_pairs: FILE")

@@ -91,6 +91,14 @@ def test_stage_0_looks_for_the_transcripts_that_a_teacher_reads(mini_plan: MakeP
         check_texts(CheckedRun(mini_plan("--system", system, "--datadir", str(tmp_path))), faults)
         assert len(faults) == number
         assert all("distill_conf: the teacher reads" in fault and "there is none" in fault for fault in faults)
+    for name in ("train", "dev"):
+        (tmp_path / name / "src_text").write_text("a b\n")  # the translations
+    for words, what in ((("--system", "e6_kl"), "distill_conf"), (("--system", "e6", "--task", "cot"), "--task cot")):
+        faults = []
+        check_texts(CheckedRun(mini_plan(*words, "--datadir", str(tmp_path))), faults)
+        assert [fault.partition("src_text ")[2] for fault in faults] == [
+            f"has the translations, so there are no transcripts, which {what} needs"
+        ] * 2
 
 
 FRAMES = "exp/ctc_transcript_bpe120/compressed_frame_average"

@@ -10,6 +10,7 @@ import pytest
 from speechllama.files import write_table
 from speechllama.options import UsageError
 from speechllama.recipe.plan import Plan, make_plan
+from speechllama.text.tasks import ACCURACY, TASKS, Task
 from test.recipe.conftest import EGS, MakePlan, commands, value_of
 
 OwnPlan = Callable[..., Plan]
@@ -86,6 +87,22 @@ def test_a_table_of_targets_is_read_where_the_data_have_one(own_plan: OwnPlan, t
     rows = {row.name: row for _, row in plan.stages()}
     for name in ("features", "train"):
         assert any(path.endswith("train/utt2target") for path in rows[name].inputs), "a changed table makes it stale"
+
+
+def test_a_changed_table_of_labels_makes_the_features_stale(
+    mini_plan: MakePlan, tmp_path: Path, add: Callable[..., Task]
+) -> None:
+    write_table(tmp_path / "data/train/utt2mood", {"a": "calm"})
+    words = ("--datadir", str(tmp_path / "data"))
+
+    def inputs() -> list[str]:
+        row = next(row for _, row in mini_plan(*words).stages() if row.name == "features")
+        return [path for path in row.inputs if path.endswith("utt2mood")]
+
+    assert inputs() == []
+    labels = "speechllama.text.tasks:same"
+    add(TASKS, Task("mood", "Mood", "utt2mood", "{audio} Mood:", (ACCURACY,), "", labels=labels))
+    assert inputs() == [str(tmp_path / "data/train/utt2mood")]
 
 
 def test_the_recipes_own_llm_and_the_tuning_of_rescoring_get_the_target_language(own_plan: OwnPlan) -> None:

@@ -128,6 +128,12 @@ def test_the_score_is_the_mean_over_utterances_with_interval_control_and_signatu
     assert environment.said() == ["12 16 0 ['mt', 'ref', 'src']"]  # set and control in one run
 
 
+def test_translations_in_the_place_of_transcripts_are_no_source(tmp_path: Path, environment: Environment) -> None:
+    write_set(tmp_path, REFERENCES)
+    with pytest.raises(ValueError, match="reads the source, and the set has no transcripts"):
+        run(tmp_path, environment)
+
+
 def test_the_pages_show_it_with_its_control_and_signature(tmp_path: Path, environment: Environment) -> None:
     write_set(tmp_path)
     report = run(tmp_path, environment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,24 @@ def test_data_without_transcripts_are_refused(recipe: Any) -> None:
 
     with pytest.raises(ValueError, match="the teacher reads transcripts, and no data is named 'src_text'"):
         llm_train.main([*words[: at - 1], *words[at + 1 :]])
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "message"),
+    [
+        ({"distill_conf": DISTILL}, "st", "a teacher reads them: choose another system"),
+        ({}, "cot", "the task cot writes them: choose another system"),
+    ],
+)
+def test_translations_in_the_place_of_transcripts_are_refused(
+    recipe: Any, tmp_path: Path, settings: dict[str, Any], task: str, message: str
+) -> None:
+    from speechllama.bin import llm_train
+
+    copied = tmp_path / "train"
+    shutil.copytree(recipe.root / "train/compressed", copied)
+    (copied / "src_text").write_text((copied / "text").read_text())
+    words = recipe.llm_command("no_transcripts", task=task, **settings)
+    words = [word.replace(f"{recipe.root}/train/compressed/", f"{copied}/") for word in words]
+    with pytest.raises(ValueError, match=f"train/src_text: has the translations, .*{message}"):
+        llm_train.main(words)

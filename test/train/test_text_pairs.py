@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from speechllama.data.ark import read_matrix
 from speechllama.data.sampling import BatchLimits
-from speechllama.files import read_table
+from speechllama.files import read_table, write_table
 from speechllama.llm.files import load_tokenizer
 from speechllama.llm.text_lines import Line
 from speechllama.llm.text_llm import Lines, TextLLMConfig
@@ -138,6 +138,16 @@ def test_pairs_come_from_a_file_or_from_the_data(recipe: Any, tmp_path: Path) ->
         read_pairs(str(table), data, task, "x.yaml")
     with pytest.raises(ValueError, match=r"no pair of texts in .*none/src_text and text"):
         read_pairs(None, tmp_path / "none", task, "x.yaml")
+
+
+def test_translations_in_the_place_of_transcripts_are_no_pairs(tmp_path: Path) -> None:
+    for name, table in (("text", {"a": "Yes.", "b": "No."}), ("src_text", {"a": "Yes.", "b": "No."})):
+        write_table(tmp_path / name, table)
+    with pytest.raises(ValueError, match="text_share: no pair of texts in "):
+        read_pairs(None, tmp_path, TASKS["st"], "x.yaml")
+    assert len(read_pairs(None, tmp_path, TASKS["asr"], "x.yaml")) == 2  # a transcript is copied
+    write_table(tmp_path / "src_text", {"a": "Ja.", "b": "No."})
+    assert len(read_pairs(None, tmp_path, TASKS["st"], "x.yaml")) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from speechllama.constants import SPLITS
+from speechllama.data.data_dir import lacks_transcripts
 from speechllama.files import read_table
 from speechllama.recipe.preflight.amounts import VECTORS_PER_SECOND, Amount
 from speechllama.recipe.preflight.run import CheckedRun
@@ -74,7 +75,12 @@ def check_texts(run: CheckedRun, faults: list[str]) -> None:
     system, task = run.plan.selection.system, run.layout.base_task
     is_taught = any(each and each.reads_transcripts for each in (system, system.init))
     names = dict.fromkeys([*task.references, *([TRANSCRIPT_TABLE] if is_taught else [])])
+    needs = [each for each in names if each == TRANSCRIPT_TABLE] if task.is_translation else []
     for folder in (Path(run.layout.data(name)) for name in SPLITS[:2]):
+        if needs and lacks_transcripts(folder):
+            what = "distill_conf" if is_taught else f"--task {task.name}"
+            place = folder / TRANSCRIPT_TABLE
+            faults.append(f"{place} has the translations, so there are no transcripts, which {what} needs")
         for name in names if (folder / "utt2spk").is_file() else ():
             texts = read_table(folder / name) if (folder / name).is_file() else {}
             if all(map(is_blank, texts.values())):

@@ -13,6 +13,7 @@ from speechllama.options import split_further
 from speechllama.recipe.remembered import corpus_setting, data_marker
 from speechllama.recipe.stages.commands import as_seen_here, statistics_files, training_features
 from speechllama.recipe.stages.records import FINISHED, JOB, Clear, Job, JobKind, Stage, module, tables
+from speechllama.text.tasks import TASKS
 
 if TYPE_CHECKING:
     from speechllama.recipe.plan import Plan
@@ -110,7 +111,8 @@ def _features(plan: Plan, sets: Sequence[str], part: str, source: str = "") -> S
     if part:  # nothing has checked it yet
         validate = module("validate_data_dir", "--data_dir", *map(layout.data, sets), *options.reading_words)
         jobs.insert(0, Job("cpu", validate, f"{log}/validate{suffix}.log"))
-    optional = [path for path in tables(map(layout.data, sets), OPTIONAL_TABLES) if Path(path).is_file()]
+    labels = [task.reference for task in TASKS.values() if task.is_label and task.reference not in TEXT_TABLES]
+    optional = [path for path in tables(map(layout.data, sets), (*OPTIONAL_TABLES, *labels)) if Path(path).is_file()]
     given = [f"source={as_seen_here(source)}" if part else "", *front_end.words, _features_of(further)]
     return Stage(
         "features",

@@ -164,7 +164,8 @@ def test_nothing_to_train_is_refused(recipe: Any, system: Path) -> None:
 def test_units_without_their_tokenizer_or_with_another_are_refused(
     recipe: Any, system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, llm_dir = load_experiment(system).network, str(recipe.root / "llm")
+    network: Any = load_experiment(system).network
+    llm_dir = str(recipe.root / "llm")
     shutil.copytree(recipe.root / "ctc", tmp_path / "ctc")
     config = tmp_path / "ctc/config.yaml"
     settings = yaml.safe_load(config.read_text())

@@ -101,7 +101,8 @@ class TransformerStack(nn.Module):
     def _bias(self, width: int) -> Tensor:
         """Bias of each head for the frame in column j seen from row i (heads, M, M).
 
-        It is read from the 2 M - 1 distances that there are; a table of M x M of them would take 8 bytes an entry.
+        It is read from the 2 M - 1 distances that there are; a table of M x M of them would take 8 bytes an entry. The
+        bias has M x M numbers a head all the same, as attention has, so a long recording goes in segments.
         """
         distance = torch.arange(1 - width, width, device=self.distance_bias.device).clamp(-REACH, REACH) + REACH
         # Row k of unfold begins at distance k + 1 - M, which is what row i = M - 1 - k sees in column 0.

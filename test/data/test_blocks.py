@@ -107,6 +107,25 @@ def test_blocks_of_odd_files_are_what_reading_them_whole_gives(
     assert sum("cancel each other" in message for message in said) == 1
 
 
+def test_what_is_unusual_about_a_long_recording_is_said_at_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tone = sweep(16000, 40.0)
+    files = {
+        "late.flac": (np.concatenate([np.zeros(16 * 16000, np.float32), tone]), "begins with 16.0 s of silence"),
+        "clipped.flac": (np.clip(20 * tone, -1.0, 1.0), "of its samples are at full scale"),
+        "silent.flac": (0 * tone, "no sound in 40.00 s"),
+        "offset.flac": (tone / 2 + 0.3, "not centred on zero, but on 0.30"),
+    }
+    for name, (waveform, _) in files.items():
+        soundfile.write(tmp_path / name, waveform, 16000)
+        assert sum(map(len, read_blocks(tmp_path / name))) == len(waveform), "said, not fatal"
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(files)
+    for message, (name, (_, finding)) in zip(said, files.items(), strict=True):
+        assert name in message and finding in message
+
+
 def test_memory_does_not_grow_with_a_file_of_ffmpegs(tmp_path: Path) -> None:
     path = encode_with_av(tmp_path / "x.m4a", "aac", sweep(48000), 48000)
     blocks = list(read_blocks(path))

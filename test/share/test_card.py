@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from speechllama.files import read_json
+from speechllama.report.results import results_path
 from speechllama.share.card import write_card
 from speechllama.share.facts import collect_facts, find_licence
 
@@ -44,6 +45,29 @@ def test_the_page_has_the_scores_with_signature_and_control(card: str, report: d
     assert f"with the audio of another utterance BLEU {report['control_bleu']:.2f}: only" in card
     assert "python3 -m speechllama.bin.decode" in card and "## Other systems of the same recipe" in card
     assert report.get("warning", "") in card
+
+
+def test_its_scores_are_those_of_the_recipes_page_of_results(scored: Path, card: str, report: dict[str, Any]) -> None:
+    page = results_path(scored).read_text(encoding="utf-8")
+    (row,), (others,) = table_rows(card, "e6"), table_rows(card, "e5")
+    assert table_rows(page, "e6") == [row] and table_rows(page, "e5") == [others]
+    bleu, control = row["BLEU [95 %]"], row["control BLEU"]
+    assert bleu == f"{report['bleu']:.2f} [{report['bleu_low']:.2f}, {report['bleu_high']:.2f}]"
+    assert control == f"{report['control_bleu']:.2f}"
+    (about,) = yaml.safe_load(card.split("---\n")[1])["model-index"]
+    metric = next(each for each in about["results"][0]["metrics"] if each["type"] == "bleu")
+    assert f"{metric['value']:.2f}" == bleu.split()[0] and f"{metric['args']['control']:.2f}" == control
+
+
+def table_rows(page: str, system: str) -> list[dict[str, str]]:
+    """The rows of a system in the tables of BLEU, as heading -> cell."""
+    rows, headings = [], []
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        headings = (headings or cells) if cells else []
+        if cells[:1] == [system] and "BLEU [95 %]" in headings:
+            rows.append(dict(zip(headings, cells, strict=True)))
+    return rows
 
 
 def test_the_page_says_how_it_is_used_what_it_learned_and_its_limits(card: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from speechllama.files import read_json
-from speechllama.report.results import results_path
+from speechllama.files import read_json, write_json
+from speechllama.report.results import results_path, write_results
 from speechllama.share.card import write_card
 from speechllama.share.facts import collect_facts, find_licence
 
@@ -47,21 +48,28 @@ def test_the_page_has_the_scores_with_signature_and_control(card: str, report: d
     assert report.get("warning", "") in card
 
 
-def test_its_scores_are_those_of_the_recipes_page_of_results(scored: Path, card: str, report: dict[str, Any]) -> None:
-    page = results_path(scored).read_text(encoding="utf-8")
+def test_its_scores_are_those_of_the_recipes_page_of_results(scored: Path, tmp_path: Path) -> None:
+    exp = shutil.copytree(scored, tmp_path / "exp")
+    for system, bleu in (("e5", 12.34), ("e6", 23.456)):  # those of noise are all but 0
+        path = exp / system / "decode_test_beam2/score.json"
+        write_json(
+            path,
+            {**read_json(path), "bleu": bleu, "bleu_low": bleu - 1, "bleu_high": bleu + 2, "control_bleu": bleu / 4},
+        )
+    write_results(exp, "Noise")
+    card, page = write_card(collect_facts(exp / "e6", "org/noise")), results_path(exp).read_text(encoding="utf-8")
     (row,), (others,) = table_rows(card, "e6"), table_rows(card, "e5")
     assert table_rows(page, "e6") == [row] and table_rows(page, "e5") == [others]
-    bleu, control = row["BLEU [95 %]"], row["control BLEU"]
-    assert bleu == f"{report['bleu']:.2f} [{report['bleu_low']:.2f}, {report['bleu_high']:.2f}]"
-    assert control == f"{report['control_bleu']:.2f}"
+    assert (row["BLEU [95 %]"], row["control BLEU"]) == ("23.46 [22.46, 25.46]", "5.86")
     (about,) = yaml.safe_load(card.split("---\n")[1])["model-index"]
     metric = next(each for each in about["results"][0]["metrics"] if each["type"] == "bleu")
-    assert f"{metric['value']:.2f}" == bleu.split()[0] and f"{metric['args']['control']:.2f}" == control
+    assert (metric["value"], metric["args"]["control"]) == (23.456, 5.864)
 
 
 def table_rows(page: str, system: str) -> list[dict[str, str]]:
     """The rows of a system in the tables of BLEU, as heading -> cell."""
-    rows, headings = [], []
+    rows: list[dict[str, str]] = []
+    headings: list[str] = []
     for line in page.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
         headings = (headings or cells) if cells else []

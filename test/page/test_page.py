@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from speechllama.decode.speech2text import Speech2Text
 from speechllama.page.answer import Limits
 from speechllama.page.app import Page, PageConfig
 from speechllama.page.uploads import private_folder
+from speechllama.text.prompt import Prompt, PromptConfig
 from test.page.conftest import write_noise
 
 pytest.importorskip("gradio", reason="needs gradio: pip install -e '.[demo]'")
@@ -133,6 +135,26 @@ def test_a_long_file_comes_in_segments_with_times_and_subtitles(
     assert files_of(running[1]) == []
 
 
+def test_without_silero_a_long_file_gets_a_message_that_names_what_to_install(
+    browser: Any, translator: Speech2Text, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("voice", "segmenter"):
+        monkeypatch.setattr(f"speechllama.decode.{module}.has_silero", lambda: False)
+    with private_folder() as folder:
+        blocks, address = Page(translator, PageConfig(port=0, beam_size=1), folder).launch()
+        visit = Visit(browser, address)
+        visit.upload(noise("long.wav", 21.0))
+        message = visit.translate()
+        assert message.startswith("long.wav: finding speech needs silero-vad: pip install -e '.[vad]'")
+        assert visit.tab.locator("#result .error").count() == 1 and str(folder) not in message
+        assert files_of(folder) == []
+        visit.upload(noise("short.wav"))
+        visit.translate()
+        assert visit.tab.locator("#result .picture").count() == 1, "what needs no cutting is translated"
+        visit.tab.close()
+        blocks.close()
+
+
 def test_limits_of_length_and_size_are_said(
     visit: Visit, running: tuple[str, Path], noise: Callable[..., Path]
 ) -> None:
@@ -157,6 +179,41 @@ def test_the_microphone_is_heard(visit: Visit, running: tuple[str, Path]) -> Non
     visit.translate()
     assert visit.tab.locator("#result .error").count() == 0
     assert files_of(running[1]) == []
+
+
+def test_the_chosen_language_is_the_one_of_the_prompt(
+    browser: Any, translator: Speech2Text, noise: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system: Any = translator
+    config = PromptConfig("From {language}: {audio}", language_names={"qu": "Quechua"})
+    prompts = {"st": Prompt(config, "st", system.experiment.prompt.tokenizer)}
+    monkeypatch.setattr(system, "experiment", dataclasses.replace(system.experiment, prompts=prompts))
+    asked: list[str] = []
+    scores: set[str] = set()
+    batch = system.batch
+
+    def record(waveforms: Any, languages: Any, *more: Any) -> Any:
+        asked.extend(languages)
+        return batch(waveforms, languages, *more)
+
+    monkeypatch.setattr(system, "batch", record)
+    with private_folder() as folder:
+        blocks, address = Page(translator, CONFIG, folder).launch()
+        visit = Visit(browser, address)
+        for name, code in (("Quechua", "qu"), ("German", "de")):
+            recording = noise(f"{code}.wav")  # the same noise
+            visit.upload(recording)
+            visit.tab.get_by_label("Language of the speech").click()
+            visit.tab.get_by_role("option", name=name, exact=True).click()
+            visit.translate()
+            shown = visit.tab.locator("#result .nbest tbody tr").first.locator("td").all_inner_texts()
+            (best, *_) = system(recording, language=code)
+            assert " ".join(shown[1].split()) == " ".join(best.text.split()) and shown[2] == f"{best.score:.3f}"
+            scores.add(shown[2])
+        visit.tab.close()
+        blocks.close()
+    assert asked[::2] == ["qu", "de"], "what the page asked for; every second one is the test's own"
+    assert len(scores) == 2, "the prompt made a difference"
 
 
 @pytest.mark.skipif("SPEECHLLAMA_SCREENSHOT" not in os.environ, reason="SPEECHLLAMA_SCREENSHOT='MODEL AUDIO' makes it")

@@ -16,7 +16,10 @@ import pytest
 import soundfile
 
 from speechllama.bin import serve
+from speechllama.decode.segmenter import CutConfig
+from speechllama.decode.speech2text import Speech2Text
 from speechllama.faults import InputError
+from speechllama.serve.recording import load_model
 from test.serve.conftest import wait_until
 from tools import benchmark_serve
 
@@ -41,6 +44,17 @@ def test_missing_packages_are_said_with_what_installs_them(monkeypatch: pytest.M
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else found(name))
     with pytest.raises(InputError, match=r"serving needs the packages uvicorn: pip install -e '\.\[serve\]'"):
         serve.main(["--model", "exp/st_e6"])
+
+
+def test_without_silero_it_ends_at_once_and_says_what_to_install(recipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speechllama.decode.voice.has_silero", lambda: False)
+    words = ["--model", str(recipe.root / "e6"), "--port", "0"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Speech2Text, "from_pretrained", lambda *_, **__: pytest.fail("nothing loads before that"))
+        with pytest.raises(InputError, match=r"needs silero-vad: pip install -e '\.\[vad\]'; .*--segmentation even"):
+            serve.main(words)  # vad is the default
+    model = load_model(str(recipe.root / "e6"), "cpu", {}, CutConfig(segmentation="even"))
+    assert model.endpoints == ("translations",), "even windows need no silero-vad"
 
 
 def test_a_limit_of_0_is_refused_before_anything_loads() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from speechllama.files import read_json
+from speechllama.files import read_json, write_json
+from speechllama.report.results import results_path, write_results
 from speechllama.share.card import write_card
 from speechllama.share.facts import collect_facts, find_licence
 
@@ -44,6 +46,36 @@ def test_the_page_has_the_scores_with_signature_and_control(card: str, report: d
     assert f"with the audio of another utterance BLEU {report['control_bleu']:.2f}: only" in card
     assert "python3 -m speechllama.bin.decode" in card and "## Other systems of the same recipe" in card
     assert report.get("warning", "") in card
+
+
+def test_its_scores_are_those_of_the_recipes_page_of_results(scored: Path, tmp_path: Path) -> None:
+    exp = shutil.copytree(scored, tmp_path / "exp")
+    for system, bleu in (("e5", 12.34), ("e6", 23.456)):  # those of noise are all but 0
+        path = exp / system / "decode_test_beam2/score.json"
+        write_json(
+            path,
+            {**read_json(path), "bleu": bleu, "bleu_low": bleu - 1, "bleu_high": bleu + 2, "control_bleu": bleu / 4},
+        )
+    write_results(exp, "Noise")
+    card, page = write_card(collect_facts(exp / "e6", "org/noise")), results_path(exp).read_text(encoding="utf-8")
+    (row,), (others,) = table_rows(card, "e6"), table_rows(card, "e5")
+    assert table_rows(page, "e6") == [row] and table_rows(page, "e5") == [others]
+    assert (row["BLEU [95 %]"], row["control BLEU"]) == ("23.46 [22.46, 25.46]", "5.86")
+    (about,) = yaml.safe_load(card.split("---\n")[1])["model-index"]
+    metric = next(each for each in about["results"][0]["metrics"] if each["type"] == "bleu")
+    assert (metric["value"], metric["args"]["control"]) == (23.456, 5.864)
+
+
+def table_rows(page: str, system: str) -> list[dict[str, str]]:
+    """The rows of a system in the tables of BLEU, as heading -> cell."""
+    rows: list[dict[str, str]] = []
+    headings: list[str] = []
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        headings = (headings or cells) if cells else []
+        if cells[:1] == [system] and "BLEU [95 %]" in headings:
+            rows.append(dict(zip(headings, cells, strict=True)))
+    return rows
 
 
 def test_the_page_says_how_it_is_used_what_it_learned_and_its_limits(card: str) -> None:

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 
 from speechllama.bin import plot, write_results
 from speechllama.faults import InputError, MissingFileError
 from speechllama.files import read_json, write_json, write_table
 from speechllama.report.pictures.files import find_trainings, list_pictures, read_curves, write_pictures
 from speechllama.report.pictures.lengths import MAX_POINTS, draw_lengths, read_language_lengths
+from speechllama.report.pictures.scores import draw_scores, languages_table
 from speechllama.report.pictures.training import Curves, draw_trainings
 from speechllama.training_record import read_epochs, training_record_path
 from test.report.test_results import TRANSLATION
@@ -91,6 +95,49 @@ def test_averaged_epochs_are_marked(system: Path) -> None:
 
 def phases(loss: float) -> dict[str, dict[str, float]]:
     return {"train": {"loss": loss, "learning_rate": 0.1}, "valid": {"loss": loss + 1}}
+
+
+def test_accuracy_and_learning_rate_are_drawn_as_recorded(recipe: Any) -> None:
+    record = read_epochs(recipe.root / "e5")
+    figure = draw_trainings([Curves("ctc", {1: phases(3.0), 2: phases(2.0)}), Curves("e5", record)])
+    labels = {"training": "train", "validation": "valid"}
+    drawn: dict[tuple[str, str], tuple[list[float], list[float]]] = {}
+    for axes, key in zip(figure.axes[1::2], ("loss", "accuracy", "learning_rate"), strict=True):
+        for line in axes.lines:
+            points = (np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist())
+            drawn[key, labels[str(line.get_label())]] = points
+    for (key, phase), (epochs, values) in drawn.items():
+        assert epochs == [1, 2] and values == [record[epoch][phase][key] for epoch in (1, 2)], (key, phase)
+    assert set(drawn) == {(key, phase) for key in ("loss", "accuracy") for phase in labels.values()} | {
+        ("learning_rate", "train")
+    }, "validation has no learning rate"
+    _, _, accuracy, _, rate, _ = figure.axes
+    assert (accuracy.get_ylabel(), rate.get_ylabel()) == ("accuracy", "learning rate")
+    assert not accuracy.lines and [text.get_text() for text in accuracy.texts] == ["not measured"]
+    assert np.asarray(rate.lines[0].get_ydata()).tolist() == [0.1, 0.1]
+
+
+def test_bars_intervals_and_controls_are_those_of_the_score() -> None:
+    (axes,) = draw_scores(languages_table(TRANSLATION)).axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["all", "de", "fr"]
+    bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+    assert [bar.get_width() for bar in bars] == [61.5, 60.0, 63.0]
+    assert [to_hex(bar.get_facecolor()) for bar in bars] == [to_hex(name) for name in ("tab:orange", *["tab:blue"] * 2)]
+    (interval,) = (each for each in axes.collections if isinstance(each, LineCollection))
+    assert [segment.tolist() for segment in interval.get_segments()] == [[[58.25, 0.0], [64.75, 0.0]]]
+    crosses = [(np.asarray(line.get_xdata()).tolist(), np.asarray(line.get_ydata()).tolist()) for line in axes.lines]
+    assert crosses == [([14.5], [0]), ([13.0], [1]), ([16.0], [2])]
+
+
+def test_each_row_of_a_table_has_its_own_interval() -> None:
+    rows = [
+        {**TRANSLATION, "row": name, "bleu_low": low, "bleu_high": low + 6.5}
+        for name, low in (("E6", 58.25), ("E5", 40.0))
+    ]
+    (axes,) = draw_scores({"reference": "E6", "rows": rows}).axes
+    intervals = [each for each in axes.collections if isinstance(each, LineCollection)]
+    ends = [[segment.tolist() for segment in each.get_segments()] for each in intervals]
+    assert ends == [[[[58.25, 0.0], [64.75, 0.0]]], [[[40.0, 1.0], [46.5, 1.0]]]]
 
 
 def test_only_what_is_stale_is_drawn_again(system: Path) -> None:

@@ -18,11 +18,12 @@ import pytest
 import soundfile
 import torch
 
-from speechllama.bin import make_features, score
+from speechllama.bin import make_features, score, write_results
 from speechllama.constants import SAMPLE_RATE, SPLITS
 from speechllama.corpora.covost2.files import table_name
 from speechllama.corpora.options import DataOptions
 from speechllama.feature_shape import FeatureShape
+from speechllama.files import write_table
 from speechllama.frontend.feature_format import read_format
 from speechllama.frontend.front_ends import FRONT_ENDS
 from speechllama.model.audio import Encoded
@@ -35,9 +36,10 @@ from speechllama.recipe.plan import Plan, make_plan
 from speechllama.recipe.preflight.run import CheckedRun
 from speechllama.recipe.preflight.systems import find_trainings
 from speechllama.recipe.stages import STAGES, Job, Stage, module, stage_number
+from speechllama.report.segments import SegmentScores, digest_texts, write_segments
 from speechllama.text.prompt import Prompt, PromptConfig
 from speechllama.text.targets import TARGETS, Target
-from speechllama.text.tasks import BLEU, CHRF, TASKS, Task
+from speechllama.text.tasks import BLEU, CHRF, SEGMENT_MEAN, TASKS, Metric, Task
 from test.toys import ENERGY, STACK, Every, EverySettings
 
 LANGS = ("--langs", "de", "--llm", "some/llm")
@@ -73,7 +75,7 @@ def test_every_row_of_the_documentation_has_a_test_here(root: Path) -> None:
     text = (root / "docs/extending.md").read_text(encoding="utf-8")
     table = text[text.index("| to add |") :].partition("\n\n")[0].splitlines()[2:]
     names = [re.findall(r"[Aa]n? [\w ]+", row.split("|")[1]) for row in table]
-    assert len(names) == 12 and all(names)
+    assert len(names) == 13 and all(names)
     for name in [name.strip().replace(" ", "_") for row in names for name in row]:
         found = [test for test in globals() if test.lower().startswith(f"test_{name.lower()}_")]
         assert found, f"no test adds {name}"
@@ -221,6 +223,31 @@ def test_a_task_is_a_record(add: Callable[..., None], recipe: Callable[..., Path
     assert score.get_parser().parse_args(command[3:]).task == "caption"
     with pytest.raises(UsageError, match="--task: unknown value 'captoin', expected one of .*, caption"):
         make_plan([*LANGS, "--task", "captoin"])
+
+
+def test_a_metric_is_a_record_and_a_value_of_the_scorer(add: Callable[..., None], tmp_path: Path) -> None:
+    metrics = (
+        Metric("exact", "Exact", unit="%"),
+        Metric("judge", "Judge", has_interval=True, compared_by=SEGMENT_MEAN, of_segments=True),
+    )
+    scorer = "test.toys:score_captions"
+    add(TASKS, Task("caption", "Captioning", "text", "{audio} Caption:", metrics, scorer))
+    hypotheses, references = ("a dog", "two cats", "rain"), ("a dog", "a cat", "rain")
+    decoded, data = tmp_path / "exp/caption_e6/decode_test_beam4", tmp_path / "test"
+    for folder, texts in ((decoded, hypotheses), (data, references)):
+        folder.mkdir(parents=True)
+        write_table(folder / "text", dict(zip("abc", texts, strict=True)))
+    write_table(data / "utt2lang", dict.fromkeys("abc", "de"))
+    given = SegmentScores("judge:1", digest_texts(hypotheses, references), "judge", {"a": 1.0, "b": 0.2, "c": 0.9})
+    write_segments(given, decoded, "judge")
+    score.main(["--hyp_dir", str(decoded), "--data_dir", str(data), "--task", "caption"])
+    found = json.loads((decoded / "score.json").read_text())
+    assert (found["exact"], found["judge"]) == (pytest.approx(200 / 3, abs=0.01), pytest.approx(70))
+    assert found["judge_low"] < 70 < found["judge_high"] and found["judge_signature"].startswith("judge:1|bs:1000")
+    write_results.main(["--exp_dir", str(tmp_path / "exp"), "--title", "toy"])
+    page = (tmp_path / "exp/RESULTS.md").read_text()
+    assert "| Exact % | Judge [95 %] |" in page and f"| 66.67 | 70.00 [{found['judge_low']:.2f}, " in page
+    assert "exact|case:mixed" in page and found["judge_signature"] in page
 
 
 def test_a_target_language_is_a_record(add: Callable[..., None], recipe: Callable[..., Path]) -> None:

@@ -305,6 +305,12 @@ def test_a_pair_without_english_goes_through_every_stage(
     score = read_json(recipe.exp / "st_e6_small_stories260K/decode_test_beam2/score.json")
     assert score["num_utterances"] == 16 and {"bleu", "control_bleu"} <= set(score)
     assert "tok:13a" in score["signature"]
-    recipe.run_table("--stage", "1", "--systems", "E6 CTC:asr", "--reference", "E6")
+    recipe.run_table("--stage", "1", "--systems", "E6 CTC:asr", "--reference", "E6", "--sets", "test tst-HE")
     table = (recipe.exp / "RESULTS.md").read_text()
-    assert "| e6 |" in table and "| ctc:asr |" in table and "Language pair: fr, it to de." in table
+    assert "Language pair: fr, it to de." in table
+    for test_set in ("test", "tst-HE"):
+        for task, row in (("Translation", "e6"), ("Recognition", "ctc:asr")):
+            _, heading, rows = table.partition(f"\n{task}, {test_set}:\n\n")
+            assert heading and f"| {row} |" in rows.split("\n\n")[0]
+    further = read_json(recipe.exp / "st_e6_small_stories260K/decode_tst-HE_beam2/score.json")
+    assert further["num_utterances"] == 6 and {"bleu", "control_bleu"} <= set(further)

@@ -13,6 +13,9 @@ from speechllama.frontend.front_ends import FrontEnd
 from speechllama.model.audio import Compressed, Encoded
 from speechllama.model.compressors import CompressorSettings
 from speechllama.model.encoders import Encoder
+from speechllama.report.resampling import score_segments, sign_segments
+from speechllama.report.score import Pairs
+from speechllama.text.targets import Target
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,27 @@ class Energy:
 
 
 ENERGY = FrontEnd("energy", EnergySettings, Energy)
+
+
+@dataclass(frozen=True)
+class CaptionScore:
+    """Captions that are right to the last character, in percent, and the mean of what a judge gave each."""
+
+    exact: float
+    signature: str
+    num_utterances: int
+    num_empty: int
+    judge: float | None
+    judge_low: float | None
+    judge_high: float | None
+    judge_signature: str | None
+
+
+def score_captions(pairs: Pairs, target: Target, num_bootstrap: int = 1000) -> CaptionScore:
+    """Count the captions that are right."""
+    right = sum(map(str.__eq__, pairs.hypotheses, pairs.references))
+    exact = 100 * right / len(pairs.utterances)
+    judge, low, high = score_segments(pairs, "judge", num_bootstrap)
+    signature = sign_segments(pairs, "judge", num_bootstrap)
+    num_utterances = len(pairs.utterances)
+    return CaptionScore(exact, "exact|case:mixed", num_utterances, pairs.num_empty, judge, low, high, signature)

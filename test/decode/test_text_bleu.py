@@ -6,9 +6,12 @@ import logging
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from speechllama.decode.text_bleu import TextBleu, TextPairs, report_text_bleu, text_bleu
-from speechllama.text.prompt import PromptConfig
+from speechllama.llm.files import load_tokenizer
+from speechllama.llm.llm import LLM
+from speechllama.text.prompt import Prompt, PromptConfig
 
 
 @pytest.mark.parametrize("minimum", [75.0, 12.0])
@@ -45,3 +48,35 @@ def test_several_target_languages_have_a_score_each_and_no_mean(tiny_llm: Path, 
     entries = report_text_bleu(found, 101, tmp_path)
     assert set(entries["text_bleu"]) == {"zh", "fr"} and "tok:zh" in entries["text_bleu_signature"]["zh"]
     assert "into zh" in entries["warning"] and "into fr" in (tmp_path / "report.md").read_text()
+
+
+def test_the_llm_reads_the_templates_of_the_system(tiny_llm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered, read = [], []
+    render, embed = Prompt.render, LLM.embed
+
+    def record_rendered(prompt: Prompt, *words: str, **options: str) -> object:
+        rendered.append(render(prompt, *words, **options))
+        return rendered[-1]
+
+    def record_read(llm: LLM, tokens: Tensor) -> Tensor:
+        read.extend(tokens.tolist())
+        return embed(llm, tokens)
+
+    monkeypatch.setattr(Prompt, "render", record_rendered)
+    monkeypatch.setattr(LLM, "embed", record_read)
+    names = {"de": "deutsch", "fr": "french", "zh": "chinese"}  # in letters that the tiny tokenizer knows
+    templates = "the {language} to {target}: {audio} so:", {"es": "{audio} {target}:"}
+    config = PromptConfig(*templates, language_names=names)
+    sentence = "Der Hund trinkt."
+    text_bleu(str(tiny_llm), TextPairs([sentence] * 3, ["-"] * 3, ["de", "fr", "es"], ["zh", "de", "de"]), config)
+    tokenizer = load_tokenizer(str(tiny_llm))
+    prompts = [[*map(tokenizer.decode, ids)] for ids in rendered]
+    assert prompts == [
+        ["<s> the deutsch to chinese:", "so:"],
+        ["<s> the french to deutsch:", "so:"],
+        ["<s>", "deutsch:"],
+    ]
+    encoded = Prompt(config, "st", tokenizer).encode(sentence)
+    for ids, row in zip(rendered, read[:3], strict=True):
+        expected = [*ids.prompt, *encoded, *ids.suffix]
+        assert row[: len(expected)] == expected

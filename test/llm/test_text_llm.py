@@ -9,8 +9,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from speechllama.bin import train_text_llm as program
 from speechllama.files import read_json
 from speechllama.llm.files import load_tokenizer
+from speechllama.llm.llm import LLM
 from speechllama.llm.text_lines import Line, mix_lines, read_lines
 from speechllama.llm.text_llm import (
     MAX_PLAIN_TOKENS,
@@ -47,6 +49,44 @@ def test_a_training_that_resumes_after_its_last_update_stays_as_it_is(tmp_path: 
         made.append(((folder / "model.safetensors").read_bytes(), read_json(tmp_path / "llm/training.json")))
     assert (tmp_path / "llm/train/checkpoint-3").is_dir() and made[0][0] == made[1][0]
     assert [record["num_updates"] for _, record in made] == [3, 3]
+
+
+def test_the_program_trains_and_tests_with_the_prompts_of_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "llm.yaml").write_text(
+        "{vocab_size: 300, width: 16, num_layers: 1, num_heads: 2, ffn_dim: 16, num_steps: 2, batch_size: 4, "
+        "copy_share: 0.5, cut_share: 0.0}"
+    )
+    (tmp_path / "train.yaml").write_text('prompt_conf: {template: "Quickly into {target}: {audio} ="}')
+    text = "lang\tsentence\ttranslation\n" + "fr\tLe chien boit.\tDer Hund trinkt.\n" * 40
+    (tmp_path / "llm_text.tsv").write_text(text)
+    tables = {"src_text": "Le chat boit.", "text": "Die Katze trinkt.", "utt2lang": "fr", "utt2spk": "a"}
+    (tmp_path / "dev").mkdir()
+    for name, value in {**tables, "wav.scp": "a.wav", "utt2dur": "1.0"}.items():
+        (tmp_path / "dev" / name).write_text(f"a {value}\n")
+    learned: list[list[int]] = []
+    read: list[list[int]] = []
+    embed = LLM.embed
+
+    def record_learned(lines: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+        learned.extend(line["input_ids"] for line in lines)
+        return collate(lines)
+
+    def record_read(llm: LLM, tokens: torch.Tensor) -> torch.Tensor:
+        read.append(tokens[0].tolist())
+        return embed(llm, tokens)
+
+    monkeypatch.setattr("speechllama.llm.text_llm.collate", record_learned)
+    monkeypatch.setattr("speechllama.decode.text_bleu.LLM.embed", record_read)
+    words = ["--config", "llm.yaml", "--text", "llm_text.tsv", "--dev_dir", "dev", "--output_dir", "llm"]
+    monkeypatch.chdir(tmp_path)
+    program.main([*words, "--prompt_config", "train.yaml", "--target_lang", "de"])
+    tokenizer = load_tokenizer("llm/model")
+    translated = "<s> Quickly into German: Le chien boit. = Der Hund trinkt.</s>"
+    assert translated in {tokenizer.decode(line) for line in learned}
+    assert tokenizer.decode(read[0]) == "<s> Quickly into German: Le chat boit. ="
+    assert read_json(tmp_path / "llm/llm.json")["text_bleu_signature"].startswith("nrefs:1|")
 
 
 @pytest.fixture(scope="module")

@@ -124,18 +124,26 @@ def test_what_covost2_does_not_translate_is_told_with_what_it_does(english: Corp
         prepare_covost2(english, ["x"], tmp_path / "no", CorpusOptions(targets=("de", "ja"), pseudo_labels=labels))
 
 
-def test_real_english_clips_go_into_two_languages(shared_data: Path, tmp_path: Path) -> None:
-    sample = shared_data / "common_voice_sample"
+def write_english_tables(sample: Path, folder: Path, num_clips: int | None = None) -> None:
+    """Write tables of German and Japanese for Common Voice's English clips, a fifth of them for dev and for test each.
+
+    The translations are made up. Give `num_clips` to take only the first ones.
+    """
     with (sample / "cv-corpus-6.1-sample/en/validated.tsv").open(encoding="utf-8") as stream:
         header = stream.readline().rstrip("\n").split("\t")
-        rows = [dict(zip(header, line.rstrip("\n").split("\t"), strict=True)) for line in stream]
-    (tmp_path / "tables").mkdir()
+        rows = [dict(zip(header, line.rstrip("\n").split("\t"), strict=True)) for line in stream][:num_clips]
+    folder.mkdir()
     for target, text in (("de", "Ein Satz, den dieser Test schreibt."), ("ja", "これはテストの文です。")):
         lines = ["path\ttranslation\tsplit"]
         splits = ["test", "dev", "train", "train", "train"] * len(rows)
         named = zip(rows, splits, strict=False)
         lines += [f"{row['path']}\t{text} {number}\t{split}" for number, (row, split) in enumerate(named)]
-        (tmp_path / f"tables/covost_v2.en_{target}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (folder / f"covost_v2.en_{target}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_real_english_clips_go_into_two_languages(shared_data: Path, tmp_path: Path) -> None:
+    sample = shared_data / "common_voice_sample"
+    write_english_tables(sample, tmp_path / "tables")
     places = ["--common_voice", str(sample), "--covost2", str(tmp_path / "tables"), "--datadir", str(tmp_path / "data")]
     prepare_data.main(["covost2", *places, "--direction", "en_x", "--langs", "de ja", "--drop_overlap", "false"])
     report = json.loads((tmp_path / "data/report.json").read_text(encoding="utf-8"))["languages"]

@@ -96,6 +96,28 @@ def test_manifests_and_shar_become_data_directories(corpus: Path) -> None:
 
 
 @needs_lhotse
+def test_the_corpus_is_only_read(corpus: Path) -> None:
+    def state() -> dict[str, tuple[int, int, bytes]]:
+        """Modification time, size and bytes of every file, and the times of folders."""
+        found = {}
+        for folder in (corpus, corpus.parent / "talks"):
+            for path in (folder, *folder.rglob("*")):
+                facts = path.stat()
+                size, content = (facts.st_size, path.read_bytes()) if path.is_file() else (0, b"")
+                found[str(path)] = (facts.st_mtime_ns, size, content)
+        return found
+
+    before, options = state(), options_of(corpus)
+    assert len(before) >= 9  # 2 manifests, 4 files of shar, 2 talks, their folders
+    assert CORPORA["lhotse"].estimate(options).faults == []
+    CORPORA["lhotse"].find_sources(options)
+    prepare(options)
+    for split in ("train", "dev", "test"):
+        assert [*read_split(options, split)]
+    assert state() == before
+
+
+@needs_lhotse
 def test_fields_are_chosen_by_option(corpus: Path) -> None:
     rows = [*read_split(options_of(corpus, text_column="texts.es", lang_column="none", speaker_column=""), "dev")]
     assert [(row.translation, row.speaker) for row in rows[:2] if isinstance(row, Utterance)] == [

@@ -45,6 +45,7 @@ def test_the_recipes_own_llm_and_its_prompts_follow_the_target_language(
 def test_real_english_clips_go_into_two_languages_through_every_stage(
     shared_data: Path, tmp_path_factory: pytest.TempPathFactory, root: Path
 ) -> None:
+    pytest.importorskip("MeCab", reason="needs MeCab: pip install -e '.[ja]'")
     folder, sample = tmp_path_factory.mktemp("covost2 from English"), shared_data / "common_voice_sample"
     write_english_tables(sample, folder / "tables", num_clips=50)
     settings = ["--common_voice", str(sample), "--covost2", str(folder / "tables"), "--direction", "en_x"]

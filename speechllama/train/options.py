@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Kind = Literal["ctc", "system", "seq2seq"]
 # How nested settings (`*_conf`) are read: by ESPnet's NestedDictAction; where only help is wanted, not at all.
 NestedAction = str | type[argparse.Action]
+STARTS = ("random", "embeddings")  # of a new audio encoder
 TRAINER_HELP = """\
 These are the options that speechllama adds. Those of ESPnet's trainer, such as --config, --output_dir, --max_epoch,
 --optim and --train_data_path_and_name_and_type, are printed by --help_trainer.
@@ -122,7 +123,7 @@ def add_system_options(parser: argparse.ArgumentParser, nested: NestedAction = "
     group.add_argument("--encoder_conf", action=nested, default={}, help="its sizes (E0, D)")
     add_feature_options(group, nested)
     group.add_argument("--audio_encoder_conf", action=nested, default={}, help="see TransformerConfig")
-    group.add_argument("--audio_encoder_start", default="random", choices=["random", "embeddings"],
+    group.add_argument("--audio_encoder_start", default=STARTS[0], choices=STARTS,
                        help="how a new audio encoder starts; embeddings: near the words that CTC heard")  # fmt: skip
     group.add_argument("--train_audio_encoder", type=str2bool, default=True, help="false freezes it (LoRA stage)")
     group.add_argument("--llm_conf", action=nested, default={}, help="see LLMConfig")

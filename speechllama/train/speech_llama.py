@@ -48,7 +48,7 @@ from speechllama.train.distillation import (
 from speechllama.train.embedding_start import find_head, start_at_embeddings
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
 from speechllama.train.feature_record import record_features
-from speechllama.train.options import Kind
+from speechllama.train.options import STARTS, Kind
 from speechllama.train.preprocessor import SpeechLlamaPreprocessor
 from speechllama.train.same_settings import recorded_settings
 from speechllama.train.task_mixture import TaskMixture, read_shares
@@ -160,6 +160,9 @@ class SpeechLlamaTask(SpeechTask):
             task = TASKS[args.task_name]  # argparse checks no choice that comes from a YAML
         except ValueError as error:
             raise InputError(f"{args.config}: task_name: {error}") from error
+        if args.audio_encoder_start not in STARTS:
+            known = " or ".join(STARTS)
+            raise InputError(f"{args.config}: audio_encoder_start: {args.audio_encoder_start!r}, expected {known}")
         distill = read_distillation(vars(args), task, str(args.config))
         check_tables(args, task, is_distilled=bool(distill.weight))
         check_text_share(vars(args), str(args.config))
@@ -192,7 +195,7 @@ class SpeechLlamaTask(SpeechTask):
             network.audio_encoder.set_table(spell_units(str(args.ctc_dir), str(args.llm_dir)), network.llm)
         if args.init_from:
             start_from(network, Path(args.init_from))
-        elif args.audio_encoder_start == "embeddings" and not recorded_settings(args):  # a checkpoint has it
+        elif args.audio_encoder_start == STARTS[1] and not recorded_settings(args):  # a checkpoint has it
             start_at_words(network, args)
         args.init_adapter_fingerprint = start_from_adapter(network, args)
         model = SpeechLlamaModel(network, distill)

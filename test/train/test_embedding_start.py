@@ -133,3 +133,8 @@ def test_an_audio_encoder_that_reads_something_else_starts_at_random(
     with caplog.at_level(logging.INFO):
         recipe.train_llm("near_e0", source="dump", audio_encoder_start="embeddings", batch_bins=60, **settings)
     assert "audio_encoder_start: embeddings needs vectors of a frozen CTC encoder" in caplog.text
+
+
+def test_an_unknown_start_is_refused(recipe: Any) -> None:
+    with pytest.raises(ValueError, match="audio_encoder_start: 'words', expected random or embeddings"):
+        recipe.train_llm("near_words", audio_encoder_start="words")

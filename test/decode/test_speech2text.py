@@ -226,3 +226,13 @@ def test_a_packed_llm_that_both_parts_of_b2_have_is_in_the_zip_once(systems: Pat
     with zipfile.ZipFile(tmp_path / "b2.zip") as archive:
         assert len([name for name in archive.namelist() if name.endswith("llm/tiny/model.safetensors")]) == 1
     assert isinstance(Speech2Text.from_pretrained(tmp_path / "b2.zip"), RescoredToText)
+
+
+@pytest.mark.parametrize("seconds", [13.5, 20.0])
+def test_a_text_without_an_end_is_as_long_as_its_recording_allows_and_no_200_tokens(
+    recipe: Any, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    translate = Speech2Text.from_pretrained(recipe.root / "e5", config=SearchConfig(beam_size=2))
+    monkeypatch.setattr(translate.network.llm, "eos_token_id", -5)  # no token ends a text
+    (best, *_) = translate(noise(seconds))
+    assert best.is_cut and len(best.tokens) == int(15 * seconds) > 200

@@ -14,6 +14,8 @@ import torch
 
 from speechllama import progress
 from speechllama.bin import translate
+from speechllama.corpora.synthetic.espeak import synthesize
+from speechllama.data.audio import resample
 from speechllama.decode import segmenter, translate_files
 from speechllama.decode.search_config import SearchConfig
 from speechllama.decode.speech2text import Speech2Text
@@ -265,3 +267,20 @@ def test_how_far_the_files_are_is_said_with_the_time_left(
     lines = [record.getMessage() for record in caplog.records if "s of audio" in record.getMessage()]
     assert lines[0].startswith("1 of 24 s of audio, ") and lines[-1].startswith("24 of 24 s of audio, ")
     assert all(line.endswith(" s left") for line in lines)
+
+
+def test_silero_cuts_a_spoken_recording_at_its_pause(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("silero_vad", reason="needs silero-vad: pip install -e '.[vad]'")
+    monkeypatch.chdir(tmp_path)
+    sentence = resample(*synthesize("Der alte Mann trinkt heute Abend ein großes Glas Wasser in der Küche.", "de"))
+    part, pause = np.concatenate([sentence] * 3), np.zeros(3 * RATE, np.float32)
+    soundfile.write("lecture.wav", np.concatenate([part, pause, part, pause]), RATE)
+    status, out, _ = run(FakeToText(), "lecture.wav", "--format", "jsonl", "--max_seconds", "15")
+    times = [(line["start"], line["end"]) for line in map(json.loads, out.splitlines())]
+    assert status == 0 and len(times) >= 2
+    seconds = len(part) / RATE
+    assert seconds > 8.0 and not [
+        (start, end) for start, end in times if start < seconds + 0.6 and end > seconds + 2.4 or end > 2 * seconds + 4.0
+    ]
+    spoken = sum(end - start for start, end in times)
+    assert 0.8 * 2 * seconds < spoken < 2 * seconds + 2.0

@@ -249,11 +249,8 @@ def find_growth(held: Sequence[Counter[str]]) -> list[str]:
         held: What a server held after each round, as of `Served.measure`.
     """
     first, half, last = held[0], held[len(held) // 2], held[-1]
-    grown = [
-        f"{name}: {first[name]} -> {last[name]}"
-        for name in ("descriptors", "temporary files")
-        if last[name] > first[name]
-    ]
+    names = [name for name in ("descriptors", "temporary files") if last[name] > first[name]]
+    grown = [f"{name}: {first[name]} -> {last[name]}" for name in names]
     if len(held) > MIN_ROUNDS and last["memory"] > half["memory"] * (1 + MAX_GROWTH):
         grown.append(f"memory: {half['memory']} -> {last['memory']} kB")
     return grown

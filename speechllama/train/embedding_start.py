@@ -4,8 +4,8 @@
     the same -> posteriors without blank (U, C - 1) x embeddings of the units (C - 1, H) -> targets (U, H)
 
 A new audio encoder has to be found by gradients through a frozen LLM, which takes more speech than a small corpus has.
-Learning embeddings that the LLM knows needs no LLM, and so minutes. Training goes on from there with what CTC's units
-leave out.
+Embeddings that the LLM knows are learned without running it, in minutes. Ordinary training follows, and can add what
+CTC's units leave out.
 
 Source: ours. The targets are close to what system L reads, LegoSLM's way (arXiv 2505.11352).
 """

@@ -14,26 +14,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from speechllama.config import from_mapping
 from speechllama.data.ark import check_maker
 from speechllama.data.data_dir import lacks_transcripts
-from speechllama.faults import InputError, MissingFileError, first_ten
-from speechllama.files import read_json, read_table
+from speechllama.faults import InputError, first_ten
+from speechllama.files import read_table
 from speechllama.frontend.feature_format import recorded_format
-from speechllama.llm.adapter_files import SETTINGS_FILE, Base, adapter_fingerprint, load_adapter
 from speechllama.llm.files import load_tokenizer
-from speechllama.llm.record import LLM_FILE, read_llm_record
-from speechllama.llm.spelling import spell
+from speechllama.llm.record import read_llm_record
 from speechllama.model.audio import AudioInput, Compressed, Features, Words
-from speechllama.model.build import MODEL_FILE, build_speech_llama, describe_cache, read_settings
-from speechllama.model.checkpoint import FINGERPRINT
-from speechllama.model.posteriors import PosteriorEmbedding, embed_units
+from speechllama.model.build import build_speech_llama, describe_cache, read_settings
 from speechllama.model.speech_llama import Batch, Loss, SpeechLlama
-from speechllama.model.weights import read_weights
-from speechllama.text.checkpoint_units import read_units
 from speechllama.text.prompt import PromptConfig, make_prompts, prompt_conf_of
 from speechllama.text.targets import DEFAULT_TARGET
 from speechllama.text.tasks import TASKS, Task
@@ -45,12 +38,12 @@ from speechllama.train.distillation import (
     distilled_loss,
     read_distillation,
 )
-from speechllama.train.embedding_start import find_head, start_at_embeddings
 from speechllama.train.espnet import AbsESPnetModel, SpeechTask, force_gatherable
 from speechllama.train.feature_record import record_features
 from speechllama.train.options import STARTS, Kind
 from speechllama.train.preprocessor import SpeechLlamaPreprocessor
 from speechllama.train.same_settings import recorded_settings
+from speechllama.train.start import start_network
 from speechllama.train.task_mixture import TaskMixture, read_shares
 from speechllama.train.text_pairs import SOURCE, check_text_share, make_text_batches, touch
 
@@ -191,13 +184,7 @@ class SpeechLlamaTask(SpeechTask):
         llm = dataclasses.asdict(network.config.llm)
         args.llm_conf = {name: llm[name] for name in llm if name not in ("path", "revision")}  # these are llm_dir's
         check_context([*args.train_shape_file, *args.valid_shape_file], network.llm.context)
-        if isinstance(network.audio_encoder, PosteriorEmbedding):  # checkpoints have its table from then on
-            network.audio_encoder.set_table(spell_units(str(args.ctc_dir), str(args.llm_dir)), network.llm)
-        if args.init_from:
-            start_from(network, Path(args.init_from))
-        elif args.audio_encoder_start == STARTS[1] and not recorded_settings(args):  # a checkpoint has it
-            start_at_words(network, args)
-        args.init_adapter_fingerprint = start_from_adapter(network, args)
+        args.init_adapter_fingerprint = start_network(network, args)
         model = SpeechLlamaModel(network, distill)
         cls.check_options(args, model)
         report_trainable(network)
@@ -265,95 +252,6 @@ def check_context(shape_files: Sequence[str], context: int | None) -> None:
                 f"{path}: {len(beyond):,} of {len(counts):,} utterances need more than the LLM's {context} positions; "
                 f"count again with this LLM (collect_llm_stats), which leaves them out:{first_ten(beyond)}"
             )
-
-
-def spell_units(ctc_dir: str, llm_dir: str) -> list[list[int]]:
-    """Find the LLM's tokens of each CTC unit, of blank the first.
-
-    Args:
-        ctc_dir: CTC experiment, whose config.yaml names the units' tokenizer.
-        llm_dir: Prepared LLM, whose tokenizer reads the texts.
-
-    Raises:
-        FileNotFoundError, ValueError: The units' tokenizer is not there, or is another one; no unit has a text.
-    """
-    units = read_units(str(read_settings(ctc_dir)["tokenizer"]))
-    tokenizer = load_tokenizer(*read_llm_record(llm_dir))
-    spelling = [spell(text, tokenizer) for text in units.texts]
-    num_tokens = [len(tokens) for tokens in spelling if tokens]
-    if not num_tokens:
-        raise InputError(f"{units.path}: the LLM of {llm_dir} has tokens for none of the CTC units; choose another LLM")
-    logging.info(
-        "%d of %d CTC units have tokens of the LLM, %.2f on average; the others, such as blank, are embedded as zero",
-        len(num_tokens), len(spelling), sum(num_tokens) / len(num_tokens),
-    )  # fmt: skip
-    return spelling
-
-
-def start_at_words(network: SpeechLlama, args: argparse.Namespace) -> None:
-    """Start an audio encoder that reads CTC states at the LLM's embeddings; another one starts at random.
-
-    Raises:
-        FileNotFoundError, ValueError: As `spell_units` and `start_at_embeddings`.
-    """
-    head = find_head(network)
-    if head is None:
-        logging.info("audio_encoder_start: embeddings needs vectors of a frozen CTC encoder; the start is random here")
-        return
-    spelling = spell_units(str(args.ctc_dir), str(args.llm_dir))
-    table = embed_units(spelling, network.llm, head.out_features)
-    device = "cuda" if args.ngpu > 0 else "cpu"
-    start_at_embeddings(network, table, args.train_data_path_and_name_and_type, device, args.seed)
-
-
-def start_from(network: SpeechLlama, experiment: Path) -> None:
-    """Take over everything an earlier experiment trained; what is new here (LoRA) stays fresh.
-
-    Raises:
-        FileNotFoundError: The experiment has no averaged weights.
-        ValueError: It is built on another base, or has parts this network lacks.
-    """
-    path = experiment / MODEL_FILE
-    if not path.is_file():
-        raise MissingFileError(f"{path}: --init_from needs a finished experiment; train it and average its epochs")
-    state = {name.removeprefix("network."): tensor for name, tensor in read_weights(experiment).items()}
-    own_base = network.get_buffer(FINGERPRINT)
-    if not torch.equal(state.pop(FINGERPRINT, own_base.new_empty(0)), own_base):
-        raise InputError(f"{path}: trained on another LLM or CTC encoder than the ones given; train it again on these")
-    own = dict(network.named_parameters())
-    unknown = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
-    if unknown:
-        raise InputError(f"{path}: {len(unknown)} tensors do not fit this config, first {unknown[:5]}")
-    network.load_state_dict({**network.state_dict(), **state})
-    logging.info("started from %s: %d tensors", path, len(state))
-
-
-def start_from_adapter(network: SpeechLlama, args: argparse.Namespace) -> str:
-    """Start the LLM's adapters from somebody's; a training that resumes has them in its checkpoint.
-
-    Args:
-        network: With fresh adapters.
-        args: The settings of the training.
-
-    Returns:
-        A fingerprint of the adapters, for config.yaml; "" without any.
-
-    Raises:
-        FileNotFoundError, ValueError: There are none, or they do not fit.
-    """
-    if not args.init_adapter:
-        return ""
-    folder, recorded = Path(args.init_adapter), recorded_settings(args)
-    if recorded:
-        is_there = (folder / SETTINGS_FILE).is_file()
-        return adapter_fingerprint(folder) if is_there else str(recorded.get("init_adapter_fingerprint", ""))
-    if network.config.llm.train != "lora":
-        raise InputError(
-            f"{args.config}: --init_adapter {folder} needs llm_conf: train: lora, found {network.config.llm.train}"
-        )
-    base = Base(*read_llm_record(args.llm_dir), str(read_json(Path(args.llm_dir) / LLM_FILE).get("fingerprint", "")))
-    load_adapter(folder, network.llm, base)
-    return adapter_fingerprint(folder)
 
 
 def report_trainable(network: SpeechLlama) -> None:

@@ -111,7 +111,7 @@ def test_features_and_the_cache_hold_the_same_vectors(recipe: Any, monkeypatch: 
     assert len(few) == 2 and torch.equal(few[0], cached[0])
 
 
-def test_a_training_starts_there_and_one_that_goes_on_does_not(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_starts_there_and_one_that_resumes_does_not(recipe: Any, caplog: pytest.LogCaptureFixture) -> None:
     said = "the audio encoder starts at the LLM's embeddings: "
     with caplog.at_level(logging.INFO):
         experiment = recipe.train_llm("near", "--max_epoch", "1", audio_encoder_start="embeddings")

@@ -21,7 +21,7 @@ from speechllama.llm.spelling import spell
 from speechllama.model.audio import Features
 from speechllama.model.posteriors import PosteriorEmbedding
 from speechllama.text.tokenizer import CTCTokenizer, train_tokenizer
-from speechllama.train.speech_llama import spell_units
+from speechllama.train.start import spell_units
 from test.trained_recipe import hidden
 
 NUM_BEST = 5
@@ -179,6 +179,6 @@ def test_units_without_their_tokenizer_or_with_another_are_refused(
     train_tokenizer(["der hund", "la femme"], tmp_path / "few", 20)
     with pytest.raises(ValueError, match="CTC units have a text, the CTC encoder has .* units; its tokenizer is anoth"):
         use(tmp_path / "few/bpe.model")
-    monkeypatch.setattr("speechllama.train.speech_llama.spell", lambda text, tokenizer: [])
+    monkeypatch.setattr("speechllama.train.start.spell", lambda text, tokenizer: [])
     with pytest.raises(ValueError, match="has tokens for none of the CTC units; choose another LLM"):
         use(recipe.root / "bpe/bpe.model")

@@ -20,7 +20,7 @@ from speechllama.model.audio import Features
 from speechllama.model.build import build_speech_llama, read_settings
 from speechllama.train.average import rank_epochs
 from speechllama.train.espnet import SpeechTask
-from speechllama.train.speech_llama import start_from
+from speechllama.train.start import start_from
 
 
 def test_checkpoints_hold_only_what_trains(recipe: Any) -> None:

@@ -143,7 +143,7 @@ def judge_ending(ended: Ended, path: Path, named_as: Sequence[str] = ()) -> str:
 def is_file_named(message: str, path: Path) -> bool:
     """Whether a message names a file: by a path that ends as its own does, or by its name, and not by a word like it.
 
-    A name without a dot, such as `text`, is also a word; without a path it counts only before a colon, as in `text:3: ...`.
+    A name without a dot, such as `text`, is also a word; without a path it counts only before a colon: `text:3: ...`.
     """
     for word in re.findall(r"[^\s'\"()<>,;]+", message):
         place = re.sub(r"(:\d+)*[:.]*$", "", word)

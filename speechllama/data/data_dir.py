@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from speechllama.faults import InputError, MissingFileError, first_ten
 from speechllama.files import read_table, write_table
-from speechllama.text.tasks import TASKS
+from speechllama.text.tasks import TABLES, TASKS
 
 # Tables by what they are about. spk2utt is not listed: it follows from utt2spk and is written with it.
 TARGET_TABLE = "utt2target"  # language of each translation, where it is not the same for all
@@ -107,7 +107,7 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, str]:
 
 def lacks_transcripts(path: str | Path) -> bool:
     """Whether the transcripts of a data directory are its translations, as where a corpus has none."""
-    transcripts, translations = (Path(path) / name for name in ("src_text", "text"))
+    transcripts, translations = (Path(path) / TABLES[kind] for kind in ("transcript", "translation"))
     if not (transcripts.is_file() and translations.is_file()):
         return False
     found = read_table(transcripts)

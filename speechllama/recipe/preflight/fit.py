@@ -75,9 +75,9 @@ def check_texts(run: CheckedRun, faults: list[str]) -> None:
     system, task = run.plan.selection.system, run.layout.base_task
     is_taught = any(each and each.reads_transcripts for each in (system, system.init))
     names = dict.fromkeys([*task.references, *([TRANSCRIPT_TABLE] if is_taught else [])])
-    needs = [each for each in names if each == TRANSCRIPT_TABLE] if task.is_translation else []
+    needs_transcripts = task.is_translation and TRANSCRIPT_TABLE in names
     for folder in (Path(run.layout.data(name)) for name in SPLITS[:2]):
-        if needs and lacks_transcripts(folder):
+        if needs_transcripts and lacks_transcripts(folder):
             what = "distill_conf" if is_taught else f"--task {task.name}"
             place = folder / TRANSCRIPT_TABLE
             faults.append(f"{place} has the translations, so there are no transcripts, which {what} needs")
